@@ -1,0 +1,282 @@
+"""One schema for every setting: presets, files, `--set key=value`, the form in the workbench, and `run.json`.
+
+A setting's name, meaning, bounds and default are written once, here. `Config` is frozen; changes make a new one.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from engine.errors import ConfigError
+
+PRESETS = Path(__file__).parent / "presets"
+DEFAULT_PRESET = "nano"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+
+class ModelConfig(_Section):
+    """Shape and parts of the model. `kind` names the rung of the ladder; `gpt` is the full model."""
+
+    kind: Literal["gpt", "bigram", "single-head", "multi-head", "blocks", "decoder"] = Field(
+        "gpt", description="rung of the ladder; gpt is the full model, decoder uses torch.nn.MultiheadAttention"
+    )
+    n_layer: int = Field(4, ge=1, le=256, description="transformer blocks")
+    n_head: int = Field(4, ge=1, le=256, description="query heads in a block")
+    n_kv_head: int | None = Field(None, ge=1, le=256, description="key/value heads (grouped queries); unset: n_head")
+    n_embd: int = Field(128, ge=1, le=16384, description="width of the residual stream")
+    block_size: int = Field(64, ge=1, le=1_048_576, description="context length in tokens")
+    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="dropout probability")
+    bias: bool = Field(False, description="biases in linear layers and LayerNorms")
+    position: Literal["learned", "rope", "sinusoidal", "none"] = Field("rope", description="how positions are told")
+    rope_base: float = Field(10_000.0, gt=1.0, description="base of the rotary frequencies")
+    norm: Literal["layernorm", "rmsnorm"] = Field("rmsnorm", description="normalization")
+    norm_weight: bool = Field(True, description="learned gain in the norms")
+    embd_norm: bool = Field(False, description="normalize right after the embedding")
+    mlp: Literal["gelu", "gelu_tanh", "relu", "relu2", "swiglu"] = Field("gelu", description="MLP non-linearity")
+    mlp_width: int | None = Field(None, ge=1, description="hidden width of the MLP; unset: 4 n_embd (swiglu 8/3)")
+    qk_norm: bool = Field(False, description="RMS-normalize queries and keys (after RoPE)")
+    softcap: float = Field(0.0, ge=0.0, description="logits are softcap*tanh(logits/softcap); 0 is off")
+    tie_embeddings: bool = Field(True, description="output head shares the embedding's weights")
+    init: Literal["gpt2", "xavier", "zero-projection"] = Field("gpt2", description="initialization of the weights")
+    vocab_multiple: int = Field(1, ge=1, le=1024, description="pad the vocabulary to a multiple of this (speed on GPUs)")
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> ModelConfig:
+        if self.n_embd % self.n_head:
+            raise ValueError(
+                f"model.n_embd {self.n_embd} is not a multiple of model.n_head {self.n_head}; "
+                f"try n_embd {self.n_head * max(1, round(self.n_embd / self.n_head))}"
+            )
+        if self.n_kv_head is not None and self.n_head % self.n_kv_head:
+            raise ValueError(f"model.n_head {self.n_head} is not a multiple of model.n_kv_head {self.n_kv_head}")
+        if self.position == "rope" and self.head_dim % 2:
+            raise ValueError(f"position rope needs an even head width; n_embd / n_head is {self.head_dim}")
+        return self
+
+    @property
+    def head_dim(self) -> int:
+        return self.n_embd // self.n_head
+
+    @property
+    def kv_heads(self) -> int:
+        return self.n_kv_head or self.n_head
+
+    @property
+    def mlp_hidden(self) -> int:
+        """Hidden width of the MLP; SwiGLU's default keeps the parameter count of a 4x MLP (Shazeer 2020)."""
+        if self.mlp_width is not None:
+            return self.mlp_width
+        return 4 * self.n_embd if self.mlp != "swiglu" else 8 * ((8 * self.n_embd // 3 + 7) // 8)
+
+
+class DataConfig(_Section):
+    """How text becomes tokens."""
+
+    tokenizer: Literal["char", "byte", "bpe", "word", "gpt2"] = Field("char", description="tokenizer")
+    vocab_size: int = Field(1024, ge=1, le=1_000_000, description="wanted vocabulary of bpe and word tokenizers")
+    val_fraction: float = Field(0.1, gt=0.0, lt=1.0, description="end of the corpus kept for validation")
+    unknown: Literal["error", "skip", "unk"] = Field("error", description="what a character outside the vocabulary does")
+
+
+class TrainConfig(_Section):
+    """The optimization, its schedule and what is kept of it."""
+
+    batch_size: int = Field(12, ge=1, description="sequences in a micro-batch")
+    grad_accum: int = Field(1, ge=1, description="micro-batches in a step")
+    max_steps: int = Field(2000, ge=1, le=100_000_000, description="optimizer steps")
+    optimizer: Literal["adamw", "muon"] = Field("adamw", description="muon: for hidden matrices, AdamW for the rest")
+    learning_rate: float = Field(1e-3, gt=0.0, le=10.0, description="peak learning rate of AdamW")
+    min_learning_rate: float = Field(1e-4, ge=0.0, le=10.0, description="learning rate at the end of the schedule")
+    muon_learning_rate: float = Field(0.02, gt=0.0, le=10.0, description="peak learning rate of Muon")
+    embd_lr_scale: float = Field(1.0, gt=0.0, le=1000.0, description="embeddings' learning rate over learning_rate")
+    head_lr_scale: float = Field(1.0, gt=0.0, le=1000.0, description="untied head's learning rate over learning_rate")
+    schedule: Literal["cosine", "wsd", "linear", "constant"] = Field("cosine", description="learning rate over the run")
+    warmup_steps: int = Field(100, ge=0, description="steps of linear warm-up")
+    decay_fraction: float = Field(0.2, gt=0.0, le=1.0, description="last part of the run in which wsd decays")
+    weight_decay: float = Field(0.1, ge=0.0, le=10.0, description="decoupled weight decay of matrices")
+    beta1: float = Field(0.9, ge=0.0, lt=1.0, description="AdamW's first moment decay")
+    beta2: float = Field(0.99, ge=0.0, lt=1.0, description="AdamW's second moment decay")
+    grad_clip: float = Field(1.0, ge=0.0, description="largest gradient norm; 0 is off")
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = Field("fp32", description="arithmetic of the forward pass")
+    compile: bool = Field(False, description="torch.compile the step (falls back to eager and says so)")
+    eval_every: int = Field(250, ge=1, description="steps between exact evaluations")
+    checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints")
+    log_every: int = Field(1, ge=1, description="steps between metric records")
+    keep_last: int = Field(3, ge=1, description="newest checkpoints kept; the best is always kept")
+    sample_prompt: str = Field("\n", description="prompt of the sample written at each checkpoint")
+    sample_tokens: int = Field(200, ge=0, le=1_000_000, description="tokens of that sample; 0 writes none")
+    seed: int = Field(1337, ge=0, le=2**63 - 1, description="seed of weights, batches and dropout")
+    early_stop: int = Field(0, ge=0, description="evaluations without a better val loss before stopping; 0 is off")
+    ema: float = Field(0.0, ge=0.0, lt=1.0, description="decay of averaged weights, evaluated and sampled; 0 is off")
+    spike_rollback: float = Field(0.0, ge=0.0, description="loss over its average that rolls back to a checkpoint; 0 is off")
+
+    @model_validator(mode="after")
+    def _bounds_fit(self) -> TrainConfig:
+        if self.schedule != "constant" and self.min_learning_rate > self.learning_rate:
+            raise ValueError(
+                f"train.min_learning_rate {self.min_learning_rate:g} is above train.learning_rate {self.learning_rate:g}"
+            )
+        return self
+
+
+class Config(_Section):
+    """A whole run's settings."""
+
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    train: TrainConfig = TrainConfig()
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.train.batch_size * self.train.grad_accum * self.model.block_size
+
+    def replace(self, changes: Mapping[str, Any]) -> Config:
+        """A copy with `{"train.max_steps": 500, ...}` changed; values may be strings, as typed by a person.
+
+        Raises ConfigError that names the setting, what was given and what is allowed.
+        """
+        tree = self.model_dump()
+        for key, value in changes.items():
+            section, name = split_key(key)
+            tree[section][name] = parse_value(section, name, value) if isinstance(value, str) else value
+        return make_config(tree)
+
+
+SECTIONS: dict[str, type[_Section]] = {"model": ModelConfig, "data": DataConfig, "train": TrainConfig}
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """`"train.seed"` -> `("train", "seed")`; a bare name is found in whichever section has it.
+
+    Raises ConfigError with the closest names when there is no such setting.
+    """
+    section, dot, name = key.partition(".")
+    if not dot:
+        section, name = next((s for s, cls in SECTIONS.items() if key in cls.model_fields), ""), key
+    if section in SECTIONS and name in SECTIONS[section].model_fields:
+        return section, name
+    from difflib import get_close_matches
+
+    known = [f"{s}.{n}" for s, cls in SECTIONS.items() for n in cls.model_fields]
+    close = get_close_matches(key if dot else f"train.{key}", known, n=3, cutoff=0.5)
+    raise ConfigError(f"no setting {key!r}; " + (f"did you mean {' or '.join(close)}?" if close else "see tinytui presets"))
+
+
+def parse_value(section: str, name: str, text: str) -> Any:
+    """What a person typed, as the field's type: numbers with 1e-3 and 1_000, none, booleans; validated by `make_config`."""
+    field = SECTIONS[section].model_fields[name]
+    if text.strip().lower() in ("none", "unset", "") and field.default is None:
+        return None
+    if field.annotation is str:
+        return text.replace("\\n", "\n").replace("\\t", "\t")
+    if field.annotation in (int, int | None):
+        try:
+            number = float(text.replace("_", "").replace(",", ""))
+            return int(number) if number.is_integer() and abs(number) < 2**53 else int(text)
+        except (ValueError, OverflowError):
+            return text.strip()
+    return text.strip()
+
+
+def make_config(tree: Mapping[str, Any]) -> Config:
+    """A checked Config from nested mappings; raises ConfigError in one line for the first thing that is wrong."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_one_line(error)) from None
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if first["type"] == "value_error":
+        return message
+    if first["type"] == "extra_forbidden":
+        try:
+            split_key(where)
+        except ConfigError as unknown:
+            return str(unknown)
+    given = first.get("input")
+    return f"{where}: {message.removeprefix('input ')}, not {given!r}"
+
+
+def preset_names() -> list[str]:
+    """Names of the shipped presets, the default first, then by name."""
+    names = sorted(path.stem for path in PRESETS.glob("*.toml"))
+    return sorted(names, key=lambda name: name != DEFAULT_PRESET)
+
+
+@cache
+def _preset_tree(name: str) -> dict[str, Any]:
+    path = PRESETS / f"{name}.toml"
+    if not path.is_file() or path.parent != PRESETS:
+        raise ConfigError(f"no preset {name!r}; there are {', '.join(preset_names())}")
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def preset_about(name: str) -> str:
+    """The preset's one line about itself."""
+    return str(_preset_tree(name).get("about", ""))
+
+
+def load_preset(name: str) -> Config:
+    """The preset as a Config. Raises ConfigError that lists the presets when there is none of that name."""
+    return make_config({key: value for key, value in _preset_tree(name).items() if key in SECTIONS})
+
+
+def load_config(preset: str = DEFAULT_PRESET, file: Path | None = None, sets: Iterable[str] = ()) -> Config:
+    """Preset, then a TOML or JSON file over it, then `key=value` texts over both.
+
+    Raises ConfigError for an unreadable file, an unknown setting or a value out of bounds.
+    """
+    config = load_preset(preset)
+    if file is not None:
+        config = config.replace(_flatten(_read_settings(file)))
+    changes: dict[str, str] = {}
+    for text in sets:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--set takes key=value, not {text!r}")
+        section, name = split_key(key.strip())
+        changes[f"{section}.{name}"] = value
+    return config.replace(changes) if changes else config
+
+
+def _read_settings(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ConfigError(f"cannot read settings from {file}: {reason}") from None
+    try:
+        tree = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"{file} is not valid {'JSON' if file.suffix == '.json' else 'TOML'}: {error}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{file} must hold settings by name, in sections model, data and train")
+    return tree
+
+
+def _flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if key == "about":
+            continue
+        if isinstance(value, Mapping):
+            flat.update({f"{key}.{name}": inner for name, inner in value.items()})
+        else:
+            section, name = split_key(key)
+            flat[f"{section}.{name}"] = value
+    return flat

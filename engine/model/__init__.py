@@ -1,0 +1,38 @@
+"""The models. Importing this room needs no torch; `build_model` and the modules that make tensors do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, cast
+
+if TYPE_CHECKING:
+    from torch import Generator
+
+    from engine.config import ModelConfig
+    from engine.model.gpt import GPT
+
+Role = Literal["embedding", "head", "matrix", "vector"]
+
+
+def build_model(config: ModelConfig, vocab_size: int, generator: Generator | None = None) -> GPT:
+    """The model `config` describes, on the CPU in float32, drawn from `generator` only (seed 0 without one).
+
+    Rungs of the ladder answer to the same names as GPT; `supports_cache` says whether forward takes a cache.
+    Raises ConfigError for settings a rung cannot have.
+    """
+    if config.kind == "gpt":
+        from engine.model.gpt import GPT
+
+        return GPT(config, vocab_size, generator=generator)
+    from engine.model.ladder import RUNGS
+
+    return cast("GPT", RUNGS[config.kind](config, vocab_size, generator=generator))
+
+
+def parameter_role(name: str, ndim: int) -> Role:
+    """What an optimizer should take a parameter for, by its name in the model and its number of dimensions."""
+    kind = name.split(".")[-2] if "." in name else ""
+    if kind in ("wte", "wpe"):
+        return "embedding"
+    if kind == "head":
+        return "head"
+    return "matrix" if ndim >= 2 else "vector"

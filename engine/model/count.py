@@ -1,0 +1,84 @@
+"""How large a model is and what a token costs, from its settings alone: no tensor is made, torch is not needed."""
+
+from __future__ import annotations
+
+from engine.config import Config, ModelConfig
+
+GPT2_VOCAB = 50_257
+TYPICAL_CHARACTERS = 65  # tinyshakespeare's; plain English text has 60 to 100
+
+
+def padded_vocab(config: ModelConfig, vocab_size: int) -> int:
+    """Rows of the embedding: vocab_size rounded up to a multiple of `vocab_multiple`."""
+    return -(-vocab_size // config.vocab_multiple) * config.vocab_multiple
+
+
+def assumed_vocab(config: Config) -> int:
+    """The vocabulary to expect before a corpus is read: exact for byte and gpt2, wanted for bpe, word; 65 for char."""
+    data = config.data
+    if data.tokenizer == "char":
+        return TYPICAL_CHARACTERS + (data.unknown == "unk")
+    return {"byte": 256, "gpt2": GPT2_VOCAB}.get(data.tokenizer, data.vocab_size)
+
+
+def parameter_table(config: ModelConfig, vocab_size: int) -> list[tuple[str, int]]:
+    """(part, parameters) of every part that has any; tied weights are counted once, under the embedding."""
+    rows, C = padded_vocab(config, vocab_size), config.n_embd
+    if config.kind == "bigram":
+        return [("token table", rows * rows)]
+    parts = [("token embedding", rows * C)]
+    if config.position == "learned":
+        parts.append(("position embedding", config.block_size * C))
+    if config.kind == "single-head":
+        parts.append(("attention", 3 * _linear(C, C, config.bias)))
+    elif config.kind == "multi-head":
+        parts.append(("attention", 4 * _linear(C, C, config.bias)))
+    elif config.kind == "blocks":
+        parts.append(("attention", 4 * _linear(C, C, config.bias) * config.n_layer))
+        parts.append(("mlp", _mlp(config) * config.n_layer))
+    else:
+        parts.append(("attention", _attention(config) * config.n_layer))
+        parts.append(("mlp", _mlp(config) * config.n_layer))
+        parts.append(("norms", _norm(config) * (2 * config.n_layer + 1 + config.embd_norm)))
+    if not config.tie_embeddings:
+        parts.append(("head", rows * C))
+    return [(name, count) for name, count in parts if count]
+
+
+def count_parameters(config: ModelConfig, vocab_size: int) -> int:
+    """Unique weights of the whole model, position embeddings included."""
+    return sum(count for _, count in parameter_table(config, vocab_size))
+
+
+def flops_per_token(config: ModelConfig, vocab_size: int) -> int:
+    """Floating-point operations of one training token, forward and backward, at full context.
+
+    6 a weight that multiplies (looked-up embeddings do not) plus 12 * n_layer * n_embd * block_size for attention's two
+    products (PaLM, Chowdhery et al. 2022, appendix B); like it, causal masking is not subtracted.
+    """
+    parts = dict(parameter_table(config, vocab_size))
+    if config.kind == "bigram":
+        return 0
+    multiplied = parts.get("attention", 0) + parts.get("mlp", 0) + padded_vocab(config, vocab_size) * config.n_embd
+    layers = 1 if config.kind in ("single-head", "multi-head") else config.n_layer
+    return 6 * multiplied + 12 * layers * config.n_embd * config.block_size
+
+
+def _linear(n_in: int, n_out: int, bias: bool) -> int:
+    return n_in * n_out + (n_out if bias else 0)
+
+
+def _attention(config: ModelConfig) -> int:
+    C = config.n_embd
+    return _linear(C, C + 2 * config.kv_heads * config.head_dim, config.bias) + _linear(C, C, config.bias)
+
+
+def _mlp(config: ModelConfig) -> int:
+    C, hidden = config.n_embd, config.mlp_hidden
+    return _linear(C, 2 * hidden if config.mlp == "swiglu" else hidden, config.bias) + _linear(hidden, C, config.bias)
+
+
+def _norm(config: ModelConfig) -> int:
+    if not config.norm_weight:
+        return 0
+    return config.n_embd * (2 if config.norm == "layernorm" and config.bias else 1)

@@ -1,0 +1,80 @@
+"""Writing a file so that it is whole at every moment: the old one, or the new one, never a piece of either."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+from pathlib import Path
+
+from engine.errors import UserError
+
+_serial = itertools.count()
+
+_ADVICE = {
+    errno.ENOSPC: "free some space and try again",
+    errno.EDQUOT: "free some of your quota and try again",
+    errno.EACCES: "check its permissions",
+    errno.EPERM: "check its permissions",
+    errno.EROFS: "choose a folder that can be written",
+    errno.ENOENT: "its folder is gone",
+}
+
+
+def cannot(verb: str, path: Path | str, error: OSError) -> UserError:
+    """The failure as one line that names the path, the reason and what to do: `cannot write PATH: reason; advice`."""
+    reason = error.strerror or str(error)
+    advice = _ADVICE.get(error.errno or 0, "")
+    return UserError(f"cannot {verb} {path}: {reason}" + (f"; {advice}" if advice else ""))
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Writes every byte; raises OSError with what was written so far left in the file."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes a rename inside `folder` last through a power loss; file systems that cannot sync a folder are let be."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(fd)
+
+
+def write_atomic(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Replaces `path` by `data`: temporary file beside it, synced, renamed over it, folder synced.
+
+    `sync=False` leaves out both syncs: still never half a file for a reader, but the old one may come back after a
+    power loss. Raises UserError naming the path and the reason (disk full, permission); the old file is then intact.
+    """
+    temp = path.with_name(f".{path.name}.{os.getpid()}-{next(_serial)}.tmp")
+    try:
+        fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            write_all(fd, data)
+            if sync:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        temp.replace(path)
+        if sync:
+            sync_folder(path.parent)
+    except OSError as error:
+        raise cannot("write", path, error) from None
+    finally:
+        with contextlib.suppress(OSError):
+            temp.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Unlinks temporary files that killed writers left in `folder`; call it only as the folder's one writer."""
+    for temp in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            temp.unlink()

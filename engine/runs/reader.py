@@ -1,0 +1,223 @@
+"""Reading a run, live or ended, while it is being written. Nothing here writes, locks for long, or asks the trainer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from engine.errors import RunError
+from engine.runs.layout import FORMAT, RunDir
+from engine.runs.parse import Rows, split_block, split_lines
+from engine.runs.series import Series
+from engine.runs.status import ALIVE, read_json, true_status
+from engine.runs.tail import Tail
+
+MAX_PROBLEMS = 20
+"""Damaged lines named for each file; more are counted."""
+
+
+class RunReader:
+    """Follows one run. `poll` reads what is new; between polls everything here stands still.
+
+    Opening reads only run.json and status.json; the first `poll` reads the logs, a million records in about a second.
+    Raises RunError when it is not a run, or of a later format than this program knows.
+    """
+
+    def __init__(self, run: RunDir) -> None:
+        self.run = run
+        self.info: dict[str, Any] = {}
+        """`run.json`."""
+        self.status: dict[str, Any] = {}
+        """`status.json` made true: `state` is failed, and `problem` says why, when the trainer is dead."""
+        self.series = Series()
+        self.samples: list[dict[str, Any]] = []
+        self.events: list[dict[str, Any]] = []
+        self.changed: frozenset[str] = frozenset()
+        """What the last poll found changed: of info, status, series, samples, events."""
+        self._said: dict[str, Any] | None = None
+        self._facts: dict[Path, tuple[int, ...]] = {}
+        self._metrics = _JsonLines(run.metrics, self.series.clear)
+        self._samples = _JsonLines(run.samples, self.samples.clear)
+        self._events = _JsonLines(run.events, self.events.clear)
+        info = read_json(run.run_json)
+        if info is None:
+            raise RunError(f"{run.path} is not a run: its run.json cannot be read; see tinytui runs list")
+        if info.get("format", FORMAT) > FORMAT:
+            raise RunError(f"run {run.name} was written by a later tinytui; update tinytui to open it")
+        self._poll_info()
+        self._poll_status()
+
+    def poll(self) -> bool:
+        """Reads what is new; True when anything changed. Without changes it costs a stat a file."""
+        changed = {
+            "info": self._poll_info(),
+            "status": self._poll_status(),
+            "series": self._metrics.poll(self._add_metrics),
+            "samples": self._samples.poll(self._add_sample),
+            "events": self._events.poll(self._add_event),
+        }
+        self.changed = frozenset(name for name, is_so in changed.items() if is_so)
+        return bool(self.changed)
+
+    @property
+    def problems(self) -> list[str]:
+        """What could not be read, a line each with file and line number, and why a dead trainer's run failed."""
+        said = self.status.get("problem")
+        logs = [problem for log in (self._metrics, self._samples, self._events) for problem in log.problems()]
+        return ([str(said)] if said else []) + logs
+
+    def checkpoints(self) -> list[dict[str, Any]]:
+        """{step, path, val_loss} of each checkpoint folder, by step; val_loss is None where none was measured."""
+        steps, losses = self.series.val_step, self.series.val_loss
+        known = {int(step): float(loss) for step, loss in zip(steps, losses, strict=True) if loss == loss}
+        return [
+            {"step": step, "path": str(self.run.checkpoint(step)), "val_loss": known.get(step)}
+            for step in self.run.checkpoint_steps()
+        ]
+
+    def _poll_info(self) -> bool:
+        if not self._touched(self.run.run_json):
+            return False
+        info = read_json(self.run.run_json)
+        if info is None or info == self.info:
+            return False
+        self.info = info
+        return True
+
+    def _poll_status(self) -> bool:
+        if self._touched(self.run.status_json):
+            self._said = read_json(self.run.status_json)
+        elif self.status.get("state") not in (*ALIVE, "new"):
+            if not self.run.exists and self.status.get("problem") != _GONE:
+                self.status = {**self.status, "problem": _GONE}
+                return True
+            return False
+        status = true_status(self.run, self._said)
+        if not self.run.exists:
+            status |= {"state": "failed", "problem": _GONE}
+        if status == self.status:
+            return False
+        self.status = status
+        return True
+
+    def _touched(self, path: Path) -> bool:
+        try:
+            facts = path.stat()
+        except OSError:
+            now: tuple[int, ...] = ()
+        else:
+            now = (facts.st_ino, facts.st_size, facts.st_mtime_ns)
+        before, self._facts[path] = self._facts.get(path), now
+        return before != now
+
+    def _add_metrics(self, block: bytes, log: _JsonLines) -> None:
+        for part in split_block(block):
+            if isinstance(part, bytes):
+                log.read(part, self.series.add)
+            elif self.series.add_rows(part):
+                log.line += len(part.values)
+            else:
+                for record in _records(part):
+                    log.note(self.series.add(record))
+
+    def _add_sample(self, block: bytes, log: _JsonLines) -> None:
+        def add(sample: dict[str, Any]) -> str | None:
+            if "resumed" in sample:
+                self.samples[:] = [kept for kept in self.samples if kept["step"] <= sample["resumed"]]
+            elif not isinstance(sample.get("step"), int):
+                return "no step; left out"
+            else:
+                self.samples.append(sample)
+            return None
+
+        for line in split_lines(block):
+            log.read(line, add)
+
+    def _add_event(self, block: bytes, log: _JsonLines) -> None:
+        def add(event: dict[str, Any]) -> str | None:
+            if not isinstance(event.get("kind"), str):
+                return "no kind; left out"
+            self.events.append(event)
+            return None
+
+        for line in split_lines(block):
+            log.read(line, add)
+
+
+def _records(rows: Rows) -> Iterator[dict[str, Any]]:
+    for values in rows.values.tolist():
+        yield dict(zip(rows.columns, values, strict=True))
+
+
+_GONE = "its folder is gone"
+
+
+class _JsonLines:
+    """One JSONL file on its way in: where it is at, and what was wrong with it."""
+
+    def __init__(self, path: Path, forget: Callable[[], None]) -> None:
+        self.tail = Tail(path)
+        self.line = 0
+        self._forget = forget
+        self._bad: list[tuple[int, str]] = []
+        self._more = 0
+        self._unreadable = ""
+
+    def poll(self, take: Callable[[bytes, _JsonLines], None]) -> bool:
+        """Hands every new block to `take`; True when there was any, or what was read before is void."""
+        if not self.tail.changed():
+            return False
+        rewritten = self.tail.rewritten()
+        if rewritten:
+            self.line, self._bad, self._more = 0, [], 0
+            self._forget()
+        line = self.line
+        try:
+            for block in self.tail.blocks():
+                take(block, self)
+            self._unreadable = ""
+        except OSError as error:
+            self._unreadable = f"{self.tail.path.name} cannot be read: {error.strerror}"
+            return True
+        return rewritten or self.line > line
+
+    def read(self, line: bytes, add: Callable[[dict[str, Any]], str | None]) -> None:
+        """One line: its record to `add`, or a note of what is wrong with it."""
+        if not line.strip():
+            self.note(None)
+            return
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            self.note("not JSON; left out")
+            return
+        if not isinstance(record, dict):
+            self.note("not a record; left out")
+        elif "torn" in record:
+            self._excuse()
+        else:
+            self.note(add(record))
+
+    def note(self, problem: str | None) -> None:
+        """Counts a line, and keeps what is wrong with it."""
+        self.line += 1
+        if problem is None:
+            return
+        if len(self._bad) < MAX_PROBLEMS:
+            self._bad.append((self.line, problem))
+        else:
+            self._more += 1
+
+    def _excuse(self) -> None:
+        """The writer says that the line before was cut short by a kill: no damage."""
+        if self._bad and self._bad[-1][0] == self.line and not self._more:
+            self._bad.pop()
+        self.line += 1
+
+    def problems(self) -> list[str]:
+        name = self.tail.path.name
+        said = [self._unreadable] if self._unreadable else []
+        said += [f"{name} line {line}: {problem}" for line, problem in self._bad]
+        return said + ([f"{name}: {self._more} more lines like these"] if self._more else [])

@@ -1,0 +1,189 @@
+"""The numbers of a run as growing columns: append is amortised, reading is a view."""
+
+from __future__ import annotations
+
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.runs.parse import Rows
+from engine.runs.records import TRAIN_KEYS, VAL_KEYS
+
+Floats = npt.NDArray[np.float64]
+Steps = npt.NDArray[np.int64]
+
+
+class Table:
+    """Rows of numbers with strictly rising steps. NaN where a record lacks a field."""
+
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        self.keys = keys[1:]
+        self._column = {key: index for index, key in enumerate(self.keys)}
+        self._steps: Steps = np.empty(0, np.int64)
+        self._values: Floats = np.empty((len(self.keys), 0))
+        self.rows = 0
+        self.taken_back = 0
+        """How often rows already read were removed or replaced: a reader that keeps sums of them begins anew."""
+
+    @property
+    def steps(self) -> Steps:
+        """(rows,) the steps, rising."""
+        return self._steps[: self.rows]
+
+    def column(self, key: str) -> Floats:
+        """(rows,) one column; a view that holds until the next poll."""
+        return self._values[self._column[key], : self.rows]
+
+    def _grow(self, rows: int) -> None:
+        if rows <= len(self._steps):
+            return
+        size = max(rows, 2 * len(self._steps), 1024)
+        steps, values = np.empty(size, np.int64), np.empty((len(self.keys), size))
+        steps[: self.rows] = self.steps
+        values[:, : self.rows] = self._values[:, : self.rows]
+        self._steps, self._values = steps, values
+
+    def extend(self, rows: Rows) -> bool:
+        """Appends rows when their steps are whole numbers that go on rising; else does nothing and returns False."""
+        found = {key: index for index, key in enumerate(rows.columns)}
+        if "step" not in found or not len(rows.values):
+            return False
+        floats = rows.values[:, found["step"]]
+        steps = floats.astype(np.int64)
+        if not np.array_equal(steps, floats) or (self.rows and steps[0] <= self._steps[self.rows - 1]):
+            return False
+        if not np.all(steps[1:] > steps[:-1]):
+            return False
+        end = self.rows + len(steps)
+        self._grow(end)
+        self._steps[self.rows : end] = steps
+        for key, index in self._column.items():
+            self._values[index, self.rows : end] = rows.values[:, found[key]] if key in found else np.nan
+        self.rows = end
+        return True
+
+    def add(self, step: int, values: dict[str, float]) -> str | None:
+        """Appends one row; the last record of a step counts. Returns what is wrong when the step falls back.
+
+        A step can only fall back after a rewind. Without one, the step that stands out is the damaged one and goes.
+        """
+        problem = None
+        last = int(self._steps[self.rows - 1]) if self.rows else -1
+        if step <= last:
+            if step < last:
+                if self.rows > 1 and step <= self._steps[self.rows - 2]:
+                    return f"step {step} after step {last}; left out"
+                problem = f"step {step} after step {last}, which was left out"
+            self._take_back(self.rows - 1)
+        self._grow(self.rows + 1)
+        self._steps[self.rows] = step
+        for key, index in self._column.items():
+            self._values[index, self.rows] = values.get(key, np.nan)
+        self.rows += 1
+        return problem
+
+    def rewind(self, step: int) -> None:
+        """Forgets the rows beyond `step`."""
+        self._take_back(int(np.searchsorted(self.steps, step, side="right")))
+
+    def clear(self) -> None:
+        self._take_back(0)
+
+    def _take_back(self, rows: int) -> None:
+        if rows < self.rows:
+            self.rows = rows
+            self.taken_back += 1
+
+
+class _Column:
+    """Reads one column of one of the two tables as an attribute of Series."""
+
+    def __init__(self, table: str, key: str) -> None:
+        self.table, self.key = table, key
+
+    @overload
+    def __get__(self, series: None, owner: type) -> _Column: ...
+    @overload
+    def __get__(self, series: Series, owner: type) -> Floats: ...
+    def __get__(self, series: Series | None, owner: type) -> _Column | Floats:
+        if series is None:
+            return self
+        table: Table = getattr(series, self.table)
+        return table.column(self.key)
+
+
+class Series:
+    """A run's metrics as 1-D arrays of one length for training, and one for evaluations; NaN where a field is absent.
+
+    Arrays are views that hold until the next poll. Losses are in nats a token, times in seconds, memory in bytes.
+    """
+
+    def __init__(self) -> None:
+        self.train = Table(TRAIN_KEYS)
+        self.val = Table(VAL_KEYS)
+
+    tokens = _Column("train", "tokens")
+    time_s = _Column("train", "time_s")
+    loss = _Column("train", "loss")
+    lr = _Column("train", "lr")
+    grad_norm = _Column("train", "grad_norm")
+    tokens_per_s = _Column("train", "tokens_per_s")
+    mem_bytes = _Column("train", "mem_bytes")
+    val_tokens = _Column("val", "tokens")
+    val_time_s = _Column("val", "time_s")
+    val_loss = _Column("val", "val_loss")
+    val_bpb = _Column("val", "val_bpb")
+    eval_s = _Column("val", "eval_s")
+
+    @property
+    def step(self) -> Steps:
+        return self.train.steps
+
+    @property
+    def val_step(self) -> Steps:
+        return self.val.steps
+
+    def __len__(self) -> int:
+        return self.train.rows
+
+    @property
+    def taken_back(self) -> int:
+        """Grows whenever numbers read before were taken back (a resume from an earlier step, a rewritten file)."""
+        return self.train.taken_back + self.val.taken_back
+
+    def add_rows(self, rows: Rows) -> bool:
+        """Adds many records at once; False when they have to be added one by one."""
+        return (self.val if "val_loss" in rows.columns else self.train).extend(rows)
+
+    def add(self, record: dict[str, Any]) -> str | None:
+        """Adds one record or rewinds by its marker; returns what is wrong with it, if anything."""
+        if "resumed" in record:
+            step = record["resumed"]
+            if not _is_step(step):
+                return f"resumed from {step!r}, which is no step; left out"
+            self.train.rewind(step)
+            self.val.rewind(step)
+            return None
+        step = record.pop("step", None)
+        if not _is_step(step):
+            return "no step; left out"
+        values: dict[str, float] = {}
+        for key, value in record.items():
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                return f"{key} is not a number; left out"
+            try:
+                values[key] = float(value)
+            except OverflowError:
+                return f"{key} is out of range; left out"
+        return (self.val if "val_loss" in record else self.train).add(int(step), values)
+
+    def clear(self) -> None:
+        self.train.clear()
+        self.val.clear()
+
+
+def _is_step(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53 and value == int(value)

@@ -1,0 +1,74 @@
+"""A conversation in the form of the corpus' template."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from engine.model.gpt import GPT
+from engine.sampling.generate import Cancelled, Done, Piece, encode_prompt, generate
+from engine.sampling.settings import SamplingSettings
+from engine.text.template import Template
+from engine.text.tokenizer import Tokenizer
+
+# for a model of plain text: what is said is a paragraph, and so is the answer
+PARAGRAPHS = Template(infix="\n", suffix="\n\n")
+ANSWER_SHARE = 4  # at least one in so many tokens of the context is kept free for the answer
+
+
+class Chat:
+    """Remembers the turns and gives the model as many of the newest, whole, as its context holds."""
+
+    def __init__(
+        self, model: GPT, tokenizer: Tokenizer, template: Template | None = None, settings: SamplingSettings | None = None
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.template = template or PARAGRAPHS
+        self.settings = settings or SamplingSettings()
+        self.history: list[tuple[str, str]] = []
+
+    def say(self, prompt: str, *, cancelled: Cancelled | None = None) -> Iterator[Piece | Done]:
+        """The answer, piece by piece, and Done last; then the turn is part of the history, also when it was cut short.
+
+        Raises before the first piece, with the history as it was, what `generate` raises.
+        """
+        settings = self.settings.replace(stop=[*self.settings.stop, *self.template.stops])
+        ids, _ = self.fit(prompt)
+        return self._answer(prompt, generate(self.model, self.tokenizer, ids, settings, cancelled=cancelled))
+
+    def _answer(self, prompt: str, pieces: Iterator[Piece | Done]) -> Iterator[Piece | Done]:
+        answer = ""
+        try:
+            for piece in pieces:
+                answer += piece.text if isinstance(piece, Piece) else ""
+                if isinstance(piece, Done):
+                    self.history.append((prompt, answer))
+                yield piece
+        except GeneratorExit:
+            if answer and (not self.history or self.history[-1] != (prompt, answer)):
+                self.history.append((prompt, answer))
+            raise
+
+    def fit(self, prompt: str) -> tuple[list[int], int]:
+        """The tokens given to the model, and how many of the newest turns they hold.
+
+        Whole turns are left out, the oldest first, until room for an answer is left. The new prompt always stays; alone
+        too long, it loses its beginning.
+        """
+        block_size = self.model.config.block_size
+        room = max(1, block_size - min(self.settings.max_tokens, block_size // ANSWER_SHARE))
+        fitting = self._encode(0, prompt)[-room:]
+        for turns in range(1, len(self.history) + 1):
+            ids = self._encode(turns, prompt)
+            if len(ids) > room:
+                return fitting, turns - 1
+            fitting = ids
+        return fitting, len(self.history)
+
+    def _encode(self, turns: int, prompt: str) -> list[int]:
+        past = self.history[len(self.history) - turns :]
+        return encode_prompt(self.model, self.tokenizer, self.template.turns(past, prompt))
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.history.clear()

@@ -1,0 +1,158 @@
+"""One token after the other: small functions around a model's forward pass.
+
+The shape of this file follows gpt-fast: `prefill` reads many tokens, `decode_one_token` one, and neither waits for the
+device. Inference mode and evaluation mode are entered for one forward pass and left again, so that a caller may train
+between two tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from engine.model.cache import KVCache
+from engine.model.gpt import GPT
+from engine.sampling.draw import make_generator, pick, pick_top, uniform, weights
+from engine.sampling.rules import process
+from engine.sampling.settings import SamplingSettings
+
+RANDOM_BLOCK = 256  # random numbers fetched at a time
+KEPT = 0.75  # share of the context that is read again when a full cache slides
+
+
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """No dropout and no autograd inside; every module has its former mode after."""
+    training = [module for module in model.modules() if module.training] if model.training else []
+    for module in training:
+        module.training = False
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def prefill(model: GPT, ids: Tensor, cache: KVCache | None) -> Tensor:
+    """Logits (B, V) of the token after ids (B, T), which replace what the cache held."""
+    if cache is not None:
+        cache.reset()
+        return model(ids, cache=cache, last=True)[:, -1].float()
+    return model(ids, last=True)[:, -1].float()
+
+
+def decode_one_token(model: GPT, ids: Tensor, cache: KVCache) -> Tensor:
+    """Logits (B, V) of the token after ids (B, 1), which follow what the cache holds and are added to it."""
+    return model(ids, cache=cache, last=True)[:, -1].float()
+
+
+class Context:
+    """The whole history (B, n) and the part of it the model sees.
+
+    Without a cache the model sees the last block_size tokens, read anew for every token (nanoGPT's way). With one it
+    does the same until the cache is full; then the last three quarters of the context are read again, which leaves
+    room for the next quarter. Both are the same as long as everything fits the context.
+    """
+
+    def __init__(self, model: GPT, ids: Sequence[int], room: int, batch: int = 1, cache: bool = True) -> None:
+        """`ids` are the tokens all sequences begin with, at least one; `room` is how many more there will be."""
+        first = next(model.parameters())
+        self.model = model
+        self.length = len(ids)
+        self.block_size = model.config.block_size
+        self._history = torch.empty(batch, self.length + room, dtype=torch.int64, device=first.device)
+        self._history[:, : self.length] = torch.tensor(ids, dtype=torch.int64, device=first.device)
+        self._cache: KVCache | None = None
+        if cache and model.supports_cache:
+            with torch.inference_mode():
+                needed = min(self.block_size, self.length + room)
+                self._cache = KVCache(model.config, batch, needed, first.device, first.dtype)
+        self._unread = self.length  # tokens at the end of the history that the cache does not hold
+
+    @property
+    def ids(self) -> Tensor:
+        """The history (B, n)."""
+        return self._history[:, : self.length]
+
+    def append(self, ids: Tensor) -> None:
+        """Add one token to each sequence: ids (B,)."""
+        self._history[:, self.length] = ids
+        self.length += 1
+        self._unread += 1
+
+    def select(self, rows: Tensor) -> None:
+        """Sequence i goes on from what sequence rows[i] was; rows is (B,)."""
+        self._history[:, : self.length] = self._history[rows, : self.length]
+        if self._cache is not None:
+            held = self._cache.length
+            with torch.inference_mode():
+                for layer in self._cache.layers:
+                    for kept in (layer.keys, layer.values):
+                        kept[:, :, :held] = kept[rows, :, :held]
+
+    def logits(self) -> Tensor:
+        """Logits (B, V) of the next token, float32."""
+        cache, unread = self._cache, self._unread
+        self._unread = 0
+        with evaluating(self.model):
+            if cache is None:
+                return prefill(self.model, self._last(self.block_size), None)
+            if unread == 1 and 0 < cache.length < cache.capacity:
+                return decode_one_token(self.model, self._last(1), cache)
+            if cache.length:
+                return prefill(self.model, self._last(max(1, int(self.block_size * KEPT))), cache)
+            return self._prefill_one(cache)
+
+    def _prefill_one(self, cache: KVCache) -> Tensor:
+        """The first reading: all sequences are alike, so one is read and copied."""
+        if self._history.size(0) == 1:
+            return prefill(self.model, self._last(self.block_size), cache)
+        keys = cache.layers[0].keys
+        one = KVCache(self.model.config, 1, cache.capacity, keys.device, keys.dtype)
+        logits = prefill(self.model, self._last(self.block_size)[:1], one)
+        for layer, read in zip(cache.layers, one.layers, strict=True):
+            layer.keys.copy_(read.keys)
+            layer.values.copy_(read.values)
+        cache.length = one.length
+        return logits.expand(self._history.size(0), -1)
+
+    def _last(self, n: int) -> Tensor:
+        return self._history[:, max(0, self.length - n) : self.length]
+
+
+class Dice:
+    """Random numbers for a batch: sequence i has a generator of its own, and its n-th token its n-th number.
+
+    So a sequence does not depend on what it is sampled beside, and a text taken up in the middle goes on with the numbers
+    it would have had.
+    """
+
+    def __init__(self, seeds: Sequence[int], device: torch.device) -> None:
+        self._generators = [make_generator(seed) for seed in seeds]
+        self._device = device
+        self._block = torch.empty(0, len(seeds), dtype=torch.float64)
+        self._at = 0
+
+    def throw(self) -> Tensor:
+        """The next number of each sequence, (B,) in [0, 1), on the device."""
+        if self._at == len(self._block):
+            rows = [uniform(RANDOM_BLOCK, generator) for generator in self._generators]
+            self._block, self._at = torch.stack(rows, dim=1).to(self._device), 0
+        self._at += 1
+        return self._block[self._at - 1]
+
+
+def sample(logits: Tensor, settings: SamplingSettings, dice: Dice, ids: Tensor) -> Tensor:
+    """Token ids (B,) drawn from logits (B, V) by the settings' rules; ids (B, T) are the tokens so far.
+
+    V stands for a row with nothing to draw from (see `engine.sampling.draw`); looking is left to the caller.
+    """
+    penalized = settings.repetition_penalty != 1
+    if settings.greedy and not penalized:
+        return pick_top(logits)
+    logits = process(logits, settings, ids if penalized else None)
+    return pick_top(logits) if settings.greedy else pick(weights(logits), dice.throw())

@@ -1,0 +1,273 @@
+"""Writing text with a model: streamed piece by piece, or several texts in one batch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from engine.errors import CheckpointError, TokenizerError, UserError
+from engine.model.gpt import GPT
+from engine.sampling.decode import Context, Dice, sample
+from engine.sampling.draw import check_drawn, fresh_seed
+from engine.sampling.rules import next_token_table
+from engine.sampling.settings import SamplingSettings
+from engine.sampling.stops import StopFilter
+from engine.text.tokenizer import StreamDecoder, Tokenizer
+
+StopReason = Literal["length", "stop", "cancelled"]
+Cancelled = Callable[[], bool]
+
+BATCH = 16  # sequences decoded side by side; bounds the memory of their caches
+SEEDS = 2**63
+END_OF_TEXT = "<|endoftext|>"
+
+
+class Alternative(NamedTuple):
+    """A token that might have stood here: its text on one line for display, its probability before and after the rules."""
+
+    id: int
+    label: str
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One token. `text` is what it adds to the visible text.
+
+    That is empty while a character is incomplete or a stop string may have begun, and later comes with a later piece.
+    """
+
+    id: int
+    text: str
+    alternatives: tuple[Alternative, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The end of a text. `text` is that of all pieces, `tokens` how many there were, a stop token included.
+
+    `seconds` is the time spent computing, not the time the reader took between two pieces.
+    """
+
+    text: str
+    tokens: int
+    stop_reason: StopReason
+    seed: int
+    seconds: float
+    tokens_per_second: float
+
+
+def generate(
+    model: GPT,
+    tokenizer: Tokenizer,
+    prompt: str | Sequence[int],
+    settings: SamplingSettings | None = None,
+    *,
+    cancelled: Cancelled | None = None,
+    forced: Sequence[int] = (),
+    alternatives: int = 0,
+    cache: bool = True,
+) -> Iterator[Piece | Done]:
+    """Write on from `prompt` (text, or token ids): pieces as they are made, and Done last.
+
+    forced: the first tokens of the output, given instead of drawn. The tokens after them are drawn as if they had been
+        drawn too: with a text's own beginning as `forced` and its seed, the same text comes again; with another token at
+        its end, the text goes on from that alternative.
+    alternatives: how many of the likeliest tokens each drawn piece brings along.
+    cancelled: asked at every token; after a yes one last piece comes with the text that was held back.
+    cache: without it every token reads its whole context again, and the context slides by one token at a time.
+
+    An empty prompt starts from `start_token`. Past the context the window slides (see `Context`). The model's weights,
+    mode and torch's global random state are left alone. Raises UserError before the first piece for settings out of
+    bounds, and TokenizerError for a prompt the tokenizer refuses.
+    """
+    settings = (settings or SamplingSettings()).check()
+    ids = encode_prompt(model, tokenizer, prompt)
+    forced = [_checked(token, tokenizer) for token in forced][: settings.max_tokens]
+    return _stream(model, tokenizer, ids, settings, cancelled, forced, alternatives, cache)
+
+
+def _stream(
+    model: GPT,
+    tokenizer: Tokenizer,
+    ids: list[int],
+    settings: SamplingSettings,
+    cancelled: Cancelled | None,
+    forced: Sequence[int],
+    alternatives: int,
+    cache: bool,
+) -> Iterator[Piece | Done]:
+    clock = Stopwatch()
+    row = Row(tokenizer, settings, fresh_seed() if settings.seed is None else settings.seed)
+    context = Context(model, ids + list(forced), settings.max_tokens - len(forced), cache=cache)
+    dice = Dice([row.seed], context.ids.device)
+    while row.reason is None:
+        table: tuple[Alternative, ...] = ()
+        if row.tokens < len(forced):
+            token = forced[row.tokens]
+            if not settings.greedy:
+                dice.throw()
+        else:
+            logits = context.logits()
+            drawn = sample(logits, settings, dice, context.ids)
+            token = int(drawn)  # the one point where the host waits for the device
+            check_drawn(token, logits.size(-1))
+            if alternatives:
+                rows = next_token_table(logits[0], settings, context.ids[0], alternatives)
+                table = tuple(Alternative(other, tokenizer.token_label(other), *shares) for other, *shares in rows)
+            context.append(drawn)
+        text = row.push(token, cancelled is not None and cancelled())
+        with clock.stopped():
+            yield Piece(token, text, table)
+    yield row.done(clock.seconds())
+
+
+def generate_many(
+    model: GPT,
+    tokenizer: Tokenizer,
+    prompt: str | Sequence[int],
+    settings: SamplingSettings | None = None,
+    num: int = 1,
+    *,
+    cancelled: Cancelled | None = None,
+    cache: bool = True,
+) -> list[Done]:
+    """`num` texts from one prompt, decoded side by side; text i has seed `settings.seed + i` and is what `generate` writes with it.
+
+    (Up to the rounding of matrix products, which may differ with the size of a batch.) Raises as `generate` does.
+    """
+    settings = (settings or SamplingSettings()).check()
+    if num < 1:
+        raise UserError(f"the number of samples must be 1 or more, not {num}")
+    ids = encode_prompt(model, tokenizer, prompt)
+    first = fresh_seed() if settings.seed is None else settings.seed
+    seeds = [(first + i) % SEEDS for i in range(num)]
+    texts: list[Done] = []
+    for start in range(0, num, BATCH):
+        texts += _batch(model, tokenizer, ids, settings, seeds[start : start + BATCH], cancelled, cache)
+    return texts
+
+
+def _batch(
+    model: GPT,
+    tokenizer: Tokenizer,
+    ids: list[int],
+    settings: SamplingSettings,
+    seeds: Sequence[int],
+    cancelled: Cancelled | None,
+    cache: bool,
+) -> list[Done]:
+    clock = Stopwatch()
+    rows = [Row(tokenizer, settings, seed) for seed in seeds]
+    context = Context(model, ids, settings.max_tokens, len(rows), cache)
+    dice = Dice(seeds, context.ids.device)
+    while any(row.reason is None for row in rows):  # an ended text is decoded on beside the others and not looked at
+        logits = context.logits()
+        drawn = sample(logits, settings, dice, context.ids)
+        tokens: list[int] = drawn.tolist()
+        check_drawn(max(tokens), logits.size(-1))
+        context.append(drawn)
+        stop = cancelled is not None and cancelled()
+        for row, token in zip(rows, tokens, strict=True):
+            if row.reason is None:
+                row.push(token, stop)
+    return [row.done(clock.seconds()) for row in rows]
+
+
+class Row:
+    """One text as it grows, and why it ended."""
+
+    def __init__(self, tokenizer: Tokenizer, settings: SamplingSettings, seed: int) -> None:
+        self.seed = seed
+        self.tokens = 0
+        self.reason: StopReason | None = None if settings.max_tokens else "length"
+        self._stop_ids = stop_tokens(tokenizer, settings)
+        self._max_tokens = settings.max_tokens
+        self._decoder = StreamDecoder(tokenizer)
+        self._filter = StopFilter(settings.stop)
+        self._texts: list[str] = []
+
+    def push(self, token: int, cancelled: bool = False) -> str:
+        """The text that becomes certain with this token; sets `reason` when it is the last."""
+        self.tokens += 1
+        text = ""
+        if token in self._stop_ids:
+            self.reason = "stop"
+        else:
+            text = self._filter.push(self._decoder.push(token))
+            if self._filter.stopped:
+                self.reason = "stop"
+            elif cancelled:
+                self.reason = "cancelled"
+            elif self.tokens >= self._max_tokens:
+                self.reason = "length"
+        if self.reason is not None:
+            text += self._filter.push(self._decoder.flush()) + self._filter.flush()
+        self._texts.append(text)
+        return text
+
+    def done(self, seconds: float) -> Done:
+        rate = self.tokens / seconds if seconds > 0 else 0.0
+        return Done("".join(self._texts), self.tokens, self.reason or "cancelled", self.seed, seconds, rate)
+
+
+class Stopwatch:
+    """Seconds since it was made, without those in which it was stopped."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._began
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        before = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._began += time.perf_counter() - before
+
+
+def encode_prompt(model: GPT, tokenizer: Tokenizer, prompt: str | Sequence[int]) -> list[int]:
+    """The prompt's token ids, at least one.
+
+    Raises CheckpointError when model and tokenizer do not belong together, TokenizerError for what cannot be encoded.
+    """
+    if model.vocab_size != tokenizer.vocab_size:
+        raise CheckpointError(
+            f"the model knows {model.vocab_size} tokens and the tokenizer {tokenizer.vocab_size}; "
+            "they do not belong together, use the tokenizer saved with the checkpoint"
+        )
+    if isinstance(prompt, str):
+        ids = [int(token) for token in tokenizer.encode(prompt)] if prompt else []
+    else:
+        ids = [_checked(token, tokenizer) for token in prompt]
+    return ids or [start_token(tokenizer)]
+
+
+def stop_tokens(tokenizer: Tokenizer, settings: SamplingSettings) -> frozenset[int]:
+    """The tokens that end a text: the settings' own, and special tokens named by a stop string."""
+    named = (tokenizer.special[text] for text in settings.stop if text in tokenizer.special)
+    return frozenset(settings.stop_ids).union(named)
+
+
+def start_token(tokenizer: Tokenizer) -> int:
+    """What an empty prompt stands for: the token that parts documents where there is one, else a newline, else token 0."""
+    if END_OF_TEXT in tokenizer.special:
+        return tokenizer.special[END_OF_TEXT]
+    try:
+        newline = tokenizer.encode("\n")
+    except TokenizerError:
+        return 0
+    return int(newline[0]) if len(newline) else 0
+
+
+def _checked(token: int, tokenizer: Tokenizer) -> int:
+    if not 0 <= token < tokenizer.vocab_size:
+        raise TokenizerError(f"no token {token}; the vocabulary has 0 to {tokenizer.vocab_size - 1}")
+    return int(token)

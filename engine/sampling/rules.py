@@ -1,0 +1,123 @@
+"""The rules between a model's logits and the token drawn: pure functions on logits (B, V), -inf where a token is cut.
+
+The semantics are those of the logits processors in Hugging Face transformers. Rules that are off cost nothing.
++inf logits share the whole mass; NaN goes through every rule and is found when a token is drawn (`engine.sampling.draw`).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from engine.sampling.draw import finite_top, not_a_number, weights
+from engine.sampling.settings import SamplingSettings
+
+CUT = -math.inf
+COLDEST = 1e-30  # what is less would be 0 in float32
+SORT_ALL = 1024  # up to this many tokens sorting them all is cheaper than looking for the survivors first
+
+
+def process(logits: Tensor, settings: SamplingSettings, ids: Tensor | None = None) -> Tensor:
+    """Logits (B, V) after all rules, in order: repetition penalty, temperature, top-k, top-p, min-p.
+
+    `ids` (B, T) are the tokens so far, for the repetition penalty. Logits may be shifted by a constant in each row.
+    """
+    if ids is not None:
+        logits = apply_repetition_penalty(logits, ids, settings.repetition_penalty)
+    if settings.greedy:
+        return keep_top(logits)
+    logits = apply_temperature(logits, settings.temperature)
+    logits = keep_top_k(logits, settings.top_k)
+    logits = keep_top_p(logits, settings.top_p)
+    return keep_min_p(logits, settings.min_p)
+
+
+def apply_repetition_penalty(logits: Tensor, ids: Tensor, penalty: float) -> Tensor:
+    """Divide positive and multiply negative logits of tokens in ids (B, T) by `penalty` (Keskar et al. 2019); 1 is off."""
+    if penalty == 1 or ids.size(-1) == 0:
+        return logits
+    seen = logits.gather(-1, ids)
+    return logits.scatter(-1, ids, torch.where(seen < 0, seen * penalty, seen / penalty))
+
+
+def apply_temperature(logits: Tensor, temperature: float) -> Tensor:
+    """Logits over `temperature`, shifted so that the largest is 0: no temperature, however small, overflows. 0 is greedy."""
+    if temperature == 1:
+        return logits
+    if temperature == 0:
+        return keep_top(logits)
+    logits = finite_top(logits)
+    return (logits - logits.amax(-1, keepdim=True)) / max(temperature, COLDEST)
+
+
+def keep_top(logits: Tensor) -> Tensor:
+    """Cut all but the first of the largest logits."""
+    top = logits.argmax(-1, keepdim=True)
+    return torch.full_like(logits, CUT).scatter_(-1, top, logits.gather(-1, top))
+
+
+def keep_top_k(logits: Tensor, k: int) -> Tensor:
+    """Cut all but the k largest; tokens tied with the k-th are all kept. 0, or V and above, is off (Fan et al. 2018)."""
+    if k <= 0 or k >= logits.size(-1):
+        return logits
+    lowest = logits.topk(k, dim=-1).values[..., -1:]
+    return logits.masked_fill(logits < lowest, CUT)
+
+
+def keep_top_p(logits: Tensor, p: float) -> Tensor:
+    """Keep the fewest tokens whose mass reaches p, the one that crosses it included (Holtzman et al. 2020).
+
+    1 is off; 0 leaves the likeliest token alone. Among equals at the border those of higher number are kept.
+    """
+    if p >= 1:
+        return logits
+    if p <= 0:
+        return keep_top(logits)
+    among = _survivors(logits)
+    values = logits if among is None else logits.gather(-1, among)
+    rising, order = values.sort(dim=-1, stable=True)
+    # mass of the token and of all below it; what fits into 1 - p is the tail to cut
+    cut = finite_top(rising).softmax(-1).cumsum(-1) <= 1 - p
+    cut[..., -1] = False
+    if among is None:
+        return logits.masked_fill(torch.empty_like(cut).scatter_(-1, order, cut), CUT)
+    return logits.scatter(-1, among.gather(-1, order), rising.masked_fill(cut, CUT))
+
+
+def keep_min_p(logits: Tensor, p: float) -> Tensor:
+    """Keep tokens at least p times as likely as the likeliest (Nguyen et al. 2024); 0 is off."""
+    if p <= 0:
+        return logits
+    return logits.masked_fill(logits < logits.amax(-1, keepdim=True) + math.log(p), CUT)
+
+
+def next_token_table(
+    logits: Tensor, settings: SamplingSettings, history: Tensor | None, n: int
+) -> list[tuple[int, float, float]]:
+    """The n likeliest next tokens as (id, probability before, probability after the rules), likeliest first.
+
+    logits are (V,), history the tokens so far (T,). Raises UserError when the logits are not numbers.
+    """
+    before = weights(logits.detach().float())
+    if not bool(before.isfinite().all()):
+        raise not_a_number()
+    ids = None if history is None else history[None]
+    after = weights(process(logits[None], settings, ids)[0])
+    top = before.topk(min(n, len(before)))
+    share = (after / after.sum())[top.indices]
+    return list(zip(top.indices.tolist(), (top.values / before.sum()).tolist(), share.tolist(), strict=True))
+
+
+def _survivors(logits: Tensor) -> Tensor | None:
+    """Rising numbers (B, m) of the tokens not cut yet; None when looking for them would cost more than sorting all.
+
+    Not on a GPU, where the sort is quick and asking how many survive would make the host wait.
+    """
+    if logits.size(-1) <= SORT_ALL or logits.is_cuda:
+        return None
+    most = int((logits > CUT).sum(-1).max())
+    if not 0 < most <= logits.size(-1) // 4:
+        return None
+    return logits.topk(most, dim=-1).indices.sort(-1).values

@@ -1,0 +1,117 @@
+"""Byte-level byte-pair encoding (Sennrich et al. 2016, Radford et al. 2019), by Hugging Face's `tokenizers`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from engine.errors import TokenizerError
+from engine.text.bytelevel import BYTES, byte_alphabet
+from engine.text.pieces import PieceEncoder, cut_safely
+from engine.text.tokenizer import Ids, Tokenizer
+
+if TYPE_CHECKING:
+    import tokenizers
+
+Merge = tuple[int, int]
+_FED = 1 << 14  # characters handed to the trainer at once; it holds 256 of these cut into words
+
+
+class BpeTokenizer(Tokenizer):
+    """Ids 0-255 are the bytes, then one token a merge in the order learned, then the special tokens.
+
+    Text is cut into words as GPT-2 cuts it. Any text encodes, and decodes to itself.
+    """
+
+    kind: ClassVar[str] = "bpe"
+
+    def __init__(self, merges: Sequence[Merge], special: Sequence[str] = ()) -> None:
+        tokens = list(BYTES)
+        known = set(tokens)
+        for left, right in merges:
+            if not (0 <= left < len(tokens) and 0 <= right < len(tokens)):
+                raise ValueError(f"the merge {left}, {right} is of tokens that are not made yet")
+            joined = tokens[left] + tokens[right]
+            if joined not in known:  # two ways to spell one token
+                known.add(joined)
+                tokens.append(joined)
+        super().__init__(tokens, special)
+        self.merges = [(int(left), int(right)) for left, right in merges]
+
+    @classmethod
+    def train(cls, chunks: Iterable[str], vocab_size: int, special: Sequence[str] = ()) -> BpeTokenizer:
+        """At most `vocab_size` tokens: 256 bytes, the special ones, and merges of pairs seen at least twice.
+
+        Raises TokenizerError when `vocab_size` has no room for the bytes and the special tokens.
+        """
+        from tokenizers import Tokenizer as Backend
+        from tokenizers import models, pre_tokenizers, trainers
+
+        least = 256 + len(special)
+        if vocab_size < least:
+            raise TokenizerError(
+                f"a bpe vocabulary has at least {least} tokens; --set data.vocab_size={max(512, least)}"
+            )
+        backend = Backend(models.BPE())
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size - len(special),
+            min_frequency=2,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        try:
+            backend.train_from_iterator(_fed(chunks, cls([], special)), trainer)
+        except UnicodeEncodeError:
+            raise TokenizerError(
+                "the text holds half of a surrogate pair, which is not a character; remove it"
+            ) from None
+        ids = {char: byte for byte, char in enumerate(byte_alphabet())}
+        merges = []
+        for left, right in json.loads(backend.to_str())["model"]["merges"]:
+            merges.append((ids[left], ids[right]))
+            ids.setdefault(left + right, len(ids))
+        return cls(merges, special)
+
+    @cached_property
+    def backend(self) -> tokenizers.Tokenizer:
+        """The same vocabulary as a tokenizer of Hugging Face's `tokenizers` (which saves as tokenizer.json)."""
+        from tokenizers import AddedToken, decoders, models, pre_tokenizers
+        from tokenizers import Tokenizer as Backend
+
+        alphabet = byte_alphabet()
+        names = [
+            "".join(alphabet[byte] for byte in data) for data in self._bytes[: self.vocab_size - len(self.special)]
+        ]
+        merges = [(names[left], names[right]) for left, right in self.merges]
+        backend = Backend(models.BPE(vocab={name: id for id, name in enumerate(names)}, merges=merges))
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        backend.decoder = decoders.ByteLevel()
+        backend.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in self.special])
+        return backend
+
+    @cached_property
+    def _pieces(self) -> PieceEncoder:
+        backend = self.backend
+        return PieceEncoder(
+            lambda pieces: (found.ids for found in backend.encode_batch_fast(pieces, add_special_tokens=False)), self.dtype
+        )
+
+    def _encode(self, text: str) -> Ids:
+        return self._pieces(text)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, "merges": [list(merge) for merge in self.merges], "special": list(self.special)}
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Any]) -> BpeTokenizer:
+        return cls([(left, right) for left, right in tree["merges"]], tree["special"])
+
+
+def _fed(chunks: Iterable[str], tokenizer: Tokenizer) -> Iterator[str]:
+    """Small parts of the text, without its special tokens and cut between words."""
+    small = (chunk[i : i + _FED] for chunk in chunks for i in range(0, len(chunk), _FED))
+    for part in cut_safely(small):
+        yield from (plain for plain in tokenizer.without_special(part) if plain)

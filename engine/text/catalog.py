@@ -1,0 +1,259 @@
+"""The corpora there are: shipped with tinytui, the user's own, known ones to fetch, and any file by its path.
+
+The user's corpora are folders in `corpora_dir` (default `default_corpora_dir()`), each with a file and its corpus.toml.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+
+from engine.errors import CorpusError
+from engine.text.card import CARD, card_text, read_card
+from engine.text.check import Progress, Scan, scan
+from engine.text.corpus import Corpus, Format
+from engine.text.files import reason, sync_dir
+from engine.text.places import cache_dir, default_corpora_dir, shipped_dir
+from engine.text.records import Columns, choose_columns, read_records
+
+__all__ = [
+    "add_corpus",
+    "cache_dir",
+    "check_name",
+    "default_corpora_dir",
+    "fetch_corpus",
+    "find_corpus",
+    "list_corpora",
+    "remove_corpus",
+    "shipped_dir",
+]
+
+FORMATS: dict[str, Format] = {
+    ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
+}  # fmt: skip
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+GUTENBERG = re.compile(r"gutenberg:([1-9][0-9]{0,6})")
+STALE = 24 * 3600  # seconds after which what a killed `add` left behind is swept away
+
+
+def check_name(name: str) -> str:
+    """`name` itself when it can name a corpus and its folder; otherwise CorpusError."""
+    if NAME.fullmatch(name) is None:
+        raise CorpusError(
+            f"{name!r} cannot name a corpus; use letters, digits, dot, dash and underscore, a letter or digit first"
+        )
+    return name
+
+
+def _folder_name(name: str) -> str:
+    """The folder of a corpus: `gutenberg:84` lives in gutenberg-84."""
+    return name.replace(":", "-", 1) if GUTENBERG.fullmatch(name) else name
+
+
+def list_corpora(corpora_dir: Path | None = None) -> list[Corpus]:
+    """Every corpus with a name: the shipped and known ones, then the user's, each by name.
+
+    A known corpus that has been fetched or added stands in its known place. Damaged cards are listed, with `problem`.
+    """
+    shipped = {corpus.name: corpus for corpus in _cards(shipped_dir(), shipped=True)}
+    own = {corpus.name: corpus for corpus in _cards(corpora_dir or default_corpora_dir(), shipped=False)}
+    first = [own.pop(name, corpus) if _only_known(corpus) else corpus for name, corpus in shipped.items()]
+    return first + [corpus for name, corpus in own.items() if name not in shipped]
+
+
+def _cards(folder: Path, shipped: bool) -> Iterator[Corpus]:
+    if not folder.is_dir():
+        return
+    for inner in sorted(folder.iterdir()):
+        if (inner / CARD).is_file() and NAME.fullmatch(inner.name):
+            yield read_card(inner, shipped)
+
+
+def _only_known(corpus: Corpus) -> bool:
+    """Whether tinytui brings the card of this corpus but not its file."""
+    return corpus.url is not None and not corpus.path.is_file()
+
+
+def find_corpus(name_or_path: str, corpora_dir: Path | None = None) -> Corpus:
+    """The corpus of that name, or the text, CSV or JSONL file at that path.
+
+    Raises CorpusError that names near matches when there is neither, or says what is wrong with the file.
+    """
+    if not name_or_path.strip():
+        raise CorpusError("no corpus named; see tinytui corpora list")
+    corpora = {corpus.name: corpus for corpus in list_corpora(corpora_dir)}
+    if found := corpora.get(_folder_name(name_or_path)):
+        return found
+    if GUTENBERG.fullmatch(name_or_path):
+        raise CorpusError(f"{name_or_path} is not on this machine yet: tinytui corpora fetch {name_or_path}")
+    if name_or_path.startswith(("http://", "https://")):
+        raise CorpusError(f"fetch it first, then train on it by its name: tinytui corpora fetch {name_or_path}")
+    path = Path(name_or_path).expanduser()
+    looks_like_path = path.suffix.lower() in (".txt", *FORMATS) or len(path.parts) > 1 or path.is_file()
+    if not looks_like_path:
+        near = get_close_matches(name_or_path, corpora, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(corpora)}, or give a path"
+        raise CorpusError(f"no corpus {name_or_path!r}; {hint}")
+    return _from_file(path)
+
+
+def _from_file(path: Path, prompt_column: str | None = None, response_column: str | None = None) -> Corpus:
+    format = FORMATS.get(path.suffix.lower(), "text")
+    columns: Columns = ()
+    if format != "text":
+        columns = choose_columns(path, format, prompt_column, response_column)
+    elif prompt_column or response_column:
+        raise CorpusError(f"{path} is not CSV or JSONL, so it has no columns; leave out --prompt-column")
+    return Corpus(slug(path.stem), title=path.name, source=str(path), format=format, path=path, columns=columns)
+
+
+def slug(text: str) -> str:
+    """`text` as a name for a corpus or a run: letters, digits, dot, dash and underscore only; never empty."""
+    kept = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")
+    return kept[:64].rstrip("-._") or "corpus"
+
+
+def add_corpus(
+    file: Path,
+    name: str | None = None,
+    corpora_dir: Path | None = None,
+    *,
+    prompt_column: str | None = None,
+    response_column: str | None = None,
+    progress: Progress | None = None,
+) -> Corpus:
+    """Copies `file` and a card into the user's corpora, whole or not at all; `name` defaults to the file's.
+
+    A known corpus' name (tinyshakespeare) takes its card, and its file must have the known hash. Raises CorpusError for
+    a file that is not sound, a name that is taken or cannot be one.
+    """
+    file = Path(file).expanduser()
+    corpus = _from_file(file, prompt_column, response_column)
+    folder = _folder_name(name) if name else corpus.name
+    found = scan(file, progress)
+    card = _card_to_add(corpus, check_name(folder), found, file)
+    if corpus.format != "text" and next(read_records(file, corpus.format, corpus.columns), None) is None:
+        raise CorpusError(f"{file} has no records; a corpus needs text")
+    with new_folder(folder, corpora_dir) as staging:
+        target = staging / card.path.name
+        shutil.copyfile(file, target)
+        if scan(target).sha256 != found.sha256:
+            raise CorpusError(f"{file} changed while it was copied; add it again")
+        finish(staging, replace(card, path=target, sha256=found.sha256))
+    return find_corpus(folder, corpora_dir)
+
+
+def _card_to_add(corpus: Corpus, folder: str, found: Scan, file: Path) -> Corpus:
+    known = next((card for card in _cards(shipped_dir(), shipped=True) if card.name == folder), None)
+    if known is None:
+        return replace(corpus, name=folder, source=f"added from {file.name}", path=file)
+    if not _only_known(known):
+        raise CorpusError(f"{folder} is shipped with tinytui; choose another --name")
+    if known.sha256 not in (None, found.sha256):
+        raise CorpusError(
+            f"{file} is not {folder}: its SHA-256 is {found.sha256[:12]}..., not {str(known.sha256)[:12]}... "
+            f"({found.n_bytes:,} bytes); add it under another --name"
+        )
+    return replace(known, shipped=False)
+
+
+@contextlib.contextmanager
+def new_folder(name: str, corpora_dir: Path | None) -> Iterator[Path]:
+    """A folder to fill that becomes the corpus `name` when the block ends without an error, and is gone otherwise."""
+    root = corpora_dir or default_corpora_dir()
+    target = root / check_name(name)
+    taken = CorpusError(f"there is a corpus {name} already; choose another --name, or tinytui corpora rm {name}")
+    if target.exists() or target.is_symlink():
+        raise taken
+    staging: Path | None = None
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        _sweep(root)
+        staging = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".partial", dir=root))
+        yield staging
+        staging.chmod(0o755)
+        sync_dir(staging)
+        try:
+            staging.rename(target)
+        except OSError:
+            if target.exists():
+                raise taken from None
+            raise
+        staging = None
+        sync_dir(root)
+    except OSError as error:
+        raise CorpusError(f"cannot write to {root}: {reason(error)}") from None
+    finally:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def finish(folder: Path, corpus: Corpus) -> None:
+    """Writes the card beside the file in `folder` and syncs both."""
+    (folder / CARD).write_text(card_text(corpus), encoding="utf-8")
+    for path in (folder / CARD, corpus.path):
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+
+
+def _sweep(root: Path) -> None:
+    """Removes what an `add` or `fetch` that was killed left behind."""
+    for left in root.glob(".*.partial"):
+        if left.is_dir() and time.time() - left.stat().st_mtime > STALE:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def fetch_corpus(
+    name_or_url: str, corpora_dir: Path | None = None, progress: Progress | None = None, name: str | None = None
+) -> Corpus:
+    """Downloads a known corpus, `gutenberg:ID`, or any http(s) address as text into the user's corpora.
+
+    A corpus that is there already is returned as it is. Raises CorpusError when it cannot be had, is not text, or has
+    another hash than the known one; nothing is left behind then.
+    """
+    from engine.text.fetch import fetch_into
+
+    is_url = name_or_url.startswith(("http://", "https://"))
+    if not is_url:
+        corpora = {corpus.name: corpus for corpus in list_corpora(corpora_dir)}
+        corpus = corpora.get(_folder_name(name_or_url))
+        if corpus is not None and (corpus.available or corpus.url is None):
+            return corpus
+        if corpus is None and GUTENBERG.fullmatch(name_or_url) is None:
+            fetchable = [corpus.name for corpus in corpora.values() if corpus.url]
+            choice = ", ".join([*fetchable, "gutenberg:ID"])
+            raise CorpusError(f"{name_or_url!r} cannot be fetched; give {choice} or an http(s) address")
+    known = None if is_url else corpus
+    folder = check_name(name) if name else _folder_name(name_or_url)
+    if is_url and not name:
+        folder = slug(Path(name_or_url.split("?")[0].rstrip("/")).stem)
+    with new_folder(folder, corpora_dir) as staging:
+        card = fetch_into(staging, name_or_url, known, progress)
+        finish(staging, replace(card, name=folder, shipped=False))
+    return find_corpus(folder, corpora_dir)
+
+
+def remove_corpus(name: str, corpora_dir: Path | None = None) -> None:
+    """Removes a corpus of the user's own with its file. Raises CorpusError for shipped ones and unknown names."""
+    root = corpora_dir or default_corpora_dir()
+    folder = root / check_name(_folder_name(name))
+    if folder.is_symlink():
+        raise CorpusError(f"{folder} is a link out of {root}; remove it yourself")
+    if not (folder / CARD).is_file():
+        if (shipped_dir() / folder.name / CARD).is_file():
+            raise CorpusError(f"{name} is shipped with tinytui and stays")
+        raise CorpusError(f"no corpus {name!r} of your own in {root}; see tinytui corpora list")
+    gone = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    try:
+        folder.rename(gone)  # first out of sight in one step, so that no half of it is ever seen
+        shutil.rmtree(gone)
+    except OSError as error:
+        raise CorpusError(f"cannot remove {folder}: {reason(error)}") from None

@@ -1,0 +1,87 @@
+"""One token a character."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import TokenizerError
+from engine.text.tokenizer import Ids, Tokenizer, character_name
+
+Unknown = Literal["error", "skip", "unk"]
+UNK = "<unk>"
+
+
+class CharTokenizer(Tokenizer):
+    """The characters of a text, in the order of their code points.
+
+    A character outside the vocabulary is an error, is left out (`skip`), or becomes the special token `<unk>` (`unk`).
+    """
+
+    kind: ClassVar[str] = "char"
+
+    def __init__(self, chars: str, unknown: Unknown = "error") -> None:
+        if not chars or len(set(chars)) < len(chars) or unknown not in get_args(Unknown):
+            raise ValueError("a character vocabulary is a text of distinct characters and what to do with others")
+        super().__init__([char.encode() for char in chars], [UNK] if unknown == "unk" else [])
+        self.chars, self.unknown = chars, unknown
+        # One entry a code point up to the last known one, and one more for all after it; `_absent` marks the unknown.
+        self._absent = self.vocab_size
+        codes = _codes(chars)
+        size = max(128, int(codes.max()) + 2)
+        self._table = np.full(size, self._absent, np.uint16 if self._absent < 1 << 16 else np.uint32)
+        self._table[codes] = np.arange(len(chars))
+
+    @classmethod
+    def train(cls, chunks: Iterable[str], unknown: Unknown = "error") -> CharTokenizer:
+        """All characters of the chunks. Raises TokenizerError when there are none."""
+        seen = np.zeros(0x110000, bool)
+        for chunk in chunks:
+            seen[_codes(chunk)] = True
+        if not seen.any():
+            raise TokenizerError("a character tokenizer needs a text that is not empty")
+        return cls("".join(map(chr, np.flatnonzero(seen).tolist())), unknown)
+
+    def with_unknown(self, unknown: Unknown) -> CharTokenizer:
+        """The same ids with another policy. TokenizerError if that would change the vocabulary: `unk` is a token."""
+        if unknown == self.unknown:
+            return self
+        if "unk" in (unknown, self.unknown):
+            raise TokenizerError(
+                f"data.unknown={unknown} changes the vocabulary, which was made with data.unknown={self.unknown}; "
+                f"use {'error or skip' if unknown == 'unk' else 'unk'}"
+            )
+        return CharTokenizer(self.chars, unknown)
+
+    def _encode(self, text: str) -> Ids:
+        codes = _codes(text)
+        ids = self._table.take(codes, mode="clip")
+        if ids.size and int(ids.max()) == self._absent:
+            absent = ids == self._absent
+            if self.unknown == "error":
+                name = character_name(text[int(absent.argmax())])
+                raise TokenizerError(
+                    f"the character {name} is not among the {len(self.chars):,} of this tokenizer; "
+                    "remove it, or train with --set data.unknown=skip (leaves such out) or unk (one token for all)"
+                )
+            ids = ids[~absent] if self.unknown == "skip" else np.where(absent, self.special[UNK], ids)
+        return ids.astype(self.dtype, copy=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, "chars": self.chars, "unknown": self.unknown}
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Any]) -> CharTokenizer:
+        if not isinstance(tree["chars"], str):
+            raise TypeError("chars is not a text")
+        return cls(tree["chars"], tree["unknown"])
+
+
+def _codes(text: str) -> NDArray[np.unsignedinteger[Any]]:
+    """The code points of a text; one byte each for ASCII, where no wider array has to be made."""
+    if text.isascii():
+        return np.frombuffer(text.encode("ascii"), np.uint8)
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)

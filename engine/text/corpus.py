@@ -1,0 +1,229 @@
+"""A corpus is text with a card: where it comes from, how its records look, how to prompt a model trained on it.
+
+`Corpus` is the card; `Corpus.prepare` gives `Text`, a UTF-8 file ready to be split and streamed. A plain text file is
+used where it lies. Everything else (CSV, JSONL, generated corpora, files with a byte order mark or CR LF line ends) is
+rendered once into the cache, line ends as LF.
+"""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from engine.errors import CorpusError
+from engine.text.check import Progress, Scan, check_file, remembered_scan
+from engine.text.files import whole_file
+from engine.text.places import cache_dir
+from engine.text.records import read_records
+from engine.text.template import CHAT_TEMPLATE, Template
+
+__all__ = ["CHAT_TEMPLATE", "Corpus", "Format", "Progress", "Template", "Text"]
+
+Format = Literal["text", "csv", "jsonl"]
+RENDERING = 1  # goes up when the same file would be rendered differently, so that old renderings are not used
+REACH = 1 << 26  # bytes searched for a record boundary to either side of the split
+SEPARATOR = "\n\n"  # between records that have no template
+
+
+@dataclass(frozen=True)
+class Text:
+    """A UTF-8 file (no byte order mark, LF line ends), its size and hash, and what ends its records, if anything."""
+
+    path: Path
+    n_bytes: int
+    sha256: str
+    boundary: str | None = None
+
+    def split(self, val_fraction: float) -> int:
+        """The byte offset where validation begins: int((1 - val_fraction) * n_bytes), moved to where a text may be cut.
+
+        With records, that is right after the last boundary at or before it (or, when none is before it, after the next
+        one); without, or when none is within 64 MiB, back to the start of a character. For ASCII without records,
+        the 90/10 split of nanoGPT.
+        """
+        target = int((1.0 - val_fraction) * self.n_bytes)
+        with self.path.open("rb") as file:
+            if self.boundary:
+                mark = self.boundary.encode()
+                cut = _last_end(file, mark, target) or _next_end(file, mark, target, self.n_bytes)
+                if cut is not None:
+                    return cut
+            file.seek(target)
+            following = file.read(4)
+        if not following:
+            return target
+        back = 0
+        while following[:1] and 0x80 <= following[0] <= 0xBF and target - back > 0:
+            back += 1
+            with self.path.open("rb") as file:
+                file.seek(target - back)
+                following = file.read(1)
+        return target - back
+
+    def chunks(self, start: int = 0, end: int | None = None, size: int = 1 << 22) -> Iterator[str]:
+        """The bytes [start, end) as text, in pieces of about `size` bytes that never cut a character.
+
+        `start` and `end` must lie between characters, as 0, `n_bytes` and `split` do. Raises CorpusError when the file
+        has changed under the reader.
+        """
+        left = (self.n_bytes if end is None else end) - start
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        try:
+            with self.path.open("rb") as file:
+                file.seek(start)
+                while left > 0:
+                    data = file.read(min(size, left))
+                    if not data:
+                        raise CorpusError(f"{self.path} became shorter while it was read; start again")
+                    left -= len(data)
+                    if piece := decoder.decode(data, left == 0):
+                        yield piece
+        except UnicodeDecodeError:
+            raise CorpusError(f"{self.path} changed while it was read, or was cut inside a character") from None
+        except FileNotFoundError:
+            raise CorpusError(f"{self.path} is gone; prepare the corpus again") from None
+
+
+def _last_end(file: BinaryIO, mark: bytes, target: int) -> int | None:
+    """Where the last `mark` that ends at or before `target` ends; None when there is none within reach."""
+    step, high = 1 << 16, target
+    while high > max(0, target - REACH):
+        low = max(0, high - step)
+        file.seek(low)
+        place = file.read(min(high + len(mark) - 1, target) - low).rfind(mark)
+        if place >= 0:
+            return low + place + len(mark)
+        high = low
+    return None
+
+
+def _next_end(file: BinaryIO, mark: bytes, target: int, n_bytes: int) -> int | None:
+    """Where the first `mark` that ends after `target` ends, unless that is the end of the file."""
+    low = max(0, target - len(mark) + 1)
+    stop = min(n_bytes, target + REACH)
+    while low < stop:
+        file.seek(low)
+        place = file.read((1 << 16) + len(mark) - 1).find(mark)
+        if place >= 0:
+            end = low + place + len(mark)
+            return end if end < n_bytes else None
+        low += 1 << 16
+    return None
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The card of a corpus. `path` is its file, which for a corpus with a `url` or a `builder` need not be there yet.
+
+    `columns` are the (prompt, response) or (text,) columns of CSV and JSONL; `boundary` ends a record; `sha256` is what
+    the file must hash to; `problem` says in one line why a broken card cannot be used.
+    """
+
+    name: str
+    title: str = ""
+    about: str = ""
+    source: str = ""
+    license: str = ""
+    format: Format = "text"
+    path: Path = Path()
+    template: Template | None = None
+    examples: tuple[str, ...] = ()
+    shipped: bool = False
+    columns: tuple[str, ...] = ()
+    boundary: str | None = None
+    sha256: str | None = None
+    url: str | None = None
+    builder: str | None = None
+    problem: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.format != "text" and (len(self.columns) == 2) != (self.template is not None):
+            object.__setattr__(self, "template", CHAT_TEMPLATE if len(self.columns) == 2 else None)
+
+    @property
+    def available(self) -> bool:
+        """Whether `prepare` needs no network: the file is here, or is built from what is here."""
+        return self.problem is None and (self.builder is not None or self.path.is_file())
+
+    def prepare(self, cache: Path | None = None, progress: Progress | None = None) -> Text:
+        """The corpus as one UTF-8 file, checked; built or rendered into `cache` (default: the user's) when needed.
+
+        Raises CorpusError for a file that is missing, empty, not text, not what its card says, or has a damaged record.
+        """
+        cache = cache_dir() if cache is None else cache
+        if self.problem is not None:
+            raise CorpusError(self.problem)
+        if self.builder is not None:
+            from engine.text.stdlib import build_stdlib
+
+            return _as_text(build_stdlib(cache, progress), cache, progress, self.boundary)
+        if self.url is not None and not self.path.is_file():
+            raise CorpusError(
+                f"{self.name} is not on this machine yet: tinytui corpora fetch {self.name}, "
+                f"or with a copy of your own: tinytui corpora add FILE --name {self.name}"
+            )
+        found = remembered_scan(self.path, cache, progress)
+        if self.sha256 is not None and found.sha256 != self.sha256:
+            raise CorpusError(
+                f"{self.path} is not the file that corpus {self.name} was made with (its SHA-256 differs); "
+                + ("install tinytui again" if self.shipped else f"tinytui corpora rm {self.name}, then add it again")
+            )
+        if self.format == "text":
+            if not (found.bom or found.crlf):
+                return Text(self.path.resolve(), found.n_bytes, found.sha256, self.boundary)
+            return self._rendered(found, cache, progress, self._clean_text)
+        return self._rendered(found, cache, progress, self._clean_records)
+
+    def _rendered(
+        self, found: Scan, cache: Path, progress: Progress | None, pieces: Callable[[Progress | None], Iterator[str]]
+    ) -> Text:
+        template = self.template.to_dict() if self.template else None
+        recipe = [RENDERING, found.sha256, self.format, self.path.suffix.lower(), self.columns, template, self.boundary]
+        key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:32]
+        path = cache / "texts" / f"{key}.txt"
+        if not path.is_file():
+            with whole_file(path) as file:
+                if not sum(file.write(piece.encode()) for piece in pieces(progress)):
+                    raise CorpusError(f"{self.path} has no records; a corpus needs text")
+        return _as_text(path, cache, progress, self._record_end)
+
+    @property
+    def _record_end(self) -> str | None:
+        """What ends a record of the prepared text: the card's boundary, or what rendering puts there."""
+        if self.boundary or self.format == "text":
+            return self.boundary
+        return (self.template.suffix or None) if self.template else SEPARATOR
+
+    def _clean_text(self, progress: Progress | None) -> Iterator[str]:
+        size, done = check_file(self.path), 0
+        with self.path.open(encoding="utf-8-sig", newline="") as file:
+            held = ""  # a CR at a block's end may belong to a CR LF
+            while block := file.read(1 << 20):
+                block = held + block
+                held = "\r" if block.endswith("\r") else ""
+                yield block.removesuffix("\r").replace("\r\n", "\n") if held else block.replace("\r\n", "\n")
+                done += len(block)
+                if progress is not None:
+                    progress("cleaning", min(1.0, done / size))
+            yield held
+
+    def _clean_records(self, progress: Progress | None) -> Iterator[str]:
+        size, done = check_file(self.path), 0
+        for number, values in enumerate(read_records(self.path, self.format, self.columns)):
+            if self.template is not None:
+                yield self.template.record(*values)
+            else:
+                yield values[0] + (self.boundary or SEPARATOR)
+            done += sum(map(len, values))
+            if progress is not None and number % 1000 == 0:
+                progress("rendering", min(1.0, done / size))
+
+
+def _as_text(path: Path, cache: Path, progress: Progress | None, boundary: str | None) -> Text:
+    found = remembered_scan(path, cache, progress, ours=True)
+    return Text(path.resolve(), found.n_bytes, found.sha256, boundary)

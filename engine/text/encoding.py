@@ -1,0 +1,176 @@
+"""Encoding a large text as a stream, in bounded memory, on all cores where that pays.
+
+Character and byte tokenizers run at the speed of memory and stay in this process. The others look up Python strings and
+hold the interpreter lock, so threads do not help them: a large text is cut into parts where a text may be cut, and
+worker processes encode the parts. The ids are the same for any number of workers.
+
+A worker is a plain Python process that reads orders from its input and writes ids to its output. So it needs no
+`__main__` guard, shares no state with a terminal program that started it, and ends by itself when its parent is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+
+import numpy as np
+
+from engine.text.corpus import Text
+from engine.text.pieces import cut_safely
+from engine.text.tokenizer import Ids, Tokenizer, tokenizer_from_dict
+
+CHUNK = 1 << 20  # bytes of text cut into words at once
+PART = 1 << 24  # bytes of text a worker encodes at once
+LEAST = 1 << 23  # bytes below which starting workers costs more than it saves
+MOST_WORKERS = 8
+_ONE_PROCESS = ("char", "byte")
+_CUT = re.compile(
+    rb"[!-~](?=[ \t\n])"
+)  # as in pieces.py, for bytes; what is before the space is ASCII to be sure of it
+_LENGTH = struct.Struct("<Q")
+
+
+def encode_stream(
+    tokenizer: Tokenizer, text: Text, start: int, end: int, workers: int | None = None
+) -> Iterator[tuple[Ids, int]]:
+    """The ids of the bytes [start, end) of `text` in order, as (ids, bytes of text done so far).
+
+    `workers` is how many processes help; unset, one a core when the tokenizer and the size merit it, else none.
+    """
+    if workers is None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        worth = end - start >= LEAST and tokenizer.kind not in _ONE_PROCESS
+        workers = min(cores, MOST_WORKERS) if worth else 1
+    if workers > 1:
+        yield from _by_workers(tokenizer, text, start, end, workers)
+        return
+    done = 0
+    for chunk in cut_safely(text.chunks(start, end, CHUNK)):
+        done += len(chunk) if chunk.isascii() else len(chunk.encode())
+        yield tokenizer.encode(chunk), done
+
+
+def parts_of(text: Text, start: int, end: int, size: int = PART) -> Iterator[tuple[int, int]]:
+    """[start, end) in parts of at least `size` bytes (but for the last) that end where a text may be cut."""
+    with text.path.open("rb") as file:
+        while start < end:
+            stop = start + size
+            while stop < end:
+                file.seek(stop)
+                window = file.read(1 << 16)
+                if found := _CUT.search(window):
+                    stop += found.end()
+                    break
+                stop += max(1, len(window) - 1)
+            yield start, min(stop, end)
+            start = min(stop, end)
+
+
+def _by_workers(tokenizer: Tokenizer, text: Text, start: int, end: int, workers: int) -> Iterator[tuple[Ids, int]]:
+    idle: SimpleQueue[_Worker] = SimpleQueue()
+    everyone = [_Worker(tokenizer, text) for _ in range(workers)]
+
+    def encode(part: tuple[int, int]) -> Ids:
+        worker = idle.get()
+        try:
+            return worker.encode(*part)
+        finally:
+            idle.put(worker)
+
+    for worker in everyone:
+        idle.put(worker)
+    ahead: deque[tuple[int, Future[Ids]]] = deque()
+    parts = parts_of(text, start, end)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="encode")
+    try:
+        while True:
+            while len(ahead) <= workers and (part := next(parts, None)) is not None:
+                ahead.append((part[1], pool.submit(encode, part)))
+            if not ahead:
+                return
+            stop, future = ahead.popleft()
+            yield future.result(), stop - start
+    finally:
+        for worker in everyone:
+            worker.close()
+        pool.shutdown(cancel_futures=True)
+
+
+class _Worker:
+    """One helping process. When it fails, its part is encoded here: a lost helper costs time, never the result."""
+
+    def __init__(self, tokenizer: Tokenizer, text: Text) -> None:
+        self._tokenizer, self._text, self._closed = tokenizer, text, False
+        root = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+        self._process: subprocess.Popen[bytes] | None = None
+        with contextlib.suppress(OSError):
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", "from engine.text.encoding import work; work()"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=os.environ | {"PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"},
+                start_new_session=True,  # Ctrl-C at the terminal is for the parent to decide about
+            )
+        text_fields = {
+            "path": str(text.path),
+            "n_bytes": text.n_bytes,
+            "sha256": text.sha256,
+            "boundary": text.boundary,
+        }
+        self._order({"tokenizer": tokenizer.to_dict(), "text": text_fields})
+
+    def encode(self, start: int, end: int) -> Ids:
+        if (process := self._process) is not None and self._order([start, end]):
+            assert process.stdout is not None
+            with contextlib.suppress(OSError, ValueError, struct.error):
+                (length,) = _LENGTH.unpack(process.stdout.read(_LENGTH.size))
+                data = process.stdout.read(length)
+                if len(data) == length:
+                    return np.frombuffer(data, self._tokenizer.dtype)
+            self._process = None
+            process.kill()
+        if self._closed:  # nobody waits for the result any more
+            return np.empty(0, self._tokenizer.dtype)
+        return np.concatenate([ids for ids, _ in encode_stream(self._tokenizer, self._text, start, end, workers=1)])
+
+    def _order(self, order: object) -> bool:
+        if self._process is None:
+            return False
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(order).encode() + b"\n")
+            self._process.stdin.flush()
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def close(self) -> None:
+        self._closed = True
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+def work() -> None:
+    """A worker's whole life: a tokenizer and a text, then parts to encode, until its input ends."""
+    order = json.loads(sys.stdin.buffer.readline())
+    tokenizer = tokenizer_from_dict(order["tokenizer"])
+    text = Text(**(order["text"] | {"path": Path(order["text"]["path"])}))
+    for line in sys.stdin.buffer:
+        start, end = json.loads(line)
+        found = [ids for ids, _ in encode_stream(tokenizer, text, start, end, workers=1)]
+        data = np.concatenate(found).tobytes()
+        sys.stdout.buffer.write(_LENGTH.pack(len(data)) + data)
+        sys.stdout.buffer.flush()

@@ -1,0 +1,116 @@
+"""GPT-2's vocabulary (Radford et al. 2019), by OpenAI's `tiktoken`, which is an extra."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from engine.errors import TokenizerError
+from engine.text.bytelevel import byte_alphabet
+from engine.text.files import reason
+from engine.text.pieces import PieceEncoder
+from engine.text.places import cache_dir
+from engine.text.tokenizer import Ids, Tokenizer
+
+END_OF_TEXT = "<|endoftext|>"
+# How GPT-2 cuts text into words before it merges bytes.
+_WORDS = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
+_INSTEAD = "or train a vocabulary of your own: --set data.tokenizer=bpe"
+
+
+class Gpt2Tokenizer(Tokenizer):
+    """50,256 byte-level tokens and `<|endoftext|>`. A saved one holds its vocabulary, and needs no download again."""
+
+    kind: ClassVar[str] = "gpt2"
+
+    def __init__(self, tokens: Sequence[bytes]) -> None:
+        if len(set(tokens)) < len(tokens) or {len(token) for token in tokens[:256]} != {1}:
+            raise ValueError("a vocabulary of byte-level BPE begins with the 256 bytes and has no token twice")
+        super().__init__(tokens, [END_OF_TEXT])
+
+    @cached_property
+    def _pieces(self) -> PieceEncoder:
+        tiktoken = _tiktoken()
+        ranks = {token: rank for rank, token in enumerate(self._bytes[: self.special[END_OF_TEXT]])}
+        encoding = tiktoken.Encoding("gpt2", pat_str=_WORDS, mergeable_ranks=ranks, special_tokens={})
+
+        def encode_all(pieces: list[str]) -> list[list[int]]:
+            for piece in pieces:
+                piece.encode()  # tiktoken would silently put U+FFFD for half of a surrogate pair
+            found: list[list[int]] = encoding.encode_ordinary_batch(pieces)
+            return found
+
+        return PieceEncoder(encode_all, self.dtype)
+
+    def _encode(self, text: str) -> Ids:
+        return self._pieces(text)
+
+    def to_dict(self) -> dict[str, Any]:
+        data = b"".join(bytes([len(token)]) + token for token in self._bytes[: self.special[END_OF_TEXT]])
+        return {"kind": self.kind, "tokens": base64.b64encode(data).decode()}
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Any]) -> Gpt2Tokenizer:
+        data, tokens, place = base64.b64decode(tree["tokens"], validate=True), [], 0
+        while place < len(data):
+            end = place + 1 + data[place]
+            tokens.append(data[place + 1 : end])
+            place = end
+        if place != len(data):
+            raise ValueError("the vocabulary is cut short")
+        return cls(tokens)
+
+
+def load_gpt2(file: Path | None = None) -> Gpt2Tokenizer:
+    """GPT-2's tokenizer from a copy of its merges (vocab.bpe, or merges.txt), else through tiktoken's download.
+
+    `file` defaults to gpt2/vocab.bpe in the cache, used when it is there. Raises TokenizerError in one line when
+    neither can be had.
+    """
+    own = cache_dir() / "gpt2" / "vocab.bpe" if file is None else file
+    if file is not None or own.is_file():
+        return Gpt2Tokenizer(read_merges(own))
+    tiktoken = _tiktoken()
+    try:
+        encoding = tiktoken.get_encoding("gpt2")
+        return Gpt2Tokenizer([encoding.decode_single_token_bytes(id) for id in range(encoding.n_vocab - 1)])
+    except (
+        Exception
+    ) as error:  # the download fails in as many ways as there are networks; all mean the same to the user
+        why = re.sub(r"\s+", " ", str(error))[:100] or type(error).__name__
+        raise TokenizerError(
+            f"GPT-2's vocabulary cannot be had ({why}); put its vocab.bpe at {own}, {_INSTEAD}"
+        ) from None
+
+
+def read_merges(path: Path) -> list[bytes]:
+    """The tokens, by rank, of a merges file: the bytes in GPT-2's order, then one token a line `left right`."""
+    letters = byte_alphabet()
+    value = {letter: bytes([byte]) for byte, letter in enumerate(letters)}
+    # The bytes that are printable come first, then the others, both in order.
+    tokens = [value[letter] for letter in sorted(letters, key=lambda letter: (ord(letter) >= 256, ord(letter)))]
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+        for line in lines[lines[0].startswith("#version") :]:
+            if line:
+                left, right = line.split(" ")
+                tokens.append(b"".join(value[letter] for letter in left + right))
+    except OSError as error:
+        raise TokenizerError(f"cannot read GPT-2's merges from {path}: {reason(error)}") from None
+    except (ValueError, KeyError):
+        raise TokenizerError(f"{path} is not a file of BPE merges; fetch GPT-2's vocab.bpe again, {_INSTEAD}") from None
+    return tokens
+
+
+def _tiktoken() -> Any:
+    try:
+        import tiktoken
+    except ImportError:
+        raise TokenizerError(
+            f"GPT-2's tokenizer needs the tiktoken package: pip install tiktoken, {_INSTEAD}"
+        ) from None
+    return tiktoken

@@ -1,0 +1,101 @@
+"""How a prompt and its answer stand in the training text, so that a prompt is given to the model in the same form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine.errors import CorpusError
+
+PROMPT, RESPONSE = "{prompt}", "{response}"
+
+
+@dataclass(frozen=True)
+class Template:
+    """One record of training text is `prefix + prompt + infix + response + suffix`.
+
+    `stop` are the strings that end an answer; when none are given they follow from the suffix (see `stops`).
+    """
+
+    prefix: str = ""
+    infix: str = ""
+    suffix: str = ""
+    stop: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, record: str, stop: Sequence[str] = ()) -> Template:
+        """A template from one string that shows a record: `"You: {prompt}\\nBot: {response}<END>\\n"`.
+
+        Raises CorpusError unless it has `{prompt}` once and, after it, `{response}` once.
+        """
+        prefix, found_prompt, rest = record.partition(PROMPT)
+        infix, found_response, suffix = rest.partition(RESPONSE)
+        if not (found_prompt and found_response) or PROMPT in infix + suffix or RESPONSE in prefix + suffix:
+            raise CorpusError(f"a template needs {PROMPT} and then {RESPONSE}, once each, not {record!r}")
+        return cls(prefix, infix, suffix, tuple(stop))
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Strings that end an answer: `stop`, or the suffix (`<END>`), or where the next record begins."""
+        if self.stop:
+            return self.stop
+        visible = self.suffix.rstrip("\n")
+        if visible:
+            return (visible,)
+        if "\n\n" in self.suffix or not self.prefix:
+            return (self.suffix,) if self.suffix else ()
+        return (self.suffix + self.prefix.rstrip(),)
+
+    def apply(self, prompt: str) -> str:
+        """What the model is given: the record up to the point where the answer begins."""
+        return self.prefix + prompt + self.infix
+
+    def record(self, prompt: str, response: str) -> str:
+        """One whole record, as it stands in the training text."""
+        return self.apply(prompt) + response + self.suffix
+
+    def cut(self, text: str, prompt: str | None = None) -> str:
+        """The answer in `text`: without an applied prompt at its front, and ended before the first stop string.
+
+        `text` is what the model wrote, with or without what it was given. Name the `prompt` to have exactly that one
+        removed; without it a leading `prefix ... infix` is taken to be the prompt.
+        """
+        if prompt is not None:
+            text = text.removeprefix(self.apply(prompt))
+        elif self.infix and text.startswith(self.prefix) and self.prefix:
+            head, found, rest = text[len(self.prefix) :].partition(self.infix)
+            text = rest if found else self.prefix + head
+        ends = [place for stop in self.stops if (place := text.find(stop)) >= 0]
+        return text[: min(ends)] if ends else text
+
+    def turns(self, history: Sequence[tuple[str, str]], prompt: str) -> str:
+        """What the model is given in a chat: past (prompt, response) turns as whole records, then the new prompt."""
+        return "".join(self.record(*turn) for turn in history) + self.apply(prompt)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; `from_dict` gives an equal template."""
+        return {"prefix": self.prefix, "infix": self.infix, "suffix": self.suffix, "stop": list(self.stop)}
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Any]) -> Template:
+        """From `to_dict`, or from `{"record": "...{prompt}...{response}...", "stop": [...]}` as in a corpus.toml.
+
+        Raises CorpusError for unknown names or values that are not text.
+        """
+        stop = tree.get("stop", [])
+        stop = [stop] if isinstance(stop, str) else stop
+        texts = {name: value for name, value in tree.items() if name != "stop"}
+        if not isinstance(stop, Sequence) or not all(isinstance(x, str) and x for x in stop):
+            raise CorpusError("a template's stop must be a list of texts that are not empty")
+        if not all(isinstance(value, str) for value in texts.values()):
+            raise CorpusError("a template's parts must be text")
+        if set(texts) == {"record"}:
+            return cls.parse(texts["record"], stop)
+        if not set(texts) <= {"prefix", "infix", "suffix"}:
+            raise CorpusError(f"a template has record and stop, or prefix, infix, suffix and stop, not {sorted(tree)}")
+        return cls(**texts, stop=tuple(stop))
+
+
+# Used for a CSV or JSONL file that brings no template of its own.
+CHAT_TEMPLATE = Template.parse("You: {prompt}\nBot: {response}<END>\n")

@@ -1,0 +1,68 @@
+"""Batches on the device, as a pure function of (seed, step): nothing to save, nothing to lose on resume."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.config import Config
+from engine.text.dataset import TokenDataset
+
+RESIDENT_BYTES = 8 << 30  # a corpus up to this size lives on the GPU as a whole
+
+
+class Batches(ABC):
+    """Where batches come from. `salt` counts the roll-backs: after one, other batches are drawn."""
+
+    def __init__(self, dataset: TokenDataset, config: Config, device: torch.device) -> None:
+        self.dataset, self.device, self.salt = dataset, device, 0
+        self.seed, self.size, self.length = config.train.seed, config.train.batch_size, config.model.block_size
+
+    @abstractmethod
+    def get(self, step: int, micro: int) -> tuple[Tensor, Tensor]:
+        """Inputs and targets, int64 (B, T), for micro-batch `micro` of the step after `step`."""
+
+    def offsets(self, step: int, micro: int) -> np.ndarray:
+        """Where in the training split the sequences of that micro-batch begin, int64 (B,)."""
+        return self.dataset.offsets(self.seed + self.salt, step, micro, self.size, self.length)
+
+
+class HostBatches(Batches):
+    """Gathered from the memory-mapped corpus by the CPU, then copied to the device."""
+
+    def get(self, step: int, micro: int) -> tuple[Tensor, Tensor]:
+        x, y = self.dataset.batch(self.seed + self.salt, step, micro, self.size, self.length)
+        inputs, targets = torch.from_numpy(x), torch.from_numpy(y)
+        if self.device.type == "cpu":
+            return inputs, targets
+        return (
+            inputs.pin_memory().to(self.device, non_blocking=True),
+            targets.pin_memory().to(self.device, non_blocking=True),
+        )
+
+
+class ResidentBatches(Batches):
+    """The training split lives on the device; a batch is one gather of offsets drawn on the host."""
+
+    def __init__(self, dataset: TokenDataset, config: Config, device: torch.device) -> None:
+        super().__init__(dataset, config, device)
+        wide = dataset.train.dtype.itemsize > 2
+        ids = torch.from_numpy(dataset.train.astype("int32" if wide else "uint16"))
+        self.ids = ids.to(torch.int32).to(device) if wide else ids.view(torch.int16).to(device)
+        self.mask = 0xFFFFFFFF if wide else 0xFFFF
+        self.window = torch.arange(config.model.block_size + 1, device=device)
+
+    def get(self, step: int, micro: int) -> tuple[Tensor, Tensor]:
+        offsets = torch.from_numpy(self.offsets(step, micro))
+        if self.device.type == "cuda":
+            offsets = offsets.pin_memory().to(self.device, non_blocking=True)
+        tokens = self.ids[offsets[:, None] + self.window].long() & self.mask
+        return tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+
+
+def make_batches(dataset: TokenDataset, config: Config, device: torch.device) -> Batches:
+    resident = device.type == "cuda" and dataset.train.nbytes <= RESIDENT_BYTES
+    return ResidentBatches(dataset, config, device) if resident else HostBatches(dataset, config, device)

@@ -1,0 +1,144 @@
+"""The thread that trains: it holds the run's lock, serves its socket, and ends in order.
+
+A process hosts a run by making a `TrainingHost`; a screen never talks to it but through the run directory and the
+socket, whether it is in the same process or not.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.control import CommandQueue, ControlServer
+from engine.errors import RunError, TrainingError, UserError
+from engine.runs.layout import RunDir
+from engine.runs.writer import RunWriter
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from engine.training.trainer import Trainer
+
+
+class TrainingHost:
+    """Trains `run` in a thread of its own, from its newest good checkpoint or from the start."""
+
+    def __init__(self, run: RunDir, *, device: str | None = None, corpora_dir: Path | None = None) -> None:
+        self.run, self.device, self.corpora_dir = run, device, corpora_dir
+        self.commands = CommandQueue()
+        self.error: str | None = None
+        self.state: str | None = None
+        """How it ended: finished, stopped or failed; None while it lives."""
+        self._writer = RunWriter(run)
+        self._thread = threading.Thread(target=self._run, name=f"train-{run.name}")
+
+    def start(self) -> None:
+        """Take the lock and begin. Raises LockedError when another trainer has the run."""
+        self._writer.__enter__()
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self, checkpoint: bool = True) -> None:
+        """Ask it to end at the next step boundary; `join` waits for it."""
+        self.commands.put({"do": "stop", "checkpoint": checkpoint})
+
+    def join(self, timeout: float | None = None) -> None:
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        writer = self._writer
+        try:
+            writer.status(state="running", phase="loading torch", problem=None)
+            self.state = self._train(writer)
+        except UserError as error:
+            self._fail(str(error))
+        except MemoryError:
+            self._fail("out of memory; lower train.batch_size (and raise train.grad_accum), or model.block_size")
+        except Exception as error:
+            if type(error).__name__ == "OutOfMemoryError":
+                self._fail("the GPU is out of memory; lower train.batch_size and raise train.grad_accum to match")
+            else:
+                import traceback
+
+                trace = traceback.format_exc()
+                self._fail(f"{type(error).__name__}: {' '.join(str(error).split())}", traceback=trace)
+        finally:
+            writer.close()
+
+    def _fail(self, message: str, **fields: Any) -> None:
+        self.error, self.state = message, "failed"
+        try:
+            self._writer.event("error", -1, message=message, **fields)
+        except UserError:  # a full disk has no room for its own obituary
+            pass
+        self._writer.status(state="failed", phase="", message=message, problem=message)
+
+    def _train(self, writer: RunWriter) -> str:
+        from engine.training.live import LivePrompter
+
+        trainer, build = self._prepare(writer)
+        live = trainer.live
+        server = ControlServer(self.run, self.commands, LivePrompter(live, build, trainer.dataset.tokenizer))
+        try:
+            try:
+                writer.serve_at(server.start())
+            except RunError as error:  # training matters more than talking to it
+                writer.event("alarm", trainer.step, alarm="control", message=str(error))
+            try:
+                return trainer.run()
+            except TrainingError:
+                if trainer.step > 0 and trainer.checkpoint_step != trainer.step:
+                    trainer.checkpoint()
+                raise
+        finally:
+            live.end()
+            server.stop()
+
+    def _prepare(self, writer: RunWriter) -> tuple[Trainer, Any]:
+        """The trainer, restored; and what builds another model of its kind for prompting."""
+        import torch
+
+        from engine.config import make_config
+        from engine.model import build_model
+        from engine.training.checkpoint import newest_good, remove_orphans
+        from engine.training.device import choose_device
+        from engine.training.live import LiveWeights
+        from engine.training.precision import check_precision, set_matmul_precision
+        from engine.training.start import open_dataset, run_info
+        from engine.training.trainer import Trainer
+
+        info = run_info(self.run)
+        config = make_config(info["config"])
+        device = choose_device(self.device or info.get("environment", {}).get("device", "auto"))
+        check_precision(config.train.precision, device)
+        set_matmul_precision(config.train.precision)
+        writer.status(phase="reading the corpus")
+        remove_orphans(self.run)
+        checkpoint, problems = newest_good(self.run)
+        dataset = open_dataset(self.run, self.corpora_dir, checkpoint.tokenizer if checkpoint else None)
+        dataset.check(config.model.block_size)
+        vocab = dataset.tokenizer.vocab_size
+
+        def build() -> nn.Module:
+            return build_model(config.model, vocab).to(device).eval()
+
+        generator = torch.Generator().manual_seed(config.train.seed % 2**63)
+        model = build_model(config.model, vocab, generator)
+        trainer = Trainer(writer, config, dataset, model, device, self.commands, LiveWeights())
+        for problem in problems:
+            writer.event("alarm", checkpoint.step if checkpoint else 0, alarm="checkpoint", message=problem)
+        if checkpoint is None:
+            if problems:
+                raise RunError(f"no checkpoint of {self.run.name} can be used: {problems[0]}")
+            if self.run.metrics.exists() and self.run.metrics.stat().st_size:
+                writer.rewind(0)
+            writer.event("started", 0, **trainer.environment())
+        else:
+            warnings = trainer.restore(checkpoint)
+            writer.rewind(trainer.step)
+            writer.event("resumed", trainer.step, warnings=warnings, **trainer.environment())
+        return trainer, build

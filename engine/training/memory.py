@@ -1,0 +1,61 @@
+"""Where the memory of training goes: weights, gradients, optimizer state, activations."""
+
+from __future__ import annotations
+
+import resource
+import sys
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+from engine.training.flat import FlatParameters
+from engine.training.optim import Optimizer
+from engine.training.precision import autocast
+
+
+def activation_bytes(model: nn.Module, x: Tensor, y: Tensor, precision: str) -> int:
+    """Bytes kept for the backward pass by one forward pass over the batch x, y; parameters are not counted.
+
+    Measured by PyTorch's saved-tensor hooks, so it is the same on every device.
+    """
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    seen: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    # the tensors are kept alive by the graph until the end, so no address is counted twice
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), autocast(precision, x.device):
+        loss = model.loss(x, y)  # type: ignore[operator]
+    total = sum(seen.values())
+    del loss
+    return total
+
+
+def memory_split(parameters: FlatParameters, optimizer: Optimizer, activations: int) -> dict[str, int]:
+    """Bytes by what they are for."""
+    return {
+        "weights": parameters.flat.nbytes,
+        "gradients": parameters.grad.nbytes,
+        "optimizer": optimizer.state_bytes,
+        "activations": activations,
+    }
+
+
+def memory_now(device: torch.device) -> int:
+    """Bytes in use: allocated on the GPU, or the process' resident memory."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    return int(psutil.Process().memory_info().rss)
+
+
+def memory_peak(device: torch.device) -> int:
+    """The most bytes that were in use at once since the process started."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,28 @@
+"""Learning rates over a run, as a multiplier of the peak: a pure function of the step."""
+
+from __future__ import annotations
+
+import math
+
+from engine.config import TrainConfig
+
+
+def lr_multiplier(step: int, train: TrainConfig) -> float:
+    """Multiplier in [min/peak, 1] for the update that makes step `step` + 1 (so `step` counts from 0).
+
+    Linear warm-up, then cosine (Loshchilov & Hutter 2017), linear, or warm-up-stable-decay (Hu et al. 2024) down to
+    `min_learning_rate` at `max_steps`; `constant` stays at the peak. AdamW's and Muon's peaks share the multiplier.
+    """
+    floor = min(1.0, train.min_learning_rate / train.learning_rate)
+    if step < train.warmup_steps:
+        return (step + 1) / (train.warmup_steps + 1)
+    if train.schedule == "constant":
+        return 1.0
+    start = train.warmup_steps
+    if train.schedule == "wsd":
+        start = max(start, train.max_steps - math.ceil(train.decay_fraction * train.max_steps))
+    if step < start:
+        return 1.0
+    done = min(1.0, (step - start) / max(1, train.max_steps - start))
+    left = 0.5 * (1.0 + math.cos(math.pi * done)) if train.schedule == "cosine" else 1.0 - done
+    return floor + (1.0 - floor) * left

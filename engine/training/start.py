@@ -1,0 +1,107 @@
+"""Beginning a run, and going on with one: everything that can be wrong is found before a folder is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from engine.config import Config, make_config
+from engine.errors import CorpusError, RunError
+from engine.runs.environment import environment
+from engine.runs.layout import RunDir, create_run, new_name
+from engine.runs.status import read_json
+from engine.runs.writer import RunWriter
+from engine.text.catalog import find_corpus
+from engine.text.dataset import TokenDataset
+from engine.text.tokenizer import Tokenizer
+
+Progress = Callable[[str, float], None]
+
+DEFAULT_SAMPLE_PROMPT = "\n"
+
+
+def start_run(
+    corpus: str,
+    config: Config,
+    runs_dir: Path | None = None,
+    *,
+    name: str | None = None,
+    preset: str = "",
+    corpora_dir: Path | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> RunDir:
+    """Make the run's directory, ready for a `TrainingHost`; its tokens are cached, so training starts at once.
+
+    Raises CorpusError, TokenizerError, ConfigError or RunError, and then has made nothing.
+    """
+    found = find_corpus(corpus, corpora_dir)
+    text = found.prepare(progress=progress)
+    dataset = TokenDataset.open(text, config.data, progress=progress)
+    dataset.check(config.model.block_size)
+    if config.train.sample_prompt == DEFAULT_SAMPLE_PROMPT and found.template is not None and found.examples:
+        config = config.replace({"train.sample_prompt": found.template.apply(found.examples[0])})
+    return create_run(
+        runs_dir,
+        name or new_name(runs_dir, found.name, preset or "custom"),
+        config,
+        corpus={
+            "name": found.name,
+            "path": str(found.path) if not found.shipped else None,
+            "sha256": text.sha256,
+            "bytes": text.n_bytes,
+            "train_tokens": len(dataset.train),
+            "val_tokens": len(dataset.val),
+        },
+        preset=preset,
+        template=found.template.to_dict() if found.template else None,
+        tokenizer={
+            "kind": dataset.tokenizer.kind,
+            "vocab_size": dataset.tokenizer.vocab_size,
+            "fingerprint": dataset.tokenizer.fingerprint,
+        },
+        parent=None,
+        environment={**environment(), "device": device},
+    )
+
+
+def resume_run(run: RunDir, *, max_steps: int | None = None) -> RunDir:
+    """Ready `run` to go on, to `max_steps` when given. Raises RunError when it has nothing left to do."""
+    info = run_info(run)
+    config = make_config(info["config"])
+    status = read_json(run.status_json) or {}
+    done = int(status.get("step") or 0)
+    wanted = max_steps if max_steps is not None else config.train.max_steps
+    if status.get("state") == "finished" and done >= wanted:
+        raise RunError(f"run {run.name} finished at step {done}; train it longer with --steps {2 * done}")
+    if max_steps is not None and max_steps != config.train.max_steps:
+        if max_steps <= done:
+            raise RunError(f"run {run.name} is at step {done} already; --steps must be above that")
+        with RunWriter(run) as writer:
+            writer.describe(config=config.replace({"train.max_steps": max_steps}).model_dump(mode="json"))
+            writer.event("steps", done, value=max_steps, before=config.train.max_steps)
+    return run
+
+
+def run_info(run: RunDir) -> dict[str, Any]:
+    """`run.json`. Raises RunError when it cannot be read."""
+    info = read_json(run.run_json)
+    if info is None or "config" not in info:
+        raise RunError(f"{run.run_json} cannot be read; restore it from a copy, or start a new run")
+    return info
+
+
+def open_dataset(run: RunDir, corpora_dir: Path | None = None, tokenizer: Tokenizer | None = None) -> TokenDataset:
+    """The tokens `run` is trained on, by its checkpoints' `tokenizer`, or a newly trained one when it has none yet.
+
+    Raises CorpusError when its corpus is gone or has changed since.
+    """
+    info = run_info(run)
+    corpus = info["corpus"]
+    text = find_corpus(corpus.get("path") or corpus["name"], corpora_dir).prepare()
+    if text.sha256 != corpus["sha256"]:
+        raise CorpusError(
+            f"corpus {corpus['name']} has changed since run {run.name} began; restore it, or start a new run on it"
+        )
+    return TokenDataset.open(text, make_config(info["config"]).data, tokenizer=tokenizer)

@@ -1,0 +1,80 @@
+"""The training step: forward, backward, clip, update. Everything else in this folder is around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from engine.config import Config
+from engine.training.batches import Batches
+from engine.training.flat import FlatParameters
+from engine.training.optim import Optimizer
+from engine.training.precision import LossScaler, autocast
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+
+
+def step_seed(seed: int, step: int) -> int:
+    """Seed of a step's dropout: a hash of (seed, step) (SplitMix64), so no history is needed to repeat it."""
+    x = (seed * 0x9E3779B97F4A7C15 + step + 1) & 0xFFFFFFFFFFFFFFFF
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+    return (x ^ (x >> 31)) >> 1
+
+
+class TrainStep:
+    """One optimizer step. Nothing in `__call__` waits for the device.
+
+    A step whose loss or gradients are not finite changes nothing, and neither does any later one, until the host has
+    read `bad_step` (-1 when all was well): training stops before the update, however seldom the host looks. With fp16
+    an overflow is the loss scaler's business and only skips the step.
+    """
+
+    def __init__(
+        self, model: nn.Module, parameters: FlatParameters, optimizer: Optimizer, batches: Batches, config: Config
+    ) -> None:
+        self.model, self.parameters, self.optimizer, self.batches = model, parameters, optimizer, batches
+        self.config, self.device = config, parameters.flat.device
+        self.scaler = LossScaler(config.train.precision == "fp16", self.device)
+        self.bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
+        self.loss_function: LossFunction = model.loss  # type: ignore[assignment]
+
+    def __call__(self, step: int, multiplier: float) -> Tensor:
+        """Make step `step` + 1 with learning rates times `multiplier`; returns (loss, gradient norm) on the device."""
+        train = self.config.train
+        torch.manual_seed(step_seed(train.seed, step))
+        loss = self._gradients(step)
+        grad = self.parameters.grad
+        if self.scaler.enabled:
+            grad.div_(self.scaler.scale)
+        norm = torch.linalg.vector_norm(grad)
+        finite = torch.isfinite(norm) & torch.isfinite(loss)
+        if train.grad_clip > 0:
+            grad.mul_((train.grad_clip / (norm + 1e-6)).clamp(max=1.0))
+        if self.scaler.enabled:
+            self.scaler.update(finite.float())
+        else:
+            self.bad_step = torch.where((self.bad_step < 0) & ~finite, step, self.bad_step)
+        if self.device.type == "cpu":
+            if finite and self.bad_step < 0:
+                self.optimizer.step(multiplier)
+        else:
+            grad.nan_to_num_(0.0, 0.0, 0.0)  # zero times NaN is NaN
+            self.optimizer.step(multiplier, keep=(finite & (self.bad_step < 0)).float())
+        return torch.stack((loss, norm))
+
+    def _gradients(self, step: int) -> Tensor:
+        """Fill the flat gradient with the mean over the step's micro-batches; returns their mean loss."""
+        accumulate = self.config.train.grad_accum
+        self.parameters.grad.zero_()
+        total: Tensor | None = None
+        for micro in range(accumulate):
+            x, y = self.batches.get(step, micro)
+            with autocast(self.config.train.precision, self.device):
+                loss = self.loss_function(x, y) / accumulate
+            self.scaler.scaled(loss).backward()  # type: ignore[no-untyped-call]
+            total = loss.detach() if total is None else total + loss.detach()
+        assert total is not None
+        return total.float()

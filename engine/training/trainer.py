@@ -1,0 +1,449 @@
+"""The loop: steps, evaluations, samples, checkpoints, and obedience to commands between them.
+
+The trainer appends to the run directory and reads its command queue. It knows no screen and waits for nobody.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import contextmanager
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from engine.config import Config
+from engine.control import CommandQueue
+from engine.errors import TrainingError, UserError
+from engine.runs.writer import RunWriter
+from engine.sampling.generate import Done, generate
+from engine.sampling.settings import SamplingSettings
+from engine.text.dataset import TokenDataset
+from engine.training.batches import make_batches
+from engine.training.checkpoint import Checkpoint, Contents, fill_model, prune, restore_rng, rng_states, write_checkpoint
+from engine.training.evaluate import Evaluation, Interrupted, evaluate
+from engine.training.flat import FlatParameters
+from engine.training.live import LiveWeights
+from engine.training.memory import activation_bytes, memory_now, memory_peak, memory_split
+from engine.training.optim import Optimizer
+from engine.training.schedule import lr_multiplier
+from engine.training.step import TrainStep
+from engine.training.watch import Watch
+
+DISK_RETRY_SECONDS = 5.0
+MEMORY_EVERY_SECONDS = 0.5
+MAX_ROLLBACKS = 3
+
+
+class Trainer:
+    """Trains `model` on `dataset` as `config` says, from `step` 0 or from a restored checkpoint.
+
+    `run` returns how it ended: "finished" or "stopped". Raises TrainingError for a loss that is not finite, and then a
+    checkpoint of the last good weights stands.
+    """
+
+    def __init__(
+        self,
+        writer: RunWriter,
+        config: Config,
+        dataset: TokenDataset,
+        model: nn.Module,
+        device: torch.device,
+        commands: CommandQueue,
+        live: LiveWeights,
+    ) -> None:
+        self.writer, self.config, self.dataset, self.device = writer, config, dataset, device
+        self.commands, self.live = commands, live
+        self.model = model.to(device).train()
+        self.parameters = FlatParameters(self.model)
+        self.optimizer = Optimizer(self.parameters, config.train)
+        self.batches = make_batches(dataset, config, device)
+        self.take_step = TrainStep(self.model, self.parameters, self.optimizer, self.batches, config)
+        self.averaged = self.parameters.flat.clone() if config.train.ema else None
+        self.step, self.lr_scale, self.rollbacks = 0, 1.0, 0
+        self.train_seconds, self.eval_seconds = 0.0, 0.0
+        self.watch = Watch()
+        self.evaluation: tuple[int, Evaluation] | None = None
+        self.checkpoint_step: int | None = None
+        self.paused = False
+        self.stop: dict[str, Any] | None = None
+        self._wanted: list[str] = []
+        self._pending: list[tuple[int, float, Tensor]] = []
+        self._flushed_seconds = 0.0
+        self._memory, self._memory_read = 0, 0.0
+        self._rate = 0.0
+
+    # -- the loop ----------------------------------------------------------------------------------------------------
+
+    def run(self) -> str:
+        """Train to the last step, or until told to stop."""
+        train = self.config.train
+        self._say_memory()
+        self.writer.status(state="running", phase="training", step=self.step, steps=train.max_steps)
+        while self.step < train.max_steps and self.stop is None:
+            self.obey()
+            if self.stop is not None:
+                break
+            self._one_step()
+            self.live.serve(self.step, self._sampled_flat())
+            if len(self._pending) >= train.log_every or self.step >= train.max_steps:
+                self.flush()
+            self._keep_up()
+        return self._end()
+
+    def _one_step(self) -> None:
+        """One optimizer step; its loss is read by `flush`."""
+        began = time.perf_counter()
+        multiplier = self.multiplier(self.step)
+        result = self.take_step(self.step, multiplier)
+        if self.averaged is not None:
+            self.averaged.lerp_(self.parameters.flat, 1.0 - self.config.train.ema)
+        self._pending.append((self.step + 1, multiplier * self.config.train.learning_rate, result))
+        self.step += 1
+        if self.device.type == "cuda" and len(self._pending) >= self.config.train.log_every:
+            torch.cuda.synchronize(self.device)  # the losses are read next, and the time is theirs
+        self.train_seconds += time.perf_counter() - began
+
+    def _keep_up(self) -> None:
+        """What is due after a step: evaluation, sample, checkpoint."""
+        train = self.config.train
+        last = self.step >= train.max_steps
+        better = False
+        if last or self.step % train.eval_every == 0:
+            better = self.evaluate()
+        if self.stop is None and (last or better or self.step % train.checkpoint_every == 0):
+            self.checkpoint(sample=True)
+        if self.stop is None and self.watch.should_stop(train.early_stop):
+            self.writer.event("early_stop", self.step, best_val_loss=self.watch.best_loss, best_step=self.watch.best_step)
+            self.stop = {"reason": "early_stop"}
+
+    def _end(self) -> str:
+        self.flush()
+        early = self.stop is not None and self.stop.get("reason") == "early_stop"
+        if self.checkpoint_step != self.step and (self.stop or {}).get("checkpoint", True):
+            self.checkpoint()
+        state = "finished" if early or self.step >= self.config.train.max_steps else "stopped"
+        self.writer.event(state, self.step)
+        self._status(state=state, phase="")
+        return state
+
+    def multiplier(self, step: int) -> float:
+        """Learning rates over their peaks for the update after `step`: the schedule, times what a person set."""
+        return lr_multiplier(step, self.config.train) * self.lr_scale
+
+    # -- records -----------------------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Read the losses of the steps since the last time, check them, and write a record for each."""
+        if not self._pending:
+            return
+        pending, self._pending = self._pending, []
+        values = torch.stack([result for *_, result in pending]).tolist()
+        bad = int(self.take_step.bad_step)  # steps from here on changed nothing
+        now = time.monotonic()
+        if now - self._memory_read > MEMORY_EVERY_SECONDS:
+            self._memory, self._memory_read = memory_now(self.device), now
+        per_step = self.train_seconds - self._flushed_seconds
+        seconds = per_step / len(pending)
+        self._flushed_seconds = self.train_seconds
+        self._rate = self.config.tokens_per_step / seconds if seconds > 0 else 0.0
+        for index, ((step, lr, _), (loss, norm)) in enumerate(zip(pending, values, strict=True)):
+            if 0 <= bad < step:
+                self._stop_before(step, loss, norm)
+            if self._spike(step, loss):
+                return
+            self.watch.trained(loss)
+            self.writer.metric(
+                step=step,
+                tokens=step * self.config.tokens_per_step,
+                time_s=self.train_seconds - seconds * (len(pending) - 1 - index),
+                loss=loss,
+                lr=lr,
+                grad_norm=norm,
+                tokens_per_s=self._rate,
+                mem_bytes=self._memory,
+            )
+        self._status()
+
+    def _stop_before(self, bad: int, loss: float, norm: float) -> NoReturn:
+        """Step `bad` was not finite: the weights are those before it. Says which batch it was."""
+        what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient norm is {norm}"
+        train = self.config.train
+        self.take_step.bad_step.fill_(-1)
+        self.step = bad - 1
+        offsets = self.batches.offsets(self.step, 0).tolist()
+        self.writer.event("not_finite", bad, what=what, batch_offsets=offsets[:64])
+        starts = ", ".join(map(str, offsets[:4])) + (", …" if len(offsets) > 4 else "")
+        raise TrainingError(
+            f"step {bad}: {what}; stopped before the update, batch at training tokens {starts}; "
+            f"lower train.learning_rate ({train.learning_rate:g}) or raise train.warmup_steps ({train.warmup_steps})"
+        )
+
+    def _status(self, **fields: Any) -> None:
+        train, watch = self.config.train, self.watch
+        left = (train.max_steps - self.step) * (self.train_seconds / self.step) if self.step else None
+        evaluation = self.evaluation[1] if self.evaluation else None
+        self.writer.status(
+            step=self.step,
+            steps=train.max_steps,
+            tokens=self.step * self.config.tokens_per_step,
+            tokens_per_s=round(self._rate, 1),
+            eta_s=None if left is None else round(left, 1),
+            train_seconds=round(self.train_seconds, 3),
+            eval_seconds=round(self.eval_seconds, 3),
+            best_val_loss=watch.best_loss,
+            best_val_step=watch.best_step,
+            last_val_loss=evaluation.loss if evaluation else None,
+            last_val_bpb=evaluation.bits_per_byte if evaluation else None,
+            peak_memory_bytes=memory_peak(self.device),
+            **fields,
+        )
+
+    def _say_memory(self) -> None:
+        x, y = self.batches.get(0, 0)
+        activations = activation_bytes(self.model, x, y, self.config.train.precision)
+        split = memory_split(self.parameters, self.optimizer, activations)
+        params = sum(slot.stop - slot.start for slot in self.parameters.slots)
+        self.writer.status(memory=split, params=params, device=str(self.device))
+
+    # -- evaluation, samples, checkpoints ----------------------------------------------------------------------------
+
+    @contextmanager
+    def _averaged_weights(self) -> Iterator[None]:
+        """The averaged weights in the model's place, where the run keeps them."""
+        if self.averaged is None:
+            yield
+            return
+        kept = self.parameters.flat.clone()
+        self.parameters.flat.copy_(self.averaged)
+        try:
+            yield
+        finally:
+            self.parameters.flat.copy_(kept)
+
+    def _sampled_flat(self) -> Tensor:
+        return self.parameters.flat if self.averaged is None else self.averaged
+
+    def _between(self) -> bool:
+        """Called inside long work: prompts are served, and True asks it to give way."""
+        self.live.serve(self.step, self._sampled_flat())
+        self.writer.status()
+        for command in self.commands.drain():
+            self._take(command)
+        return self.stop is not None
+
+    def evaluate(self) -> bool:
+        """Exact validation loss of this step; True when it is the best so far. Gives way to a stop."""
+        self.flush()
+        self.writer.status(phase="evaluating")
+        try:
+            with self._averaged_weights():
+                result = evaluate(
+                    self.model,
+                    self.dataset,
+                    self.config.model.block_size,
+                    self.device,
+                    self.config.train.precision,
+                    self._between,
+                )
+        except Interrupted:
+            return False
+        self.eval_seconds += result.seconds
+        self.evaluation = (self.step, result)
+        better = self.watch.evaluated(self.step, result.loss)
+        self.writer.metric(
+            step=self.step,
+            tokens=self.step * self.config.tokens_per_step,
+            time_s=self.train_seconds,
+            val_loss=result.loss,
+            val_bpb=result.bits_per_byte,
+            eval_s=result.seconds,
+        )
+        if self.watch.overfits():
+            self.writer.event(
+                "alarm", self.step, alarm="overfitting", best_val_loss=self.watch.best_loss, best_step=self.watch.best_step
+            )
+        self._status(phase="training")
+        return better
+
+    def sample(self) -> None:
+        """Write what the model says to the fixed prompt, with the fixed seed: comparable from step to step."""
+        train = self.config.train
+        if train.sample_tokens == 0:
+            return
+        self.writer.status(phase="sampling")
+        settings = SamplingSettings(max_tokens=train.sample_tokens, seed=train.seed % 2**31)
+        done: Done | None = None
+        try:
+            with self._averaged_weights():
+                stream = generate(self.model, self.dataset.tokenizer, train.sample_prompt, settings, cancelled=self._between)
+                for piece in stream:
+                    if isinstance(piece, Done):
+                        done = piece
+        except UserError as error:
+            self.writer.event("alarm", self.step, alarm="sample", message=str(error))
+        if done is not None and done.stop_reason != "cancelled":
+            self.writer.sample(
+                step=self.step,
+                prompt=train.sample_prompt,
+                text=done.text,
+                settings=settings.to_dict(),
+                seed=settings.seed,
+                tokens_per_s=round(done.tokens_per_second, 1),
+            )
+        self.writer.status(phase="training")
+
+    def checkpoint(self, sample: bool = False) -> None:
+        """Write a checkpoint of this step, then prune; sample first when asked.
+
+        A disk that is full pauses training, with everything in memory, until there is room or a stop.
+        """
+        self.flush()
+        if sample:
+            self.sample()
+        self.writer.status(phase="checkpointing")
+        while True:
+            try:
+                self.writer.sync()
+                path = write_checkpoint(self.writer.run, self._contents())
+                break
+            except UserError as error:
+                if self.stop is not None:
+                    raise
+                self._wait_for_room(error)
+        self.checkpoint_step = self.step
+        self.writer.event("checkpoint", self.step, path=path.name, val_loss=self._val_loss())
+        keep = {step for step in (self.watch.best_step,) if step is not None}
+        prune(self.writer.run, keep, self.config.train.keep_last)
+        self.writer.status(phase="training", message="")
+
+    def _wait_for_room(self, error: UserError) -> None:
+        self.writer.status(state="paused", message=f"{error}; training waits, make room and it goes on")
+        deadline = time.monotonic() + DISK_RETRY_SECONDS
+        while self.stop is None and time.monotonic() < deadline:
+            self.commands.wait(0.2)
+            self._between()
+        self.writer.status(state="running")
+
+    def _val_loss(self) -> float | None:
+        return self.evaluation[1].loss if self.evaluation and self.evaluation[0] == self.step else None
+
+    def _contents(self) -> Contents:
+        state = {
+            "tokens": self.step * self.config.tokens_per_step,
+            "train_seconds": self.train_seconds,
+            "eval_seconds": self.eval_seconds,
+            "lr_scale": self.lr_scale,
+            "rollbacks": self.rollbacks,
+            "val_loss": self._val_loss(),
+            "watch": self.watch.to_dict(),
+            "rng": rng_states(),
+            "environment": self.environment(),
+        }
+        return Contents(
+            step=self.step,
+            config=self.config,
+            weights=self.parameters.tensors(),
+            optimizer={**self.optimizer.tensors(), **self.take_step.scaler.tensors()},
+            state=state,
+            tokenizer=self.dataset.tokenizer.to_dict(),
+            averaged={} if self.averaged is None else self.parameters.tensors(self.averaged),
+        )
+
+    def environment(self) -> dict[str, Any]:
+        """What the numbers depend on besides config and seed; compared on resume."""
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
+        return {"torch": torch.__version__, "device": name, "threads": torch.get_num_threads()}
+
+    def restore(self, checkpoint: Checkpoint) -> list[str]:
+        """Go on exactly from `checkpoint`; returns warnings for what differs from where it was written."""
+        fill_model(self.model, checkpoint.weights, checkpoint.path)
+        self.optimizer.load(checkpoint.optimizer)
+        self.take_step.scaler.load(checkpoint.optimizer)
+        if self.averaged is not None:
+            for name, view in self.parameters.tensors(self.averaged).items():
+                view.copy_(checkpoint.optimizer.get(f"ema.{name}", checkpoint.weights[name]))
+        state = checkpoint.state
+        self.step = self.checkpoint_step = checkpoint.step
+        self.train_seconds = self._flushed_seconds = float(state["train_seconds"])
+        self.eval_seconds = float(state["eval_seconds"])
+        self.lr_scale, self.rollbacks = float(state["lr_scale"]), int(state["rollbacks"])
+        self.batches.salt = self.rollbacks
+        self.watch = Watch(**state["watch"])
+        restore_rng(state["rng"])
+        before, now = state.get("environment", {}), self.environment()
+        return [
+            f"{key} was {before[key]}, is {now[key]}: from here the numbers can differ in the last bits"
+            for key in now
+            if key in before and before[key] != now[key]
+        ]
+
+    # -- spikes ------------------------------------------------------------------------------------------------------
+
+    def _spike(self, step: int, loss: float) -> bool:
+        """Whether this loss is a spike that sent training back to the last checkpoint, onto other batches."""
+        from engine.training.checkpoint import newest_good
+
+        if not self.watch.is_spike(loss, self.config.train.spike_rollback) or self.rollbacks >= MAX_ROLLBACKS:
+            return False
+        good, _ = newest_good(self.writer.run)
+        if good is None:
+            return False
+        rollbacks = self.rollbacks + 1
+        self.restore(good)
+        self.rollbacks = self.batches.salt = rollbacks
+        self.writer.rewind(good.step)
+        self.writer.event("rollback", step, to=good.step, loss=loss, running=self.watch.running)
+        return True
+
+    # -- commands ----------------------------------------------------------------------------------------------------
+
+    def obey(self) -> None:
+        """Carry out the commands that have come; while paused, wait here for more."""
+        for command in self.commands.drain():
+            self._take(command)
+        self._do_wanted()
+        while self.paused and self.stop is None:
+            self.commands.wait(0.25)
+            self._between()
+            self._do_wanted()
+
+    def _do_wanted(self) -> None:
+        while self._wanted and self.stop is None:
+            if self._wanted.pop(0) == "sample":
+                self.sample()
+            else:
+                self.checkpoint()
+            if self.paused:
+                self.writer.status(state="paused")
+
+    def _take(self, command: dict[str, Any]) -> None:
+        """One command, at a step boundary; each leaves an event."""
+        do = command["do"]
+        if do == "stop":
+            self.stop = command
+            self.writer.event("stop", self.step)
+        elif do == "pause" and not self.paused:
+            self.paused = True
+            self.flush()
+            self.writer.event("paused", self.step)
+            self._status(state="paused")
+        elif do == "resume" and self.paused:
+            self.paused = False
+            self.writer.event("unpaused", self.step)
+            self._status(state="running")
+        elif do == "learning_rate":
+            self._set_learning_rate(float(command["value"]))
+        elif do in ("checkpoint", "sample"):
+            self._wanted.append(do)
+
+    def _set_learning_rate(self, value: float) -> None:
+        """From here on the schedule is scaled so that AdamW's learning rate is `value` at this step."""
+        scheduled = lr_multiplier(self.step, self.config.train) * self.config.train.learning_rate
+        if scheduled <= 0:
+            self.writer.event("alarm", self.step, alarm="learning_rate", message="the schedule is at zero here")
+            return
+        self.lr_scale = value / scheduled
+        self.writer.event("learning_rate", self.step, value=value, scale=self.lr_scale)

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.errors import CorpusError
+from engine.sampling import overlap
+from engine.sampling.overlap import longest_copied
+
+
+def brute_force(text: str, corpus: str) -> int:
+    return max((j - i for i in range(len(text)) for j in range(i + 1, len(text) + 1) if text[i:j] in corpus), default=0)
+
+
+TEXTS = st.text("abcé漢🙂 ", max_size=40)
+
+
+@given(TEXTS, TEXTS, TEXTS, TEXTS)
+@settings(max_examples=300)
+def test_finds_the_longest_passage(a: str, shared: str, b: str, c: str) -> None:
+    text, corpus = a + shared + b, c + shared + a[::-1] + b
+    length, start = longest_copied(text, corpus.encode())
+    assert length == brute_force(text, corpus)
+    assert text[start : start + length] in corpus
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 7, 16, 100])
+def test_passages_over_chunk_borders_are_found_whole(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overlap, "CHUNK", chunk)
+    chance = random.Random(chunk)
+    for _ in range(60):
+        corpus = "".join(chance.choices("abc", k=80))
+        text = "".join(chance.choices("abc", k=30))
+        assert longest_copied(text, corpus.encode()).length == brute_force(text, corpus)
+
+
+def test_a_whole_copy_in_a_file(tmp_path: Path) -> None:
+    chance = random.Random(1)
+    corpus = " ".join("".join(chance.choices("etaoinshr", k=chance.randint(2, 9))) for _ in range(60_000))
+    file = tmp_path / "corpus.txt"
+    file.write_text(corpus)
+    passage = corpus[200_000:200_300]
+    assert longest_copied(f"Qx {passage} Zz", file) == (300, 3)
+    assert longest_copied(passage, file) == (300, 0)
+
+
+def test_nothing_copied_is_zero(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.touch()
+    assert longest_copied("xyz", b"abc") == (0, 0)
+    assert longest_copied("", b"abc") == (0, 0)
+    assert longest_copied("abc", b"") == (0, 0)
+    assert longest_copied("abc", empty) == (0, 0)
+    assert longest_copied("漢", "氢".encode()) == (0, 0)  # bytes in common are not characters in common
+    assert longest_copied("\ud800", b"abc") == (0, 0)
+
+
+def test_a_missing_corpus_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"cannot read .*gone"):
+        longest_copied("abc", tmp_path / "gone")

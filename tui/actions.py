@@ -1,0 +1,87 @@
+"""Every action of the workbench, once: its key, its word in the footer, its line in the palette and in help.
+
+A scope is the node whose class declares the bindings: the app, a screen, or a pane. `bindings(scope)` gives them to
+Textual; the footer, the palette and help read the same table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual.binding import Binding, BindingType
+
+APP, TRAIN, LOSS, DEVICE, SAMPLES, PROMPT, RUNS = "app", "train", "loss", "device", "samples", "prompt", "runs"
+
+
+@dataclass(frozen=True)
+class Action:
+    """`do` is Textual's action, run on the scope's node; `label` is its word in the footer ("" hides it there)."""
+
+    scope: str
+    key: str
+    do: str
+    label: str
+    about: str
+    shown_key: str = ""
+    palette: bool = True
+    priority: bool = False
+
+    @property
+    def key_shown(self) -> str:
+        """The key as people write it."""
+        return self.shown_key or self.key.split(",")[0].replace("ctrl+", "^").replace("question_mark", "?")
+
+
+ACTIONS: tuple[Action, ...] = (
+    Action(TRAIN, "space", "pause", "pause", "pause training, or go on"),
+    Action(TRAIN, "c", "checkpoint", "checkpoint", "write a checkpoint now"),
+    Action(TRAIN, "s", "sample", "sample", "write a sample now"),
+    Action(TRAIN, "l", "learning_rate", "learning rate", "set the peak learning rate from here on"),
+    Action(TRAIN, "p", "focus_pane('prompt')", "prompt", "go to the prompt"),
+    Action(TRAIN, "d", "detach", "detach", "checkpoint, then train on in the background without this screen"),
+    Action(TRAIN, "u", "resume", "resume", "go on with this run where it stopped, in this process"),
+    Action(TRAIN, "z", "zoom", "zoom", "the focused pane alone, and back"),
+    Action(TRAIN, "escape", "back", "", "stop the prompt, leave the input, or leave the zoom", palette=False),
+    Action(SAMPLES, "left", "older", "older", "the sample before this one", "◀", palette=False),
+    Action(SAMPLES, "right", "newer", "newer", "the sample after this one", "▶", palette=False),
+    Action(SAMPLES, "home", "oldest", "", "the first sample", palette=False),
+    Action(SAMPLES, "end", "newest", "newest", "the newest sample, and follow it", palette=False),
+    Action(PROMPT, "enter", "run", "run", "send the prompt", "⏎", palette=False),
+    Action(PROMPT, "alt+enter,ctrl+j", "new_line", "", "a new line in the prompt", "alt+⏎", palette=False),
+    Action(PROMPT, "up", "recall(-1)", "history", "the prompt before, from this run's history", "↑↓", palette=False),
+    Action(PROMPT, "ctrl+o", "source", "weights", "choose the weights: live, best, or a checkpoint"),
+    Action(PROMPT, "ctrl+g", "examples", "examples", "examples of the corpus, your own prompts, this run's history"),
+    Action(PROMPT, "ctrl+t", "template", "template", "the corpus' record format around the prompt, on and off"),
+    Action(PROMPT, "", "keep", "", "keep this prompt among your own"),
+    Action(PROMPT, "ctrl+l", "lock", "seed lock", "keep the seed, or draw a new one each time"),
+    Action(PROMPT, "ctrl+s", "save", "save", "save the output as a text file in the run"),
+    Action(RUNS, "enter", "open", "open", "open the chosen run", "⏎", palette=False),
+    Action(RUNS, "u", "resume", "resume", "go on with the chosen run in this process"),
+    Action(RUNS, "x,delete", "delete", "delete", "delete the chosen run, after asking"),
+    Action(RUNS, "f5", "reload", "refresh", "read the list again", "F5"),
+    Action(RUNS, "escape", "back", "back", "back to the run", "esc", palette=False),
+    Action(APP, "n", "new_run", "new run", "train a new model"),
+    Action(APP, "r", "runs", "runs", "all runs: open, resume, delete"),
+    Action(APP, "1", "train_screen", "", "screen 1: training, all panes"),
+    Action(APP, "2", "prompt_screen", "", "screen 2: the prompt alone"),
+    Action(APP, "3", "samples_screen", "", "screen 3: the samples alone"),
+    Action(APP, "4", "runs", "", "screen 4: all runs", palette=False),
+    Action(APP, "t", "dark", "", "dark or light"),
+    Action(APP, "ctrl+p", "palette", "commands", "every action, by name", palette=False, priority=True),
+    Action(APP, "question_mark,f1", "help", "help", "what this pane shows and which keys it takes", palette=False),
+    Action(APP, "q,ctrl+c,ctrl+q", "leave", "quit", "quit; asks when this process trains"),
+)
+
+
+def bindings(scope: str) -> list[BindingType]:
+    """The scope's bindings for a class' BINDINGS."""
+    return [
+        Binding(action.key, action.do, action.about, show=False, priority=action.priority)
+        for action in ACTIONS
+        if action.scope == scope and action.key
+    ]
+
+
+def of_scope(scope: str) -> list[Action]:
+    """The scope's actions, in the order of the footer."""
+    return [action for action in ACTIONS if action.scope == scope]

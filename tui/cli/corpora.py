@@ -1,0 +1,150 @@
+"""`tinytui corpora`: the texts there are to train on, shipped, known and your own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tui.cli.options import CorporaDir, CorpusArgument, Json, Yes
+from tui.cli.output import print_facts, print_json, print_table, progress, say
+
+if TYPE_CHECKING:
+    from engine.text.corpus import Corpus
+
+app = typer.Typer(help="Texts to train on: list, show, add, fetch, remove.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_(corpora: CorporaDir = None, as_json: Json = False) -> None:
+    """All corpora that a name reaches."""
+    from engine.text.catalog import list_corpora
+    from tui.text import fmt_bytes
+
+    rows = [describe_corpus(corpus) for corpus in list_corpora(corpora)]
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        ["corpus", "where", "title", "format", ">size"],
+        ([row["name"], where(row), row["title"], row["format"], fmt_bytes(row["file_bytes"])] for row in rows),
+        wrap=2,
+    )
+
+
+@app.command()
+def show(corpus: CorpusArgument, corpora: CorporaDir = None, as_json: Json = False) -> None:
+    """One corpus: where it is from, how large, how it begins."""
+    from engine.text.catalog import find_corpus
+
+    found = find_corpus(corpus, corpora)
+    with progress("preparing") as report:
+        text = found.prepare(progress=report)
+    beginning = next(iter(text.chunks(0, text.n_bytes, size=1200)), "")
+    row = describe_corpus(found) | {"bytes": text.n_bytes, "sha256": text.sha256, "beginning": beginning}
+    if as_json:
+        print_json(row)
+        return
+    print_facts(
+        [
+            ("corpus", row["name"]),
+            ("title", row["title"] or None),
+            ("about", row["about"] or None),
+            ("source", row["source"] or None),
+            ("licence", row["license"] or None),
+            ("format", row["format"]),
+            ("text", f"{text.n_bytes:,} bytes, sha256 {text.sha256[:16]}"),
+            ("template", "prompts are put into the corpus' own format" if row["template"] else None),
+            ("try", " | ".join(row["examples"][:3]) or None),
+        ]
+    )
+    typer.echo()
+    say(beginning.rstrip())
+
+
+@app.command()
+def add(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A text, CSV or JSONL file.")],
+    name: Annotated[str | None, typer.Option("--name", help="Its name from now on; unset: the file's.")] = None,
+    prompt_column: Annotated[
+        str | None, typer.Option("--prompt-column", metavar="NAME", help="CSV, JSONL: the column with the prompts.")
+    ] = None,
+    response_column: Annotated[
+        str | None, typer.Option("--response-column", metavar="NAME", help="CSV, JSONL: the column with the answers.")
+    ] = None,
+    corpora: CorporaDir = None,
+    as_json: Json = False,
+) -> None:
+    """Keep a file as a corpus under a name. Training on a path works without this."""
+    from engine.text.catalog import add_corpus
+
+    with progress("adding") as report:
+        corpus = add_corpus(
+            file, name, corpora, prompt_column=prompt_column, response_column=response_column, progress=report
+        )
+    report_corpus(corpus, "added", as_json)
+
+
+@app.command()
+def fetch(
+    what: Annotated[
+        str, typer.Argument(metavar="NAME|URL", help="A known corpus' name, gutenberg:ID, or the address of a text.")
+    ],
+    name: Annotated[str | None, typer.Option("--name", metavar="N", help="Its name from now on.")] = None,
+    corpora: CorporaDir = None,
+    as_json: Json = False,
+) -> None:
+    """Download a corpus, and check it against the known SHA-256 where there is one."""
+    from engine.text.catalog import fetch_corpus
+
+    with progress("fetching") as report:
+        corpus = fetch_corpus(what, corpora, progress=report, name=name)
+    report_corpus(corpus, "fetched", as_json)
+
+
+@app.command()
+def rm(corpus: CorpusArgument, yes: Yes = False, corpora: CorporaDir = None) -> None:
+    """Remove one of your corpora; runs made with it stay."""
+    from engine.text.catalog import find_corpus, remove_corpus
+
+    found = find_corpus(corpus, corpora)
+    if not yes:
+        typer.confirm(f"remove corpus {found.name}?", abort=True)
+    remove_corpus(found.name, corpora)
+    say(f"removed {found.name}")
+
+
+def describe_corpus(corpus: Corpus) -> dict[str, Any]:
+    """What `list` and `show` tell of a corpus, before its text is looked at."""
+    return {
+        "name": corpus.name,
+        "title": corpus.title,
+        "about": corpus.about,
+        "source": corpus.source,
+        "license": corpus.license,
+        "format": corpus.format,
+        "shipped": corpus.shipped,
+        "available": corpus.available,
+        "problem": corpus.problem,
+        "path": str(corpus.path) if corpus.path.is_file() else None,
+        "file_bytes": corpus.path.stat().st_size if corpus.path.is_file() else None,
+        "template": corpus.template.to_dict() if corpus.template else None,
+        "examples": list(corpus.examples),
+    }
+
+
+def where(row: dict[str, Any]) -> str:
+    """In a word: can it be trained on now, and whose is it."""
+    if row["problem"]:
+        return "damaged"
+    if not row["available"]:
+        return "to fetch"
+    return "shipped" if row["shipped"] else "yours"
+
+
+def report_corpus(corpus: Corpus, done: str, as_json: bool) -> None:
+    if as_json:
+        print_json(describe_corpus(corpus))
+    else:
+        say(f"{done} {corpus.name}; train on it with: tinytui train {corpus.name}")

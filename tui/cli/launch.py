@@ -1,0 +1,151 @@
+"""Beginning a run, training it here, in the workbench or in the background, and the last words about it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from engine.errors import RunError, TrainingError
+from tui.cli.output import is_terminal, print_json, progress, say
+
+if TYPE_CHECKING:
+    from engine.config import Config
+    from engine.runs.layout import RunDir
+
+DETACHED_WITHIN = 60.0  # seconds in which a background process must have taken its run
+
+
+def begin(
+    corpus: str,
+    config: Config,
+    runs: Path,
+    *,
+    preset: str,
+    name: str | None = None,
+    corpora: Path | None = None,
+    device: str = "auto",
+) -> RunDir:
+    """A new run, ready to train; what takes time (tokens of a large text) is told on a terminal's stderr.
+
+    Raises before anything is made when the device is not here, or cannot compute as asked.
+    """
+    from engine.training.device import choose_device
+    from engine.training.precision import check_precision
+    from engine.training.start import start_run
+
+    check_precision(config.train.precision, choose_device(device))
+    with progress("preparing") as report:
+        return start_run(
+            corpus, config, runs, name=name, preset=preset, corpora_dir=corpora, device=device, progress=report
+        )
+
+
+def go_on(run: RunDir, steps: int | None) -> None:
+    """Make a run that stopped ready to be trained again, to `steps` where given."""
+    from engine.training.start import resume_run
+
+    if run.live:
+        raise RunError(f"run {run.name} is being trained already; open it with tinytui open {run.name}")
+    resume_run(run, max_steps=steps)
+
+
+def train_here(run: RunDir, corpora: Path | None, as_json: bool) -> int:
+    """Train in this process' worker thread and show it on stdout; the exit code."""
+    from engine.runs.reader import RunReader
+    from engine.training.host import TrainingHost
+    from tui.cli.follow import EndSignals, follow
+    from tui.cli.views import Lines, ProgressLine, Records, View
+
+    reader = RunReader(run)
+    reader.poll()
+    host = TrainingHost(run, corpora_dir=corpora)
+    with EndSignals(run) as signals:
+        view: View = Records(run) if as_json else ProgressLine(reader) if is_terminal() else Lines(reader)
+        try:
+            host.start()
+            return follow(host, reader, view, signals)
+        finally:
+            view.close()
+
+
+def leave(run: RunDir, runs: Path, as_json: bool) -> None:
+    """Train `run` in a background process with a session of its own; returns once that process has the run."""
+    from engine.runs.status import read_status
+    from tui.session import detach
+
+    pid = detach(run, runs)
+    deadline = time.monotonic() + DETACHED_WITHIN
+    while time.monotonic() < deadline and not (run.live and read_status(run).get("pid") == pid):
+        if (code := exit_code(pid)) is not None:
+            if code:
+                raise TrainingError(last_line(run) or f"the background process ended at once; see {run.log}")
+            break  # a short run may be over by now
+        time.sleep(0.05)
+    if as_json:
+        print_json({"name": run.name, "path": str(run.path), "pid": pid})
+    else:
+        say(f"{run.name} trains in the background, process {pid}")
+        say(f"open it with: {how_to('open', run, runs)}")
+
+
+def exit_code(pid: int) -> int | None:
+    """The exit code of a child of this process; None while it lives."""
+    found, status = os.waitpid(pid, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if found else None
+
+
+def last_line(run: RunDir) -> str:
+    """What a background process said last."""
+    try:
+        lines = run.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1].removeprefix("tinytui: ") if lines else ""
+
+
+def end(run: RunDir, runs: Path, code: int, *, as_json: bool = False, demo: bool = False) -> None:
+    """Say how the run ended and what can be done with it now; ends the command with `code` when that is not 0."""
+    if not as_json:
+        show_end(run, runs, demo)
+    if code:
+        raise typer.Exit(code)
+
+
+def show_end(run: RunDir, runs: Path, demo: bool) -> None:
+    """The last sample, the figures, and the command to go on with."""
+    from engine.runs.reader import RunReader
+    from engine.runs.summary import summary
+    from tui.text import fmt_duration, fmt_loss
+
+    reader = RunReader(run)
+    reader.poll()
+    if reader.samples:
+        sample = reader.samples[-1]
+        say("\n" + f"{sample.get('prompt', '')}{sample.get('text', '')}".strip("\n") + "\n")
+    facts = summary(run)
+    best = facts.get("best_val_loss")
+    val = "" if best is None else f", val loss {fmt_loss(best)} at step {facts['best_val_step']:,}"
+    took = fmt_duration(facts.get("train_seconds"))
+    say(f"{run.name}: {facts['state']} at step {facts['step']:,} of {facts['steps']:,}{val}, {took} of training")
+    if facts["state"] == "finished":
+        say(f"prompt it with: {how_to('sample', run, runs)} --prompt TEXT")
+    else:
+        say(f"go on with: {how_to('train --resume', run, runs)}")
+    if demo:
+        say(f"the run lies in {shown_path(run)}")
+
+
+def how_to(command: str, run: RunDir, runs: Path) -> str:
+    """The command line that reaches this run from here."""
+    return f"tinytui {command} {run.name if runs == Path('runs') else shlex.quote(shown_path(run))}"
+
+
+def shown_path(run: RunDir) -> str:
+    """The run's path, from here where that is shorter."""
+    here = Path.cwd()
+    return str(run.path.relative_to(here)) if run.path.is_relative_to(here) else str(run.path)

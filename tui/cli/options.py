@@ -1,0 +1,68 @@
+"""Options and arguments that several commands share, and the completion of their values."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def inherit(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
+    """An option given before the command counts where the command itself does not give it."""
+    name = param.name or ""
+    root = ctx.find_root()
+    return root.params[name] if not _typed(ctx, name) and _typed(root, name) and name in root.params else value
+
+
+def _typed(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of runs that begin so; cheap: it looks at file names alone."""
+    folder = Path(ctx.params.get("runs") or os.environ.get("TINYTUI_RUNS") or "runs")
+    return sorted(path.parent.name for path in folder.glob("*/run.json") if path.parent.name.startswith(incomplete))
+
+
+def complete_preset(incomplete: str) -> list[str]:
+    import engine
+
+    folder = Path(engine.__path__[0]) / "presets"
+    return sorted(path.stem for path in folder.glob("*.toml") if path.stem.startswith(incomplete))
+
+
+def complete_corpus(ctx: typer.Context, incomplete: str) -> list[str]:
+    from engine.errors import UserError
+    from engine.text.catalog import list_corpora
+
+    try:
+        names = [corpus.name for corpus in list_corpora(ctx.params.get("corpora"))]
+    except UserError:
+        return []
+    return sorted(name for name in names if name.startswith(incomplete))
+
+
+RunsDir = Annotated[
+    Path,
+    typer.Option("--runs", metavar="DIR", envvar="TINYTUI_RUNS", callback=inherit, help="Folder of the runs."),
+]
+CorporaDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--corpora", metavar="DIR", envvar="TINYTUI_CORPORA", callback=inherit, help="Folder of your corpora."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or path.", autocompletion=complete_run)]
+CorpusArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="CORPUS",
+        help="A corpus' name, or the path of a text, CSV or JSONL file.",
+        autocompletion=complete_corpus,
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

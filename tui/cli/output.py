@@ -1,0 +1,124 @@
+"""What the commands print: one way each for errors, JSON, tables, numbers and text that came from outside."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def complain(message: str) -> None:
+    """One line on stderr, `tinytui: ...`, whatever the message holds."""
+    typer.echo(f"tinytui: {one_line(message)}", err=True)
+
+
+def one_line(text: str) -> str:
+    """Text from anywhere as one printable line."""
+    return printable(" ".join(text.split()))
+
+
+def printable(text: str) -> str:
+    """`text` with whatever could drive a terminal made visible; newlines stay."""
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
+    from tui.text import clean
+
+    return clean(text)
+
+
+def say(text: str, err: bool = False) -> None:
+    """Lines of the program's own words, or of anyone's: nothing in them drives the terminal."""
+    typer.echo(printable(text), err=err)
+
+
+def is_terminal(stream: TextIO | None = None) -> bool:
+    return bool((stream or sys.stdout).isatty())
+
+
+def print_json(value: Any, *, indent: int | None = 2) -> None:
+    """Plain JSON on stdout: ASCII, so that any terminal and any locale carries it; numbers that are not finite are null."""
+    typer.echo(json.dumps(_jsonable(value), indent=indent))
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(inner) for inner in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+def console(stderr: bool = False) -> Console:
+    """A Rich console that never reads markup or emoji codes out of what it is given."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], wrap: int | None = None) -> None:
+    """Rows under dim headings; a column named with a leading `>` is right-aligned.
+
+    Column number `wrap` takes what width is left, and wraps; where stdout is no terminal nothing wraps.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for number, name in enumerate(columns):
+        table.add_column(
+            name.removeprefix(">"),
+            justify="right" if name.startswith(">") else "left",
+            no_wrap=number != wrap,
+            overflow="fold",
+        )
+    for row in rows:
+        table.add_row(*(Text(one_line(str(cell)) if cell is not None else "–") for cell in row))
+    screen = console()
+    if is_terminal():
+        screen.print(table)
+        return
+    screen.width = 10_000
+    with screen.capture() as captured:
+        screen.print(table)
+    typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def print_facts(facts: Iterable[tuple[str, object]]) -> None:
+    """Names, dim, with their values, one a line; what is None is left out."""
+    from rich.text import Text
+
+    shown = [(name, one_line(str(value))) for name, value in facts if value is not None]
+    width = max((len(name) for name, _ in shown), default=0)
+    screen = console()
+    for name, value in shown:
+        screen.print(Text.assemble((f"{name:<{width}}  ", "dim"), value), soft_wrap=True)
+
+
+@contextmanager
+def progress(doing: str) -> Iterator[Callable[[str, float], None] | None]:
+    """Reports of what takes seconds, as one line on a terminal's stderr that goes away; None where there is no terminal."""
+    if not is_terminal(sys.stderr):
+        yield None
+        return
+
+    def report(what: str, done: float) -> None:
+        sys.stderr.write(f"\r{one_line(what) or doing} {done:.0%}\x1b[K")
+        sys.stderr.flush()
+
+    try:
+        yield report
+    finally:
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()

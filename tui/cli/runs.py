@@ -1,0 +1,296 @@
+"""`tinytui runs`: the runs there are, their figures and curves, and what can be done with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from engine.errors import RunError
+from tui.cli.options import Json, Run, RunsDir, Yes, complete_run
+from tui.cli.output import is_terminal, one_line, print_facts, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from engine.runs.layout import RunDir
+    from engine.runs.series import Table
+
+PLOT_HEIGHT = 22  # rows of a plot where there is no terminal to fill
+
+app = typer.Typer(help="Runs: list, show, plot, compare, verify, export, fork, remove.", no_args_is_help=True)
+
+Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs' names or paths.", autocompletion=complete_run)]
+
+
+@app.command("list")
+def list_(runs: RunsDir = Path("runs"), as_json: Json = False) -> None:
+    """All runs, the most recently active first."""
+    from engine.runs.layout import list_runs
+    from tui.text import fmt_count, fmt_duration, fmt_loss
+
+    rows = [figures(run) for run in list_runs(runs)]
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        say(f"no runs in {runs} yet; tinytui demo trains a first one")
+        return
+    print_table(
+        ["run", "state", ">step", ">of", ">best val", ">parameters", ">trained", "corpus", "preset"],
+        (
+            [
+                row["name"],
+                row["state"],
+                f"{row['step'] or 0:,}",
+                f"{row['steps'] or 0:,}",
+                fmt_loss(row["best_val_loss"]),
+                fmt_count(row["params"]),
+                fmt_duration(row["train_seconds"]),
+                row["corpus"],
+                row["preset"],
+            ]
+            for row in rows
+        ),
+    )
+
+
+@app.command()
+def show(run: Run, runs: RunsDir = Path("runs"), as_json: Json = False) -> None:
+    """One run's figures, checkpoints and what happened to it."""
+    from engine.runs.layout import find_run
+    from engine.runs.summary import summary
+
+    found = find_run(run, runs)
+    facts = summary(found)
+    if as_json:
+        print_json(facts)
+    else:
+        show_facts(found, facts)
+
+
+def show_facts(run: RunDir, facts: dict[str, Any]) -> None:
+    from tui.text import fmt_bytes, fmt_count, fmt_duration, fmt_loss
+
+    def with_step(loss: float | None, step: int | None) -> str | None:
+        return None if loss is None else fmt_loss(loss) + (f" at step {step:,}" if step is not None else "")
+
+    perplexity, bpb = facts.get("val_perplexity"), facts.get("val_bits_per_byte")
+    print_facts(
+        [
+            ("run", facts["name"]),
+            ("state", facts["state"]),
+            ("problem", facts.get("problem") or None),
+            ("step", f"{facts['step'] or 0:,} of {facts['steps'] or 0:,}"),
+            ("corpus", facts.get("corpus")),
+            ("preset", facts.get("preset")),
+            ("parameters", f"{facts['params']:,}" if facts.get("params") else None),
+            ("tokens", f"{facts['tokens']:,}" if facts.get("tokens") else None),
+            ("best val", with_step(facts.get("best_val_loss"), facts.get("best_val_step"))),
+            ("last val", with_step(facts.get("last_val_loss"), None)),
+            ("perplexity", f"{perplexity:.2f}" if perplexity else None),
+            ("bits/byte", f"{bpb:.4f}" if bpb else None),
+            ("trained", fmt_duration(facts.get("train_seconds"))),
+            ("evaluated", fmt_duration(facts.get("eval_seconds"))),
+            ("speed", f"{fmt_count(facts.get('tokens_per_second'))} tokens/s"),
+            ("peak memory", fmt_bytes(facts.get("peak_memory_bytes"))),
+            ("lies in", run.path),
+        ]
+    )
+    if facts.get("checkpoints"):
+        typer.echo()
+        print_table(
+            [">checkpoint", ">val loss", "path"],
+            ([f"{c['step']:,}", fmt_loss(c.get("val_loss")), c["path"]] for c in facts["checkpoints"]),
+        )
+
+
+@app.command()
+def compare(
+    run: Run,
+    other: Annotated[str, typer.Argument(metavar="RUN", help="The run beside it.", autocompletion=complete_run)],
+    runs: RunsDir = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Two runs side by side: the settings in which they differ, and their figures."""
+    from engine.runs.layout import find_run
+
+    pair = [find_run(name, runs) for name in (run, other)]
+    settings = differences(*(settings_of(each) for each in pair))
+    both = [figures(each) for each in pair]
+    if as_json:
+        print_json({"runs": both, "differences": settings})
+        return
+    from tui.cli.presets import shown
+
+    names = [each.name for each in pair]
+    if settings:
+        print_table(["setting", *names], ([key, shown(a), shown(b)] for key, (a, b) in settings.items()))
+    else:
+        typer.echo("the settings are the same")
+    typer.echo()
+    print_table(["figure", *(f">{name}" for name in names)], compared(*both))
+
+
+def compared(one: dict[str, Any], two: dict[str, Any]) -> list[list[object]]:
+    from tui.text import fmt_bytes, fmt_count, fmt_duration, fmt_loss
+
+    lines: list[tuple[str, str, Any]] = [
+        ("step", "step", lambda value: f"{value or 0:,}"),
+        ("parameters", "params", lambda value: f"{value:,}" if value else None),
+        ("best val loss", "best_val_loss", fmt_loss),
+        ("last val loss", "last_val_loss", fmt_loss),
+        ("bits per byte", "val_bits_per_byte", fmt_loss),
+        ("training time", "train_seconds", fmt_duration),
+        ("tokens/s", "tokens_per_second", fmt_count),
+        ("peak memory", "peak_memory_bytes", fmt_bytes),
+    ]
+    return [[label, form(one.get(key)), form(two.get(key))] for label, key, form in lines]
+
+
+@app.command()
+def plot(
+    run: Runs,
+    runs: RunsDir = Path("runs"),
+    width: Annotated[int | None, typer.Option("--width", min=20, help="Columns; unset: the terminal's.")] = None,
+    height: Annotated[int | None, typer.Option("--height", min=6, help="Rows; unset: what fits.")] = None,
+) -> None:
+    """Loss curves, drawn with characters; several runs in one plot."""
+    import shutil
+
+    from engine.runs.layout import find_run
+    from engine.runs.reader import RunReader
+    from tui.widgets.plot import draw_text
+
+    readers = [RunReader(find_run(name, runs)) for name in run]
+    for reader in readers:
+        reader.poll()
+    size = shutil.get_terminal_size((100, PLOT_HEIGHT + 2))
+    columns, rows = width or size.columns, height or (max(6, size.lines - 2) if is_terminal() else PLOT_HEIGHT)
+    say(draw_text(readers, columns, rows))
+
+
+@app.command()
+def verify(run: Run, runs: RunsDir = Path("runs"), as_json: Json = False) -> None:
+    """Check every checkpoint against the SHA-256 of its manifest; exit 1 when one is damaged."""
+    from engine.runs.layout import find_run
+    from engine.training.checkpoint import verify_checkpoint
+
+    found = find_run(run, runs)
+    rows = []
+    for step in found.checkpoint_steps():
+        checked = verify_checkpoint(found.checkpoint(step))
+        problem = checked.problem or None
+        rows.append({"step": step, "ok": checked.ok, "weights_sha256": checked.weights_sha256, "problem": problem})
+    if as_json:
+        print_json({"name": found.name, "checkpoints": rows})
+    elif rows:
+        print_table(
+            [">checkpoint", "", "weights' sha256", "problem"],
+            (
+                [
+                    f"{row['step']:,}",
+                    "ok" if row["ok"] else "damaged",
+                    str(row["weights_sha256"])[:16],
+                    row["problem"] or "",
+                ]
+                for row in rows
+            ),
+        )
+    else:
+        say(f"run {found.name} has no checkpoint yet")
+    if not all(row["ok"] for row in rows):
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    run: Run,
+    file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="Where to; - is standard output.")],
+    runs: RunsDir = Path("runs"),
+) -> None:
+    """The logged metrics as CSV: a line a record, a column a quantity."""
+    from engine.runs.atomic import write_atomic
+    from engine.runs.layout import find_run
+
+    table = metrics_csv(find_run(run, runs))
+    if str(file) == "-":
+        typer.echo(table, nl=False)
+        return
+    write_atomic(file, table.encode())
+    say(f"{file}: {table.count(chr(10)) - 1:,} records")
+
+
+@app.command()
+def rm(run: Runs, yes: Yes = False, runs: RunsDir = Path("runs")) -> None:
+    """Delete runs with all that is in them; a run that is being trained is refused."""
+    from engine.runs.layout import find_run, remove_run
+
+    found = [find_run(name, runs) for name in run]
+    for each in found:
+        if each.live:
+            raise RunError(f"run {each.name} is being trained; stop it first, in tinytui open {each.name}")
+    if not yes:
+        typer.confirm(f"delete {', '.join(one_line(each.name) for each in found)} for good?", abort=True)
+    for each in found:
+        remove_run(each)
+        say(f"deleted {each.name}")
+
+
+def figures(run: RunDir) -> dict[str, Any]:
+    """The run's summary; a run that cannot be read is said to be damaged instead of hiding the others."""
+    from engine.errors import UserError
+    from engine.runs.summary import summary
+
+    try:
+        return summary(run)
+    except UserError as error:
+        return {"name": run.name, "state": "damaged", "problem": str(error)}
+
+
+def settings_of(run: RunDir) -> dict[str, Any]:
+    """A run's settings by their full names, with its corpus, device and threads."""
+    from engine.runs.status import read_json
+
+    info = read_json(run.run_json) or {}
+    flat: dict[str, Any] = {"corpus": (info.get("corpus") or {}).get("name")}
+    for section, values in (info.get("config") or {}).items():
+        flat.update({f"{section}.{name}": value for name, value in values.items()})
+    environment = info.get("environment") or {}
+    return flat | {key: environment.get(key) for key in ("device", "threads", "torch")}
+
+
+def differences(one: dict[str, Any], two: dict[str, Any]) -> dict[str, list[Any]]:
+    """Settings that differ, with both values."""
+    keys = [*one, *(key for key in two if key not in one)]
+    return {key: [one.get(key), two.get(key)] for key in keys if one.get(key) != two.get(key)}
+
+
+def metrics_csv(run: RunDir) -> str:
+    """The logged records as CSV, in the order of steps; an evaluation has a line of its own after its step's."""
+    import csv
+    import heapq
+    import io
+
+    from engine.runs.reader import RunReader
+    from engine.runs.records import TRAIN_KEYS, VAL_KEYS
+
+    reader = RunReader(run)
+    reader.poll()
+    columns = list(dict.fromkeys((*TRAIN_KEYS, *VAL_KEYS)))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
+    writer.writeheader()
+    tables = (records(reader.series.train), records(reader.series.val))
+    writer.writerows(heapq.merge(*tables, key=lambda record: record["step"]))
+    return out.getvalue()
+
+
+def records(table: Table) -> Iterator[dict[str, Any]]:
+    """A table's rows by name, whole quantities as whole numbers; what was not logged is left out."""
+    whole = ("tokens", "mem_bytes")
+    columns = [(key, table.column(key)) for key in table.keys]
+    for row, step in enumerate(table.steps.tolist()):
+        values = {key: float(column[row]) for key, column in columns}
+        known = {key: int(value) if key in whole else value for key, value in values.items() if value == value}
+        yield {"step": step, **known}

@@ -1,0 +1,159 @@
+"""`tinytui sample`: what a run's model writes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from engine.errors import UserError
+from engine.sampling.settings import SamplingSettings
+from tui.cli.options import Json, Run, RunsDir
+from tui.cli.output import is_terminal, print_json, printable
+from tui.cli.writing import Written, open_writer, run_template, search
+
+if TYPE_CHECKING:
+    from engine.runs.layout import RunDir
+
+DEFAULT = SamplingSettings()
+
+Checkpoint = Annotated[
+    str,
+    typer.Option(
+        "--checkpoint", metavar="best|last|STEP|live", help="Whose weights; live asks the trainer at work for its own."
+    ),
+]
+Tokens = Annotated[int, typer.Option("--tokens", help="Most tokens to write.")]
+Temperature = Annotated[float, typer.Option("--temperature", help="0 always takes the likeliest token.")]
+TopK = Annotated[int, typer.Option("--top-k", help="Only the k likeliest tokens; 0 is off.")]
+TopP = Annotated[float, typer.Option("--top-p", help="Only the likeliest that together reach p; 1 is off.")]
+MinP = Annotated[float, typer.Option("--min-p", help="Only tokens this likely relative to the likeliest; 0 is off.")]
+Penalty = Annotated[
+    float, typer.Option("--repetition-penalty", help="Above 1 makes what was written less likely; 1 is off.")
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="The same seed writes the same text; unset: a new one.")]
+Stop = Annotated[list[str] | None, typer.Option("--stop", metavar="TEXT", help="Ends the text; repeatable.")]
+Raw = Annotated[bool, typer.Option("--raw", help="Give the prompt as it is, not in the corpus' template.")]
+
+
+def sample(
+    run: Run,
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", metavar="TEXT|-", help="What to go on from; - reads standard input.")
+    ] = None,
+    tokens: Tokens = DEFAULT.max_tokens,
+    temperature: Temperature = DEFAULT.temperature,
+    top_k: TopK = DEFAULT.top_k,
+    top_p: TopP = DEFAULT.top_p,
+    min_p: MinP = DEFAULT.min_p,
+    repetition_penalty: Penalty = DEFAULT.repetition_penalty,
+    seed: Seed = None,
+    num: Annotated[int, typer.Option("--num", min=1, help="How many texts; the seed goes up by one for each.")] = 1,
+    beams: Annotated[int, typer.Option("--beams", min=1, help="Beam search instead of drawing, this wide.")] = 1,
+    stop: Stop = None,
+    raw: Raw = False,
+    checkpoint: Checkpoint = "best",
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the text into a file.")] = None,
+    runs: RunsDir = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Write text with a run's model, as it comes; a corpus' template is applied, and the answer cut out."""
+    from engine.runs.layout import find_run
+
+    settings = SamplingSettings(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        max_tokens=tokens,
+        seed=seed,
+        stop=tuple(stop or ()),
+    ).check()
+    found = find_run(run, runs)
+    asked = read_prompt(prompt) if prompt is not None else None
+    template = None if raw else run_template(found)
+    if template is not None:
+        settings = settings.replace(stop=(*settings.stop, *template.stops))
+    given = default_prompt(found) if asked is None else template.apply(asked) if template else asked
+    quiet = as_json or out is not None
+    texts: list[str] = []
+    for number, pieces in enumerate(streams(found, checkpoint, given, settings, beams, num)):
+        if num > 1 and not quiet:
+            typer.echo(f"{'' if number == 0 else chr(10)}--- {number + 1} of {num} ---")
+        shown = "" if template and asked is not None else given
+        written = show(pieces, shown, quiet)
+        texts.append(shown + written.text)
+        if as_json:
+            print_json(as_record(asked if asked is not None else given, written), indent=2 if num == 1 else None)
+    if out is not None:
+        from engine.runs.atomic import write_atomic
+
+        write_atomic(out, "\n---\n".join(text.rstrip("\n") + "\n" for text in texts).encode("utf-8", "replace"))
+        if not as_json:
+            typer.echo(f"{printable(str(out))}: {len(texts)} text{'s' if len(texts) > 1 else ''}", err=True)
+
+
+def streams(
+    run: RunDir, checkpoint: str, prompt: str, settings: SamplingSettings, beams: int, num: int
+) -> Iterator[Iterable[str | Written]]:
+    """`num` texts, each as its pieces and its end; with a seed, text number i is drawn with seed + i."""
+    if beams > 1:
+        for written in search(run, checkpoint, prompt, settings, beams, num):
+            yield (written.text, written)
+        return
+    writer = open_writer(run, checkpoint)
+    for number in range(num):
+        yield writer(prompt, settings if settings.seed is None else settings.replace(seed=settings.seed + number))
+
+
+def read_prompt(prompt: str) -> str:
+    """The prompt itself, or with `-` standard input without its last newline. Raises UserError when that is not text."""
+    if prompt != "-":
+        return prompt
+    try:
+        return sys.stdin.buffer.read().decode("utf-8").removesuffix("\n")
+    except UnicodeDecodeError:
+        raise UserError("standard input is not UTF-8 text; the prompt must be") from None
+
+
+def default_prompt(run: RunDir) -> str:
+    """What the run's own samples begin with."""
+    from engine.runs.status import read_json
+
+    settings: dict[str, Any] = (read_json(run.run_json) or {}).get("config", {}).get("train", {})
+    return str(settings.get("sample_prompt") or "\n")
+
+
+def show(pieces: Iterable[str | Written], begin: str, quiet: bool) -> Written:
+    """Put pieces on stdout as they come (made visible on a terminal, raw otherwise); returns how the text ended."""
+    safe = printable if is_terminal() else str
+    last = begin
+    if begin and not quiet:
+        typer.echo(safe(begin), nl=False)
+    for piece in pieces:
+        if isinstance(piece, Written):
+            if not quiet and not last.endswith("\n"):
+                typer.echo()
+            return piece
+        if piece and not quiet:
+            typer.echo(safe(piece), nl=False)
+            sys.stdout.flush()
+            last = piece
+    raise UserError("the text ended without a word; is the run's trainer still there?")
+
+
+def as_record(prompt: str, written: Written) -> dict[str, Any]:
+    """The record of `sample --json`."""
+    return {
+        "prompt": prompt,
+        "text": written.text,
+        "tokens": written.tokens,
+        "stop_reason": written.stop_reason,
+        "seed": written.seed,
+        "tokens_per_second": written.tokens_per_second,
+        "step": written.step,
+    }

@@ -1,0 +1,145 @@
+"""`tinytui tokenizer`: how text becomes tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tui.cli.options import CorporaDir, CorpusArgument, Json, RunsDir
+from tui.cli.output import print_facts, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from engine.text.tokenizer import Tokenizer
+
+SHOWN = 64  # tokens listed by `show`: what fits on a screen
+
+app = typer.Typer(help="How text becomes tokens: show, train, encode.", no_args_is_help=True)
+
+Source = Annotated[str, typer.Argument(metavar="RUN|CORPUS|FILE", help="A run, a corpus, or a tokenizer's file.")]
+
+
+@app.command()
+def show(
+    source: Source,
+    text: Annotated[str | None, typer.Option("--text", help="A text to cut into tokens.")] = None,
+    kind: Annotated[str, typer.Option("--kind", help="For a corpus: char, byte, bpe, word or gpt2.")] = "char",
+    vocab: Annotated[int, typer.Option("--vocab", help="For a corpus: the size of a bpe or word vocabulary.")] = 1024,
+    runs: RunsDir = Path("runs"),
+    corpora: CorporaDir = None,
+    as_json: Json = False,
+) -> None:
+    """A tokenizer's kind, size and first tokens; with --text, that text token by token."""
+    tokenizer = find_tokenizer(source, kind, vocab, runs, corpora)
+    facts: dict[str, Any] = {
+        "kind": tokenizer.kind,
+        "vocab_size": tokenizer.vocab_size,
+        "special": dict(tokenizer.special),
+        "fingerprint": tokenizer.fingerprint,
+    }
+    ids = [int(i) for i in tokenizer.encode(text)] if text is not None else None
+    if as_json:
+        print_json(facts | ({} if ids is None else {"tokens": describe_tokens(tokenizer, ids)}))
+        return
+    special = ", ".join(f"{name} {number}" for name, number in tokenizer.special.items())
+    print_facts(
+        [
+            ("tokenizer", tokenizer.kind),
+            ("vocabulary", f"{tokenizer.vocab_size:,}"),
+            ("special", special or None),
+            ("fingerprint", tokenizer.fingerprint[:16]),
+        ]
+    )
+    typer.echo()
+    if ids is None or text is None:
+        first = min(SHOWN, tokenizer.vocab_size)
+        say(" ".join(readable(tokenizer, number) for number in range(first)))
+        if first < tokenizer.vocab_size:
+            typer.echo(f"and {tokenizer.vocab_size - first:,} more")
+        return
+    print_table([">id", "token"], ([number, readable(tokenizer, number)] for number in ids))
+    n_bytes = len(text.encode())
+    typer.echo(f"\n{len(ids):,} tokens for {n_bytes:,} bytes, {n_bytes / max(1, len(ids)):.2f} bytes a token")
+
+
+@app.command()
+def train(
+    corpus: CorpusArgument,
+    kind: Annotated[str, typer.Option("--kind", help="char, byte, bpe or word.")] = "bpe",
+    vocab: Annotated[int, typer.Option("--vocab", help="Size of the vocabulary (bpe, word).")] = 1024,
+    out: Annotated[Path | None, typer.Option("--out", help="Where to write it; unset: CORPUS-KIND.json here.")] = None,
+    corpora: CorporaDir = None,
+    as_json: Json = False,
+) -> None:
+    """Train a tokenizer on the training split of a corpus and keep it in a JSON file."""
+    from engine.text.tokenizer import save_tokenizer
+
+    name, tokenizer = tokenizer_of_corpus(corpus, kind, vocab, corpora)
+    path = out or Path(f"{name}-{kind}.json")
+    save_tokenizer(tokenizer, path)
+    if as_json:
+        print_json({"kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size, "path": str(path)})
+    else:
+        say(f"{path}: {tokenizer.kind}, vocabulary {tokenizer.vocab_size:,}")
+
+
+@app.command()
+def encode(
+    source: Source,
+    text: Annotated[str, typer.Argument(metavar="TEXT|-", help="The text, or - for standard input.")],
+    kind: Annotated[str, typer.Option("--kind", help="For a corpus: char, byte, bpe, word or gpt2.")] = "char",
+    vocab: Annotated[int, typer.Option("--vocab", help="For a corpus: the size of a bpe or word vocabulary.")] = 1024,
+    runs: RunsDir = Path("runs"),
+    corpora: CorporaDir = None,
+    as_json: Json = False,
+) -> None:
+    """The token numbers of a text."""
+    from tui.cli.sample import read_prompt
+
+    tokenizer = find_tokenizer(source, kind, vocab, runs, corpora)
+    ids = [int(i) for i in tokenizer.encode(read_prompt(text))]
+    if as_json:
+        print_json(describe_tokens(tokenizer, ids))
+    else:
+        typer.echo(" ".join(map(str, ids)))
+
+
+def find_tokenizer(source: str, kind: str, vocab: int, runs: Path, corpora: Path | None) -> Tokenizer:
+    """The tokenizer of a run, of a JSON file, or one trained on a corpus; UserError when `source` is none of them."""
+    from engine.errors import RunError
+    from engine.runs.layout import find_run
+    from engine.text.tokenizer import load_tokenizer
+
+    path = Path(source)
+    if path.suffix == ".json" and path.is_file():
+        return load_tokenizer(path)
+    try:
+        run = find_run(source, runs)
+    except RunError:
+        return tokenizer_of_corpus(source, kind, vocab, corpora)[1]
+    saved = sorted(run.checkpoints.glob("step-*/tokenizer.json"))
+    if not saved:
+        raise RunError(f"run {run.path.name} has no checkpoint yet, so no tokenizer; ask again after its first one")
+    return load_tokenizer(saved[-1])
+
+
+def tokenizer_of_corpus(corpus: str, kind: str, vocab: int, corpora: Path | None) -> tuple[str, Tokenizer]:
+    """The corpus' name and the tokenizer its training split gives."""
+    from engine.config import Config
+    from engine.text.catalog import find_corpus
+    from engine.text.tokenizer import train_tokenizer
+
+    data = Config().replace({"data.tokenizer": kind, "data.vocab_size": vocab}).data
+    found = find_corpus(corpus, corpora)
+    text = found.prepare()
+    return found.name, train_tokenizer(data, text, text.split(data.val_fraction))
+
+
+def describe_tokens(tokenizer: Tokenizer, ids: list[int]) -> list[dict[str, Any]]:
+    return [{"id": number, "text": tokenizer.token_bytes(number).decode("utf-8", "backslashreplace")} for number in ids]
+
+
+def readable(tokenizer: Tokenizer, number: int) -> str:
+    """A token in quotes, with its white space and broken characters written out."""
+    return repr(tokenizer.token_bytes(number).decode("utf-8", "backslashreplace"))

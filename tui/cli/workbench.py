@@ -1,0 +1,35 @@
+"""The way from the command line into the workbench."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from tui.cli.output import complain, is_terminal
+
+if TYPE_CHECKING:
+    from engine.runs.layout import RunDir
+    from tui.session import Resume, Start
+
+
+def has_screen() -> bool:
+    """Whether there is a terminal to draw on and to read keys from."""
+    return is_terminal() and is_terminal(sys.stdin)
+
+
+def need_screen() -> None:
+    """Ends the command with a hint and exit code 2 where there is no terminal."""
+    if not has_screen():
+        complain("the workbench needs a terminal; without one: tinytui demo, tinytui train CORPUS, tinytui --help")
+        raise typer.Exit(2)
+
+
+def open_workbench(
+    runs: Path, corpora: Path | None, *, run: RunDir | None = None, job: Start | Resume | None = None
+) -> None:
+    """Open the workbench, on `run` or training `job`; ends the command with the workbench's exit code."""
+    need_screen()
+    from tui.app import Workbench

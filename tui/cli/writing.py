@@ -1,0 +1,114 @@
+"""Where text comes from: a checkpoint loaded here, or the trainer at work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import UserError
+
+if TYPE_CHECKING:
+    from engine.runs.layout import RunDir
+    from engine.sampling.settings import SamplingSettings
+    from engine.text.template import Template
+
+LIVE = "live"
+
+
+@dataclass(frozen=True)
+class Written:
+    """A finished text: what the model added to the prompt, and how it ended."""
+
+    text: str
+    tokens: int
+    stop_reason: str
+    seed: int | None
+    tokens_per_second: float
+    step: int | None = None
+
+
+Writer = Callable[[str, "SamplingSettings"], Iterator["str | Written"]]
+
+
+def open_writer(run: RunDir, checkpoint: str = "best") -> Writer:
+    """A function that writes: pieces of text as they come, then `Written`.
+
+    Raises CheckpointError when there is no such checkpoint or it is damaged, RunError when nobody trains the run.
+    """
+    return live_writer(run) if checkpoint == LIVE else loaded_writer(run, checkpoint)
+
+
+def loaded_writer(run: RunDir, checkpoint: str) -> Writer:
+    """Writes with a checkpoint's weights, in this process."""
+    from engine.sampling.generate import Done, generate
+    from engine.training.checkpoint import load_model
+
+    model, tokenizer, step = load_model(run, checkpoint)
+
+    def write(prompt: str, settings: SamplingSettings) -> Iterator[str | Written]:
+        for piece in generate(model, tokenizer, prompt, settings):
+            if isinstance(piece, Done):
+                yield Written(piece.text, piece.tokens, piece.stop_reason, piece.seed, piece.tokens_per_second, step)
+            else:
+                yield piece.text
+
+    return write
+
+
+def search(
+    run: RunDir, checkpoint: str, prompt: str, settings: SamplingSettings, beams: int, num: int
+) -> list[Written]:
+    """The `num` likeliest texts that `beams` beams find, best first. Raises as `open_writer` does."""
+    from engine.sampling.beam import beam_search
+    from engine.training.checkpoint import load_model
+
+    if checkpoint == LIVE:
+        raise UserError("a trainer at work writes without beams; name a checkpoint, e.g. --checkpoint last")
+    model, tokenizer, step = load_model(run, checkpoint)
+    began = time.perf_counter()
+    found = beam_search(model, tokenizer, prompt, settings, beams, num=num)
+    rate = sum(len(beam.ids) for beam in found) / max(1e-9, time.perf_counter() - began)
+    return [Written(beam.text, len(beam.ids), beam.stop_reason, None, rate, step) for beam in found]
+
+
+def live_writer(run: RunDir) -> Writer:
+    """Writes with the weights that are being trained, through the trainer's socket."""
+    from engine.control import ControlClient
+
+    client = ControlClient(run)
+
+    def write(prompt: str, settings: SamplingSettings) -> Iterator[str | Written]:
+        pieces: list[str] = []
+        for line in client.prompt(prompt, settings.to_dict()):
+            if "piece" in line:
+                pieces.append(str(line["piece"].get("text", "")))
+                yield pieces[-1]
+            elif "done" in line:
+                yield from_line(line["done"], "".join(pieces))
+            elif "error" in line:
+                raise UserError(str(line["error"]))
+
+    return write
+
+
+def from_line(done: dict[str, Any], text: str) -> Written:
+    """The end of a text as a trainer tells it."""
+    return Written(
+        str(done.get("text", text)),
+        int(done.get("tokens", 0)),
+        str(done.get("stop_reason", "")),
+        done.get("seed"),
+        float(done.get("tokens_per_second", 0.0)),
+        done.get("step"),
+    )
+
+
+def run_template(run: RunDir) -> Template | None:
+    """The prompt template of the corpus the run was trained on, if it has one."""
+    from engine.runs.status import read_json
+    from engine.text.template import Template
+
+    tree = (read_json(run.run_json) or {}).get("template")
+    return Template.from_dict(tree) if isinstance(tree, dict) else None

@@ -1,0 +1,47 @@
+"""A one-line input that holds many lines: a newline is shown as ⏎."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.widgets import Input
+
+from tui.text import clean
+
+NEWLINE = "⏎"
+
+
+class PromptInput(Input):
+    """The prompt being typed. `text` has real newlines."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "recall(-1)", "the prompt before", show=False),
+        Binding("down", "recall(1)", "the prompt after", show=False),
+        Binding("alt+enter,shift+enter,ctrl+j", "new_line", "a new line", show=False),
+    ]
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(placeholder="type a prompt", compact=True, id=id, select_on_focus=False)
+        self.cursor_blink = False
+
+    @property
+    def text(self) -> str:
+        return self.value.replace(NEWLINE, "\n")
+
+    @text.setter
+    def text(self, text: str) -> None:
+        self.value = clean(text).replace("\n", NEWLINE)
+        self.cursor_position = len(self.value)
+
+    def action_new_line(self) -> None:
+        self.insert_text_at_cursor(NEWLINE)
+
+    async def action_recall(self, by: int) -> None:
+        await self.run_action(f"recall({by})", self.parent)
+
+    def _on_paste(self, event: events.Paste) -> None:
+        event.stop()
+        event.prevent_default()
+        self.insert_text_at_cursor(clean(event.text).replace("\n", NEWLINE))

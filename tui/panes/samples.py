@@ -1,0 +1,138 @@
+"""The samples pane: what the model wrote at each checkpoint, turned like pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.content import Content
+
+from tui.actions import SAMPLES, bindings
+from tui.panes.pane import Pane
+from tui.text import fit
+from tui.widgets.stream import OutputText
+
+EMPTY = "samples appear here at each checkpoint; press s to write one now"
+
+
+class SamplesPane(Pane):
+    """Follows the newest sample until the reader turns back; `end` follows again."""
+
+    scope = SAMPLES
+    title = "samples"
+    about: ClassVar[tuple[str, ...]] = (
+        "What the model writes to one fixed prompt with one fixed seed, at every",
+        "checkpoint: the difference between two pages is what it has learned.",
+        "The newest page is shown as it comes, until you turn back with ◀.",
+    )
+    BINDINGS: ClassVar[list[BindingType]] = bindings(SAMPLES)
+
+    def __init__(self) -> None:
+        super().__init__(id="samples")
+        self._samples: Sequence[Mapping[str, Any]] = ()
+        self._index = -1
+        self._shown: tuple[Any, ...] | None = None
+        self.empty = EMPTY
+
+    def compose(self) -> ComposeResult:
+        yield OutputText(empty=self.empty)
+
+    def focus_target(self) -> None:
+        self.query_one(OutputText).focus()
+
+    @property
+    def step(self) -> int | None:
+        """The step of the page shown."""
+        return int(self._samples[self._index]["step"]) if self._samples else None
+
+    def show(self, samples: Sequence[Mapping[str, Any]], empty: str = EMPTY) -> None:
+        """The samples of the run, oldest first; `empty` is said while there are none."""
+        following = self._index < 0 or self._index >= len(self._samples) - 1
+        self._samples = samples
+        self._index = len(samples) - 1 if following else min(self._index, len(samples) - 1)
+        self.query_one(OutputText).empty = empty
+        self._turn()
+
+    def action_older(self) -> None:
+        self._go(self._index - 1)
+
+    def action_newer(self) -> None:
+        self._go(self._index + 1)
+
+    def action_oldest(self) -> None:
+        self._go(0)
+
+    def action_newest(self) -> None:
+        self._go(len(self._samples) - 1)
+
+    def on_click(self, event: events.Click) -> None:
+        if event.y == 0 and event.widget is self:
+            self._go(self._index + (1 if event.x > self.size.width // 2 else -1))
+
+    def on_resize(self) -> None:
+        self._title()
+
+    def _go(self, index: int) -> None:
+        if self._samples:
+            self._index = max(0, min(index, len(self._samples) - 1))
+            self._turn()
+
+    def _turn(self) -> None:
+        if not self._samples:
+            key: tuple[Any, ...] = ()
+        else:
+            sample = self._samples[self._index]
+            key = (self._index, sample.get("step"), len(str(sample.get("text", ""))))
+        self._title()
+        if key == self._shown:
+            return
+        self._shown = key
+        output = self.query_one(OutputText)
+        if not self._samples:
+            output.clear()
+            return
+        sample = self._samples[self._index]
+        output.set_text(str(sample.get("text", "")), str(sample.get("prompt", "")).lstrip("\n"))
+
+    def _title(self) -> None:
+        steps = [int(sample.get("step", 0)) for sample in self._samples]
+        self.border_title = timeline(steps, self._index, max(0, self.size.width - 14))
+        if self._samples:
+            settings = self._samples[self._index].get("settings") or {}
+            said = f"page {self._index + 1} of {len(steps)}"
+            if "temperature" in settings:
+                said += f"  t {settings['temperature']:.2f}  seed {self._samples[self._index].get('seed')}"
+            self.border_subtitle = Content(fit(said, min(len(said), max(0, self.size.width - 6))))
+        else:
+            self.border_subtitle = ""
+
+
+def timeline(steps: Sequence[int], index: int, width: int) -> Content:
+    """`samples  ◀ 500 · [1,000] · 1,500 ▶`: the page shown and as many neighbours as fit in `width` cells."""
+    parts: list[tuple[str, str]] = [("samples", "")]
+    if steps:
+        first = last = index
+        while True:
+            wider = [(first - 1, last), (first, last + 1)]
+            fits = [
+                (a, b) for a, b in wider if a >= 0 and b < len(steps) and len(_stations(steps, a, b, index)) <= width - 4
+            ]
+            if not fits:
+                break
+            # Neighbours come in turn, so that the page stays in the middle.
+            first, last = min(fits, key=lambda span: abs((index - span[0]) - (span[1] - index)))
+        before, after = index > 0, index < len(steps) - 1
+        parts += [("  ", ""), ("◀ " if before else "  ", "$accent")]
+        for each in range(first, last + 1):
+            if each > first:
+                parts.append((" · ", "$dim"))
+            parts.append((f"[{steps[each]:,}]", "bold $bright") if each == index else (f"{steps[each]:,}", "$dim"))
+        parts.append((" ▶" if after else "", "$accent"))
+    return Content.assemble(*parts)
+
+
+def _stations(steps: Sequence[int], first: int, last: int, index: int) -> str:
+    return " · ".join(f"[{steps[i]:,}]" if i == index else f"{steps[i]:,}" for i in range(first, last + 1))

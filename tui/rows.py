@@ -1,0 +1,58 @@
+"""Lines of labels and numbers, given as rows of (text, look) runs; see `tui.widgets.paint` for looks and repainting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from tui.widgets.paint import Painted, Run, row_width
+
+Part = Run
+Row = Sequence[Run]
+
+
+def spread(left: Row, right: Row, width: int) -> list[Part]:
+    """`left` and, flush at `width`, `right`; without `right` where both do not fit."""
+    gap = width - row_width(list(left)) - row_width(list(right))
+    return [*left, (" " * gap, ""), *right] if gap >= 1 and right else list(left)
+
+
+def width_of(row: Row) -> int:
+    """Cells the row takes."""
+    return row_width(list(row))
+
+
+class Rows(Painted):
+    """Shows the rows it is given."""
+
+    DEFAULT_CSS = "Rows { height: 1; width: 1fr; }"
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self._given: list[list[Part]] = []
+
+    def show(self, rows: Iterable[Row]) -> None:
+        """Replace the rows; cells that are as before are not painted again."""
+        given = [list(row) for row in rows]
+        if given != self._given:
+            self._given = given
+            self.repaint()
+
+    def paint(self, width: int, height: int) -> list[list[Part]]:
+        return [cut(row, width) for row in self._given[:height]]
+
+
+def cut(row: Row, width: int) -> list[Part]:
+    """`row` in at most `width` cells, ended with `…` where it was longer."""
+    if width_of(row) <= width:
+        return list(row)
+    from tui.text import fit
+
+    kept: list[Part] = []
+    left = width
+    for text, look in row:
+        size = width_of([(text, look)])
+        if size >= left:
+            return [*kept, (fit(text + " ", left), look)]
+        kept.append((text, look))
+        left -= size
+    return kept

@@ -1,0 +1,57 @@
+"""Ask for one value in one line, with its bounds in sight and what is wrong with it beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Input
+
+from engine.errors import UserError
+from tui.rows import Rows
+from tui.text import clean
+
+
+class AskScreen(ModalScreen[Any]):
+    """Returns `parse(text)` of what was typed, or None. `parse` raises UserError in one line."""
+
+    CSS_PATH = "ask.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "close", show=False)]
+
+    def __init__(self, title: str, about: str, value: str, parse: Callable[[str], Any]) -> None:
+        super().__init__()
+        self._title, self._about, self._value, self._parse = title, about, value, parse
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="box") as box:
+            box.border_title = self._title
+            box.border_subtitle = "⏎ set   esc close"
+            field = Input(self._value, id="value", compact=True)
+            field.cursor_blink = False
+            yield field
+            yield Rows(id="said")
+
+    def on_mount(self) -> None:
+        self.query_one(Rows).show([[(self._about, "dim")]])
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        self._check(event.value)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        value = self._check(event.value)
+        if value is not None:
+            self.dismiss(value)
+
+    def _check(self, text: str) -> Any:
+        said = self.query_one(Rows)
+        try:
+            value = self._parse(text)
+        except UserError as error:
+            said.show([[("✖ ", "alarm"), (clean(str(error), keep_newlines=False), "alarm")]])
+            return None
+        said.show([[(self._about, "dim")]])
+        return value

@@ -1,0 +1,65 @@
+"""Ask which of a few ways to go, each with a key of its own: quitting while training, deleting a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+
+from tui.menu import Menu
+from tui.rows import Row, Rows
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way: its key, its word, what happens then, and the value the dialogue returns."""
+
+    key: str
+    word: str
+    about: str
+    value: Any
+
+
+class ConfirmScreen(ModalScreen[Any]):
+    """Returns the `value` of the way taken; None when left with escape."""
+
+    CSS_PATH = "confirm.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "stay", show=False)]
+
+    def __init__(self, title: str, said: Sequence[Row], ways: Sequence[Way]) -> None:
+        super().__init__()
+        self._title, self._said, self._ways = title, list(said), list(ways)
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="box") as box:
+            box.border_title = self._title
+            box.border_subtitle = "esc stay"
+            yield Rows(id="said")
+            yield Menu(id="ways")
+
+    def on_mount(self) -> None:
+        said, menu = self.query_one("#said", Rows), self.query_one(Menu)
+        said.styles.height = len(self._said)
+        menu.styles.height = len(self._ways)
+        said.show(self._said)
+        width = max(len(way.word) for way in self._ways) + 2
+        items: list[Row] = [
+            [(f"{way.key}  ", "accent bold"), (f"{way.word:<{width}}", "bright"), (way.about, "dim")] for way in self._ways
+        ]
+        self.call_after_refresh(menu.set_items, items)
+
+    def on_menu_chosen(self, event: Menu.Chosen) -> None:
+        self.dismiss(self._ways[event.index].value)
+
+    def on_key(self, event: events.Key) -> None:
+        for way in self._ways:
+            if event.character == way.key or event.key == way.key:
+                event.stop()
+                self.dismiss(way.value)
+                return

@@ -1,0 +1,310 @@
+"""Screen 1: a run in training, or one that ended: loss, device, samples and prompt at one look."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Input
+
+from engine.errors import ConfigError, RunError
+from tui.actions import TRAIN, Action, bindings
+from tui.machine import ProcessLoad
+from tui.panes.device import Device, DevicePane
+from tui.panes.keybar import KeyBar
+from tui.panes.loss import LossPane
+from tui.panes.pane import Pane
+from tui.panes.prompt import PromptPane
+from tui.panes.samples import SamplesPane
+from tui.panes.tabs import PaneTabs
+from tui.panes.tiny import Tiny
+from tui.panes.topline import TopLine
+from tui.screens.ask import AskScreen
+from tui.session import Notice, Resume, Session
+from tui.text import fmt_lr
+from tui.view import Latest, latest, name_in, setting
+
+if TYPE_CHECKING:
+    from tui.app import Workbench
+
+GRID, TABS, TINY = "grid", "tabs", "tiny"
+LIVE_ONLY = ("pause", "checkpoint", "sample", "learning_rate")
+
+
+def layout_for(width: int, height: int) -> str:
+    """Everything at once, one pane at a time, or the two numbers that remain."""
+    if width < 40 or height < 12:
+        return TINY
+    return GRID if width >= 96 and height >= 26 else TABS
+
+
+class TrainScreen(Screen[None]):
+    """Shows the session's run; `refresh_run` is called by the app after every poll that found something."""
+
+    CSS_PATH = "train.tcss"
+    AUTO_FOCUS = None
+    BINDINGS: ClassVar[list[BindingType]] = bindings(TRAIN)
+    scope = TRAIN
+
+    app: Workbench
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self._load = ProcessLoad()
+        self._run_shown: Any = None
+        self._zoomed: str | None = None
+        self._layout = ""
+        self.now = Latest()
+
+    def compose(self) -> ComposeResult:
+        yield TopLine()
+        yield PaneTabs(("loss", "device", "samples", "prompt"))
+        with Container(id="panes"):
+            yield LossPane(id="loss")
+            yield DevicePane(id="device")
+            yield SamplesPane()
+            yield PromptPane(self._session)
+        yield Tiny()
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        self.query_one("#loss", Pane).focus_target()
+        self.refresh_run()
+
+    # -- what is shown -------------------------------------------------------------------------------------------------
+
+    def refresh_run(self) -> None:
+        """Bring every visible pane up to date with the session."""
+        session, reader = self._session, self._session.reader
+        if reader is None:
+            self._show_waiting()
+            return
+        if session.run is not self._run_shown:
+            self._run_shown = session.run
+            self._load = ProcessLoad()
+            self.query_one(PromptPane).run_changed()
+        self.now = now = latest(reader)
+        name = session.run.name if session.run is not None else ""
+        self.query_one(TopLine).show_run(name, now.state, now, self._device_name())
+        if self._layout == TINY:
+            self.query_one(Tiny).show_run(name, now)
+            return
+        if self._sees("loss"):
+            self.query_one(LossPane).show(reader, now)
+        if self._sees("device"):
+            self.query_one(DevicePane).show(self._device())
+        self.query_one(SamplesPane).show(reader.samples, self._samples_empty())
+        self.query_one(PromptPane).show_source()
+        self.show_keys()
+
+    def tick(self) -> None:
+        """Called at every poll, also when nothing of the run changed."""
+        self.query_one(PromptPane).tick()
+
+    def _show_waiting(self) -> None:
+        training, opening = self._session.training, self._session.opening
+        if training is not None:
+            percent = f" {100 * training.fraction:.0f}%" if 0 < training.fraction < 1 else ""
+            self.query_one(TopLine).show_words([("○ ", "accent"), (f"{training.stage}{percent}", "foreground")])
+        elif opening:
+            self.query_one(TopLine).show_words([("○ reading ", "accent"), (opening, "bright")])
+        else:
+            self.query_one(TopLine).show_words([("no run is open; n starts one, r lists them", "dim")])
+        self.show_keys()
+
+    def _device_name(self) -> str:
+        reader = self._session.reader
+        if reader is None:
+            return ""
+        device = str(reader.status.get("device") or "")
+        gpu = reader.status.get("gpu")
+        if isinstance(gpu, dict) and gpu.get("name"):
+            return str(gpu["name"])
+        return device
+
+    def _device(self) -> Device:
+        reader, now = self._session.reader, self.now
+        assert reader is not None
+        status, info, series = reader.status, reader.info, reader.series
+        pid = status.get("pid")
+        alive = now.state in ("running", "paused") and isinstance(pid, int) and status.get("host") == _host()
+        corpus = info.get("corpus")
+        gpu = status.get("gpu")
+        return Device(
+            now=now,
+            gpu=gpu if isinstance(gpu, dict) else None,
+            load=self._load.read(pid) if alive and isinstance(pid, int) else None,
+            memory=status.get("memory") or {},
+            peak=status.get("peak_memory_bytes"),
+            lr=series.lr,
+            grad_norm=series.grad_norm,
+            tokens_per_s=series.tokens_per_s,
+            params=status.get("params"),
+            train_tokens=corpus.get("train_tokens") if isinstance(corpus, dict) else None,
+            eval_s=status.get("eval_seconds"),
+            named=(
+                ("corpus", name_in(info, "corpus")),
+                ("preset", name_in(info, "preset") or "custom"),
+                ("seed", str(setting(info, "train", "seed"))),
+            ),
+        )
+
+    def _samples_empty(self) -> str:
+        if self._session.live:
+            return "samples appear here at each checkpoint; s writes one now"
+        return "this run wrote no samples"
+
+    # -- layout --------------------------------------------------------------------------------------------------------
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._arrange()
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        self._arrange()
+        self.show_keys()
+
+    def _arrange(self) -> None:
+        """Show the panes that the size, the zoom and the focus leave."""
+        layout = layout_for(self.size.width, self.size.height)
+        pane = self.focused_pane()
+        alone = pane.id if pane is not None and (layout == TABS or self._zoomed is not None) else None
+        if alone is None and layout == TABS:
+            alone = self._zoomed or "loss"
+        if self._zoomed is not None:
+            self._zoomed = alone
+        self._layout = layout
+        self.set_class(layout == TINY, "tiny")
+        self.set_class(layout == TABS, "tabs")
+        self.set_class(alone is not None, "alone")
+        for each in self.query(Pane):
+            each.set_class(alone is not None and each.id != alone, "away")
+        self.query_one(PaneTabs).show_tab(alone or "")
+        self.call_after_refresh(self.refresh_run)
+
+    def _sees(self, pane: str) -> bool:
+        return not self.query_one(f"#{pane}").has_class("away")
+
+    def focused_pane(self) -> Pane | None:
+        """The pane that has the focus, or holds what has it."""
+        node: Any = self.focused
+        while node is not None and not isinstance(node, Pane):
+            node = node.parent
+        return node
+
+    def show_pane(self, pane: str, *, alone: bool) -> None:
+        """Focus `pane`; with `alone` zoomed, else among the others."""
+        self._zoomed = pane if alone else None
+        target = self.query_one(f"#{pane}", Pane)
+        target.remove_class("away")
+        target.focus_target()
+        self._arrange()
+
+    def on_pane_tabs_picked(self, event: PaneTabs.Picked) -> None:
+        self.show_pane(event.name, alone=self._zoomed is not None)
+
+    def show_keys(self) -> None:
+        """The keys that work here: the pane's, this screen's, the app's."""
+        self.query_one(KeyBar).show_keys(self.app.keys_here())
+
+    def on_key_bar_pressed(self, event: KeyBar.Pressed) -> None:
+        self.app.do(event.action)
+
+    def relabel(self, action: Action) -> Action:
+        """The footer's word for an action as things stand: `resume` while paused."""
+        from dataclasses import replace
+
+        if action.do == "pause" and self._session.state == "paused":
+            return replace(action, label="resume")
+        if action.do == "zoom" and self._zoomed is not None:
+            return replace(action, label="back")
+        return action
+
+    # -- actions -------------------------------------------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Whether the action means something now; Textual asks, and so do the footer and the palette."""
+        if action in LIVE_ONLY:
+            return self._session.live
+        if action == "detach":
+            return self._session.own
+        if action == "resume":
+            return self._session.run is not None and not self._session.live and not self._training_here()
+        return True
+
+    def _training_here(self) -> bool:
+        return self._session.training is not None and self._session.training.alive
+
+    def action_pause(self) -> None:
+        if self._session.state == "paused":
+            self._session.send("resume", "training goes on")
+        else:
+            self._session.send("pause", "")
+
+    def action_checkpoint(self) -> None:
+        self._session.send("checkpoint", "a checkpoint is written at the next step")
+
+    def action_sample(self) -> None:
+        self._session.send("sample", "a sample is written at the next step")
+
+    def action_learning_rate(self) -> None:
+        reader = self._session.reader
+        planned = setting(reader.info, "train", "learning_rate") if reader is not None else None
+        about = f"peak of the schedule; now {fmt_lr(self.now.lr)}, planned {fmt_lr(planned)}; from the next step on"
+        self.app.push_screen(AskScreen("learning rate", about, fmt_lr(planned), parse_learning_rate), self._set_rate)
+
+    def _set_rate(self, value: float | None) -> None:
+        if value is not None:
+            self._session.send("learning_rate", f"peak learning rate {fmt_lr(value)} from the next step", value=value)
+
+    def action_resume(self) -> None:
+        run = self._session.run
+        if run is None:
+            return
+        try:
+            self._session.train(Resume(run))
+        except RunError as error:
+            self._session.notices.append(Notice(str(error), bad=True))
+
+    def action_detach(self) -> None:
+        self.app.detach()
+
+    def action_zoom(self) -> None:
+        pane = self.focused_pane()
+        if pane is not None and pane.id is not None:
+            self.show_pane(pane.id, alone=self._zoomed is None)
+
+    def action_focus_pane(self, pane: str) -> None:
+        self.show_pane(pane, alone=self._zoomed is not None)
+
+    def action_back(self) -> None:
+        prompt, pane = self.query_one(PromptPane), self.focused_pane()
+        focused: Widget | None = self.focused
+        if prompt.busy:
+            prompt.stop()
+        elif isinstance(focused, Input) and pane is not None:
+            self.query_one("#answer" if pane.id == "prompt" else "#loss").focus()
+        elif self._zoomed is not None and pane is not None and pane.id is not None:
+            self.show_pane(pane.id, alone=False)
+
+
+def parse_learning_rate(text: str) -> float:
+    """A learning rate as typed. Raises ConfigError with the bounds."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise ConfigError(f"{text!r} is not a number; try 3e-4") from None
+    if not 0 < value <= 10:
+        raise ConfigError("a learning rate is above 0 and at most 10")
+    return value
+
+
+def _host() -> str:
+    import socket
+
+    return socket.gethostname()

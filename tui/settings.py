@@ -1,0 +1,39 @@
+"""The few things remembered from one start to the next, in `$XDG_CONFIG_HOME/tinytui/settings.json`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def settings_path() -> Path:
+    """Where the settings lie; `XDG_CONFIG_HOME` or `~/.config`."""
+    home = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(home) if home else Path.home() / ".config") / "tinytui" / "settings.json"
+
+
+def load_settings() -> dict[str, Any]:
+    """The remembered settings; an unreadable or damaged file counts as none."""
+    try:
+        settings = json.loads(settings_path().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
+def save_setting(name: str, value: object) -> None:
+    """Remember `value` under `name`. A home that cannot be written to is no error: it is forgotten at the end."""
+    path = settings_path()
+    settings = load_settings() | {name: value}
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(settings, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,237 @@
+"""`OutputText`: text that grows, wrapped, with the prompt dim and the answer bright.
+
+    out = OutputText(empty="the answer streams here; ctrl+r runs the prompt")
+    out.start("First Citizen:")       # clear, show the prompt
+    out.append("\\nBefore we ")         # a piece of the answer, raw: it is cleaned here
+    out.set_text(answer, prompt="")   # both at once
+    out.answer, out.text              # what is shown, cleaned
+    out.following                     # whether the view keeps to the end
+
+The view follows the end only while the reader is at the end; scrolled back, it stays, and the border says that more came.
+An append wraps only the last line again and repaints only what changed. Mouse selection copies the text as it was, not
+as it is wrapped; `y` copies the answer.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.cells import get_character_cell_size
+from rich.segment import Segment
+from textual.binding import Binding, BindingType
+from textual.geometry import Region, Size
+from textual.scroll_view import ScrollView
+from textual.selection import Selection
+from textual.strip import Strip
+
+from tui.text import clean, fit
+from tui.widgets.paint import look_style
+
+Line = tuple[int, int]
+"""Where a shown line begins and ends in the text."""
+
+
+def _fits(text: str, start: int, end: int, width: int) -> int:
+    """How far `text[start:end]` goes in `width` cells: the index of the first character that has no room."""
+    if text[start : min(end, start + width)].isascii():
+        return min(end, start + width)
+    cells = 0
+    for index in range(start, end):
+        cells += get_character_cell_size(text[index])
+        if cells > width and index > start:
+            return index
+    return end
+
+
+def wrap(text: str, width: int, start: int = 0) -> list[Line]:
+    """Lines of `text[start:]` in `width` cells, broken at spaces where there are any.
+
+    Greedy, so the lines from a line's start on depend on nothing before it: wrapping again from the last line gives
+    what wrapping everything would.
+    """
+    lines: list[Line] = []
+    while True:
+        newline = text.find("\n", start)
+        end = len(text) if newline < 0 else newline
+        while (cut := _fits(text, start, end, width)) < end:
+            space = text.rfind(" ", start + 1, cut + 1)
+            if space > 0:
+                lines.append((start, space))
+                start = space + 1
+            else:
+                lines.append((start, cut))
+                start = cut
+        lines.append((start, end))
+        if newline < 0:
+            return lines
+        start = newline + 1
+
+
+class OutputText(ScrollView, can_focus=True):
+    """Streaming text; see the module's text."""
+
+    DEFAULT_CSS = """
+    OutputText {
+        height: 1fr; width: 1fr; min-height: 1;
+        overflow-x: hidden; overflow-y: auto;
+        scrollbar-gutter: stable; scrollbar-size-vertical: 1;
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("y", "copy", "copy")]
+
+    def __init__(
+        self, *, empty: str = "", more: str = "↓ more · end", id: str | None = None, classes: str | None = None
+    ) -> None:
+        super().__init__(id=id, classes=classes)
+        self.empty, self.more = empty, more
+        self._text = ""
+        self._prompt_length = 0
+        self._pending = ""
+        self._lines: list[Line] = [(0, 0)]
+        self._wrapped_width = 0
+
+    # -- text
+
+    @property
+    def text(self) -> str:
+        """Prompt and answer, cleaned."""
+        return self._text
+
+    @property
+    def answer(self) -> str:
+        """What came after the prompt, cleaned."""
+        return self._text[self._prompt_length :]
+
+    @property
+    def following(self) -> bool:
+        """Whether the reader is at the end, so that the view goes along with new text."""
+        return self.scroll_offset.y >= self.max_scroll_y
+
+    def start(self, prompt: str = "") -> None:
+        """Clear, and show `prompt` dim."""
+        self.set_text("", prompt)
+
+    def clear(self) -> None:
+        """Show the empty line."""
+        self.set_text("")
+
+    def set_text(self, answer: str, prompt: str = "") -> None:
+        """Replace everything, from the beginning of the text."""
+        shown = clean(prompt)
+        self._text = shown + clean(answer)
+        self._prompt_length = len(shown)
+        self._pending = ""
+        self.border_subtitle = ""
+        self._wrap_all()
+        self.scroll_to(y=0, animate=False)
+
+    def append(self, piece: str) -> None:
+        """Add a piece of the answer. A carriage return at its end waits for what follows it."""
+        piece = self._pending + piece
+        self._pending = "\r" if piece.endswith("\r") else ""
+        self._add(clean(piece[:-1] if self._pending else piece))
+
+    def finish(self) -> None:
+        """The answer is complete."""
+        self._add(clean(self._pending))
+        self._pending = ""
+
+    def _add(self, piece: str) -> None:
+        if not piece:
+            return
+        was_empty = not self._text
+        self._text += piece
+        width = self._wrapped_width
+        if not width:
+            return
+        following = self.following
+        first = len(self._lines) - 1
+        self._lines[first:] = wrap(self._text, width, self._lines[first][0])
+        if len(self._lines) - 1 != first:
+            self.virtual_size = Size(width, len(self._lines))
+        if was_empty:
+            self.refresh()
+        else:
+            self.refresh_lines(first, len(self._lines) - first)
+        if following:
+            self.scroll_end(animate=False, immediate=True, x_axis=False)
+        elif not self.border_subtitle:
+            self.border_subtitle = self.more
+
+    def _wrap_all(self) -> None:
+        width = self.scrollable_content_region.width
+        self._wrapped_width = width
+        self._lines = wrap(self._text, width) if width else [(0, 0)]
+        self.virtual_size = Size(width, len(self._lines))
+        self.refresh()
+
+    def on_resize(self) -> None:
+        if self.scrollable_content_region.width != self._wrapped_width:
+            following = self.following
+            self._wrap_all()
+            if following and self._text and self._lines[-1][0] > 0 and self.scroll_offset.y > 0:
+                self.scroll_end(animate=False)
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        if self.border_subtitle and self.following:
+            self.border_subtitle = ""
+
+    def action_copy(self) -> None:
+        """Copy the answer (or, without one, the whole text) to the clipboard."""
+        text = self.answer or self._text
+        if text:
+            self.app.copy_to_clipboard(text)
+            self.notify("copied", timeout=2)
+
+    # -- selection
+
+    @property
+    def allow_select(self) -> bool:
+        return True
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        def place(y: int, x: int) -> int:
+            if y >= len(self._lines):
+                return len(self._text)
+            start, end = self._lines[y]
+            return min(start + x, end)
+
+        start = 0 if selection.start is None else place(selection.start.y, selection.start.x)
+        end = len(self._text) if selection.end is None else place(selection.end.y, selection.end.x)
+        return self._text[start:end], "\n"
+
+    def selection_updated(self, selection: Selection | None) -> None:
+        self.refresh()
+
+    # -- drawing
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width
+        index = self.scroll_offset.y + y
+        if not self._text:
+            said = [Segment(fit(self.empty, width), look_style(self.app, "dim"))] if index == 0 and self.empty else []
+            return Strip(said).adjust_cell_length(width)
+        if index >= len(self._lines):
+            return Strip.blank(width)
+        start, end = self._lines[index]
+        split = min(max(self._prompt_length, start), end)
+        marks = {start: "dim", split: "bright"}
+        selected: tuple[int, int] | None = None
+        if self.text_selection is not None and (span := self.text_selection.get_span(index)) is not None:
+            first, last = span
+            selected = start + first, end if last < 0 else min(start + last, end)
+        cuts = sorted({start, split, end, *(min(max(cut, start), end) for cut in selected or ())})
+        segments = []
+        look = "dim"
+        for begin, stop in zip(cuts, cuts[1:], strict=False):
+            look = marks.get(begin, look)
+            style = look_style(self.app, look)
+            if selected and selected[0] <= begin < selected[1]:
+                style += self.screen.get_component_rich_style("screen--selection")
+            segments.append(Segment(self._text[begin:stop], style))
+        return Strip(segments).adjust_cell_length(width).apply_offsets(0, index)
+
+    def refresh_lines(self, y_start: int, line_count: int = 1) -> None:
+        """Refresh lines of the text, counted from its first."""
+        self.refresh(Region(0, y_start - self.scroll_offset.y, self.size.width, line_count))
