@@ -48,7 +48,9 @@ class ModelConfig(_Section):
     softcap: float = Field(0.0, ge=0.0, description="logits are softcap*tanh(logits/softcap); 0 is off")
     tie_embeddings: bool = Field(True, description="output head shares the embedding's weights")
     init: Literal["gpt2", "xavier", "zero-projection"] = Field("gpt2", description="initialization of the weights")
-    vocab_multiple: int = Field(1, ge=1, le=1024, description="pad the vocabulary to a multiple of this (speed on GPUs)")
+    vocab_multiple: int = Field(
+        1, ge=1, le=1024, description="pad the vocabulary to a multiple of this (speed on GPUs)"
+    )
 
     @model_validator(mode="after")
     def _heads_fit(self) -> ModelConfig:
@@ -85,7 +87,9 @@ class DataConfig(_Section):
     tokenizer: Literal["char", "byte", "bpe", "word", "gpt2"] = Field("char", description="tokenizer")
     vocab_size: int = Field(1024, ge=1, le=1_000_000, description="wanted vocabulary of bpe and word tokenizers")
     val_fraction: float = Field(0.1, gt=0.0, lt=1.0, description="end of the corpus kept for validation")
-    unknown: Literal["error", "skip", "unk"] = Field("error", description="what a character outside the vocabulary does")
+    unknown: Literal["error", "skip", "unk"] = Field(
+        "error", description="what a character outside the vocabulary does"
+    )
 
 
 class TrainConfig(_Section):
@@ -118,7 +122,9 @@ class TrainConfig(_Section):
     seed: int = Field(1337, ge=0, le=2**63 - 1, description="seed of weights, batches and dropout")
     early_stop: int = Field(0, ge=0, description="evaluations without a better val loss before stopping; 0 is off")
     ema: float = Field(0.0, ge=0.0, lt=1.0, description="decay of averaged weights, evaluated and sampled; 0 is off")
-    spike_rollback: float = Field(0.0, ge=0.0, description="loss over its average that rolls back to a checkpoint; 0 is off")
+    spike_rollback: float = Field(
+        0.0, ge=0.0, description="loss over its average that rolls back to a checkpoint; 0 is off"
+    )
 
     @model_validator(mode="after")
     def _bounds_fit(self) -> TrainConfig:
@@ -169,7 +175,9 @@ def split_key(key: str) -> tuple[str, str]:
 
     known = [f"{s}.{n}" for s, cls in SECTIONS.items() for n in cls.model_fields]
     close = get_close_matches(key if dot else f"train.{key}", known, n=3, cutoff=0.5)
-    raise ConfigError(f"no setting {key!r}; " + (f"did you mean {' or '.join(close)}?" if close else "see tinytui presets"))
+    raise ConfigError(
+        f"no setting {key!r}; " + (f"did you mean {' or '.join(close)}?" if close else "see tinytui presets")
+    )
 
 
 def parse_value(section: str, name: str, text: str) -> Any:
@@ -244,6 +252,12 @@ def load_config(preset: str = DEFAULT_PRESET, file: Path | None = None, sets: It
     config = load_preset(preset)
     if file is not None:
         config = config.replace(_flatten(_read_settings(file)))
+    changes = parse_sets(sets)
+    return config.replace(changes) if changes else config
+
+
+def parse_sets(sets: Iterable[str]) -> dict[str, str]:
+    """`key=value` texts as changes for `Config.replace`, keys in full. Raises ConfigError for one that is not so."""
     changes: dict[str, str] = {}
     for text in sets:
         key, equals, value = text.partition("=")
@@ -251,7 +265,7 @@ def load_config(preset: str = DEFAULT_PRESET, file: Path | None = None, sets: It
             raise ConfigError(f"--set takes key=value, not {text!r}")
         section, name = split_key(key.strip())
         changes[f"{section}.{name}"] = value
-    return config.replace(changes) if changes else config
+    return changes
 
 
 def _read_settings(file: Path) -> dict[str, Any]:

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from textual.drivers.linux_driver import LinuxDriver
-
 from tui.hangup import TerminalFile
+from tui.pacing import PacedDriver
 
 
-class Terminal(LinuxDriver):
-    """Buttons and drags of the mouse without every move of it, and output that survives a stalled or dead terminal."""
+class Terminal(PacedDriver):
+    """Output that is paced, waits for a stalled terminal in its own thread only, and is swallowed by a dead one."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._file: Any = TerminalFile(self._file.fileno())
-
-    def _enable_mouse_support(self) -> None:
-        if self._mouse:
-            self.write("\x1b[?1000h\x1b[?1002h\x1b[?1006h")
-
-    def _disable_mouse_support(self) -> None:
-        if self._mouse:
-            self.write("\x1b[?1006l\x1b[?1002l\x1b[?1000l")
 
     def abandon(self) -> None:
         """Let nothing wait for the terminal any more; safe in a signal handler."""

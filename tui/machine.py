@@ -1,40 +1,83 @@
-"""What the machine does for a run: the trainer's share of the CPU and its memory, read from the system, not from it."""
+"""How busy this machine is with a run: looked at once a second in a thread, so that the screen never waits for it."""
 
 from __future__ import annotations
 
-import os
+import threading
 from dataclasses import dataclass
 from typing import Any
+
+EVERY = 1.0
+"""Seconds between two looks."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """`cpu`: share of all usable cores, 0..1; memory in bytes of the process and of the machine."""
+    """The trainer's process: its share of all usable cores, 0..1 (None at first), memory, the machine's memory; bytes."""
 
-    cpu: float
+    cpu: float | None
     memory: int
     memory_total: int
 
 
-class ProcessLoad:
-    """Reads one process' load; cheap (two small files of /proc), None once the process is gone."""
+@dataclass(frozen=True)
+class Gpu:
+    """The device trained on; None where it does not tell."""
 
-    def __init__(self) -> None:
-        self._process: Any = None
-        self._total = 0
-        self._cores = 1
+    name: str
+    utilization: float | None  # 0..1
+    temperature: float | None  # degrees Celsius
+    power: float | None  # watts
+    memory_used: int | None
+    memory_total: int | None
 
-    def read(self, pid: int) -> Load | None:
-        """The load since the last call for the same process; the first call gives no CPU share yet."""
+
+class MachineWatch:
+    """Watches process `pid` and, for a run on `cuda:N`, device N. `load` and `gpu` are the newest looks."""
+
+    def __init__(self, pid: int, device: str) -> None:
+        self.pid, self.device = pid, device
+        self.load: Load | None = None
+        self.gpu: Gpu | None = None
+        self._ended = threading.Event()
+        threading.Thread(target=self._watch, name="machine", daemon=True).start()
+
+    def end(self) -> None:
+        """Look no more."""
+        self._ended.set()
+
+    def _watch(self) -> None:
         import psutil
 
+        from engine.telemetry import Telemetry
+
+        telemetry = Telemetry() if self.device.startswith("cuda") else None
         try:
-            if self._process is None or self._process.pid != pid:
-                self._process = psutil.Process(pid)
-                self._total = psutil.virtual_memory().total
-                self._cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            percent = self._process.cpu_percent()
-            return Load(min(1.0, percent / 100 / self._cores), self._process.memory_info().rss, self._total)
+            process = psutil.Process(self.pid)
+            process.cpu_percent()
+            while not self._ended.wait(EVERY):
+                self.load = _load(process)
+                if telemetry is not None:
+                    self.gpu = _gpu(telemetry, self.device)
         except psutil.Error:
-            self._process = None
-            return None
+            self.load = None
+        finally:
+            if telemetry is not None:
+                telemetry.close()
+
+
+def _load(process: Any) -> Load:
+    import psutil
+
+    from engine.runs.environment import usable_threads
+
+    share = process.cpu_percent() / 100 / usable_threads()
+    return Load(min(1.0, share), int(process.memory_info().rss), int(psutil.virtual_memory().total))
+
+
+def _gpu(telemetry: Any, device: str) -> Gpu | None:
+    number = int(device.partition(":")[2] or 0)
+    for each in telemetry.sample().devices:
+        if each.index == number:
+            busy = None if each.utilization is None else each.utilization / 100
+            return Gpu(each.name, busy, each.temperature, each.power, each.memory_used, each.memory_total)
+    return None

@@ -137,17 +137,6 @@ def name_in(info: Mapping[str, Any], key: str) -> str:
     return str(value.get("name", "") if isinstance(value, Mapping) else value or "")
 
 
-EIGHTHS = " ▏▎▍▌▋▊▉█"
-
-
-def bar(fraction: float, width: int) -> tuple[str, str]:
-    """A bar of `width` cells as (filled, empty), exact to an eighth of a cell."""
-    eighths = round(max(0.0, min(1.0, fraction)) * width * 8)
-    full, part = divmod(eighths, 8)
-    filled = "█" * full + (EIGHTHS[part] if part else "")
-    return filled, " " * (width - len(filled))
-
-
 def ago(when: float, now: float | None = None) -> str:
     """A moment as people say it: `3m ago`, `yesterday`, `12 Nov`."""
     now = time.time() if now is None else now

@@ -18,8 +18,8 @@ class LayerCache:
         """Write k, v (B, kv_heads, T, head_dim) after what is held; views of everything up to and including them."""
         start = self.owner.length
         end = start + k.size(2)
-        self.keys[:, :, start:end] = k
-        self.values[:, :, start:end] = v
+        self.keys[:, :, start:end] = k.detach()
+        self.values[:, :, start:end] = v.detach()
         return self.keys[:, :, :end], self.values[:, :, :end]
 
 
@@ -41,7 +41,7 @@ class KVCache:
         self.length = 0
         shape = (config.n_layer, 2, batch, config.kv_heads, self.capacity, config.head_dim)
         buffer = torch.zeros(shape, device=device, dtype=dtype)
-        self.layers = [LayerCache(self, keys, values) for keys, values in buffer]
+        self.layers = [LayerCache(self, buffer[i, 0], buffer[i, 1]) for i in range(config.n_layer)]
 
     def reset(self) -> None:
         """Forget everything; the buffers stay."""

@@ -8,6 +8,7 @@ dtypes) each function is PyTorch's own expression of the same thing.
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import torch
@@ -17,7 +18,11 @@ from torch.autograd.function import once_differentiable
 
 RMS_EPS = 1e-6  # Llama's and nanochat's
 
-_HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+ONEDNN_ROWS = 8  # below that a product only reads the weights, and MKL starts sooner
+
+_HAS_ONEDNN: bool = torch.backends.mkldnn.is_available() and hasattr(  # type: ignore[no-untyped-call]
+    torch.ops.mkldnn, "_linear_pointwise"
+)
 
 
 def _by_hand(x: Tensor) -> bool:
@@ -32,10 +37,12 @@ def _by_hand(x: Tensor) -> bool:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x (..., n_in) @ weight (n_out, n_in) transposed + bias."""
-    if _HAS_ONEDNN and _by_hand(x) and weight.dtype == x.dtype:
-        out: Tensor = _Linear.apply(x, weight, bias)
-        return out
-    return F.linear(x, weight, bias)
+    if not (_HAS_ONEDNN and _by_hand(x) and x.numel() >= ONEDNN_ROWS * x.size(-1) and weight.dtype == x.dtype):
+        return F.linear(x, weight, bias)
+    if not torch.is_grad_enabled():
+        return _onednn(x, weight, bias)
+    out: Tensor = _Linear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+    return out
 
 
 def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -71,7 +78,7 @@ def rms_norm(x: Tensor, weight: Tensor | None = None) -> Tensor:
     """x over its root mean square along the last dimension (Zhang & Sennrich 2019), times weight."""
     if not _by_hand(x):
         return F.rms_norm(x, (x.size(-1),), weight, RMS_EPS)
-    normed: Tensor = _RMSNorm.apply(x)
+    normed: Tensor = _RMSNorm.apply(x)  # type: ignore[no-untyped-call]
     return normed if weight is None else normed * weight
 
 
@@ -80,7 +87,7 @@ class _RMSNorm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:
         scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         scale = scale.square_().div_(x.size(-1)).add_(RMS_EPS).rsqrt_()
-        out = x * scale
+        out = torch.mul(x, scale)
         ctx.save_for_backward(out, scale)
         return out
 
@@ -88,8 +95,9 @@ class _RMSNorm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         out, scale = ctx.saved_tensors
-        along = (grad * out).mean(-1, keepdim=True)  # what only changes x's length does not change the output
-        return torch.addcmul(grad, out, along, value=-1).mul_(scale)
+        along = (grad * out).mean(-1, keepdim=True)
+        rest: Tensor = torch.addcmul(grad, out, along, value=-1)  # what only lengthens x does not change the output
+        return rest.mul_(scale)
 
 
 def rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -99,7 +107,7 @@ def rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """
     if not _by_hand(x):
         return _turn(x, cos, sin)
-    out: Tensor = _Rope.apply(x, cos, sin)
+    out: Tensor = _Rope.apply(x, cos, sin)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -124,7 +132,7 @@ def relu2(x: Tensor) -> Tensor:
     """ReLU squared (So et al. 2021)."""
     if not _by_hand(x):
         return F.relu(x).square()
-    out: Tensor = _ReLU2.apply(x)
+    out: Tensor = _ReLU2.apply(x)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -133,10 +141,25 @@ class _ReLU2(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:
         positive = x.clamp_min(0)
         ctx.save_for_backward(positive)
-        return positive * positive
+        return torch.mul(positive, positive)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (positive,) = ctx.saved_tensors
-        return (grad * positive).mul_(2)
+        twice: Tensor = (grad * positive).mul_(2)
+        return twice
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc to keep what is freed for the next step instead of giving it back; whether it could be told.
+
+    A step of a small model frees and takes the same few megabytes hundreds of times; each time the system must map
+    and clear them again, which costs a tenth of the step and more. For the process, once; peak memory stays as it is.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # names of <malloc.h>
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # not glibc
+        return False
+    return bool(mallopt(mmap_threshold, 32 * 2**20) and mallopt(trim_threshold, 2**30))

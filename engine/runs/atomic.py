@@ -6,7 +6,9 @@ import contextlib
 import errno
 import itertools
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from engine.errors import UserError
 
@@ -18,7 +20,9 @@ _ADVICE = {
     errno.EACCES: "check its permissions",
     errno.EPERM: "check its permissions",
     errno.EROFS: "choose a folder that can be written",
-    errno.ENOENT: "its folder is gone",
+    errno.ENOTDIR: "a part of the path is not a folder",
+    errno.EISDIR: "choose the name of a file",
+    errno.ENOENT: "its folder does not exist",
 }
 
 
@@ -27,13 +31,6 @@ def cannot(verb: str, path: Path | str, error: OSError) -> UserError:
     reason = error.strerror or str(error)
     advice = _ADVICE.get(error.errno or 0, "")
     return UserError(f"cannot {verb} {path}: {reason}" + (f"; {advice}" if advice else ""))
-
-
-def write_all(fd: int, data: bytes) -> None:
-    """Writes every byte; raises OSError with what was written so far left in the file."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
 
 
 def sync_folder(folder: Path) -> None:
@@ -48,21 +45,21 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def write_atomic(path: Path, data: bytes, *, sync: bool = True) -> None:
-    """Replaces `path` by `data`: temporary file beside it, synced, renamed over it, folder synced.
+@contextlib.contextmanager
+def open_atomic(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
+    """A file to write that becomes `path` when the block ends well, and is gone when it does not.
 
-    `sync=False` leaves out both syncs: still never half a file for a reader, but the old one may come back after a
-    power loss. Raises UserError naming the path and the reason (disk full, permission); the old file is then intact.
+    Temporary file beside it, synced, renamed over it, folder synced. `sync=False` leaves out both syncs: still never
+    half a file for a reader, but the old one may come back after a power loss. Raises UserError naming the path and
+    the reason (disk full, permission); the old file is then intact.
     """
     temp = path.with_name(f".{path.name}.{os.getpid()}-{next(_serial)}.tmp")
     try:
-        fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        try:
-            write_all(fd, data)
+        with temp.open("xb") as file:
+            yield file
+            file.flush()
             if sync:
-                os.fsync(fd)
-        finally:
-            os.close(fd)
+                os.fsync(file.fileno())
         temp.replace(path)
         if sync:
             sync_folder(path.parent)
@@ -71,6 +68,12 @@ def write_atomic(path: Path, data: bytes, *, sync: bool = True) -> None:
     finally:
         with contextlib.suppress(OSError):
             temp.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Replaces the content of `path` by `data`, whole or not at all; see `open_atomic`."""
+    with open_atomic(path, sync=sync) as file:
+        file.write(data)
 
 
 def remove_leftovers(folder: Path) -> None:

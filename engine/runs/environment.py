@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import platform
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,8 @@ _PACKAGES = ("tinytui", "torch", "numpy", "tokenizers", "safetensors")
 
 def environment() -> dict[str, Any]:
     """Versions of Python and the packages that decide a run's numbers, platform, CPU, usable threads, host name."""
+    import platform
+
     return {
         "python": platform.python_version(),
         **{name: _version(name) for name in _PACKAGES},
@@ -43,10 +43,14 @@ def cpu_model() -> str:
                 return line.partition(":")[2].strip()
     except OSError:
         pass
+    import platform
+
     return platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version  # slow to import, and wanted at a run's birth only
+
     try:
         return version(package)
     except PackageNotFoundError:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-BLOCK = 4 << 20
+BLOCK = 1 << 20
 """Bytes read at a time."""
 _SEAM = 64
 

@@ -21,9 +21,9 @@ MOST_BEAMS = 64
 NEVER = -1e9  # score of beams that do not exist yet: at first all are one
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Beam:
-    """A finished text. `ids` are its tokens, a stop token included; `score` is its log probability over length**penalty."""
+    """A finished text: its tokens `ids`, a stop token included; `score` is log probability over length**penalty."""
 
     text: str
     ids: tuple[int, ...]
@@ -98,7 +98,7 @@ class Endings:
         return visible.push(self.tokenizer.decode(ids[:-1] if ended else ids)) + visible.flush()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Open:
     """A beam that may go on: its tokens and their summed log probability."""
 

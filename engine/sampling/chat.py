@@ -19,7 +19,11 @@ class Chat:
     """Remembers the turns and gives the model as many of the newest, whole, as its context holds."""
 
     def __init__(
-        self, model: GPT, tokenizer: Tokenizer, template: Template | None = None, settings: SamplingSettings | None = None
+        self,
+        model: GPT,
+        tokenizer: Tokenizer,
+        template: Template | None = None,
+        settings: SamplingSettings | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer

@@ -41,13 +41,14 @@ def prefill(model: GPT, ids: Tensor, cache: KVCache | None) -> Tensor:
     """Logits (B, V) of the token after ids (B, T), which replace what the cache held."""
     if cache is not None:
         cache.reset()
-        return model(ids, cache=cache, last=True)[:, -1].float()
-    return model(ids, last=True)[:, -1].float()
+    logits: Tensor = model(ids, cache, last=True)
+    return logits[:, -1].float()
 
 
 def decode_one_token(model: GPT, ids: Tensor, cache: KVCache) -> Tensor:
     """Logits (B, V) of the token after ids (B, 1), which follow what the cache holds and are added to it."""
-    return model(ids, cache=cache, last=True)[:, -1].float()
+    logits: Tensor = model(ids, cache, last=True)
+    return logits[:, -1].float()
 
 
 class Context:
@@ -127,8 +128,8 @@ class Context:
 class Dice:
     """Random numbers for a batch: sequence i has a generator of its own, and its n-th token its n-th number.
 
-    So a sequence does not depend on what it is sampled beside, and a text taken up in the middle goes on with the numbers
-    it would have had.
+    So a sequence does not depend on what it is sampled beside, and a text taken up in the middle goes on with the
+    numbers it would have had.
     """
 
     def __init__(self, seeds: Sequence[int], device: torch.device) -> None:

@@ -26,7 +26,7 @@ END_OF_TEXT = "<|endoftext|>"
 
 
 class Alternative(NamedTuple):
-    """A token that might have stood here: its text on one line for display, its probability before and after the rules."""
+    """A token that might have stood here: its label for display, its probability before and after the rules."""
 
     id: int
     label: str
@@ -34,7 +34,7 @@ class Alternative(NamedTuple):
     after: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Piece:
     """One token. `text` is what it adds to the visible text.
 
@@ -46,7 +46,7 @@ class Piece:
     alternatives: tuple[Alternative, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Done:
     """The end of a text. `text` is that of all pieces, `tokens` how many there were, a stop token included.
 
@@ -75,8 +75,8 @@ def generate(
     """Write on from `prompt` (text, or token ids): pieces as they are made, and Done last.
 
     forced: the first tokens of the output, given instead of drawn. The tokens after them are drawn as if they had been
-        drawn too: with a text's own beginning as `forced` and its seed, the same text comes again; with another token at
-        its end, the text goes on from that alternative.
+        drawn too: with a text's own beginning as `forced` and its seed, the same text comes again; with another token
+        at its end, the text goes on from that alternative.
     alternatives: how many of the likeliest tokens each drawn piece brings along.
     cancelled: asked at every token; after a yes one last piece comes with the text that was held back.
     cache: without it every token reads its whole context again, and the context slides by one token at a time.
@@ -136,9 +136,9 @@ def generate_many(
     cancelled: Cancelled | None = None,
     cache: bool = True,
 ) -> list[Done]:
-    """`num` texts from one prompt, decoded side by side; text i has seed `settings.seed + i` and is what `generate` writes with it.
+    """`num` texts from one prompt, decoded side by side; text i is what `generate` writes with seed + i.
 
-    (Up to the rounding of matrix products, which may differ with the size of a batch.) Raises as `generate` does.
+    That holds up to the rounding of matrix products, which may differ with the size of a batch. Raises as `generate`.
     """
     settings = (settings or SamplingSettings()).check()
     if num < 1:
@@ -257,7 +257,7 @@ def stop_tokens(tokenizer: Tokenizer, settings: SamplingSettings) -> frozenset[i
 
 
 def start_token(tokenizer: Tokenizer) -> int:
-    """What an empty prompt stands for: the token that parts documents where there is one, else a newline, else token 0."""
+    """What an empty prompt stands for: the token that parts documents if there is one, else a newline, else token 0."""
     if END_OF_TEXT in tokenizer.special:
         return tokenizer.special[END_OF_TEXT]
     try:

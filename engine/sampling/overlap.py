@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from engine.errors import CorpusError
 
 Bytes = NDArray[np.uint8]
+Places = NDArray[np.int64]
 
 WIDTHS = (8, 4, 2, 1)  # of the words looked up, in bytes
 CHUNK = 1 << 20  # bytes of corpus looked at at a time
@@ -30,9 +31,10 @@ class Overlap(NamedTuple):
 def longest_copied(text: str, corpus: bytes | Path) -> Overlap:
     """The longest passage of `text` that stands in `corpus` (UTF-8); (0, 0) when not even a character does.
 
-    Runs of bytes of the corpus whose every 8 neighbours also stand in the text are found first, by a table of the text's
-    8-byte words, a chunk of the corpus at a time; only those runs are then compared, the longest first. When what they
-    miss could be longer than what was found, the same is done with shorter words. Memory is bounded for any corpus.
+    Runs of bytes of the corpus whose every 8 neighbours also stand in the text are found first, by a table of the
+    text's 8-byte words, a chunk of the corpus at a time; only those runs are then compared, the longest first. When
+    what they miss could be longer than what was found, the same is done with shorter words. Memory is bounded for any
+    corpus, but for passages the text shares with it.
     Raises CorpusError when the file cannot be read.
     """
     sample = text.encode("utf-8", "surrogatepass")
@@ -54,28 +56,44 @@ def longest_copied(text: str, corpus: bytes | Path) -> Overlap:
 def _longest(text: str, sample: bytes, corpus: Bytes) -> Overlap:
     best, possible = Overlap(0, 0), len(text)
     for width in WIDTHS:
-        for passage in _passages(sample, corpus, width, lambda: best.length):
-            best = _compare(text, passage, best)
-            if best.length >= possible:
-                return best
+        if min(len(sample), len(corpus)) >= width:
+            best = _search(text, sample, corpus, width, best, possible)
         possible = width - 1  # what is longer has been found
         if best.length >= possible:
-            return best
+            break
     return best
 
 
-def _passages(sample: bytes, corpus: Bytes, width: int, shortest: Callable[[], int]) -> Iterator[str]:
-    """Passages of the corpus longer than `shortest()` bytes (asked again each time) in which every `width` neighbouring
-    bytes also stand in the sample; in each chunk the longest first."""
-    if min(len(sample), len(corpus)) < width:
-        return
+def _search(text: str, sample: bytes, corpus: Bytes, width: int, best: Overlap, possible: int) -> Overlap:
+    """The longest common passage of `width` bytes or more, or `best`; none is known to be longer than `possible`."""
+    for starts, ends in _runs(sample, corpus, width):
+        compared: set[bytes] = set()
+        for run in np.argsort(starts - ends, kind="stable"):
+            if ends[run] - starts[run] <= best.length:
+                break
+            passage = corpus[starts[run] : ends[run]].tobytes()
+            if passage not in compared:
+                compared.add(passage)
+                # bytes that are half a character at an end become surrogates, which equal nothing in the text
+                best = _compare(text, passage.decode("utf-8", "surrogateescape"), best)
+                if best.length >= possible:
+                    return best
+    return best
+
+
+def _runs(sample: bytes, corpus: Bytes, width: int) -> Iterator[tuple[Places, Places]]:
+    """Starts and ends of the runs whose every `width` neighbouring bytes also stand in the sample, chunk by chunk.
+
+    A run that reaches the end of a chunk comes whole with a later one.
+    """
     table = np.zeros(1 << TABLE_BITS, np.bool_)
     table[_slots(np.frombuffer(sample, np.uint8), width)] = True
-    begun = None  # where a run began that reaches the end of a chunk
-    for at in range(0, len(corpus) - width + 1, CHUNK):
-        chunk = corpus[at : at + CHUNK + width - 1]
-        found = np.concatenate(([False], table[_slots(chunk, width)], [False])).astype(np.int8)
-        edges = np.flatnonzero(np.diff(found)) + at
+    words = len(corpus) - width + 1
+    begun: int | None = None  # where a run began that reached the end of the last chunk
+    for at in range(0, words, CHUNK):
+        border = min(at + CHUNK, words)
+        found = np.concatenate(([False], table[_slots(corpus[at : border + width - 1], width)], [False]))
+        edges = np.flatnonzero(found[1:] != found[:-1]) + at
         starts, ends = edges[::2], edges[1::2]
         if begun is not None:
             if len(starts) and starts[0] == at:
@@ -83,20 +101,10 @@ def _passages(sample: bytes, corpus: Bytes, width: int, shortest: Callable[[], i
             else:
                 starts, ends = np.append(starts, begun), np.append(ends, at)
         begun = None
-        border = at + len(chunk) - width + 1
-        if border < len(corpus) - width + 1 and (reaching := ends == border).any():
+        if border < words and (reaching := ends == border).any():
             begun = int(starts[reaching][0])
             starts, ends = starts[~reaching], ends[~reaching]
-        seen: set[bytes] = set()
-        for run in np.argsort(starts - ends, kind="stable"):
-            start, end = int(starts[run]), int(ends[run]) + width - 1
-            if end - start <= shortest():
-                break
-            passage = corpus[start:end].tobytes()
-            if passage not in seen:
-                seen.add(passage)
-                # bytes that are half a character at an end become surrogates, which equal nothing in the text
-                yield passage.decode("utf-8", "surrogateescape")
+        yield starts, ends + width - 1
 
 
 def _slots(data: Bytes, width: int) -> NDArray[np.uint64]:

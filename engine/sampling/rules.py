@@ -1,7 +1,8 @@
 """The rules between a model's logits and the token drawn: pure functions on logits (B, V), -inf where a token is cut.
 
 The semantics are those of the logits processors in Hugging Face transformers. Rules that are off cost nothing.
-+inf logits share the whole mass; NaN goes through every rule and is found when a token is drawn (`engine.sampling.draw`).
++inf logits share the whole mass; NaN goes through every rule and is found when a token is drawn
+(`engine.sampling.draw`).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def process(logits: Tensor, settings: SamplingSettings, ids: Tensor | None = Non
 
 
 def apply_repetition_penalty(logits: Tensor, ids: Tensor, penalty: float) -> Tensor:
-    """Divide positive and multiply negative logits of tokens in ids (B, T) by `penalty` (Keskar et al. 2019); 1 is off."""
+    """Divide positive and multiply negative logits of tokens in ids (B, T) (Keskar et al. 2019); penalty 1 is off."""
     if penalty == 1 or ids.size(-1) == 0:
         return logits
     seen = logits.gather(-1, ids)
@@ -43,7 +44,7 @@ def apply_repetition_penalty(logits: Tensor, ids: Tensor, penalty: float) -> Ten
 
 
 def apply_temperature(logits: Tensor, temperature: float) -> Tensor:
-    """Logits over `temperature`, shifted so that the largest is 0: no temperature, however small, overflows. 0 is greedy."""
+    """Logits over `temperature`, shifted so that the largest is 0 and nothing overflows; 0 is greedy."""
     if temperature == 1:
         return logits
     if temperature == 0:
@@ -59,7 +60,7 @@ def keep_top(logits: Tensor) -> Tensor:
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:
-    """Cut all but the k largest; tokens tied with the k-th are all kept. 0, or V and above, is off (Fan et al. 2018)."""
+    """Cut all but the k largest, keeping all that are tied with the k-th (Fan et al. 2018); 0 and k >= V are off."""
     if k <= 0 or k >= logits.size(-1):
         return logits
     lowest = logits.topk(k, dim=-1).values[..., -1:]

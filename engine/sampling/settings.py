@@ -23,7 +23,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
 WHOLE = ("top_k", "max_tokens", "seed")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SamplingSettings:
     """How the next token is drawn, and when writing ends.
 
@@ -46,7 +46,7 @@ class SamplingSettings:
         return self.temperature == 0
 
     def check(self) -> SamplingSettings:
-        """These settings when all are within their bounds; else UserError naming the first that is not, and its range."""
+        """These settings when all are within their bounds; else UserError that names one that is not, and its range."""
         for name, (low, high) in BOUNDS.items():
             value = getattr(self, name)
             if name == "seed" and value is None:

@@ -18,7 +18,7 @@ class StopFilter:
         self._held = ""
 
     def push(self, text: str) -> str:
-        """The text that is certain now; sets `stopped` when a stop string is complete, and lets nothing through after."""
+        """The text that is certain now; sets `stopped` at the end of a stop string, and then lets nothing through."""
         if self.stopped or not self.stops:
             return "" if self.stopped else text
         self._held += text

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.errors import TokenizerError
 from engine.text.bytelevel import BYTES, byte_alphabet
-from engine.text.pieces import PieceEncoder, cut_safely
 from engine.text.tokenizer import Ids, Tokenizer
+from engine.text.units import UnitEncoder, cut_safely
 
 if TYPE_CHECKING:
     import tokenizers
@@ -93,14 +93,15 @@ class BpeTokenizer(Tokenizer):
         return backend
 
     @cached_property
-    def _pieces(self) -> PieceEncoder:
+    def _units(self) -> UnitEncoder:
         backend = self.backend
-        return PieceEncoder(
-            lambda pieces: (found.ids for found in backend.encode_batch_fast(pieces, add_special_tokens=False)), self.dtype
+        return UnitEncoder(
+            lambda units: (found.ids for found in backend.encode_batch_fast(units, add_special_tokens=False)),
+            self.dtype,
         )
 
     def _encode(self, text: str) -> Ids:
-        return self._pieces(text)
+        return self._units(text)
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, "merges": [list(merge) for merge in self.merges], "special": list(self.special)}

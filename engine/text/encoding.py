@@ -26,17 +26,15 @@ from queue import SimpleQueue
 import numpy as np
 
 from engine.text.corpus import Text
-from engine.text.pieces import cut_safely
 from engine.text.tokenizer import Ids, Tokenizer, tokenizer_from_dict
+from engine.text.units import cut_safely
 
 CHUNK = 1 << 20  # bytes of text cut into words at once
 PART = 1 << 24  # bytes of text a worker encodes at once
 LEAST = 1 << 23  # bytes below which starting workers costs more than it saves
 MOST_WORKERS = 8
 _ONE_PROCESS = ("char", "byte")
-_CUT = re.compile(
-    rb"[!-~](?=[ \t\n])"
-)  # as in pieces.py, for bytes; what is before the space is ASCII to be sure of it
+_CUT = re.compile(rb"[!-~](?=[ \t\n])")  # as in units.py, for bytes, with ASCII before the space to be sure of it
 _LENGTH = struct.Struct("<Q")
 
 

@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 from engine.errors import TokenizerError
 from engine.text.bytelevel import byte_alphabet
 from engine.text.files import reason
-from engine.text.pieces import PieceEncoder
 from engine.text.places import cache_dir
 from engine.text.tokenizer import Ids, Tokenizer
+from engine.text.units import UnitEncoder
 
 END_OF_TEXT = "<|endoftext|>"
 # How GPT-2 cuts text into words before it merges bytes.
@@ -33,21 +33,14 @@ class Gpt2Tokenizer(Tokenizer):
         super().__init__(tokens, [END_OF_TEXT])
 
     @cached_property
-    def _pieces(self) -> PieceEncoder:
+    def _units(self) -> UnitEncoder:
         tiktoken = _tiktoken()
         ranks = {token: rank for rank, token in enumerate(self._bytes[: self.special[END_OF_TEXT]])}
         encoding = tiktoken.Encoding("gpt2", pat_str=_WORDS, mergeable_ranks=ranks, special_tokens={})
-
-        def encode_all(pieces: list[str]) -> list[list[int]]:
-            for piece in pieces:
-                piece.encode()  # tiktoken would silently put U+FFFD for half of a surrogate pair
-            found: list[list[int]] = encoding.encode_ordinary_batch(pieces)
-            return found
-
-        return PieceEncoder(encode_all, self.dtype)
+        return UnitEncoder(encoding.encode_ordinary_batch, self.dtype)
 
     def _encode(self, text: str) -> Ids:
-        return self._pieces(text)
+        return self._units(text)
 
     def to_dict(self) -> dict[str, Any]:
         data = b"".join(bytes([len(token)]) + token for token in self._bytes[: self.special[END_OF_TEXT]])

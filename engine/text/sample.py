@@ -28,6 +28,8 @@ def sampled(text: Text, end: int, size: int = 1 << 20) -> Iterator[str]:
 
 def _character(text: Text, offset: int) -> int:
     """`offset`, moved back to where a character begins."""
+    if offset >= text.n_bytes:
+        return offset
     with text.path.open("rb") as file:
         file.seek(max(0, offset - 3))
         before = file.read(min(3, offset) + 1)

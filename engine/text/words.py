@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 
 from engine.errors import TokenizerError
 from engine.text.bytelevel import BYTES
-from engine.text.pieces import PieceEncoder, cut_safely
 from engine.text.tokenizer import Ids, Tokenizer
+from engine.text.units import UnitEncoder, cut_safely
 
 # A word may have apostrophes inside (don't, l’eau). Every character is in exactly one of the classes.
 _UNIT = re.compile(r" ?[^\W\d_]+(?:['’][^\W\d_]+)*| ?\d+| ?(?:[^\w\s]|_)+|\s+(?!\S)|\s+")
@@ -72,11 +72,11 @@ class WordTokenizer(Tokenizer):
         return cls(chars, _most_frequent(words, room - len(chars)), special)
 
     @cached_property
-    def _pieces(self) -> PieceEncoder:
-        return PieceEncoder(lambda units: map(self._spell, units), self.dtype, _UNIT, None)
+    def _units(self) -> UnitEncoder:
+        return UnitEncoder(lambda units: map(self._spell, units), self.dtype, _UNIT)
 
     def _encode(self, text: str) -> Ids:
-        return self._pieces(text)
+        return self._units(text)
 
     def _spell(self, unit: str) -> list[int]:
         """The ids of one unit: itself, or its space and its word, or its characters."""
@@ -96,6 +96,8 @@ class WordTokenizer(Tokenizer):
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> WordTokenizer:
+        if not all(isinstance(text, str) for text in (tree["chars"], *tree["words"])):
+            raise TypeError("its characters or words are not text")
         return cls(tree["chars"], tree["words"], tree["special"])
 
 

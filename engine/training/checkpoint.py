@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from engine.config import Config, make_config
 from engine.errors import CheckpointError
 from engine.model import build_model
+from engine.model.gpt import GPT
 from engine.runs.layout import RunDir
 from engine.text.tokenizer import Tokenizer, tokenizer_from_dict
 
@@ -204,7 +205,9 @@ def choose_checkpoint(run: RunDir, which: str | int = "last") -> Path:
         return run.checkpoint(best_step(run, steps))
     if text.isdigit() and int(text) in steps:
         return run.checkpoint(int(text))
-    raise CheckpointError(f"run {run.name} has no checkpoint {text!r}; there are best, last, {', '.join(map(str, steps))}")
+    raise CheckpointError(
+        f"run {run.name} has no checkpoint {text!r}; there are best, last, {', '.join(map(str, steps))}"
+    )
 
 
 def best_step(run: RunDir, steps: list[int]) -> int:
@@ -247,7 +250,7 @@ def fill_model(model: nn.Module, weights: dict[str, Tensor], source: Path) -> No
 
 def load_model(
     run: RunDir, which: str | int = "best", device: str | torch.device = "cpu"
-) -> tuple[nn.Module, Tokenizer, int]:
+) -> tuple[GPT, Tokenizer, int]:
     """(model in evaluation mode, its tokenizer, step): the averaged weights where the run keeps them."""
     checkpoint = load_checkpoint(choose_checkpoint(run, which))
     model = build_model(checkpoint.config.model, checkpoint.tokenizer.vocab_size)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
+from engine.model.gpt import GPT
 from engine.text.dataset import TokenDataset
 from engine.training.precision import autocast
 
@@ -35,7 +35,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: nn.Module,
+    model: GPT,
     dataset: TokenDataset,
     block_size: int,
     device: torch.device,
@@ -57,7 +57,7 @@ def evaluate(
                 if between is not None and between():
                     raise Interrupted
                 inputs, wanted = torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)
-                total += float(model.loss(inputs, wanted, reduction="sum"))  # type: ignore[operator]
+                total += float(model.loss(inputs, wanted, reduction="sum"))
                 targets += y.size
     finally:
         model.train(was_training)

@@ -35,7 +35,9 @@ class Forecast:
         return None if self.available is None else self.memory < 0.9 * self.available
 
 
-def forecast(config: Config, vocab_size: int, train_tokens: int | None = None, available: int | None = None) -> Forecast:
+def forecast(
+    config: Config, vocab_size: int, train_tokens: int | None = None, available: int | None = None
+) -> Forecast:
     """The forecast of a run on a corpus of `train_tokens`, with `available` bytes of memory."""
     model, train = config.model, config.train
     params = count_parameters(model, vocab_size)
@@ -60,7 +62,8 @@ def activation_estimate(config: Config, vocab_size: int) -> int:
     """Bytes kept for the backward pass of one micro-batch: what each operation of a block saves, added up.
 
     The residual stream, the inputs of the norms and rotary parts are fp32; what feeds a matrix product has the
-    precision of the forward pass. Attention's own matrix is never kept (flash attention), except under dropout on a CPU.
+    precision of the forward pass. Attention's own matrix is never kept (flash attention), except with dropout on a
+    CPU.
     """
     model, train = config.model, config.train
     half = 2 if train.precision in ("bf16", "fp16") else 4

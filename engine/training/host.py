@@ -7,6 +7,7 @@ socket, whether it is in the same process or not.
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,7 @@ from engine.runs.layout import RunDir
 from engine.runs.writer import RunWriter
 
 if TYPE_CHECKING:
-    from torch import nn
-
+    from engine.model.gpt import GPT
     from engine.training.trainer import Trainer
 
 
@@ -71,10 +71,8 @@ class TrainingHost:
 
     def _fail(self, message: str, **fields: Any) -> None:
         self.error, self.state = message, "failed"
-        try:
+        with suppress(UserError):  # a full disk has no room for its own obituary
             self._writer.event("error", -1, message=message, **fields)
-        except UserError:  # a full disk has no room for its own obituary
-            pass
         self._writer.status(state="failed", phase="", message=message, problem=message)
 
     def _train(self, writer: RunWriter) -> str:
@@ -123,7 +121,7 @@ class TrainingHost:
         dataset.check(config.model.block_size)
         vocab = dataset.tokenizer.vocab_size
 
-        def build() -> nn.Module:
+        def build() -> GPT:
             return build_model(config.model, vocab).to(device).eval()
 
         generator = torch.Generator().manual_seed(config.train.seed % 2**63)

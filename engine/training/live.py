@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from engine.errors import RunError
+from engine.model.gpt import GPT
 from engine.sampling.generate import Done, generate
 from engine.sampling.settings import SamplingSettings
 from engine.text.tokenizer import Tokenizer
@@ -46,29 +47,32 @@ class LiveWeights:
             self._ended = True
             self._ready.notify_all()
 
+    def _arrived(self) -> tuple[int, Tensor] | None:
+        return self._snapshot
+
     def take(self, cancelled: Callable[[], bool]) -> tuple[int, Tensor]:
         """(step, flat copy) of the weights at the next step boundary. Raises RunError when training has ended."""
         with self._ready:
             self._snapshot = None
             self._wanted.set()
             waited = 0.0
-            while self._snapshot is None:
+            while not (snapshot := self._arrived()):
                 if self._ended:
                     raise RunError("training has ended; prompt one of its checkpoints")
                 if cancelled() or waited > PATIENCE:
                     raise RunError("no step ended while the prompt waited; try again, or prompt a checkpoint")
                 self._ready.wait(0.2)
                 waited += 0.2
-            return self._snapshot
+            return snapshot
 
 
 class LivePrompter:
-    """What a `ControlServer` calls for a prompt: `{"prompt", "settings"}` in, streamed `{"piece"}` and `{"done"}` out."""
+    """What a `ControlServer` calls for a prompt: `{"prompt", "settings"}` in, `{"piece"}` lines and `{"done"}` out."""
 
-    def __init__(self, live: LiveWeights, build: Callable[[], nn.Module], tokenizer: Tokenizer) -> None:
+    def __init__(self, live: LiveWeights, build: Callable[[], GPT], tokenizer: Tokenizer) -> None:
         """`build` makes a model like the one in training, on its device, in evaluation mode."""
         self.live, self.build, self.tokenizer = live, build, tokenizer
-        self._idle: list[tuple[nn.Module, FlatParameters]] = []
+        self._idle: list[tuple[GPT, FlatParameters]] = []
         self._guard = threading.Lock()
 
     def __call__(self, request: dict[str, Any], cancelled: Callable[[], bool]) -> Iterator[dict[str, Any]]:
@@ -81,7 +85,12 @@ class LivePrompter:
             del weights
             wanted = int(request.get("alternatives", 0))
             for piece in generate(
-                model, self.tokenizer, str(request.get("prompt", "")), settings, cancelled=cancelled, alternatives=wanted
+                model,
+                self.tokenizer,
+                str(request.get("prompt", "")),
+                settings,
+                cancelled=cancelled,
+                alternatives=wanted,
             ):
                 if isinstance(piece, Done):
                     yield {"done": {**asdict(piece), "step": step}}
@@ -91,7 +100,7 @@ class LivePrompter:
             with self._guard:
                 self._idle.append((model, parameters))
 
-    def _borrow(self) -> tuple[nn.Module, FlatParameters]:
+    def _borrow(self) -> tuple[GPT, FlatParameters]:
         """A model of its own for every prompt under way, kept for the next one."""
         with self._guard:
             if self._idle:

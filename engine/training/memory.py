@@ -7,14 +7,15 @@ import sys
 
 import psutil
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from engine.model.gpt import GPT
 from engine.training.flat import FlatParameters
 from engine.training.optim import Optimizer
 from engine.training.precision import autocast
 
 
-def activation_bytes(model: nn.Module, x: Tensor, y: Tensor, precision: str) -> int:
+def activation_bytes(model: GPT, x: Tensor, y: Tensor, precision: str) -> int:
     """Bytes kept for the backward pass by one forward pass over the batch x, y; parameters are not counted.
 
     Measured by PyTorch's saved-tensor hooks, so it is the same on every device.
@@ -30,7 +31,7 @@ def activation_bytes(model: nn.Module, x: Tensor, y: Tensor, precision: str) -> 
 
     # the tensors are kept alive by the graph until the end, so no address is counted twice
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), autocast(precision, x.device):
-        loss = model.loss(x, y)  # type: ignore[operator]
+        loss = model.loss(x, y)
     total = sum(seen.values())
     del loss
     return total

@@ -41,7 +41,8 @@ def orthogonalize(matrices: Tensor, steps: int = NEWTON_SCHULZ_STEPS) -> Tensor:
             gram = polynomial @ gram @ polynomial
     assert product is not None
     x = product @ x
-    return (x if matrices.shape[1] <= matrices.shape[2] else x.mT).to(matrices.dtype)
+    out: Tensor = (x if matrices.shape[1] <= matrices.shape[2] else x.mT).to(matrices.dtype)
+    return out
 
 
 @dataclass
@@ -142,7 +143,9 @@ class Optimizer:
             found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
             for key, value in found.items():
                 if key != "step" and value.shape != parameter.shape:
-                    raise RuntimeError(f"optimizer state {prefix}{key} has {value.numel()} values, not {parameter.numel()}")
+                    raise RuntimeError(
+                        f"optimizer state {prefix}{key} has {value.numel()} values, not {parameter.numel()}"
+                    )
             self.adamw.state[parameter] = {
                 key: value.to(parameter.device, copy=True) if key != "step" else value.clone().to(parameter.device)
                 for key, value in found.items()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from engine.config import Config
+from engine.model.gpt import GPT
 from engine.training.batches import Batches
 from engine.training.flat import FlatParameters
 from engine.training.optim import Optimizer
@@ -33,13 +34,13 @@ class TrainStep:
     """
 
     def __init__(
-        self, model: nn.Module, parameters: FlatParameters, optimizer: Optimizer, batches: Batches, config: Config
+        self, model: GPT, parameters: FlatParameters, optimizer: Optimizer, batches: Batches, config: Config
     ) -> None:
         self.model, self.parameters, self.optimizer, self.batches = model, parameters, optimizer, batches
         self.config, self.device = config, parameters.flat.device
         self.scaler = LossScaler(config.train.precision == "fp16", self.device)
         self.bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
-        self.loss_function: LossFunction = model.loss  # type: ignore[assignment]
+        self.loss_function: LossFunction = model.loss
 
     def __call__(self, step: int, multiplier: float) -> Tensor:
         """Make step `step` + 1 with learning rates times `multiplier`; returns (loss, gradient norm) on the device."""

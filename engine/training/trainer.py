@@ -7,22 +7,31 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from engine.config import Config
 from engine.control import CommandQueue
 from engine.errors import TrainingError, UserError
+from engine.model.gpt import GPT
 from engine.runs.writer import RunWriter
 from engine.sampling.generate import Done, generate
 from engine.sampling.settings import SamplingSettings
 from engine.text.dataset import TokenDataset
 from engine.training.batches import make_batches
-from engine.training.checkpoint import Checkpoint, Contents, fill_model, prune, restore_rng, rng_states, write_checkpoint
+from engine.training.checkpoint import (
+    Checkpoint,
+    Contents,
+    fill_model,
+    prune,
+    restore_rng,
+    rng_states,
+    write_checkpoint,
+)
 from engine.training.evaluate import Evaluation, Interrupted, evaluate
 from engine.training.flat import FlatParameters
 from engine.training.live import LiveWeights
@@ -49,7 +58,7 @@ class Trainer:
         writer: RunWriter,
         config: Config,
         dataset: TokenDataset,
-        model: nn.Module,
+        model: GPT,
         device: torch.device,
         commands: CommandQueue,
         live: LiveWeights,
@@ -82,10 +91,7 @@ class Trainer:
         train = self.config.train
         self._say_memory()
         self.writer.status(state="running", phase="training", step=self.step, steps=train.max_steps)
-        while self.step < train.max_steps and self.stop is None:
-            self.obey()
-            if self.stop is not None:
-                break
+        while self.step < train.max_steps and not self.stopping and not self.obey():
             self._one_step()
             self.live.serve(self.step, self._sampled_flat())
             if len(self._pending) >= train.log_every or self.step >= train.max_steps:
@@ -116,7 +122,9 @@ class Trainer:
         if self.stop is None and (last or better or self.step % train.checkpoint_every == 0):
             self.checkpoint(sample=True)
         if self.stop is None and self.watch.should_stop(train.early_stop):
-            self.writer.event("early_stop", self.step, best_val_loss=self.watch.best_loss, best_step=self.watch.best_step)
+            self.writer.event(
+                "early_stop", self.step, best_val_loss=self.watch.best_loss, best_step=self.watch.best_step
+            )
             self.stop = {"reason": "early_stop"}
 
     def _end(self) -> str:
@@ -263,7 +271,11 @@ class Trainer:
         )
         if self.watch.overfits():
             self.writer.event(
-                "alarm", self.step, alarm="overfitting", best_val_loss=self.watch.best_loss, best_step=self.watch.best_step
+                "alarm",
+                self.step,
+                alarm="overfitting",
+                best_val_loss=self.watch.best_loss,
+                best_step=self.watch.best_step,
             )
         self._status(phase="training")
         return better
@@ -278,7 +290,9 @@ class Trainer:
         done: Done | None = None
         try:
             with self._averaged_weights():
-                stream = generate(self.model, self.dataset.tokenizer, train.sample_prompt, settings, cancelled=self._between)
+                stream = generate(
+                    self.model, self.dataset.tokenizer, train.sample_prompt, settings, cancelled=self._between
+                )
                 for piece in stream:
                     if isinstance(piece, Done):
                         done = piece
@@ -400,8 +414,12 @@ class Trainer:
 
     # -- commands ----------------------------------------------------------------------------------------------------
 
-    def obey(self) -> None:
-        """Carry out the commands that have come; while paused, wait here for more."""
+    @property
+    def stopping(self) -> bool:
+        return self.stop is not None
+
+    def obey(self) -> bool:
+        """Carry out the commands that have come; while paused, wait here for more. True when told to stop."""
         for command in self.commands.drain():
             self._take(command)
         self._do_wanted()
@@ -409,6 +427,7 @@ class Trainer:
             self.commands.wait(0.25)
             self._between()
             self._do_wanted()
+        return self.stopping
 
     def _do_wanted(self) -> None:
         while self._wanted and self.stop is None:

@@ -51,10 +51,18 @@ class CommandGroup(TyperGroup):
             complain(describe(error))
             raise typer.Exit(1) from None
 
-    def main(self, args: Sequence[str] | None = None, *rest: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
         """As Typer's, but a usage error is one line too (exit 2)."""
         try:
-            code = super().main(args, *rest, standalone_mode=False, **extra)
+            code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
         except typer.Abort:
             complain("cancelled")
             code = 1
@@ -73,7 +81,7 @@ def is_usage_error(error: Exception) -> bool:
 
 
 def show_usage_error(error: Any) -> int:
-    """One line with the way to the help; help itself where a group was called without a command. Returns the exit code."""
+    """One line with the way to the help, or the help where a group was called without a command; the exit code."""
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
     else:

@@ -122,12 +122,12 @@ def show_end(run: RunDir, runs: Path, demo: bool) -> None:
     from engine.runs.summary import summary
     from tui.text import fmt_duration, fmt_loss
 
-    reader = RunReader(run)
-    reader.poll()
-    if reader.samples:
-        sample = reader.samples[-1]
-        say("\n" + f"{sample.get('prompt', '')}{sample.get('text', '')}".strip("\n") + "\n")
     facts = summary(run)
+    if facts["state"] == "finished":
+        reader = RunReader(run)
+        reader.poll()
+        for sample in reader.samples[-1:]:
+            say("\n" + f"{sample.get('prompt', '')}{sample.get('text', '')}".strip("\n") + "\n")
     best = facts.get("best_val_loss")
     val = "" if best is None else f", val loss {fmt_loss(best)} at step {facts['best_val_step']:,}"
     took = fmt_duration(facts.get("train_seconds"))

@@ -16,7 +16,7 @@ def inherit(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
     return root.params[name] if not _typed(ctx, name) and _typed(root, name) and name in root.params else value
 
 
-def _typed(ctx: typer.Context, name: str) -> bool:
+def _typed(ctx: Any, name: str) -> bool:
     source = ctx.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
 

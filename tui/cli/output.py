@@ -44,7 +44,7 @@ def is_terminal(stream: TextIO | None = None) -> bool:
 
 
 def print_json(value: Any, *, indent: int | None = 2) -> None:
-    """Plain JSON on stdout: ASCII, so that any terminal and any locale carries it; numbers that are not finite are null."""
+    """JSON on stdout: ASCII, so that any terminal and locale carries it; numbers that are not finite are null."""
     typer.echo(json.dumps(_jsonable(value), indent=indent))
 
 
@@ -108,7 +108,7 @@ def print_facts(facts: Iterable[tuple[str, object]]) -> None:
 
 @contextmanager
 def progress(doing: str) -> Iterator[Callable[[str, float], None] | None]:
-    """Reports of what takes seconds, as one line on a terminal's stderr that goes away; None where there is no terminal."""
+    """Reports of what takes seconds: a line on a terminal's stderr that goes away; None where there is no terminal."""
     if not is_terminal(sys.stderr):
         yield None
         return

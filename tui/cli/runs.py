@@ -15,6 +15,7 @@ from tui.cli.output import is_terminal, one_line, print_facts, print_json, print
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
     from engine.runs.series import Table
+    from tui.widgets.chart import PlotData
 
 PLOT_HEIGHT = 22  # rows of a plot where there is no terminal to fill
 
@@ -151,23 +152,44 @@ def compared(one: dict[str, Any], two: dict[str, Any]) -> list[list[object]]:
 @app.command()
 def plot(
     run: Runs,
-    runs: RunsDir = Path("runs"),
+    log: Annotated[bool, typer.Option("--log", help="A logarithmic loss axis.")] = False,
     width: Annotated[int | None, typer.Option("--width", min=20, help="Columns; unset: the terminal's.")] = None,
     height: Annotated[int | None, typer.Option("--height", min=6, help="Rows; unset: what fits.")] = None,
+    runs: RunsDir = Path("runs"),
 ) -> None:
-    """Loss curves, drawn with characters; several runs in one plot."""
+    """Draw loss curves with characters, several runs over each other."""
+    import os
     import shutil
 
     from engine.runs.layout import find_run
-    from engine.runs.reader import RunReader
-    from tui.widgets.plot import draw_text
+    from tui.widgets.chart import MAX_SERIES, draw_text
 
-    readers = [RunReader(find_run(name, runs)) for name in run]
+    if len(run) > MAX_SERIES:
+        raise RunError(f"a plot holds {MAX_SERIES} runs at most, not {len(run)}")
+    data = curves([find_run(name, runs) for name in run])
+    size = shutil.get_terminal_size((100, PLOT_HEIGHT + 2))
+    rows = height or (max(6, size.lines - 2) if is_terminal() else PLOT_HEIGHT)
+    typer.echo(draw_text(data, width or size.columns, rows, is_terminal() and not os.environ.get("NO_COLOR"), log))
+
+
+def curves(runs: list[RunDir]) -> PlotData:
+    """What is drawn of these runs: their losses, and of a single one its checkpoints and its planned end too."""
+    from engine.runs.reader import RunReader
+    from tui.widgets.chart import PlotData, Series
+
+    readers = [RunReader(run) for run in runs]
     for reader in readers:
         reader.poll()
-    size = shutil.get_terminal_size((100, PLOT_HEIGHT + 2))
-    columns, rows = width or size.columns, height or (max(6, size.lines - 2) if is_terminal() else PLOT_HEIGHT)
-    say(draw_text(readers, columns, rows))
+    series = tuple(
+        Series(each.run.name, each.series.step, each.series.loss, each.series.val_step, each.series.val_loss)
+        for each in readers
+    )
+    empty = "no loss is logged yet"
+    if len(readers) > 1:
+        return PlotData(series, empty=empty)
+    one = readers[0]
+    steps = tuple(int(checkpoint["step"]) for checkpoint in one.checkpoints())
+    return PlotData(series, checkpoints=steps, total_steps=one.status.get("steps"), empty=empty)
 
 
 @app.command()
@@ -219,6 +241,37 @@ def export(
         return
     write_atomic(file, table.encode())
     say(f"{file}: {table.count(chr(10)) - 1:,} records")
+
+
+@app.command()
+def fork(
+    run: Run,
+    step: Annotated[str, typer.Option("--step", metavar="N|best|last", help="The checkpoint to go on from.")] = "last",
+    name: Annotated[str | None, typer.Option("--name", metavar="N", help="The new run's name.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", metavar="N", help="Train to this step.")] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="A train. setting that is different from there on; repeatable."
+        ),
+    ] = None,
+    runs: RunsDir = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Begin a new run from a checkpoint, with other settings if you like; the old run stays as it is."""
+    from engine.config import parse_sets
+    from engine.runs.layout import find_run
+    from engine.training.fork import fork_run
+    from tui.cli.launch import how_to
+
+    changes: dict[str, Any] = dict(parse_sets(sets or []))
+    if steps is not None:
+        changes["train.max_steps"] = steps
+    made = fork_run(find_run(run, runs), step, runs_dir=runs, name=name, changes=changes)
+    if as_json:
+        print_json({"name": made.name, "path": str(made.path)})
+    else:
+        say(f"{made.name}; train it with: {how_to('train --resume', made, runs)}")
 
 
 @app.command()

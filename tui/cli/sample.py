@@ -111,7 +111,7 @@ def streams(
 
 
 def read_prompt(prompt: str) -> str:
-    """The prompt itself, or with `-` standard input without its last newline. Raises UserError when that is not text."""
+    """The prompt itself, or with `-` standard input less its last newline. Raises UserError when that is not text."""
     if prompt != "-":
         return prompt
     try:

@@ -36,6 +36,7 @@ def demo(steps: Steps = None, runs: RunsDir = Path("runs"), corpora: CorporaDir 
 
 
 def train(
+    ctx: typer.Context,
     corpus: Annotated[
         str | None,
         typer.Argument(
@@ -80,7 +81,7 @@ def train(
         "--config": config,
         "--set": sets,
     }
-    check_usage(corpus, resume, detach, tui, new_only)
+    check_usage(ctx, corpus, resume, detach, tui, new_only)
     if resume is not None:
         train_on(resume, steps, detach, tui, runs, corpora, as_json)
         return
@@ -128,15 +129,17 @@ def open_run(run: Run, runs: RunsDir = Path("runs"), corpora: CorporaDir = None)
     open_workbench(runs, corpora, run=find_run(run, runs))
 
 
-def check_usage(corpus: str | None, resume: str | None, detach: bool, tui: bool, new_only: dict[str, Any]) -> None:
-    """Raises BadParameter for options that contradict each other, UserError for a screen that is not there."""
+def check_usage(
+    ctx: typer.Context, corpus: str | None, resume: str | None, detach: bool, tui: bool, new_only: dict[str, Any]
+) -> None:
+    """Ends as a usage error for options that contradict each other; UserError for a screen that is not there."""
     if (corpus is None) == (resume is None):
-        raise typer.BadParameter("name a CORPUS to train on, or --resume RUN, and not both")
+        ctx.fail("name a CORPUS to train on, or --resume RUN, and not both")
     if detach and tui:
-        raise typer.BadParameter("--detach and --tui contradict each other")
+        ctx.fail("--detach and --tui contradict each other")
     given = [option for option, value in new_only.items() if value not in (None, [])]
     if resume is not None and given:
-        raise typer.BadParameter(f"a resumed run keeps its settings; leave {given[0]} out")
+        ctx.fail(f"a resumed run keeps its settings: leave {given[0]} out, or fork it (tinytui runs fork)")
     if tui and not has_screen():
         raise UserError("--tui needs a terminal; without one leave it out, or use --detach")
 

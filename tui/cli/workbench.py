@@ -32,4 +32,7 @@ def open_workbench(
 ) -> None:
     """Open the workbench, on `run` or training `job`; ends the command with the workbench's exit code."""
     need_screen()
-    from tui.app import Workbench
+    from tui import app
+
+    if code := app.open_workbench(runs, corpora, run=run, start=job):
+        raise typer.Exit(code)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from tui.actions import DEVICE
-from tui.machine import Load
+from tui.machine import Gpu, Load
 from tui.panes.pane import Pane
 from tui.rows import Part, cut, width_of
 from tui.text import MISSING, clean, fmt_bytes, fmt_count, fmt_duration, fmt_loss, fmt_lr, fmt_percent
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     from textual.app import ComposeResult
 
-LABEL = 6
+LABEL = 7
+SAID = 14  # cells for words after a gauge
+CELL = 19
 MEMORY_PARTS = (("weights", "train"), ("gradients", "val"), ("optimizer", "series-2"), ("activations", "good"))
 SHORT = {"gradients": "grads", "optimizer": "optim", "activations": "activ."}
 
@@ -32,7 +34,7 @@ class Device:
     """Everything the pane shows. The series are 1-D, oldest first."""
 
     now: Latest = field(default_factory=Latest)
-    gpu: Mapping[str, Any] | None = None
+    gpu: Gpu | None = None
     load: Load | None = None
     memory: Mapping[str, int] = field(default_factory=dict)
     peak: int | None = None
@@ -42,6 +44,7 @@ class Device:
     params: int | None = None
     train_tokens: int | None = None
     eval_s: float | None = None
+    elsewhere: str = ""
     named: tuple[tuple[str, str], ...] = ()
 
 
@@ -95,14 +98,14 @@ def device_rows(device: Device, width: int, height: int) -> list[list[Part]]:
             add(6, row)
     add(13, [])
     if device.now.lr is not None:
-        add(5, _trend("lr", device.lr, fmt_lr(now.lr), width, from_zero=True))
+        add(5, _trend("lr", device.lr, fmt_lr(now.lr), width))
         add(7, _trend("|g|", device.grad_norm, f"{now.grad_norm:.2f}" if now.grad_norm is not None else MISSING, width))
-        add(8, _trend("tok/s", device.tokens_per_s, fmt_count(now.tokens_per_s), width, from_zero=True))
+        add(8, _trend("tok/s", device.tokens_per_s, fmt_count(now.tokens_per_s), width))
         add(14, [])
     for rank, row in zip((1, 2), _losses(now), strict=True):
         add(rank, row)
     add(15, [])
-    for rank, row in zip((9, 10, 12), _facts(device), strict=True):
+    for rank, row in zip((9, 10, 12), _facts(device, width), strict=True):
         add(rank, row)
     kept = sorted(rank for rank, _ in ranked)[:height]
     limit = kept[-1] if kept else 0
@@ -131,25 +134,25 @@ def _gauge(label: str, fraction: float | None, said: str, width: int) -> list[Pa
 
 
 def _compute(device: Device, width: int) -> list[Part]:
-    if device.gpu:
-        said = "".join(
-            f" {value:>{size}.0f}{unit}"
-            for key, size, unit in (("temperature", 3, "°C"), ("power", 4, " W"))
-            if isinstance(value := device.gpu.get(key), int | float)
-        )
-        return _gauge("gpu", device.gpu.get("utilization"), f"{said:<14}"[:14], width)
-    return _gauge("cpu", device.load.cpu if device.load else None, " " * 14, width)
+    gpu = device.gpu
+    if gpu is not None:
+        heat = f"{gpu.temperature:3.0f}°C" if gpu.temperature is not None else ""
+        power = f"{gpu.power:5.0f} W" if gpu.power is not None else ""
+        return _gauge("gpu", gpu.utilization, f" {heat}{power}".ljust(SAID), width)
+    if device.load is not None:
+        return _gauge("cpu", device.load.cpu, " " * SAID, width)
+    return [_label("device"), (device.elsewhere or MISSING, "dim")]
 
 
 def _memory(device: Device, width: int) -> list[Part]:
     used, total = device.now.mem_bytes, None
-    if device.gpu:
-        total = device.gpu.get("memory_total")
-    elif device.load:
+    if device.gpu is not None:
+        used, total = device.gpu.memory_used or used, device.gpu.memory_total
+    elif device.load is not None:
         used, total = device.load.memory, device.load.memory_total
-    said = f" {fmt_bytes(used)}" if total is None else f" {fmt_bytes(used)} of {fmt_bytes(total)}"
-    said = f"{said:<22}" if width > 48 else f" {fmt_bytes(used):<13}"
-    return _gauge("mem", used / total if used and total else None, said, width)
+    if not total:
+        return [_label("mem"), (fmt_bytes(used), "bright")]
+    return _gauge("mem", used / total if used else None, f" {fmt_bytes(used)}".ljust(SAID), width)
 
 
 def _split_bar(memory: Mapping[str, int], width: int) -> list[Part]:
@@ -166,22 +169,20 @@ def _split_bar(memory: Mapping[str, int], width: int) -> list[Part]:
 
 
 def _split_words(memory: Mapping[str, int], width: int) -> list[list[Part]]:
-    room = (width - LABEL) // 2 if width < 64 else (width - LABEL) // 4
     cells: list[list[Part]] = []
+    wide = width >= LABEL + 4 * CELL
+    gap = 3 if width >= LABEL + 2 * (CELL + 3) else 1
     for name, look in MEMORY_PARTS:
-        size = fmt_bytes(memory.get(name, 0))
-        cell: list[Part] = [("▪ ", look), (f"{SHORT.get(name, name):<8}", "dim"), (f"{size:>8}", "foreground")]
-        cells.append([*cell, (" " * max(1, room - width_of(cell)), "")])
-    if width >= 84:
-        return [[_label(""), *(part for cell in cells for part in cell)]]
-    return [[_label(""), *cells[0], *cells[1]], [_label(""), *cells[2], *cells[3]]]
+        words = f"{SHORT.get(name, name):<8}{fmt_bytes(memory.get(name, 0)):>8}"
+        cells.append([("▪ ", look), (words[:8], "dim"), (words[8:], "foreground"), (" " * gap, "")])
+    rows = [cells] if wide else [cells[:2], cells[2:]]
+    return [[_label(""), *(part for cell in row for part in cell)][:-1] for row in rows]
 
 
-def _trend(label: str, values: Any, said: str, width: int, *, from_zero: bool = False) -> list[Part]:
+def _trend(label: str, values: Any, said: str, width: int) -> list[Part]:
     size = max(4, width - LABEL - 9)
-    series = np.asarray(values, dtype=np.float64)
-    drawn = spark(series, size, "max", from_zero)
-    return [_label(label), (drawn, "train"), (" " * (size - len(drawn)), ""), (f"{said:>9}", "bright")]
+    drawn = spark(values, size, "max")
+    return [_label(label), (drawn, "band"), (" " * (size - len(drawn)), ""), (f"{said:>9}", "bright")]
 
 
 def _losses(now: Latest) -> list[list[Part]]:
@@ -189,33 +190,38 @@ def _losses(now: Latest) -> list[list[Part]]:
     ppl = f"{np.exp(min(now.val_loss, 50.0)):.4g}" if now.val_loss is not None else MISSING
     bpb = f"{now.val_bpb:.3f}" if now.val_bpb is not None else MISSING
     return [
-        [_label("train"), (f"{fmt_loss(now.loss):<10}", "train"), ("best ", "dim"), (best, "good")],
+        [_label("train"), (f"{fmt_loss(now.loss):<15}", "train"), ("best ", "dim"), (best, "good")],
         [
             _label("val"),
-            (f"{fmt_loss(now.val_loss):<10}", "val"),
-            ("ppl  ", "dim"),
-            (f"{ppl:<8}", "bright"),
+            (f"{fmt_loss(now.val_loss):<15}", "val"),
+            ("ppl ", "dim"),
+            (f" {ppl:<7}", "bright"),
             ("bpb ", "dim"),
             (bpb, "bright"),
         ],
     ]
 
 
-def _facts(device: Device) -> list[list[Part]]:
+def _facts(device: Device, width: int) -> list[list[Part]]:
     now = device.now
     epochs = now.tokens / device.train_tokens if now.tokens and device.train_tokens else None
-    first: list[Part] = [_label("model"), (f"{fmt_count(device.params) + ' params':<15}", "bright")]
+    first: list[Part] = [_label("model"), (f"{fmt_count(device.params)} params".ljust(15), "bright")]
     first += [("seen ", "dim"), (f"{fmt_count(now.tokens)} tokens", "foreground")]
     if epochs is not None:
-        first.append((f" · {epochs:.2f} epochs", "foreground"))
-    second: list[Part] = [_label("time"), (f"{fmt_duration(now.train_s):<15}", "bright")]
+        said = f"{epochs:.2f} epochs" if epochs < 100 else f"{fmt_count(epochs)} epochs"
+        if width_of(first) + len(said) + 3 <= width:
+            first.append((f" · {said}", "foreground"))
+        else:
+            first[-1] = (said, "foreground")
+    second: list[Part] = [_label("time"), (fmt_duration(now.train_s).ljust(15), "bright")]
     if device.eval_s is not None:
-        second += [("eval ", "dim"), (f"{fmt_duration(device.eval_s):<7}", "foreground")]
-    if device.peak:
-        second += [("peak ", "dim"), (fmt_bytes(device.peak), "foreground")]
+        second += [("eval ", "dim"), (f"{fmt_duration(device.eval_s):<8}", "foreground")]
+    peak: list[Part] = [("peak ", "dim"), (fmt_bytes(device.peak), "foreground")] if device.peak else []
+    if width_of(second) + width_of(peak) <= width:
+        second += peak
     third: list[Part] = [_label("run")]
     for label, value in device.named:
-        third += [(clean(value, keep_newlines=False), "foreground"), (f" {label}  ", "dim")]
+        part: list[Part] = [(clean(value, keep_newlines=False), "foreground"), (f" {label}  ", "dim")]
+        if width_of(third) + width_of(part) <= width + 2:
+            third += part
     return [first, second, third]
-
-

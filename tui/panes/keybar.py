@@ -16,7 +16,7 @@ from tui.widgets.paint import Painted
 class KeyBar(Painted):
     """Shows actions as `key word`, as many as fit, those that came first in the list first; `always` ones stay."""
 
-    DEFAULT_CSS = "KeyBar { height: 1; margin: 0 1; dock: bottom; }"
+    DEFAULT_CSS = "KeyBar { height: 1; padding: 0 1; dock: bottom; }"
     ALWAYS: ClassVar[tuple[str, ...]] = ("palette", "help", "leave")
 
     @dataclass

@@ -26,10 +26,11 @@ from tui.screens.choose import Choice, ChooseScreen
 from tui.session import Notice, Session
 from tui.settings import load_settings, save_setting
 from tui.text import clean, fit, fmt_count, fmt_loss
+from tui.view import name_in
 from tui.widgets.slider import TEMPERATURE, TOP_P, Scale, Slider, top_k_scale
 from tui.widgets.stream import OutputText
 
-EMPTY = "the model's answer streams here; type a prompt and press enter"
+EMPTY = "the answer streams here; type a prompt, ⏎ sends it"
 TOKENS = Scale(1, 4000, step=1, fine=1, coarse=1, digits=0, log=True)
 OWN_PROMPTS = "prompts"
 
@@ -61,7 +62,9 @@ class PromptPane(Pane):
         self._written = 0
 
     def compose(self) -> ComposeResult:
-        yield PromptInput(id="ask")
+        with Horizontal(id="ask-row"):
+            yield Rows(id="ask-mark")
+            yield PromptInput(id="ask")
         yield OutputText(empty=EMPTY, id="answer")
         yield Slider("temperature", 0.8, TEMPERATURE, id="temperature")
         yield Slider("top-k", 40, top_k_scale(65), id="top-k")
@@ -75,6 +78,7 @@ class PromptPane(Pane):
             yield Rows(id="lock")
 
     def on_mount(self) -> None:
+        self.query_one("#ask-mark", Rows).show([[("❯", "accent bold")]])
         self._say_seed()
 
     def focus_target(self) -> None:
@@ -114,9 +118,9 @@ class PromptPane(Pane):
         word = {LIVE: "live weights", "best": "best checkpoint", "last": "last checkpoint"}.get(str(source))
         parts = [("prompt", ""), ("  ", ""), (word or f"checkpoint {source:,}", "bold $bright"), (" ▾", "$accent")]
         if self._template() is not None:
-            corpus = self._session.corpus()
-            name = corpus.name if corpus is not None else "corpus"
-            parts.append((f"  {name} format" if self._templated else "  as typed", "$dim"))
+            reader = self._session.reader
+            name = name_in(reader.info, "corpus") if reader is not None else ""
+            parts.append((f"  {clean(name, keep_newlines=False)} format" if self._templated else "  as typed", "$dim"))
         title = Content.assemble(*parts)
         if self.border_title != title:
             self.border_title = title

@@ -9,6 +9,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.content import Content
+from textual.message import Message
 
 from tui.actions import SAMPLES, bindings
 from tui.panes.pane import Pane
@@ -43,6 +44,20 @@ class SamplesPane(Pane):
     def focus_target(self) -> None:
         self.query_one(OutputText).focus()
 
+    class Turned(Message):
+        """The reader turned to another page."""
+
+    @property
+    def following(self) -> bool:
+        """Whether the newest page is shown."""
+        return self._index >= len(self._samples) - 1
+
+    def go_to(self, step: int) -> None:
+        """Turn to the page nearest to `step`."""
+        if self._samples:
+            nearest = min(range(len(self._samples)), key=lambda i: abs(int(self._samples[i]["step"]) - step))
+            self._go(nearest)
+
     @property
     def step(self) -> int | None:
         """The step of the page shown."""
@@ -50,7 +65,7 @@ class SamplesPane(Pane):
 
     def show(self, samples: Sequence[Mapping[str, Any]], empty: str = EMPTY) -> None:
         """The samples of the run, oldest first; `empty` is said while there are none."""
-        following = self._index < 0 or self._index >= len(self._samples) - 1
+        following = self.following
         self._samples = samples
         self._index = len(samples) - 1 if following else min(self._index, len(samples) - 1)
         self.query_one(OutputText).empty = empty
@@ -79,6 +94,7 @@ class SamplesPane(Pane):
         if self._samples:
             self._index = max(0, min(index, len(self._samples) - 1))
             self._turn()
+            self.post_message(self.Turned())
 
     def _turn(self) -> None:
         if not self._samples:

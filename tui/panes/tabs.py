@@ -15,7 +15,7 @@ from tui.widgets.paint import Painted
 class PaneTabs(Painted):
     """One line of names, the shown one marked; a click picks one."""
 
-    DEFAULT_CSS = "PaneTabs { height: 1; margin: 0 1; }"
+    DEFAULT_CSS = "PaneTabs { height: 1; padding: 0 1; }"
 
     @dataclass
     class Picked(Message):

@@ -10,7 +10,7 @@ from tui.view import Latest, state_part
 class Tiny(Rows):
     """As many lines as there are, the most telling first."""
 
-    DEFAULT_CSS = "Tiny { height: 1fr; margin: 0 1; }"
+    DEFAULT_CSS = "Tiny { height: 1fr; padding: 0 1; }"
 
     def __init__(self) -> None:
         super().__init__()

@@ -6,15 +6,16 @@ from collections.abc import Callable
 
 from tui.rows import Part, Row, Rows, spread, width_of
 from tui.text import clean, fmt_percent
-from tui.view import Latest, bar, eta, per_second, state_part, step_of
+from tui.view import Latest, eta, per_second, state_part, step_of
+from tui.widgets.meter import bar
 
-BAR, LEAST_BAR = 24, 8
+BAR, LEAST_BAR = 28, 9
 
 
 class TopLine(Rows):
     """One line that gives up its less telling parts as the terminal narrows."""
 
-    DEFAULT_CSS = "TopLine { height: 1; margin: 0 1; }"
+    DEFAULT_CSS = "TopLine { height: 1; padding: 0 1; }"
 
     def show_run(self, name: str, state: str, now: Latest, device: str) -> None:
         self.show([run_line(name, state, now, device, self.size.width)])
@@ -52,7 +53,7 @@ def run_line(name: str, state: str, now: Latest, device: str, width: int) -> lis
 
 def _bar(fraction: float, width: int) -> list[Part]:
     filled, empty = bar(fraction, width - 4)
-    return [(" ▕", "rule"), (filled, "accent"), (empty, ""), ("▏ ", "rule")]
+    return [("  ", ""), (filled, "accent"), (empty, "rule"), ("  ", "")]
 
 
 def _eta(seconds: float | None) -> list[Part]:

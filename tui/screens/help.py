@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 
+from tui.actions import of_scope
 from tui.rows import Row, Rows
 
 
@@ -35,3 +36,21 @@ class HelpScreen(ModalScreen[None]):
         lines.styles.height = len(self._lines)
         lines.show(self._lines)
         self.query_one("#scroll").styles.height = len(self._lines)
+
+
+def help_lines(screen: Any, pane: Any) -> tuple[str, list[Row]]:
+    """Title and lines about the focused pane (or the screen): its words, then the keys that work there."""
+    owners = [pane] if pane is not None and pane is not screen else []
+    owners += [screen, screen.app]
+    title = str(getattr(pane, "title", "") or getattr(screen, "help_title", "") or "tinytui")
+    lines: list[Row] = [*pane.help_lines(), []] if pane is not None and hasattr(pane, "help_lines") else []
+    for owner in owners:
+        actions = [action for action in of_scope(getattr(owner, "scope", "")) if action.key]
+        for action in actions:
+            works = owner.check_action(action.do.split("(")[0], ()) is True
+            look = "foreground" if works else "dim"
+            lines.append([(f"{action.key_shown:>7}  ", "accent bold" if works else "dim"), (action.about, look)])
+        if actions:
+            lines.append([])
+    lines.append([(f"{'tab':>7}  ", "accent bold"), ("the next pane; shift+tab the one before", "foreground")])
+    return f"help · {title}", lines

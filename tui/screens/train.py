@@ -14,7 +14,7 @@ from textual.widgets import Input
 
 from engine.errors import ConfigError, RunError
 from tui.actions import TRAIN, Action, bindings
-from tui.machine import ProcessLoad
+from tui.machine import MachineWatch
 from tui.panes.device import Device, DevicePane
 from tui.panes.keybar import KeyBar
 from tui.panes.loss import LossPane
@@ -27,6 +27,7 @@ from tui.panes.topline import TopLine
 from tui.screens.ask import AskScreen
 from tui.session import Notice, Resume, Session
 from tui.text import fmt_lr
+from tui.widgets.plot import LossPlot
 from tui.view import Latest, latest, name_in, setting
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ def layout_for(width: int, height: int) -> str:
 class TrainScreen(Screen[None]):
     """Shows the session's run; `refresh_run` is called by the app after every poll that found something."""
 
-    CSS_PATH = "train.tcss"
     AUTO_FOCUS = None
     BINDINGS: ClassVar[list[BindingType]] = bindings(TRAIN)
     scope = TRAIN
@@ -56,7 +56,7 @@ class TrainScreen(Screen[None]):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
-        self._load = ProcessLoad()
+        self._watch: MachineWatch | None = None
         self._run_shown: Any = None
         self._zoomed: str | None = None
         self._layout = ""
@@ -66,7 +66,7 @@ class TrainScreen(Screen[None]):
         yield TopLine()
         yield PaneTabs(("loss", "device", "samples", "prompt"))
         with Container(id="panes"):
-            yield LossPane(id="loss")
+            yield LossPane()
             yield DevicePane(id="device")
             yield SamplesPane()
             yield PromptPane(self._session)
@@ -87,7 +87,6 @@ class TrainScreen(Screen[None]):
             return
         if session.run is not self._run_shown:
             self._run_shown = session.run
-            self._load = ProcessLoad()
             self.query_one(PromptPane).run_changed()
         self.now = now = latest(reader)
         name = session.run.name if session.run is not None else ""
@@ -96,7 +95,7 @@ class TrainScreen(Screen[None]):
             self.query_one(Tiny).show_run(name, now)
             return
         if self._sees("loss"):
-            self.query_one(LossPane).show(reader, now)
+            self.query_one(LossPane).show(reader, now, self._cursor())
         if self._sees("device"):
             self.query_one(DevicePane).show(self._device())
         self.query_one(SamplesPane).show(reader.samples, self._samples_empty())
@@ -123,23 +122,21 @@ class TrainScreen(Screen[None]):
         if reader is None:
             return ""
         device = str(reader.status.get("device") or "")
-        gpu = reader.status.get("gpu")
-        if isinstance(gpu, dict) and gpu.get("name"):
-            return str(gpu["name"])
+        if self._watch is not None and self._watch.gpu is not None:
+            return f"{self._watch.gpu.name} {device.partition(':')[2]}".strip()
         return device
 
     def _device(self) -> Device:
         reader, now = self._session.reader, self.now
         assert reader is not None
         status, info, series = reader.status, reader.info, reader.series
-        pid = status.get("pid")
-        alive = now.state in ("running", "paused") and isinstance(pid, int) and status.get("host") == _host()
+        self._watch_machine()
+        watch = self._watch
         corpus = info.get("corpus")
-        gpu = status.get("gpu")
         return Device(
             now=now,
-            gpu=gpu if isinstance(gpu, dict) else None,
-            load=self._load.read(pid) if alive and isinstance(pid, int) else None,
+            gpu=watch.gpu if watch is not None else None,
+            load=watch.load if watch is not None else None,
             memory=status.get("memory") or {},
             peak=status.get("peak_memory_bytes"),
             lr=series.lr,
@@ -148,12 +145,40 @@ class TrainScreen(Screen[None]):
             params=status.get("params"),
             train_tokens=corpus.get("train_tokens") if isinstance(corpus, dict) else None,
             eval_s=status.get("eval_seconds"),
+            elsewhere=_where(now.state, str(status.get("host") or "")),
             named=(
                 ("corpus", name_in(info, "corpus")),
                 ("preset", name_in(info, "preset") or "custom"),
                 ("seed", str(setting(info, "train", "seed"))),
             ),
         )
+
+    def _watch_machine(self) -> None:
+        """Watch the trainer's process and device while the run is live on this machine."""
+        status = self._session.status
+        pid, device = status.get("pid"), str(status.get("device") or "")
+        here = self._session.live and isinstance(pid, int) and status.get("host") == _host()
+        watch = self._watch
+        if watch is not None and (not here or (watch.pid, watch.device) != (pid, device)):
+            watch.end()
+            self._watch = None
+        if here and self._watch is None and isinstance(pid, int):
+            self._watch = MachineWatch(pid, device)
+
+    def on_unmount(self) -> None:
+        if self._watch is not None:
+            self._watch.end()
+
+    def _cursor(self) -> int | None:
+        """The step pointed at: that of the sample turned back to."""
+        samples = self.query_one(SamplesPane)
+        return None if samples.following else samples.step
+
+    def on_loss_plot_cursor_moved(self, event: LossPlot.CursorMoved) -> None:
+        self.query_one(SamplesPane).go_to(event.step)
+
+    def on_samples_pane_turned(self) -> None:
+        self.refresh_run()
 
     def _samples_empty(self) -> str:
         if self._session.live:
@@ -302,6 +327,13 @@ def parse_learning_rate(text: str) -> float:
     if not 0 < value <= 10:
         raise ConfigError("a learning rate is above 0 and at most 10")
     return value
+
+
+def _where(state: str, host: str) -> str:
+    """Why no load of this machine is shown."""
+    if state not in ("running", "paused"):
+        return "no longer training"
+    return f"on {host}" if host and host != _host() else "this machine"
 
 
 def _host() -> str:

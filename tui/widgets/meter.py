@@ -1,8 +1,8 @@
 """A gauge in one row: `gpu ━━━━━━━╸── 91%  64°C`.
 
-    meter = Meter("mem", label_width=4, text_width=16)
-    meter.show(0.42, "3.2/141 GiB")          # fraction 0..1 or None when unknown, text after the percentage
-    meter.show(0.97, "…", alarm=True)        # bar in the alarm colour, a `!` before the percentage
+meter = Meter("mem", label_width=4, text_width=16)
+meter.show(0.42, "3.2/141 GiB")          # fraction 0..1 or None when unknown, text after the percentage
+meter.show(0.97, "…", alarm=True)        # bar in the alarm colour, a `!` before the percentage
 """
 
 from __future__ import annotations
@@ -31,7 +31,13 @@ class Meter(Painted):
     DEFAULT_CSS = "Meter { height: 1; width: 1fr; }"
 
     def __init__(
-        self, label: str, *, label_width: int = 4, text_width: int = 0, id: str | None = None, classes: str | None = None
+        self,
+        label: str,
+        *,
+        label_width: int = 4,
+        text_width: int = 0,
+        id: str | None = None,
+        classes: str | None = None,
     ) -> None:
         super().__init__(id=id, classes=classes)
         self.label, self.label_width, self.text_width = label, label_width, text_width

@@ -86,7 +86,9 @@ class LossPlot(Painted, can_focus=True):
             self.reset()
             return
         cursor = self._data.cursor
-        focus = cursor if cursor is not None and first <= cursor <= last else min(last, max(first, self._data.last_step))
+        focus = (
+            cursor if cursor is not None and first <= cursor <= last else min(last, max(first, self._data.last_step))
+        )
         start = focus - (focus - first) / (last - first) * size
         self._look_at(start, size)
 

@@ -280,7 +280,11 @@ class Slider(Painted, can_focus=True):
         else:
             at = round(self._scale.fraction(self._value) * (size - 1))
             lit = "train" if focused else "dim"
-            row += [("◂", lit), ("━" * at, "train" if focused else "band"), ("●", "train bold" if focused else "bright")]
+            row += [
+                ("◂", lit),
+                ("━" * at, "train" if focused else "band"),
+                ("●", "train bold" if focused else "bright"),
+            ]
             row += [("─" * (size - 1 - at), "rule"), ("▸", lit)]
         row.append((" ", ""))
         if self._typed is not None:

@@ -1,7 +1,7 @@
 """A series in one row: `lr ▁▅▇▇▇▆▅▃▂ 9.1e-4`.
 
-    spark = Sparkline("|g|", label_width=4, value_width=8, keep="max")
-    spark.show(values, "0.41")     # any 1-D float array, oldest first; NaN and inf are gaps marked `×`
+spark = Sparkline("|g|", label_width=4, value_width=8, keep="max")
+spark.show(values, "0.41")     # any 1-D float array, oldest first; NaN and inf are gaps marked `×`
 """
 
 from __future__ import annotations

@@ -209,11 +209,11 @@ class OutputText(ScrollView, can_focus=True):
     def render_line(self, y: int) -> Strip:
         width = self.size.width
         index = self.scroll_offset.y + y
-        if not self._text:
-            said = [Segment(fit(self.empty, width), look_style(self.app, "dim"))] if index == 0 and self.empty else []
-            return Strip(said).adjust_cell_length(width)
-        if index >= len(self._lines):
-            return Strip.blank(width)
+        ground = self.rich_style
+        if not self._text and index == 0:
+            return Strip([Segment(fit(self.empty, width), ground + look_style(self.app, "dim"))], width)
+        if not self._text or index >= len(self._lines):
+            return Strip.blank(width, ground)
         start, end = self._lines[index]
         split = min(max(self._prompt_length, start), end)
         marks = {start: "dim", split: "bright"}
@@ -226,11 +226,11 @@ class OutputText(ScrollView, can_focus=True):
         look = "dim"
         for begin, stop in zip(cuts, cuts[1:], strict=False):
             look = marks.get(begin, look)
-            style = look_style(self.app, look)
+            style = ground + look_style(self.app, look)
             if selected and selected[0] <= begin < selected[1]:
                 style += self.screen.get_component_rich_style("screen--selection")
             segments.append(Segment(self._text[begin:stop], style))
-        return Strip(segments).adjust_cell_length(width).apply_offsets(0, index)
+        return Strip(segments).adjust_cell_length(width, ground).apply_offsets(0, index)
 
     def refresh_lines(self, y_start: int, line_count: int = 1) -> None:
         """Refresh lines of the text, counted from its first."""

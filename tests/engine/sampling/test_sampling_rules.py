@@ -163,7 +163,9 @@ def test_the_ends_of_every_range_are_defined() -> None:
 
 @pytest.mark.parametrize("temperature", [1e-45, 1e-6, 1.0, 100.0])
 @pytest.mark.parametrize("change", [{}, {"top_k": 3}, {"top_p": 0.9}, {"min_p": 0.1}])
-def test_infinite_logits_share_the_mass_and_minus_infinity_has_none(temperature: float, change: dict[str, float]) -> None:
+def test_infinite_logits_share_the_mass_and_minus_infinity_has_none(
+    temperature: float, change: dict[str, float]
+) -> None:
     s = SamplingSettings(temperature=temperature).replace(**change)
     mass = weights(process(rows(1.0, INF, -INF, INF), s))[0]
     assert mass.tolist() == [0, 1, 0, 1]

@@ -1,0 +1,265 @@
+"""The trainer's side of the socket: a thread a client, none of which the trainer ever waits for."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from engine.control.protocol import MAX_LINE, Command, RunPlace, check_command, socket_path
+from engine.control.queue import CommandQueue
+from engine.errors import RunError, UserError
+
+MAX_CLIENTS = 32
+IDLE = 30.0
+"""Seconds a client may take for a request line."""
+DRAIN = 30.0
+"""Seconds the rest of an answer waits for its client to read it."""
+
+Prompter = Callable[[Command, Callable[[], bool]], Iterator[Mapping[str, Any]]]
+"""`prompter(request, cancelled)` yields answer lines; it ends soon after `cancelled()` is true."""
+
+
+class ControlServer:
+    """Serves a run's queue on its Unix socket, a thread a client. Only the holder of the run's lock may start it.
+
+    A client that stalls, floods or never reads costs one thread and a bounded buffer until it is dropped.
+    """
+
+    def __init__(self, run: RunPlace, queue: CommandQueue, prompter: Prompter | None = None) -> None:
+        self.run = run
+        self.queue = queue
+        self.prompter = prompter
+        self.path = ""
+        self._listener: socket.socket | None = None
+        self._identity: tuple[int, int] = (0, 0)
+        self._stopping = threading.Event()
+        self._guard = threading.Lock()
+        self._clients: dict[threading.Thread, socket.socket] = {}
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> str:
+        """Opens the socket (replacing a dead owner's) and serves it; returns its path, to be told in the lock."""
+        path = socket_path(self.run.path)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            path.unlink(missing_ok=True)
+            listener.bind(str(path))
+            path.chmod(0o600)  # before listen: nobody can have connected yet
+            listener.listen(128)
+            listener.settimeout(1.0)  # where a shutdown does not wake accept, this does
+            facts = path.lstat()
+        except OSError as error:
+            listener.close()
+            raise RunError(f"cannot open the control socket {path}: {error.strerror}") from None
+        self._identity = (facts.st_dev, facts.st_ino)
+        self._listener = listener
+        self.path = str(path)
+        self._thread = threading.Thread(target=self._accept, name="control", daemon=True)
+        self._thread.start()
+        return self.path
+
+    def stop(self, timeout: float = 2.0) -> None:
+        """Hangs up on every client, ends the threads, removes the socket; returns within about `timeout` seconds."""
+        if self._listener is None:
+            return
+        deadline = time.monotonic() + timeout
+        self._stopping.set()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept
+        with self._guard:
+            clients = dict(self._clients)
+        for connection in clients.values():
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in [self._thread, *clients]:
+            if thread is not None and thread is not threading.current_thread():
+                thread.join(max(0.0, deadline - time.monotonic()))
+        self._listener.close()
+        self._listener = None
+        with contextlib.suppress(OSError):
+            facts = os.lstat(self.path)
+            if (facts.st_dev, facts.st_ino) == self._identity:  # not a successor's
+                os.unlink(self.path)  # noqa: PTH108
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _accept(self) -> None:
+        listener = self._listener
+        assert listener is not None
+        while not self._stopping.is_set():
+            try:
+                connection, _ = listener.accept()
+            except TimeoutError:
+                continue
+            except OSError:
+                if self._stopping.wait(0.1):  # out of descriptors: clients wait, the trainer does not
+                    return
+                continue
+            client = _Client(connection, self._stopping)
+            thread = threading.Thread(target=self._serve, args=(client,), name="control client", daemon=True)
+            with self._guard:
+                full = len(self._clients) >= MAX_CLIENTS or self._stopping.is_set()
+                if not full:
+                    self._clients[thread] = connection
+            if full:
+                client.push({"error": f"the trainer serves {MAX_CLIENTS} clients already; close one"})
+                client.close()
+                continue
+            try:
+                thread.start()
+            except RuntimeError:  # no more threads
+                self._forget(thread, client)
+
+    def _forget(self, thread: threading.Thread, client: _Client) -> None:
+        with self._guard:
+            self._clients.pop(thread, None)
+        client.close()
+
+    def _serve(self, client: _Client) -> None:
+        try:
+            while (line := client.read_line()) is not None:
+                if not self._answer(client, line):
+                    return
+        finally:
+            self._forget(threading.current_thread(), client)
+
+    def _answer(self, client: _Client, line: bytes) -> bool:
+        """Answers one request; False ends the connection."""
+        try:
+            request = json.loads(line)
+        except (ValueError, RecursionError):
+            client.push({"error": "that is not a line of JSON"})
+            return False
+        try:
+            command = check_command(request)
+            if command["do"] == "ping":
+                return client.push({"ok": True, "run": self.run.name, "pid": os.getpid()}) and client.drain()
+            if command["do"] == "prompt":
+                return self._stream(client, command)
+            self.queue.put(command)
+        except UserError as error:
+            return client.push({"error": str(error)}) and client.drain()
+        return client.push({"ok": True}) and client.drain()
+
+    def _stream(self, client: _Client, command: Command) -> bool:
+        if self.prompter is None:
+            raise RunError(f"run {self.run.name} takes no prompts now")
+        ended = False
+        try:
+            for piece in self.prompter(command, client.gone):
+                ended = "done" in piece or "error" in piece
+                if not client.push(piece):
+                    return False
+                if ended or client.gone():
+                    break
+        except UserError as error:
+            ended = True
+            client.push({"error": str(error)})
+        except Exception as error:
+            ended = True
+            client.push({"error": f"the trainer could not answer: {type(error).__name__}: {error}"})
+        if not ended:
+            client.push({"error": f"run {self.run.name} broke the answer off; try again"})
+        return client.drain()
+
+
+class _Client:
+    """One connection as the server sees it: bounded reading, and writing that never waits in the middle of a stream."""
+
+    def __init__(self, connection: socket.socket, stopping: threading.Event) -> None:
+        connection.setblocking(False)
+        self._connection = connection
+        self._stopping = stopping
+        self._received = bytearray()
+        self._unsent = bytearray()
+        self._hung_up = False
+
+    def read_line(self) -> bytes | None:
+        """The next request without its newline; None at hang-up, after IDLE seconds, or when it is too long."""
+        deadline = time.monotonic() + IDLE
+        searched = 0
+        while (end := self._received.find(b"\n", searched)) < 0:
+            searched = len(self._received)
+            if searched > MAX_LINE:
+                self.push({"error": f"a command is at most {MAX_LINE} bytes"})
+                return None
+            left = deadline - time.monotonic()
+            if left <= 0 or self._stopping.is_set():
+                return None
+            self._wait(select.POLLIN, left)
+            try:
+                data = self._connection.recv(1 << 16)
+            except BlockingIOError:
+                continue
+            except OSError:
+                return None
+            if not data:
+                return None
+            self._received += data
+        line = bytes(self._received[:end])
+        del self._received[: end + 1]
+        return line
+
+    def push(self, answer: Mapping[str, Any]) -> bool:
+        """Sends a line, or what of it the client takes at once, and keeps the rest; False when it is to be dropped."""
+        self._unsent += json.dumps(answer).encode() + b"\n"
+        self._send()
+        if len(self._unsent) > MAX_LINE:
+            self._hung_up = True
+        return not self.gone()
+
+    def _send(self) -> None:
+        try:
+            while self._unsent and not self._hung_up:
+                sent = self._connection.send(self._unsent)
+                del self._unsent[:sent]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._hung_up = True
+
+    def drain(self) -> bool:
+        """Waits until the client has read everything; False when it does not in DRAIN seconds."""
+        deadline = time.monotonic() + DRAIN
+        while self._unsent and not self.gone():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            self._wait(select.POLLOUT, left)
+            self._send()
+        return not self.gone()
+
+    def gone(self) -> bool:
+        """True once the client has hung up or is dropped, or the server stops. Cheap: asked at every token."""
+        if not self._hung_up and not self._stopping.is_set():
+            self._hung_up = self._wait(0, 0.0)  # hang-ups and errors are told unasked
+        return self._hung_up or self._stopping.is_set()
+
+    def _wait(self, events: int, seconds: float) -> bool:
+        """Whether one of `events`, a hang-up or an error comes within `seconds`."""
+        try:
+            poll = select.poll()
+            poll.register(self._connection, events)
+            return bool(poll.poll(seconds * 1000))
+        except (OSError, ValueError):  # closed meanwhile
+            return True
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_WR)
+        self._connection.close()

@@ -1,0 +1,167 @@
+"""A run in numbers: for listings from its two small files, for `show` from all it logged, for others as CSV."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.runs.atomic import open_atomic
+from engine.runs.layout import RunDir
+from engine.runs.reader import RunReader
+from engine.runs.records import TRAIN_KEYS, VAL_KEYS
+from engine.runs.series import Floats, Steps, Table
+from engine.runs.status import read_json, read_status
+
+CSV_COLUMNS = TRAIN_KEYS + tuple(key for key in VAL_KEYS if key not in TRAIN_KEYS)
+
+
+def overview(run: RunDir) -> dict[str, Any]:
+    """What `runs list` shows, from run.json and status.json alone: cheap for hundreds of runs.
+
+    The fields of `summary` but `checkpoints`; those that only the logs know are None until the trainer tells them in
+    its status.
+    """
+    info = read_json(run.run_json)
+    facts = _facts(run, info or {}, read_status(run))
+    return facts if info is not None else facts | {"state": "damaged", "problem": "its run.json cannot be read"}
+
+
+def summary(run: RunDir) -> dict[str, Any]:
+    """What `runs show --json` prints; everything is None that was never measured.
+
+    Losses are in nats a token, `val_perplexity` and `val_bits_per_byte` are of the last evaluation, times in seconds.
+    `tokens_per_second` is over all training so far, evaluations left out. Raises RunError when it is not a run.
+    """
+    reader = RunReader(run)
+    reader.poll()
+    facts = _facts(run, reader.info, reader.status)
+    series = reader.series
+    if len(series):
+        facts["step"] = max(int(facts["step"] or 0), int(series.step[-1]))
+        if facts["tokens"] is None:
+            facts["tokens"] = _whole(series.tokens[-1])
+        if facts["train_seconds"] is None:
+            facts["train_seconds"] = _number(series.time_s[-1])
+        if facts["peak_memory_bytes"] is None:
+            facts["peak_memory_bytes"] = _whole(_greatest(series.mem_bytes))
+    losses = series.val_loss
+    if np.isfinite(losses).any():
+        best = int(np.nanargmin(np.where(np.isfinite(losses), losses, np.nan)))
+        facts["best_val_loss"] = float(losses[best])
+        facts["best_val_step"] = int(series.val_step[best])
+        facts["last_val_loss"] = _number(losses[-1])
+        facts["val_bits_per_byte"] = _number(series.val_bpb[-1])
+        facts["val_perplexity"] = perplexity(facts["last_val_loss"])
+        if facts["eval_seconds"] is None:
+            facts["eval_seconds"] = round(float(np.nansum(series.eval_s)), 3)
+    facts["tokens_per_second"] = _rate(facts)
+    return {
+        **facts,
+        "checkpoints": reader.checkpoints(),
+        "config": reader.info.get("config"),
+        "environment": reader.info.get("environment"),
+        "problems": reader.problems,
+    }
+
+
+def perplexity(loss: float | None) -> float | None:
+    """exp(loss), None where there is no loss or no number for it."""
+    return None if loss is None or not loss < 700 else math.exp(loss)
+
+
+def export_csv(run: RunDir, file: Path) -> int:
+    """Writes `csv_lines` to `file`, whole or not at all; returns the number of rows.
+
+    Raises UserError when it cannot be written, RunError when it is not a run.
+    """
+    lines = csv_lines(run)
+    rows = -1
+    with open_atomic(file) as out:
+        for rows, line in enumerate(lines):  # noqa: B007 - the last number is the count of rows below the header
+            out.write(line.encode() + b"\n")
+    return rows
+
+
+def csv_lines(run: RunDir) -> Iterator[str]:
+    """All metrics as CSV: a header, then a row a step with an empty cell where nothing was logged; no line ends."""
+    reader = RunReader(run)
+    reader.poll()
+    train, val = reader.series.train, reader.series.val
+    steps = np.union1d(train.steps, val.steps)
+    yield ",".join(CSV_COLUMNS)
+    for start in range(0, len(steps), 65536):
+        some = steps[start : start + 65536]
+        columns = [[str(step) for step in some.tolist()]]
+        columns += [[_cell(value) for value in _merged(some, key, val, train).tolist()] for key in CSV_COLUMNS[1:]]
+        yield from map(",".join, zip(*columns, strict=True))
+
+
+def _merged(steps: Steps, key: str, *tables: Table) -> Floats:
+    """The column `key` at `steps`, NaN where no table has a value; of two the last table's counts."""
+    cells = np.full(len(steps), np.nan)
+    for table in tables:
+        if key in table.keys:
+            first, last = np.searchsorted(table.steps, (steps[0], steps[-1] + 1))
+            values = table.column(key)[first:last]
+            known = ~np.isnan(values)
+            cells[np.searchsorted(steps, table.steps[first:last][known])] = values[known]
+    return cells
+
+
+def _cell(value: float) -> str:
+    if not math.isfinite(value):
+        return ""
+    return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+
+
+def _facts(run: RunDir, info: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
+    config = info.get("config") or {}
+    last = status.get("last_val_loss")
+    facts = {
+        "name": run.name,
+        "path": str(run.path),
+        "state": status.get("state"),
+        "problem": status.get("problem") or None,
+        "step": status.get("step", 0),
+        "steps": status.get("steps") or (config.get("train") or {}).get("max_steps"),
+        "params": status.get("params"),
+        "tokens": status.get("tokens"),
+        "best_val_loss": status.get("best_val_loss"),
+        "best_val_step": status.get("best_val_step"),
+        "last_val_loss": last,
+        "val_perplexity": perplexity(last),
+        "val_bits_per_byte": status.get("last_val_bpb"),
+        "train_seconds": status.get("train_seconds"),
+        "eval_seconds": status.get("eval_seconds"),
+        "peak_memory_bytes": status.get("peak_memory_bytes"),
+        "corpus": (info.get("corpus") or {}).get("name"),
+        "preset": info.get("preset"),
+        "seed": info.get("seed"),
+        "parent": info.get("parent"),
+        "created": info.get("created"),
+        "device": status.get("device"),
+    }
+    facts["tokens_per_second"] = _rate(facts)
+    return facts
+
+
+def _rate(facts: dict[str, Any]) -> float | None:
+    tokens, seconds = facts["tokens"], facts["train_seconds"]
+    return round(tokens / seconds, 1) if tokens and seconds else None
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _whole(value: float) -> int | None:
+    return int(value) if math.isfinite(value) else None
+
+
+def _greatest(values: Floats) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.max()) if len(finite) else math.nan

@@ -1,0 +1,153 @@
+"""What the machine is doing: this process' memory and CPU, and each NVIDIA device as NVML tells it.
+
+Memory by weights, gradients, optimizer and activations is the trainer's to tell; nothing here imports torch. Nothing
+here raises: what cannot be measured is None.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import psutil
+
+
+@dataclass(frozen=True)
+class Device:
+    """One NVIDIA device, by its number in NVML; None where it does not tell."""
+
+    index: int
+    name: str
+    utilization: float | None
+    """Percent of the last sampling period in which a kernel ran."""
+    temperature: float | None
+    """Degrees Celsius."""
+    power: float | None
+    """Watts."""
+    memory_used: int | None
+    """Bytes, of all processes."""
+    memory_total: int | None
+    """Bytes."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One look at the machine."""
+
+    rss: int
+    """Bytes of memory this process holds now."""
+    peak_rss: int
+    """Most bytes it ever held."""
+    cpu_percent: float | None
+    """CPU time of this process since the last sample, in percent of one core; None at the first."""
+    cores: int
+    """CPUs this process may use."""
+    memory_total: int
+    """Bytes of memory in the machine."""
+    memory_available: int
+    """Bytes a process could still get without swapping."""
+    devices: tuple[Device, ...]
+    """Empty without an NVIDIA driver."""
+
+
+class Telemetry:
+    """Looks when asked. NVML is loaded at the first sample, once; may be shared by threads."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._guard = threading.Lock()
+        self._nvml: Any = None
+        self._handles: list[tuple[int, str, Any]] | None = None
+        self._cpu_known = False
+
+    def sample(self) -> Sample:
+        """Takes under a millisecond without a GPU, a few with one."""
+        with self._guard:
+            memory = psutil.virtual_memory()
+            return Sample(
+                rss=int(self._process.memory_info().rss),
+                peak_rss=peak_rss(),
+                cpu_percent=self._cpu_percent(),
+                cores=_cores(),
+                memory_total=int(memory.total),
+                memory_available=int(memory.available),
+                devices=self._devices(),
+            )
+
+    def close(self) -> None:
+        """Lets NVML go; the next sample would load it again."""
+        with self._guard:
+            if self._nvml is not None:
+                _ask(self._nvml.nvmlShutdown)
+            self._nvml, self._handles = None, None
+
+    def _cpu_percent(self) -> float | None:
+        percent: float | None = _ask(lambda: self._process.cpu_percent(None))
+        if not self._cpu_known:  # psutil's first answer is 0 whatever happens
+            self._cpu_known, percent = True, None
+        return percent
+
+    def _devices(self) -> tuple[Device, ...]:
+        if self._handles is None:
+            self._handles = self._open()
+        return tuple(self._look(index, name, handle) for index, name, handle in self._handles)
+
+    def _open(self) -> list[tuple[int, str, Any]]:
+        """Loads NVML; [] for good on a machine without it."""
+        try:
+            import pynvml
+
+            pynvml.nvmlInit()
+        except Exception:  # no module, no library, no driver, no permission
+            return []
+        self._nvml = pynvml
+        handles = []
+        for index in range(_ask(pynvml.nvmlDeviceGetCount) or 0):
+            handle = _ask(partial(pynvml.nvmlDeviceGetHandleByIndex, index))
+            if handle is not None:
+                name = _ask(partial(pynvml.nvmlDeviceGetName, handle)) or "GPU"
+                handles.append((index, name.decode(errors="replace") if isinstance(name, bytes) else str(name), handle))
+        return handles
+
+    def _look(self, index: int, name: str, handle: Any) -> Device:
+        nvml = self._nvml
+        busy = _ask(lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu)
+        heat = _ask(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
+        power = _ask(lambda: nvml.nvmlDeviceGetPowerUsage(handle))
+        memory = _ask(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
+        return Device(
+            index=index,
+            name=name,
+            utilization=None if busy is None else float(busy),
+            temperature=None if heat is None else float(heat),
+            power=None if power is None else power / 1000,
+            memory_used=None if memory is None else int(memory.used),
+            memory_total=None if memory is None else int(memory.total),
+        )
+
+
+def peak_rss() -> int:
+    """Most bytes of memory this process ever held."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        return os.cpu_count() or 1
+
+
+def _ask(question: Callable[[], Any]) -> Any:
+    """The answer, or None: a driver may refuse any question, or die between two."""
+    try:
+        return question()
+    except Exception:
+        return None

@@ -1,0 +1,97 @@
+"""Where a text may be cut so that the tokens of its parts are the tokens of the whole, and encoding by such parts.
+
+BPE and word tokenizers first cut text into units: a word with the space before it, a number, a run of punctuation, a
+run of spaces. A unit that was encoded once is looked up the next time. In every such scheme here no unit goes on from
+something that is not a space to something that is, and none looks back. So before a space that follows no space, a text
+can always be cut, for instance into chunks when it is streamed.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from engine.text.tokenizer import Ids
+
+# The units of GPT-2's expression where they are ASCII, for which Python's `re` has the classes; a unit that touches
+# anything else is left to the backend in one piece with all that follows, up to a place where text may be cut.
+# (Python counts the four separators U+001C-U+001F as spaces, Unicode does not.)
+GPT2_UNITS = re.compile(
+    r"""
+      '(?:[sdmt]|ll|ve|re)
+    | [ ]?[A-Za-z]++(?![^\x00-\x7f])
+    | [ ]?[!-/:-@\[-`{-\x7f\x00-\x08\x0e-\x1f]++(?![^\x00-\x7f])
+    | [ ]?[0-9]++(?![^\x00-\x7f])
+    | (?![\t-\r ]*+[^\x00-\x7f])(?:[\t-\r ]+(?![^\t-\r ])|[\t-\r])
+    | [^\S\x1c-\x1f]*+[\S\x1c-\x1f]++
+    | [^\S\x1c-\x1f]++
+    """,
+    re.VERBOSE,
+)
+_CUT = re.compile(r"(?<=\S)[ \t\n\r]")
+_MOST = 200_000  # units remembered, about 40 MB
+_LONGEST = 64  # characters of a unit worth remembering
+_HELD = 1 << 24  # characters held back for want of a place to cut; then it is cut anywhere
+
+
+class UnitEncoder:
+    """Encodes text unit by unit and remembers the units: several times faster than the encoder it is given.
+
+    `encode_all` gives the ids of each of several units, which are what `pattern` cuts. May be used by several threads.
+    Raises UnicodeEncodeError for half of a surrogate pair.
+    """
+
+    def __init__(
+        self,
+        encode_all: Callable[[list[str]], Iterable[Sequence[int]]],
+        dtype: np.dtype[Any],
+        pattern: re.Pattern[str] = GPT2_UNITS,
+    ) -> None:
+        self._encode_all, self._dtype, self._pattern = encode_all, dtype, pattern
+        self._known: dict[str, bytes] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, text: str) -> Ids:
+        units = self._pattern.findall(text)
+        with self._lock:
+            known = self._known
+            fresh = list(set(units).difference(known))
+            "".join(fresh).encode()  # half of a surrogate pair is an error here; the encoders do as they like with it
+            for unit, ids in zip(fresh, self._encode_all(fresh), strict=True):
+                known[unit] = np.array(ids, self._dtype).tobytes()
+            data = b"".join(map(known.__getitem__, units))
+            if len(known) > _MOST:
+                known.clear()
+            else:
+                for unit in fresh:
+                    if len(unit) > _LONGEST:
+                        del known[unit]
+        return np.frombuffer(data, self._dtype)
+
+
+def cut_safely(chunks: Iterable[str]) -> Iterator[str]:
+    """The same text in other chunks, ended where a text may be cut."""
+    held = ""
+    for chunk in chunks:
+        held += chunk
+        place = _last_cut(held)
+        if place == 0 and len(held) > _HELD:
+            place = len(held)
+        if place:
+            yield held[:place]
+            held = held[place:]
+    if held:
+        yield held
+
+
+def _last_cut(text: str) -> int:
+    """The last place where `text` may be cut, 0 when there is none. Looks near the end first, where it mostly is."""
+    for reach in (1 << 10, 1 << 16, len(text)):
+        start = max(0, len(text) - reach)
+        if places := [found.start() for found in _CUT.finditer(text, start)]:
+            return places[-1]
+    return 0

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from engine.config import ModelConfig
+from engine.errors import UserError
+from engine.model.gpt import GPT
+from engine.sampling.beam import Beam, beam_search
+from engine.sampling.generate import generate
+from engine.sampling.settings import SamplingSettings
+from engine.text.bytelevel import ByteTokenizer
+from engine.text.chars import CharTokenizer
+
+MakeModel = Callable[..., GPT]
+VOCAB = 30
+
+
+class Adapted(nn.Module):
+    """A GPT-2 of transformers under our model's names."""
+
+    supports_cache = False
+
+    def __init__(self, model: GPT2LMHeadModel) -> None:
+        super().__init__()
+        self.model = model
+        self.config = ModelConfig(block_size=model.config.n_positions)
+        self.vocab_size = model.config.vocab_size
+
+    def forward(self, ids: Tensor, cache: None = None, last: bool = False) -> Tensor:
+        return self.model(ids).logits
+
+
+@pytest.fixture(scope="module")
+def gpt2() -> GPT2LMHeadModel:
+    torch_state = torch.get_rng_state()
+    torch.manual_seed(3)
+    config = GPT2Config(vocab_size=VOCAB, n_positions=64, n_embd=16, n_layer=2, n_head=2, initializer_range=0.4)
+    model = GPT2LMHeadModel(config).eval()
+    torch.set_rng_state(torch_state)
+    return model
+
+
+@pytest.mark.parametrize("length_penalty", [-1.0, 0.0, 0.6, 1.0, 2.0])
+@pytest.mark.parametrize("beams", [2, 5])
+@pytest.mark.parametrize("stop_ids", [(), (4,), (4, 9, 11)])
+def test_equals_transformers(
+    gpt2: GPT2LMHeadModel, chars: CharTokenizer, beams: int, length_penalty: float, stop_ids: tuple[int, ...]
+) -> None:
+    for prompt in ("b", "hello", "qu"):
+        ids = torch.from_numpy(chars.encode(prompt).astype("int64"))[None]
+        theirs = gpt2.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            num_beams=beams,
+            num_return_sequences=beams,
+            length_penalty=length_penalty,
+            early_stopping=False,
+            do_sample=False,
+            max_new_tokens=12,
+            eos_token_id=list(stop_ids) or None,
+            pad_token_id=1,
+            repetition_penalty=1.2,
+            output_scores=True,
+            return_dict_in_generate=True,
+        )
+        s = SamplingSettings(max_tokens=12, stop_ids=stop_ids, repetition_penalty=1.2)
+        ours = beam_search(Adapted(gpt2), chars, prompt, s, beams, length_penalty=length_penalty, num=beams)  # type: ignore[arg-type]
+        sequences = theirs.sequences[:, ids.size(1) :].tolist()
+        assert [beam.score for beam in ours] == pytest.approx(theirs.sequences_scores.tolist(), rel=1e-5)
+        for beam, sequence in zip(ours, sequences, strict=True):
+            assert list(beam.ids) == sequence[: len(beam.ids)]
+            assert all(pad == 1 for pad in sequence[len(beam.ids) :])
+
+
+def test_the_cache_changes_nothing(letters: GPT, chars: CharTokenizer) -> None:
+    s = SamplingSettings(max_tokens=12)
+    found = [beam_search(letters, chars, "ab", s, 4, num=4, cache=cache) for cache in (True, False)]
+    assert [beam.ids for beam in found[0]] == [beam.ids for beam in found[1]]
+    assert [beam.score for beam in found[0]] == pytest.approx([beam.score for beam in found[1]], abs=1e-4)
+
+
+def test_scores_are_the_texts_own_log_probabilities(letters: GPT, chars: CharTokenizer) -> None:
+    prompt = chars.encode("ab").tolist()
+    for beam in beam_search(letters, chars, "ab", SamplingSettings(max_tokens=9), 3, length_penalty=0.7, num=3):
+        ids = torch.tensor([[*prompt, *beam.ids]])
+        logp = letters(ids)[0].log_softmax(-1)
+        total = sum(logp[len(prompt) + i - 1, token].item() for i, token in enumerate(beam.ids))
+        assert beam.score == pytest.approx(total / len(beam.ids) ** 0.7, abs=1e-4)
+
+
+def test_one_beam_is_greedy_and_more_find_nothing_less_likely(letters: GPT, chars: CharTokenizer) -> None:
+    s = SamplingSettings(temperature=0, max_tokens=10)
+    (one,) = beam_search(letters, chars, "ab", s, 1)
+    assert one.text == list(generate(letters, chars, "ab", s))[-1].text
+    assert beam_search(letters, chars, "ab", s, 16)[0].score >= one.score
+
+
+def test_every_text_ends_at_its_stop_string(letters: GPT, chars: CharTokenizer) -> None:
+    s = SamplingSettings(max_tokens=20)
+    said = beam_search(letters, chars, "ab", s, 6)[0].text
+    stops = (said[3:5], said[8])
+    found = beam_search(letters, chars, "ab", s.replace(stop=stops), 6, num=6)
+    assert any(beam.stop_reason == "stop" for beam in found)
+    for beam in found:
+        whole = chars.decode(beam.ids)
+        assert not any(stop in beam.text for stop in stops)
+        assert whole.startswith(beam.text) and (whole != beam.text) == (beam.stop_reason == "stop")
+
+
+def test_past_the_context_and_cancelled(letters: GPT, chars: CharTokenizer) -> None:
+    s = SamplingSettings(max_tokens=40)
+    assert len(beam_search(letters, chars, "ab", s, 3)[0].ids) == 40
+    asked: list[None] = []
+    found = beam_search(letters, chars, "ab", s, 3, num=3, cancelled=lambda: asked.append(None) or len(asked) == 5)
+    assert [(len(beam.ids), beam.stop_reason) for beam in found] == [(5, "cancelled")] * 3
+    assert [beam.score for beam in found] == sorted((beam.score for beam in found), reverse=True)
+
+
+def test_global_random_state_and_mode_are_left_alone(tiny: MakeModel, chars: CharTokenizer) -> None:
+    model, state = tiny(chars.vocab_size).train(), torch.get_rng_state()
+    beam_search(model, chars, "", SamplingSettings(max_tokens=5), 2)
+    assert model.training and torch.equal(torch.get_rng_state(), state)
+
+
+def test_what_makes_no_sense_is_refused(tiny: MakeModel, letters: GPT, chars: CharTokenizer) -> None:
+    for beams, num in ((0, 1), (2, 3), (65, 1), (2, 0)):
+        with pytest.raises(UserError, match="beams must be from 1"):
+            beam_search(letters, chars, "ab", SamplingSettings(), beams, num=num)
+    assert beam_search(letters, chars, "ab", SamplingSettings(max_tokens=0), 3) == [Beam("", (), 0.0, "length")]
+    broken = tiny(256)
+    with torch.no_grad():
+        broken.wte.weight.fill_(float("nan"))
+    with pytest.raises(UserError, match="not a number"):
+        beam_search(broken, ByteTokenizer(), "ab", SamplingSettings(), 2)

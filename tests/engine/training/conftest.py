@@ -1,0 +1,69 @@
+"""A tiny real corpus and tiny real runs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engine.config import Config, load_config
+from engine.runs.layout import RunDir
+from engine.training.host import TrainingHost
+from engine.training.start import start_run
+
+TINY = (
+    "model.n_layer=2",
+    "model.n_head=2",
+    "model.n_embd=16",
+    "model.block_size=16",
+    "train.batch_size=4",
+    "train.max_steps=12",
+    "train.eval_every=6",
+    "train.checkpoint_every=4",
+    "train.sample_tokens=8",
+    "train.keep_last=20",
+)
+
+
+def tiny_text(seed: int = 1, sentences: int = 300) -> str:
+    """Sentences of a small grammar: enough structure to learn from."""
+    rng = random.Random(seed)
+    who, does, what = ("a cat", "the dog", "one bird"), ("sees", "wants", "finds"), ("a fish", "the tree", "some rain")
+    return "".join(f"{rng.choice(who)} {rng.choice(does)} {rng.choice(what)}.\n" for _ in range(sentences))
+
+
+@pytest.fixture(autouse=True)
+def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINYTUI_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.txt"
+    path.write_text(tiny_text())
+    return path
+
+
+@pytest.fixture
+def start(tmp_path: Path, corpus: Path) -> Callable[..., RunDir]:
+    """Make a run: start("name", "train.dropout=0.1", preset="nano")."""
+
+    def make(name: str, *sets: str, preset: str = "nano") -> RunDir:
+        return start_run(str(corpus), tiny_config(*sets, preset=preset), tmp_path / "runs", name=name, device="cpu")
+
+    return make
+
+
+def tiny_config(*sets: str, preset: str = "nano") -> Config:
+    return load_config(preset, sets=(*TINY, *sets))
+
+
+def train(run: RunDir) -> TrainingHost:
+    """Train to the end and give back the host that did."""
+    host = TrainingHost(run, device="cpu")
+    host.start()
+    host.join(60)
+    assert not host.alive
+    return host

@@ -1,0 +1,209 @@
+"""Interrupted and uninterrupted training are the same training, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from engine.control import CommandQueue
+from engine.errors import CheckpointError
+from engine.runs.layout import RunDir
+from engine.runs.reader import RunReader
+from engine.training.checkpoint import load_checkpoint, verify_checkpoint
+from engine.training.host import TrainingHost
+from engine.training.start import resume_run
+from engine.training.trainer import Trainer
+
+from .conftest import train
+
+VARIANTS = {
+    "nano": ("nano", ()),
+    "dropout": ("nanogpt-char-cpu", ("model.dropout=0.2", "train.grad_accum=2")),
+    "ema": ("nano", ("train.ema=0.9", "model.dropout=0.1", "train.log_every=5")),
+    "bf16": ("nano", ("train.precision=bf16",)),
+}
+
+
+def hashes(run: RunDir) -> dict[int, tuple[str, str]]:
+    """SHA-256 of weights and optimizer state by step."""
+    import hashlib
+
+    return {
+        step: tuple(  # type: ignore[misc]
+            hashlib.sha256((run.checkpoint(step) / name).read_bytes()).hexdigest()
+            for name in ("model.safetensors", "optimizer.safetensors")
+        )
+        for step in run.checkpoint_steps()
+    }
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, *steps: int) -> None:
+    """Whoever trains is told to stop after each of these steps, as by a person."""
+    left = list(steps)
+    plain = Trainer._one_step
+
+    def one_step(self: Trainer) -> None:
+        plain(self)
+        if left and self.step == left[0]:
+            left.pop(0)
+            self.commands.put({"do": "stop"})
+
+    monkeypatch.setattr(Trainer, "_one_step", one_step)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_chained_resumes_equal_one_run(
+    variant: str, start: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preset, sets = VARIANTS[variant]
+    whole, parts = start("whole", *sets, preset=preset), start("parts", *sets, preset=preset)
+    assert train(whole).state == "finished"
+    stop_at(monkeypatch, 3, 7)
+    assert train(parts).state == "stopped"
+    torch.manual_seed(999)  # another process would have another global state
+    assert train(resume_run(parts)).state == "stopped"
+    assert train(resume_run(parts)).state == "finished"
+
+    expected, found = hashes(whole), hashes(parts)
+    assert {3, 7} <= found.keys()
+    for step in expected:
+        assert found[step] == expected[step], f"step {step} differs"
+    a, b = RunReader(whole), RunReader(parts)
+    a.poll(), b.poll()
+    np.testing.assert_array_equal(a.series.loss, b.series.loss)
+    np.testing.assert_array_equal(a.series.val_loss, b.series.val_loss)
+
+
+def test_every_step_has_the_same_weights(start: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch) -> None:
+    every = ("train.checkpoint_every=1", "model.dropout=0.1", "train.sample_tokens=0")
+    whole, parts = start("whole", *every), start("parts", *every)
+    train(whole)
+    stop_at(monkeypatch, *range(1, 12))
+    for _ in range(12):
+        train(resume_run(parts))
+    assert hashes(whole) == hashes(parts)
+    assert sorted(hashes(whole)) == list(range(1, 13))
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(start: Callable[..., RunDir]) -> None:
+    whole, killed = start("whole"), start("killed")
+    train(whole)
+    train(killed)
+    for step in (12, 8):  # as if the process had died after step 4
+        for file in killed.checkpoint(step).iterdir():
+            file.unlink()
+        killed.checkpoint(step).rmdir()
+    killed.status_json.unlink()
+    assert train(resume_run(killed)).state == "finished"
+    assert hashes(killed)[12] == hashes(whole)[12]
+    reader = RunReader(killed)
+    reader.poll()
+    assert reader.series.step.tolist() == list(range(1, 13))
+
+
+def test_a_damaged_checkpoint_is_passed_over(start: Callable[..., RunDir]) -> None:
+    whole, hurt = start("whole"), start("hurt")
+    train(whole)
+    train(hurt)
+    weights = hurt.checkpoint(12) / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-100] ^= 4  # one flipped bit: safetensors alone would load it
+    weights.write_bytes(data)
+    found = verify_checkpoint(hurt.checkpoint(12))
+    assert not found.ok and "model.safetensors is damaged" in found.problem
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged"):
+        load_checkpoint(hurt.checkpoint(12))
+    hurt.status_json.unlink()
+    assert train(resume_run(hurt)).state == "finished"
+    assert hashes(hurt)[12] == hashes(whole)[12]
+    reader = RunReader(hurt)
+    reader.poll()
+    alarms = [event for event in reader.events if event["kind"] == "alarm"]
+    assert any("damaged" in event["message"] for event in alarms)
+
+
+def test_longer_than_first_planned(start: Callable[..., RunDir]) -> None:
+    run = start("longer", "train.schedule=constant", "train.warmup_steps=0")
+    whole = start("whole", "train.schedule=constant", "train.warmup_steps=0", "train.max_steps=16")
+    train(run)
+    train(whole)
+    assert train(resume_run(run, max_steps=16)).state == "finished"
+    assert hashes(run)[16] == hashes(whole)[16]
+
+
+def test_what_differs_on_resume_is_named(start: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start("moved")
+    stop_at(monkeypatch, 5)
+    train(run)
+    real = Trainer.environment
+    monkeypatch.setattr(Trainer, "environment", lambda self: {**real(self), "threads": 64})
+    train(resume_run(run))
+    reader = RunReader(run)
+    reader.poll()
+    warnings = next(event["warnings"] for event in reader.events if event["kind"] == "resumed")
+    assert len(warnings) == 1 and "threads" in warnings[0] and "64" in warnings[0]
+
+
+def test_prompting_live_weights_changes_nothing(start: Callable[..., RunDir]) -> None:
+    from engine.control import ControlClient
+
+    sets = ("model.dropout=0.1", "train.max_steps=60", "train.checkpoint_every=30", "train.eval_every=60")
+    quiet, prompted = start("quiet", *sets), start("prompted", *sets)
+    train(quiet)
+    host = TrainingHost(prompted, device="cpu")
+    host.commands.put({"do": "pause"})  # so that training cannot be over before the first prompt comes
+    host.start()
+    client = ControlClient(prompted)
+    answers = []
+    for attempt in range(4):
+        while True:
+            try:
+                lines = list(client.prompt("a cat ", {"max_tokens": 20, "seed": 5}))
+                break
+            except Exception:
+                assert host.alive, host.error
+        answers.append(lines)
+        if attempt == 0:
+            host.commands.put({"do": "resume"})
+        if not host.alive:
+            break
+    host.join(60)
+    assert host.state == "finished"
+    done = answers[0][-1]["done"]
+    assert done["tokens"] == 20 and done["step"] == 0 and done["seed"] == 5
+    assert hashes(quiet) == hashes(prompted)
+
+
+def test_commands_are_carried_out_and_recorded(start: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start("commanded", "train.schedule=constant")
+    plain = Trainer._one_step
+    queue: list[tuple[int, dict[str, object]]] = [
+        (2, {"do": "learning_rate", "value": 0.004}),
+        (5, {"do": "checkpoint"}),
+        (7, {"do": "sample"}),
+    ]
+
+    def one_step(self: Trainer) -> None:
+        plain(self)
+        while queue and queue[0][0] == self.step:
+            self.commands.put(queue.pop(0)[1])
+
+    monkeypatch.setattr(Trainer, "_one_step", one_step)
+    assert train(run).state == "finished"
+    reader = RunReader(run)
+    reader.poll()
+    assert reader.series.lr.tolist() == pytest.approx([0.01] * 2 + [0.004] * 10)
+    kinds = [(event["step"], event["kind"]) for event in reader.events]
+    assert (2, "learning_rate") in kinds and (5, "checkpoint") in kinds
+    assert 7 in [sample["step"] for sample in reader.samples]
+
+
+def test_queue_is_not_lost_between_runs() -> None:
+    queue = CommandQueue()
+    queue.put({"do": "pause"})
+    queue.put({"do": "resume"})
+    assert [command["do"] for command in queue.drain()] == ["pause", "resume"]
+    assert queue.drain() == []

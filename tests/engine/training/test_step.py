@@ -1,0 +1,163 @@
+"""The step: accumulation, clipping, and nothing changed by a loss that is not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from engine.config import Config
+from engine.model import build_model
+from engine.runs.layout import RunDir
+from engine.runs.reader import RunReader
+from engine.text.catalog import find_corpus
+from engine.text.dataset import TokenDataset
+from engine.training.batches import HostBatches, ResidentBatches
+from engine.training.evaluate import Interrupted, evaluate
+from engine.training.flat import FlatParameters
+from engine.training.optim import Optimizer
+from engine.training.precision import LossScaler
+from engine.training.step import TrainStep, step_seed
+from engine.training.trainer import Trainer
+
+from .conftest import tiny_config, train
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def dataset(corpus: Path) -> TokenDataset:
+    return TokenDataset.open(find_corpus(str(corpus)).prepare(), tiny_config().data)
+
+
+def make_step(config: Config, dataset: TokenDataset) -> TrainStep:
+    model = build_model(config.model, dataset.tokenizer.vocab_size, torch.Generator().manual_seed(1)).train()
+    parameters = FlatParameters(model)
+    batches = HostBatches(dataset, config, CPU)
+    return TrainStep(model, parameters, Optimizer(parameters, config.train), batches, config)
+
+
+def test_accumulated_gradient_is_the_mean_of_the_micro_batches(dataset: TokenDataset) -> None:
+    step = make_step(tiny_config("train.grad_accum=3"), dataset)
+    step.parameters.grad.zero_()
+    loss = step._gradients(0)
+    accumulated = step.parameters.grad.clone()
+    xs, ys = zip(*(step.batches.get(0, micro) for micro in range(3)), strict=True)
+    step.parameters.grad.zero_()
+    whole = step.model.loss(torch.cat(xs), torch.cat(ys))
+    whole.backward()
+    torch.testing.assert_close(loss, whole.detach(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(accumulated, step.parameters.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_clipping_bounds_the_gradient_and_reports_the_norm_before(dataset: TokenDataset) -> None:
+    step = make_step(tiny_config("train.grad_clip=0.01"), dataset)
+    _, norm = step(0, 1.0).tolist()
+    assert norm > 0.01
+    assert float(step.parameters.grad.norm()) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_resident_and_host_batches_are_equal(dataset: TokenDataset) -> None:
+    config = tiny_config()
+    host, resident = HostBatches(dataset, config, CPU), ResidentBatches(dataset, config, CPU)
+    for step in range(5):
+        for a, b in zip(host.get(step, 0), resident.get(step, 0), strict=True):
+            assert torch.equal(a, b) and b.dtype == torch.int64
+    host.salt = 1
+    assert not torch.equal(host.get(0, 0)[0], resident.get(0, 0)[0])
+
+
+def test_a_bad_step_and_those_after_it_change_nothing(dataset: TokenDataset) -> None:
+    step = make_step(tiny_config(), dataset)
+    step(0, 1.0)
+    before = step.parameters.flat.clone()
+    good = step.loss_function
+    step.loss_function = lambda x, y: good(x, y) * float("nan")
+    step(1, 1.0)
+    step.loss_function = good
+    step(2, 1.0)
+    assert torch.equal(step.parameters.flat, before)
+    assert int(step.bad_step) == 1
+
+
+def test_training_stops_before_the_update_and_names_step_and_batch(
+    start: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start("nan", "train.log_every=4")
+    plain = TrainStep._gradients
+
+    def gradients(self: TrainStep, step: int) -> torch.Tensor:
+        loss = plain(self, step)
+        return loss * float("nan") if step == 6 else loss
+
+    monkeypatch.setattr(TrainStep, "_gradients", gradients)
+    host = train(run)
+    assert host.state == "failed"
+    assert host.error is not None and host.error.startswith("step 7: the loss is nan; stopped before the update, batch")
+    assert "\n" not in host.error
+    assert run.checkpoint_steps()[-1] == 6  # the last good weights are kept
+    reader = RunReader(run)
+    reader.poll()
+    assert reader.series.step.tolist() == [1, 2, 3, 4, 5, 6]
+    assert reader.status["state"] == "failed"
+
+
+def test_a_spike_goes_back_to_the_last_checkpoint(
+    start: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start("spike", "train.spike_rollback=2.0")
+    plain = TrainStep.__call__
+    seen: list[int] = []
+
+    def call(self: TrainStep, step: int, multiplier: float) -> torch.Tensor:
+        result = plain(self, step, multiplier)
+        if step == 9 and not seen:
+            seen.append(step)
+            result = result * 50
+        return result
+
+    monkeypatch.setattr(TrainStep, "__call__", call)
+    assert train(run).state == "finished"
+    reader = RunReader(run)
+    reader.poll()
+    rollback = next(event for event in reader.events if event["kind"] == "rollback")
+    assert (rollback["step"], rollback["to"]) == (10, 8)
+    assert reader.series.step.tolist() == list(range(1, 13))
+
+
+def test_evaluation_counts_every_target_once(dataset: TokenDataset) -> None:
+    config = tiny_config()
+    model = build_model(config.model, dataset.tokenizer.vocab_size, torch.Generator().manual_seed(1))
+    result = evaluate(model, dataset, 16, CPU)
+    ids = np.asarray(dataset.val).astype(np.int64)
+    losses = []
+    for start in range(0, len(ids) - 1, 16):
+        x = torch.from_numpy(ids[start : min(start + 16, len(ids) - 1)])[None]
+        y = torch.from_numpy(ids[start + 1 : start + 17])[None]
+        logits = model(x)
+        losses.append(torch.nn.functional.cross_entropy(logits[0], y[0], reduction="none"))
+    expected = torch.cat(losses)
+    assert result.tokens == len(expected) == len(ids) - 1
+    assert result.loss == pytest.approx(float(expected.mean()), rel=1e-5)
+    assert result.bits_per_byte == pytest.approx(result.loss / np.log(2), rel=1e-6)  # one byte a character here
+    with pytest.raises(Interrupted):
+        evaluate(model, dataset, 16, CPU, between=lambda: True)
+
+
+def test_step_seeds_are_all_different() -> None:
+    seeds = {step_seed(seed, step) for seed in (0, 1, 1337) for step in range(1000)}
+    assert len(seeds) == 3000 and all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_loss_scale_halves_on_overflow_and_grows_after_2000_good_steps() -> None:
+    scaler = LossScaler(True, CPU)
+    good, bad = torch.tensor(1.0), torch.tensor(0.0)
+    scaler.update(bad)
+    assert float(scaler.scale) == 32768
+    for _ in range(2000):
+        scaler.update(good)
+    assert float(scaler.scale) == 65536
+    assert float(scaler.good) == 0

@@ -1,0 +1,351 @@
+"""The workbench: one Textual application over one session.
+
+    code = open_workbench(runs_dir, corpora_dir, run=..., start=..., theme=...)
+
+Nothing here waits: the screen is painted first, then a run is opened or a trainer started; a timer polls the session a
+few times a second and repaints what changed. When the screen is gone, `open_workbench` sees to the training of this
+process: it waits for it, stops it with a checkpoint, or hands it to a background process.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual.app import App
+from textual.binding import BindingType
+from textual.screen import Screen
+from textual.widgets import Input
+
+from engine.errors import RunError, UserError
+from tui.actions import ACTIONS, APP, Action, bindings, of_scope
+from tui.driver import Terminal
+from tui.hangup import Ending, EndSignals, hung_up, wake
+from tui.screens.confirm import ConfirmScreen, Way
+from tui.session import Notice, Resume, Session, Start, detach
+from tui.pacing import Paced
+from tui.settings import load_settings, save_setting
+from tui.text import clean
+from tui.theme import DARK, LIGHT, THEMES, Themed
+
+if TYPE_CHECKING:
+    from engine.runs.layout import RunDir
+    from tui.screens.train import TrainScreen
+
+POLL = 0.3
+"""Seconds between two looks at the run."""
+
+
+class Workbench(Paced, Themed, App[Ending]):
+    """Holds the session and the screens; every action of the registry ends in a method named for it."""
+
+    CSS_PATH: ClassVar[list[str]] = ["app.tcss", "screens/train.tcss", "screens/welcome.tcss", "screens/runs.tcss"]
+    TITLE = "tinytui"
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS: ClassVar[list[BindingType]] = bindings(APP)
+    scope = APP
+
+    def __init__(
+        self,
+        runs_dir: Path,
+        corpora_dir: Path | None = None,
+        *,
+        run: RunDir | None = None,
+        start: Start | Resume | None = None,
+        theme: str | None = None,
+    ) -> None:
+        super().__init__(driver_class=Terminal if sys.stdin.isatty() else None)
+        self.session = Session(runs_dir, corpora_dir)
+        self.animation_level = "none"
+        self._behind = False
+        self._first: RunDir | Start | Resume | None = start if start is not None else run
+        if not self.no_color:
+            wanted = theme or str(load_settings().get("theme", ""))
+            self.theme = wanted if wanted in {each.name for each in THEMES} else DARK
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    def get_default_screen(self) -> Screen[Any]:
+        from engine.runs.layout import list_runs
+
+        try:
+            empty = not list_runs(self.session.runs_dir)
+        except UserError:
+            empty = True
+        if self._first is None and empty:
+            from tui.screens.welcome import WelcomeScreen
+
+            return WelcomeScreen()
+        if self._first is None:
+            from tui.screens.runs import RunsScreen
+
+            return RunsScreen(self.session)
+        return self._new_train_screen()
+
+    def on_mount(self) -> None:
+        self.set_interval(POLL, self._poll)
+        self.call_after_refresh(self._open_first)
+
+    def _open_first(self) -> None:
+        if isinstance(self._first, Start | Resume):
+            self.session.train(self._first)
+        elif self._first is not None:
+            self.session.open(self._first)
+        self._poll()
+
+    def _poll(self) -> None:
+        waiting = self.session.reader is None and bool(self.session.opening or self.session.training)
+        self._behind = self.session.poll() or self._behind or waiting
+        while self.session.notices:
+            self.say(self.session.notices.popleft())
+        screen = self.screen
+        tick, refresh = getattr(screen, "tick", None), getattr(screen, "refresh_run", None)
+        if tick is not None:
+            tick()
+        if refresh is not None and self._behind and self.pacer.ready():
+            self._behind = False
+            refresh()
+            self.call_after_refresh(self.pacer.sent)
+        if isinstance(self._driver, Terminal) and hung_up(self._driver.fileno):
+            self.exit(Ending.HANGUP)
+
+    def say(self, notice: Notice) -> None:
+        """A line at the corner of the screen for a few seconds; longer when something did not work."""
+        self.notify(
+            clean(notice.text, keep_newlines=False),
+            severity="error" if notice.bad else "information",
+            timeout=8 if notice.bad else 3,
+            markup=False,
+        )
+
+    # -- screens -------------------------------------------------------------------------------------------------------
+
+    def _new_train_screen(self) -> TrainScreen:
+        from tui.screens.train import TrainScreen
+
+        return TrainScreen(self.session)
+
+    async def _show(self, screen: Screen[Any]) -> None:
+        await self.switch_screen(screen)
+        self._poll()
+
+    def train_screen(self) -> TrainScreen | None:
+        """The training screen when it is the one below all dialogues."""
+        from tui.screens.train import TrainScreen
+
+        for screen in self.screen_stack:
+            if isinstance(screen, TrainScreen):
+                return screen
+        return None
+
+    async def show_train(self, pane: str = "") -> None:
+        """The training screen, with one pane alone when named."""
+        if self.train_screen() is None:
+            await self._show(self._new_train_screen())
+        screen = self.train_screen()
+        if screen is not None:
+            screen.show_pane(pane or "loss", alone=bool(pane))
+
+    async def open_run(self, run: RunDir) -> None:
+        """Show `run`."""
+        self.session.open(run)
+        await self.show_train()
+
+    async def train(self, job: Start | Resume) -> None:
+        """Train in this process and show it; says so where it cannot."""
+        try:
+            self.session.train(job)
+        except RunError as error:
+            self.say(Notice(str(error), bad=True))
+            return
+        await self.show_train()
+
+    # -- actions -------------------------------------------------------------------------------------------------------
+
+    def keys_here(self) -> list[Action]:
+        """The actions whose keys work where the focus is: of the pane, the screen, the app."""
+        chain: list[Any] = []
+        node: Any = self.focused or self.screen
+        while node is not None:
+            if getattr(node, "scope", ""):
+                chain.append(node)
+            node = node.parent
+        typing = isinstance(self.focused, Input)
+        found = []
+        for owner in chain:
+            relabel = getattr(self.screen, "relabel", None)
+            for action in of_scope(owner.scope):
+                if typing and len(action.key.split(",")[0]) == 1:
+                    continue
+                if owner.check_action(action.do.split("(")[0], ()) is not True:
+                    continue
+                found.append(relabel(action) if relabel is not None else action)
+        return found
+
+    def owner_of(self, action: Action) -> Any:
+        """The node an action runs on, None where there is none now."""
+        if action.scope == APP:
+            return self
+        if getattr(self.screen, "scope", "") == action.scope:
+            return self.screen
+        for node in self.screen.query("*"):
+            if getattr(node, "scope", "") == action.scope:
+                return node
+        return None
+
+    def do(self, action: Action) -> None:
+        """Run an action as its key would."""
+        owner = self.owner_of(action)
+        if owner is not None:
+            self.call_later(self.run_action, action.do, owner)
+
+    def action_palette(self) -> None:
+        from tui.screens.choose import Choice, ChooseScreen
+
+        if len(self.screen_stack) > 1:
+            return
+        choices = []
+        for action in ACTIONS:
+            owner = self.owner_of(action) if action.palette else None
+            if owner is not None and owner.check_action(action.do.split("(")[0], ()) is True:
+                choices.append(Choice(action.about, action, action.key_shown))
+        self.push_screen(ChooseScreen("commands", choices), lambda action: self.do(action) if action else None)
+
+    def action_help(self) -> None:
+        from tui.screens.help import HelpScreen, help_lines
+
+        if len(self.screen_stack) == 1:
+            node: Any = self.focused
+            while node is not None and not getattr(node, "help_lines", None):
+                node = node.parent
+            self.push_screen(HelpScreen(*help_lines(self.screen, node)))
+
+    async def action_train_screen(self) -> None:
+        await self.show_train()
+
+    async def action_prompt_screen(self) -> None:
+        await self.show_train("prompt")
+
+    async def action_samples_screen(self) -> None:
+        await self.show_train("samples")
+
+    async def action_runs(self) -> None:
+        from tui.screens.runs import RunsScreen
+
+        if not isinstance(self.screen, RunsScreen):
+            await self._show(RunsScreen(self.session))
+
+    def action_new_run(self) -> None:
+        from tui.screens.new_run import NewRunScreen
+
+        if len(self.screen_stack) == 1:
+            self.push_screen(NewRunScreen(self.session), self._start_new)
+
+    async def _start_new(self, start: Start | None) -> None:
+        if start is not None:
+            await self.train(start)
+
+    def action_dark(self) -> None:
+        self.theme = LIGHT if self.current_theme.dark else DARK
+        save_setting("theme", self.theme)
+
+    # -- the end -------------------------------------------------------------------------------------------------------
+
+    def action_leave(self) -> None:
+        training = self.session.training
+        if training is None or not training.alive:
+            self.exit(Ending.LEAVE)
+            return
+        if isinstance(self.screen, ConfirmScreen):
+            self.exit(Ending.STOP)  # asked twice
+            return
+        if len(self.screen_stack) > 1:
+            return
+        name = training.run.name if training.run is not None else "a run"
+        self.push_screen(
+            ConfirmScreen(
+                "quit while training?",
+                [[("this process trains ", "foreground"), (clean(name, keep_newlines=False), "bright bold")]],
+                (
+                    Way("s", "stop", "write a checkpoint and end; it can be resumed exactly", Ending.STOP),
+                    Way("d", "detach", "go on in the background without this screen", Ending.DETACH),
+                    Way("escape", "stay", "", None),
+                ),
+            ),
+            self._leave,
+        )
+
+    def _leave(self, ending: Ending | None) -> None:
+        if ending is not None:
+            self.exit(ending)
+
+    def detach(self) -> None:
+        """End the screen; a background process goes on with the training of this one."""
+        if self.session.own:
+            self.exit(Ending.DETACH)
+
+
+def open_workbench(
+    runs_dir: Path,
+    corpora_dir: Path | None = None,
+    *,
+    run: RunDir | None = None,
+    start: Start | Resume | None = None,
+    theme: str | None = None,
+) -> int:
+    """Run the workbench to its end, and the training of this process to its own; returns the exit code.
+
+    run: a run to open. start: a run to make, or to resume, in this process. With neither, the list of runs, or where
+    there are none the first-start screen. theme: one of `tui.theme.THEMES`; unset, the one used last.
+    """
+    app = Workbench(runs_dir, corpora_dir, run=run, start=start, theme=theme)
+    with EndSignals() as signals:
+
+        def end_screen() -> None:
+            if isinstance(app._driver, Terminal):
+                app._driver.abandon()
+            if app._loop is not None and signals.ending is not None:
+                wake(app._loop, lambda: app.exit(signals.ending))
+
+        signals.listen(end_screen)
+        ending = app.run() or Ending.LEAVE
+        ending = signals.ending or ending
+        if ending is Ending.HANGUP and signals.ending is None:
+            signals.end(Ending.HANGUP)
+        return finish(app.session, ending, signals)
+
+
+def finish(session: Session, ending: Ending, signals: EndSignals) -> int:
+    """What becomes of this process' training after the screen: stopped, handed over, or waited for. The exit code."""
+    training = session.training
+    if training is None or not training.alive:
+        return ending.exit_code
+    if ending is Ending.HANGUP:
+        while not training.wait(0.5):
+            if signals.ending is not None and signals.ending is not Ending.HANGUP:
+                training.finish()
+                return signals.ending.exit_code
+        return 0
+    name = training.run.name if training.run is not None else "the run"
+    tell(f"{name}: writing a checkpoint …")
+    training.finish()
+    if training.run is None:
+        return ending.exit_code
+    if ending is Ending.DETACH:
+        pid = detach(training.run, session.runs_dir)
+        tell(f"{name} trains on in the background (process {pid}); tinytui open {name} shows it")
+    else:
+        tell(f"{name}: stopped; tinytui train --resume {name} goes on exactly there, tinytui open {name} shows it")
+    return ending.exit_code
+
+
+def tell(line: str) -> None:
+    """A line for whoever still looks; a terminal that is gone is no error."""
+    try:
+        sys.stdout.write(clean(line, keep_newlines=False) + "\n")
+        sys.stdout.flush()
+    except OSError:
+        pass
+
+

@@ -1,0 +1,69 @@
+"""The loss pane: the curve of the run, and in its border what went wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.content import Content
+
+from tui.actions import LOSS
+from tui.panes.pane import Pane
+from tui.text import clean, fit
+from tui.view import Latest
+from tui.widgets.plot import LossPlot, PlotData
+
+if TYPE_CHECKING:
+    from engine.runs.reader import RunReader
+
+EMPTY = "the loss is drawn here from the first step on"
+
+
+class LossPane(Pane):
+    """Train loss smoothed over its min/max band, validation loss, checkpoints, and the step the reader points at."""
+
+    scope = LOSS
+    title = "loss"
+    about: ClassVar[tuple[str, ...]] = (
+        "Cross entropy, nats a token. Train is smoothed over the band of its least",
+        "and greatest value in each column, so no spike is hidden; validation is",
+        "exact, over the whole held-out part. ▲ marks checkpoints.",
+        "+ and - zoom, ← → pan, 0 shows the whole run, L is a log scale;",
+        "[ and ] point at the checkpoint before and after, and turn the samples.",
+    )
+
+    def __init__(self) -> None:
+        super().__init__(id="loss")
+
+    def compose(self) -> ComposeResult:
+        yield LossPlot(PlotData(empty=EMPTY))
+
+    def focus_target(self) -> None:
+        self.query_one(LossPlot).focus()
+
+    def show(self, reader: RunReader, now: Latest, cursor: int | None) -> None:
+        """Draw the run as it stands; `cursor` is the step of the sample shown."""
+        series = reader.series
+        self.query_one(LossPlot).show(
+            PlotData.run(
+                series.step,
+                series.loss,
+                series.val_step,
+                series.val_loss,
+                checkpoints=tuple(point["step"] for point in reader.checkpoints()),
+                cursor=cursor,
+                total_steps=now.steps or None,
+                empty=EMPTY,
+            )
+        )
+        self._say_problem(reader)
+
+    def _say_problem(self, reader: RunReader) -> None:
+        problem = str(reader.status.get("problem") or reader.status.get("message") or "")
+        if problem:
+            said = clean(problem, keep_newlines=False)
+            subtitle = Content.styled("✖ " + fit(said, min(len(said), max(10, self.size.width - 8))), "$alarm")
+        else:
+            subtitle = Content("")
+        if self.border_subtitle != subtitle:
+            self.border_subtitle = subtitle

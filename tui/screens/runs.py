@@ -1,0 +1,207 @@
+"""Screen 4: all runs, live and ended: open, resume, delete."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical
+from textual.screen import Screen
+
+from engine.errors import UserError
+from engine.runs.layout import RunDir, list_runs, remove_run
+from engine.runs.summary import overview
+from tui.actions import RUNS, bindings
+from tui.menu import Menu
+from tui.panes.keybar import KeyBar
+from tui.rows import Part, Row, Rows
+from tui.screens.confirm import ConfirmScreen, Way
+from tui.session import Notice, Resume, Session
+from tui.text import clean, fit, fmt_count, fmt_loss
+from tui.view import ago, state_part, step_of
+
+if TYPE_CHECKING:
+    from tui.app import Workbench
+
+RELOAD_EVERY = 7  # polls, about two seconds
+EMPTY = "no runs yet; n trains a first one"
+# name, width, right-aligned, rank: the highest ranks leave first as the terminal narrows
+COLUMNS = (
+    ("run", 30, False, 0),
+    ("state", 13, False, 1),
+    ("step", 15, True, 3),
+    ("val", 7, True, 2),
+    ("best", 15, True, 6),
+    ("params", 6, True, 4),
+    ("corpus", 16, False, 7),
+    ("preset", 16, False, 8),
+    ("when", 11, True, 5),
+)
+GAP = 2
+
+
+class RunsScreen(Screen[None]):
+    """A table that reads itself anew every two seconds."""
+
+    BINDINGS: ClassVar[list[BindingType]] = bindings(RUNS)
+    AUTO_FOCUS = "#list"
+    scope = RUNS
+    help_title = "runs"
+
+    app: Workbench
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self._facts: list[dict[str, Any]] = []
+        self._polls = 0
+
+    def compose(self) -> ComposeResult:
+        yield Rows(id="runs-line")
+        with Vertical(id="table") as table:
+            table.border_title = "runs"
+            yield Rows(id="head")
+            yield Menu(empty=EMPTY, id="list")
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        self.call_after_refresh(self.action_reload)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show)
+
+    def tick(self) -> None:
+        """Called at every poll of the app."""
+        self._polls += 1
+        if self._polls % RELOAD_EVERY == 0:
+            self.action_reload()
+
+    def on_screen_resume(self) -> None:
+        self.action_reload()
+
+    def action_reload(self) -> None:
+        """Read the two small files of every run."""
+        try:
+            runs = list_runs(self._session.runs_dir)
+        except UserError as error:
+            self._session.notices.append(Notice(str(error), bad=True))
+            runs = []
+        self._facts = [overview(run) for run in runs]
+        self._show()
+
+    def _show(self) -> None:
+        menu = self.query_one(Menu)
+        width = max(20, menu.size.width - 2)
+        columns = columns_for(width)
+        head = "".join(
+            " " * GAP * (i > 0) + (f"{name:>{size}}" if right else f"{name:<{size}}") for i, (name, size, right, _) in enumerate(columns)
+        )
+        self.query_one("#head", Rows).show([[("  " + head, "dim")]] if self._facts else [])
+        menu.set_items([line(facts, columns) for facts in self._facts])
+        live = sum(facts["state"] in ("running", "paused") for facts in self._facts)
+        where = clean(str(self._session.runs_dir), keep_newlines=False)
+        said: list[Part] = [("tinytui  ", "bright bold"), (f"{len(self._facts)} runs", "bright")]
+        said += [(f"  {live} live", "good")] if live else []
+        self.query_one("#runs-line", Rows).show([[*said, (f"  in {where}", "dim")]])
+        self.query_one(KeyBar).show_keys(self.app.keys_here())
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in ("open", "delete"):
+            return bool(self._facts)
+        if action == "resume":
+            return bool(self._facts) and self._chosen()["state"] in ("stopped", "failed", "new")
+        if action == "back":
+            return self._session.run is not None
+        return True
+
+    def _chosen(self) -> dict[str, Any]:
+        return self._facts[min(self.query_one(Menu).cursor, len(self._facts) - 1)]
+
+    def _run(self) -> RunDir:
+        from pathlib import Path
+
+        return RunDir(Path(self._chosen()["path"]))
+
+    def on_menu_moved(self) -> None:
+        self.query_one(KeyBar).show_keys(self.app.keys_here())
+
+    async def on_menu_chosen(self) -> None:
+        await self.action_open()
+
+    def on_key_bar_pressed(self, event: KeyBar.Pressed) -> None:
+        self.app.do(event.action)
+
+    async def action_open(self) -> None:
+        if self._facts:
+            await self.app.open_run(self._run())
+
+    async def action_resume(self) -> None:
+        if self._facts:
+            await self.app.train(Resume(self._run()))
+
+    async def action_back(self) -> None:
+        if self._session.run is not None:
+            await self.app.show_train()
+
+    def action_delete(self) -> None:
+        if not self._facts:
+            return
+        facts, run = self._chosen(), self._run()
+        if facts["state"] in ("running", "paused"):
+            self._session.notices.append(Notice(f"{run.name} is being trained; stop it first", bad=True))
+            return
+        said: list[Row] = [
+            [(clean(run.name, keep_newlines=False), "bright bold"), (" with its checkpoints, samples and logs", "foreground")],
+            [("this cannot be undone", "val")],
+        ]
+        ways = (Way("y", "delete", "remove the whole run", run), Way("escape", "keep", "", None))
+        self.app.push_screen(ConfirmScreen("delete this run?", said, ways), self._delete)
+
+    def _delete(self, run: RunDir | None) -> None:
+        if run is None:
+            return
+        try:
+            remove_run(run)
+        except UserError as error:
+            self._session.notices.append(Notice(str(error), bad=True))
+        else:
+            if self._session.run is not None and self._session.run.path == run.path:
+                self._session.close()
+            self._session.notices.append(Notice(f"{run.name} deleted"))
+        self.action_reload()
+
+
+def columns_for(width: int) -> list[tuple[str, int, bool, int]]:
+    """The columns that fit `width`; the run's name takes what is over."""
+    for most in range(8, -1, -1):
+        kept = [column for column in COLUMNS if column[3] <= most]
+        fixed = sum(size + GAP for _, size, _, rank in kept if rank) if kept else 0
+        if width - fixed >= 20 or most == 0:
+            name = min(40, max(8, width - fixed))
+            return [(title, name if rank == 0 else size, right, rank) for title, size, right, rank in kept]
+    return []
+
+
+def line(facts: dict[str, Any], columns: list[tuple[str, int, bool, int]]) -> list[Part]:
+    """One run as a row of the table."""
+    mark, look = state_part(str(facts["state"]))
+    best = facts["best_val_loss"]
+    texts = {
+        "run": (facts["name"], "bright"),
+        "state": (mark.rstrip(), look),
+        "step": (step_of(int(facts["step"] or 0), int(facts["steps"] or 0)).strip(), "foreground"),
+        "val": (fmt_loss(facts["last_val_loss"]), "val"),
+        "best": (f"{fmt_loss(best)} @{facts['best_val_step']:,}" if best is not None else "–", "good"),
+        "params": (fmt_count(facts["params"]), "foreground"),
+        "corpus": (str(facts["corpus"] or ""), "foreground"),
+        "preset": (str(facts["preset"] or "custom"), "dim"),
+        "when": (ago(float(facts["created"] or 0)), "dim"),
+    }
+    row: list[Part] = []
+    for name, size, right, _ in columns:
+        text, look = texts[name]
+        if row:
+            row.append((" " * GAP, ""))
+        row.append((fit(text, size, "right" if right else "left"), look))
+    return row

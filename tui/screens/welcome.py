@@ -1,0 +1,87 @@
+"""The first start: what this is, in two lines, and one key that trains a first model."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import Screen
+
+from engine.config import DEFAULT_PRESET, load_preset
+from tui.panes.keybar import KeyBar
+from tui.rows import Part, Row, width_of
+from tui.session import Start
+from tui.widgets.canvas import draw_lines
+from tui.widgets.paint import Painted
+
+if TYPE_CHECKING:
+    from tui.app import Workbench
+
+FIRST_CORPUS = "soap-notes"
+CURVE_WIDTH, CURVE_HEIGHT = 56, 6
+WORDS: tuple[Row, ...] = (
+    [("tinytui", "bright bold")],
+    [],
+    [("Train a small GPT from scratch in this terminal, watch the loss fall,", "foreground")],
+    [("read what it writes at each checkpoint, and prompt it while it learns.", "foreground")],
+    [],
+    [("⏎", "accent bold"), ("  train a first model now", "bright"), ("   nano on soap-notes", "dim")],
+    [("n", "accent bold"), ("  choose the text and the settings", "foreground")],
+    [],
+    [("synthetic clinical notes, not for clinical use", "dim")],
+)
+
+
+class WelcomeScreen(Screen[None]):
+    """Shown while there are no runs."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "first", "train a first model", show=False)]
+    help_title = "first start"
+
+    app: Workbench
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="middle"):
+            yield Welcome()
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        self.query_one(KeyBar).show_keys(self.app.keys_here())
+
+    def on_key_bar_pressed(self, event: KeyBar.Pressed) -> None:
+        self.app.do(event.action)
+
+    async def action_first(self) -> None:
+        """Train the default preset on a shipped corpus, at once."""
+        await self.app.train(Start(FIRST_CORPUS, load_preset(DEFAULT_PRESET), DEFAULT_PRESET))
+
+
+class Welcome(Painted):
+    """A falling curve over a few words, in the middle of what room there is."""
+
+    DEFAULT_CSS = "Welcome { height: 1fr; width: 1fr; }"
+
+    def paint(self, width: int, height: int) -> list[list[Part]]:
+        words = [list(row) for row in WORDS]
+        block = max(width_of(row) for row in words)
+        rows = [[(" " * ((width - min(block, width)) // 2), ""), *row] if row else [] for row in words]
+        if height >= len(words) + CURVE_HEIGHT + 2 and width >= block:
+            left = (width - block) // 2
+            curve = [[(" " * left, ""), (text, "train")] for text in falling_curve(CURVE_WIDTH, CURVE_HEIGHT)]
+            rows = [*curve, [], *rows]
+        top: list[list[Part]] = [[] for _ in range(max(0, (height - len(rows)) // 2))]
+        return [*top, *rows]
+
+
+def falling_curve(width: int, height: int) -> list[str]:
+    """A loss as one hopes for it, in braille dots."""
+    x = np.arange(2 * width)
+    wiggle = np.array([0.05 * math.sin(i * 0.9) * math.cos(i * 0.37) * math.exp(-i / 60) for i in range(2 * width)])
+    fall = np.exp(-x / (0.42 * width)) + wiggle
+    y = np.clip((4 * height - 1) * (1.0 - (1.0 - fall)), 0, 4 * height - 1)
+    characters, _ = draw_lines([(x, y.astype(np.int64))], width, height)
+    return ["".join(row) for row in characters]

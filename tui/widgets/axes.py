@@ -1,0 +1,135 @@
+"""What stands around the curves of the loss chart: axes with round ticks, checkpoint marks, the legend."""
+
+from __future__ import annotations
+
+import numpy as np
+from rich.cells import cell_len
+
+from tui.text import clean, fit, fmt_count, fmt_loss, fmt_lr
+from tui.widgets.curves import Memory, dot_rows, floats, series_looks
+from tui.widgets.plotdata import Area, PlotData
+from tui.widgets.reduce import log_ticks, nice_ticks
+from tui.widgets.row import Row, Run, merge, row_width
+
+
+def frame(
+    data: PlotData, cells: list[list[Run]], area: Area, limits: tuple[float, float], log: bool, width: int, height: int
+) -> list[Row]:
+    """All rows with axes and their labels; the legend's row is left empty."""
+    rows: list[Row] = [[] for _ in range(area.y)]
+    labels = _y_labels(area, limits, log) if area.x else {}
+    for index, line in enumerate(cells):
+        label = labels.get(index)
+        left: Row = []
+        if area.x:
+            left = [(f"{label or '':>{area.x - 1}}", "dim"), ("┤" if label else "│", "rule")]
+        rows.append(left + merge(line))
+    ticks = nice_ticks(area.first, area.last, max(2, area.width // 9))
+    marks = {column: tick for tick in ticks if (column := area.column(tick)) is not None}
+    if height - area.y - area.height == 2:
+        rows.append(_x_axis(data, area, marks, width))
+    if height - area.y - area.height >= 1:
+        rows.append([(_x_labels(area, marks, width), "dim")])
+    return rows
+
+
+def _y_labels(area: Area, limits: tuple[float, float], log: bool) -> dict[int, str]:
+    low, high = limits
+    most = max(2, area.height // 3)
+    ticks = log_ticks(10**low, 10**high, most) if log else nice_ticks(low, high, most)
+    rows = dot_rows(np.array(ticks), limits, area.height, log)
+    places = (area.height - 1 - rows.astype(np.int64) // 4).tolist()
+    texts = _tick_texts(ticks)
+    return {place: text for place, text in zip(places, texts, strict=True) if 0 <= place < area.height}
+
+
+def _tick_texts(ticks: list[float]) -> list[str]:
+    """The ticks with as many decimals as tell them apart, at least one; in six characters."""
+    for digits in range(1, 5):
+        texts = [f"{tick:.{digits}f}" for tick in ticks]
+        if all(abs(float(text) - tick) < 1e-9 * max(1.0, abs(tick)) for text, tick in zip(texts, ticks, strict=True)):
+            break
+    if max(len(text) for text in texts) <= 6 and len(set(texts)) == len(texts):
+        return texts
+    return [fmt_count(tick) if abs(tick) >= 1000 else fmt_lr(tick) for tick in ticks]
+
+
+def _x_axis(data: PlotData, area: Area, marks: dict[int, float], width: int) -> Row:
+    line: list[Run] = [(" ", "")] * width
+    if area.x:
+        line[area.x - 1] = ("└", "rule")
+    for column in range(area.x, area.x + area.width):
+        line[column] = ("┬" if column in marks else "─", "rule")
+    for step in data.checkpoints:
+        if (place := area.column(step)) is not None:
+            line[place] = ("▲", "bright" if step == data.cursor else "dim")
+    return merge(line)
+
+
+def _x_labels(area: Area, marks: dict[int, float], width: int) -> str:
+    line = [" "] * width
+    free = 0
+    for column, step in sorted(marks.items()):
+        text = _step_text(step)
+        start = min(max(column - len(text) // 2, 0), width - len(text))
+        if start >= free:
+            line[start : start + len(text)] = text
+            free = start + len(text) + 1
+    return "".join(line)
+
+
+def _step_text(step: float) -> str:
+    if step != int(step):
+        return f"{step:g}"
+    return f"{step:,.0f}" if step < 10_000 else fmt_count(step).replace(".00", "").replace(".0k", "k")
+
+
+def legend(data: PlotData, memories: list[Memory], area: Area, width: int) -> Row:
+    """Newest values, or those under the cursor; fields of fixed width, the last ones dropped where there is no room."""
+    fields: list[Row] = []
+    looks, _ = series_looks(data)
+    if data.cursor is not None:
+        fields.append([(f"step {data.cursor:<6,}", "bright")])
+    for index, (one, memory) in enumerate(zip(data.series, memories, strict=True)):
+        steps, _, val_steps, val_loss = one.arrays()
+        place = int(np.searchsorted(steps, data.cursor, "right")) if data.cursor is not None else len(steps)
+        smooth = float(memory.smoother.values[place - 1]) if place else None
+        if len(data.series) > 1:
+            fields.append([(f"{index + 1} ", looks[index] + " bold"), (clean(one.name, keep_newlines=False), "dim")])
+            fields[-1].append((f" {fmt_loss(smooth):>6}", "bright"))
+            continue
+        fields.append([("─ ", "train bold"), ("train ", "dim"), (f"{fmt_loss(smooth):>6}", "bright")])
+        seen = int(np.searchsorted(val_steps, data.cursor, "right")) if data.cursor is not None else len(val_steps)
+        if len(val_steps):
+            value = float(floats(val_loss)[seen - 1]) if seen else None
+            fields.append([("● ", "val"), ("val ", "dim"), (f"{fmt_loss(value):>6}", "bright")])
+        finite = np.flatnonzero(np.isfinite(floats(val_loss)))
+        if finite.size:
+            best = finite[np.argmin(floats(val_loss)[finite])]
+            said = f"{fmt_loss(float(floats(val_loss)[best]))} at {_step_text(float(floats(val_steps)[best]))}"
+            fields.append([("◆ ", "good"), ("best ", "dim"), (said, "bright")])
+    if len(data.series) > 1:
+        _shorten(fields, width - area.x)
+    row: Row = [(" " * area.x, "")]
+    used = area.x
+    for one_field in fields:
+        size = row_width(one_field)
+        if used + size > width:
+            break
+        row += [*one_field, ("   ", "")]
+        used += size + 3
+    return row if used <= width else row[:-1]
+
+
+def _shorten(fields: list[Row], width: int) -> None:
+    """Make the names of overlaid runs fit: first without their values, then cut to equal shares."""
+    numbered = [one_field for one_field in fields if len(one_field) == 3]
+    if sum(row_width(one_field) + 3 for one_field in fields) - 3 <= width:
+        return
+    for one_field in numbered:
+        del one_field[2]
+    if sum(row_width(one_field) + 3 for one_field in fields) - 3 > width:
+        share = max(3, (width - 3 * (len(fields) - 1)) // len(fields) - 2)
+        for one_field in numbered:
+            name, look = one_field[1]
+            one_field[1] = (fit(name, min(share, cell_len(name))), look)
