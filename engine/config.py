@@ -122,6 +122,8 @@ class TrainConfig(_Section):
     seed: int = Field(1337, ge=0, le=2**63 - 1, description="seed of weights, batches and dropout")
     early_stop: int = Field(0, ge=0, description="evaluations without a better val loss before stopping; 0 is off")
     ema: float = Field(0.0, ge=0.0, lt=1.0, description="decay of averaged weights, evaluated and sampled; 0 is off")
+    lora_r: int = Field(0, ge=0, le=4096, description="rank of LoRA adapters; only they are trained; 0 trains all")
+    lora_alpha: float = Field(16.0, gt=0.0, description="strength of LoRA adapters: they count lora_alpha / lora_r")
     spike_rollback: float = Field(
         0.0, ge=0.0, description="loss over its average that rolls back to a checkpoint; 0 is off"
     )
@@ -249,7 +251,11 @@ def load_config(preset: str = DEFAULT_PRESET, file: Path | None = None, sets: It
 
     Raises ConfigError for an unreadable file, an unknown setting or a value out of bounds.
     """
-    config = load_preset(preset)
+    return override(load_preset(preset), file, sets)
+
+
+def override(config: Config, file: Path | None = None, sets: Iterable[str] = ()) -> Config:
+    """`config` with a settings file over it, then `key=value` texts; raises as `load_config` does."""
     if file is not None:
         config = config.replace(_flatten(_read_settings(file)))
     changes = parse_sets(sets)

@@ -10,7 +10,7 @@ process: it waits for it, stops it with a checkpoint, or hands it to a backgroun
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App
@@ -19,12 +19,12 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 from engine.errors import RunError, UserError
-from tui.actions import ACTIONS, APP, Action, bindings, of_scope
+from tui.actions import ACTIONS, APP, RUNS, Action, bindings, of_scope
 from tui.driver import Terminal
 from tui.hangup import Ending, EndSignals, hung_up, wake
+from tui.pacing import Paced
 from tui.screens.confirm import ConfirmScreen, Way
 from tui.session import Notice, Resume, Session, Start, detach
-from tui.pacing import Paced
 from tui.settings import load_settings, save_setting
 from tui.text import clean
 from tui.theme import DARK, LIGHT, THEMES, Themed
@@ -40,7 +40,12 @@ POLL = 0.3
 class Workbench(Paced, Themed, App[Ending]):
     """Holds the session and the screens; every action of the registry ends in a method named for it."""
 
-    CSS_PATH: ClassVar[list[str]] = ["app.tcss", "screens/train.tcss", "screens/welcome.tcss", "screens/runs.tcss"]
+    CSS_PATH: ClassVar[list[str | PurePath]] = [
+        "app.tcss",
+        "screens/train.tcss",
+        "screens/welcome.tcss",
+        "screens/runs.tcss",
+    ]
     TITLE = "tinytui"
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = bindings(APP)
@@ -171,17 +176,24 @@ class Workbench(Paced, Themed, App[Ending]):
             if getattr(node, "scope", ""):
                 chain.append(node)
             node = node.parent
-        typing = isinstance(self.focused, Input)
+        typing = isinstance(self.focused, Input)  # then letters are text
         found = []
         for owner in chain:
             relabel = getattr(self.screen, "relabel", None)
             for action in of_scope(owner.scope):
-                if typing and len(action.key.split(",")[0]) == 1:
+                first = action.key.split(",")[0]
+                if typing and (len(first) == 1 or first == "space"):
                     continue
                 if owner.check_action(action.do.split("(")[0], ()) is not True:
                     continue
                 found.append(relabel(action) if relabel is not None else action)
         return found
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Whether an action of the app means something on this screen."""
+        if action == "runs":
+            return getattr(self.screen, "scope", "") != RUNS
+        return super().check_action(action, parameters)
 
     def owner_of(self, action: Action) -> Any:
         """The node an action runs on, None where there is none now."""
@@ -209,7 +221,7 @@ class Workbench(Paced, Themed, App[Ending]):
         for action in ACTIONS:
             owner = self.owner_of(action) if action.palette else None
             if owner is not None and owner.check_action(action.do.split("(")[0], ()) is True:
-                choices.append(Choice(action.about, action, action.key_shown))
+                choices.append(Choice(action.about, action, action.key_shown, action.label))
         self.push_screen(ChooseScreen("commands", choices), lambda action: self.do(action) if action else None)
 
     def action_help(self) -> None:
@@ -270,7 +282,7 @@ class Workbench(Paced, Themed, App[Ending]):
                 (
                     Way("s", "stop", "write a checkpoint and end; it can be resumed exactly", Ending.STOP),
                     Way("d", "detach", "go on in the background without this screen", Ending.DETACH),
-                    Way("escape", "stay", "", None),
+                    Way("escape", "stay", "go on watching", None),
                 ),
             ),
             self._leave,
@@ -303,7 +315,7 @@ def open_workbench(
     with EndSignals() as signals:
 
         def end_screen() -> None:
-            if isinstance(app._driver, Terminal):
+            if signals.ending is Ending.HANGUP and isinstance(app._driver, Terminal):
                 app._driver.abandon()
             if app._loop is not None and signals.ending is not None:
                 wake(app._loop, lambda: app.exit(signals.ending))
@@ -313,7 +325,9 @@ def open_workbench(
         ending = signals.ending or ending
         if ending is Ending.HANGUP and signals.ending is None:
             signals.end(Ending.HANGUP)
-        return finish(app.session, ending, signals)
+        if app.return_code and signals.ending is None:
+            ending = Ending.BROKEN
+        return finish(app.session, ending, signals) or app.return_code or 0
 
 
 def finish(session: Session, ending: Ending, signals: EndSignals) -> int:
@@ -321,7 +335,9 @@ def finish(session: Session, ending: Ending, signals: EndSignals) -> int:
     training = session.training
     if training is None or not training.alive:
         return ending.exit_code
-    if ending is Ending.HANGUP:
+    if ending is Ending.BROKEN:
+        tell("the screen ended by a bug; training goes on here, Ctrl-C stops it with a checkpoint")
+    if ending in (Ending.HANGUP, Ending.BROKEN):
         while not training.wait(0.5):
             if signals.ending is not None and signals.ending is not Ending.HANGUP:
                 training.finish()
@@ -332,11 +348,17 @@ def finish(session: Session, ending: Ending, signals: EndSignals) -> int:
     training.finish()
     if training.run is None:
         return ending.exit_code
+    from tui.cli.launch import how_to
+
+    show = how_to("open", training.run, session.runs_dir)
     if ending is Ending.DETACH:
         pid = detach(training.run, session.runs_dir)
-        tell(f"{name} trains on in the background (process {pid}); tinytui open {name} shows it")
+        tell(f"{name} trains on in the background, process {pid}")
     else:
-        tell(f"{name}: stopped; tinytui train --resume {name} goes on exactly there, tinytui open {name} shows it")
+        tell(
+            f"{name}: stopped with a checkpoint; go on with: {how_to('train --resume', training.run, session.runs_dir)}"
+        )
+    tell(f"open it with: {show}")
     return ending.exit_code
 
 
@@ -347,5 +369,3 @@ def tell(line: str) -> None:
         sys.stdout.flush()
     except OSError:
         pass
-
-

@@ -1,9 +1,9 @@
 """What is on the terminal, so that only cells that differ are written to it.
 
-Textual repaints the regions that widgets call dirty, from a widget's left edge on. A changed title repaints a whole pane,
-a curve that grew by a dot its whole row. `Shown` remembers what was written and cuts every partial update down to the
-cells that are new: on a slow link that is the difference between 40 KB and 2 KB a second. Full updates (a new screen, a
-resize) are written whole and remembered.
+Textual repaints the regions that widgets call dirty, from a widget's left edge on. A changed title repaints a whole
+pane, a curve that grew by a dot its whole row. `Shown` remembers what was written and cuts every partial update down to
+the cells that are new: on a slow link that is the difference between 40 KB and 1 KB a second. Full updates (a new
+screen, a resize) are written whole and remembered.
 """
 
 from __future__ import annotations

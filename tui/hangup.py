@@ -28,6 +28,7 @@ class Ending(Enum):
     HANGUP = "hangup"  # the terminal is gone: train on without it
     TERMINATE = "terminate"  # SIGTERM: checkpoint, then end
     INTERRUPT = "interrupt"  # SIGINT: the same
+    BROKEN = "broken"  # a bug ended the screen: as a hang-up, but said
 
     @property
     def exit_code(self) -> int:

@@ -37,7 +37,7 @@ class PromptHistory:
 
     def append(self, entry: Prompted) -> None:
         self.entries.append(entry)
-        line = json.dumps(record, ensure_ascii=False) + "\n"
+        line = json.dumps(asdict(entry)) + "\n"
         try:
             fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError:

@@ -12,9 +12,9 @@ EVERY = 1.0
 
 @dataclass(frozen=True)
 class Load:
-    """The trainer's process: its share of all usable cores, 0..1 (None at first), memory, the machine's memory; bytes."""
+    """The trainer's process: its share of all usable cores, 0..1; its memory and the machine's, bytes."""
 
-    cpu: float | None
+    cpu: float
     memory: int
     memory_total: int
 

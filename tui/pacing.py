@@ -1,7 +1,7 @@
 """Drawing at the pace of the link: charts wait for the terminal, a stalled terminal stops nothing.
 
-Over SSH the bytes of many frames fit into the buffers between the program and the eyes, and keys then show only when all
-of them have been drawn. So after a frame of charts a cursor-position request follows, and no further frame is drawn
+Over SSH the bytes of many frames fit into the buffers between the program and the eyes, and a key then shows only when
+all of them have been drawn. So after a frame of charts a cursor-position request follows, and no further frame is drawn
 before its answer is back: one frame is under way at a time, whatever the link.
 
     class Workbench(Paced, Themed, App[int]):      # Paced: `self.pacer`, tight updates, no drawing while stalled
@@ -110,7 +110,7 @@ class PacedDriver(LinuxDriver):
     """Whether output was dropped, so that the screen must be drawn anew."""
 
     def start_application_mode(self) -> None:
-        super().start_application_mode()
+        super().start_application_mode()  # type: ignore[no-untyped-call]
         if isinstance(self._app, Paced):
             self._app.pacer.attach(self.write, lambda: self.backlog)
             self._app.shown.forget()
@@ -183,12 +183,13 @@ class Paced(_Base):
                 self._missed = True
                 self.set_timer(0.1, self._catch_up)
             return
-        if isinstance(renderable, CompositorUpdate) and self._draws:
+        update: Any = renderable
+        if isinstance(update, CompositorUpdate) and self._draws:
             if self._drawn_size != screen.size:
                 self.shown.forget()  # a terminal may move its lines when it is resized
                 self._drawn_size = screen.size
-            renderable = self.shown.narrow(renderable)
-        super()._display(screen, renderable)
+            update = self.shown.narrow(update)
+        super()._display(screen, update)
 
     @property
     def _draws(self) -> bool:

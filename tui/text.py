@@ -1,8 +1,8 @@
 """Text on its way to the terminal: the one sanitizer, and values in fixed widths.
 
 Model output, corpora, names and errors may hold anything, escape sequences included, and Textual's widgets pass most of
-it on to the terminal. Everything foreign therefore goes through `clean` (a string) or `plain` (a `Content` that is never
-read as markup) at the render boundary, and nowhere else. What `clean` returns holds only printable characters and
+it on to the terminal. All that is foreign therefore goes through `clean` (a string) or `plain` (a `Content` that is
+never read as markup) at the render boundary, and nowhere else. What `clean` returns holds only printable characters and
 newlines, and its width in cells is the sum of the widths of its characters, whichever way a terminal clusters them.
 
     clean(text, keep_newlines=True) -> str      plain(text, style="") -> Content

@@ -13,7 +13,8 @@ from tui.rows import Part
 from tui.text import clean, fmt_count, fmt_duration
 
 if TYPE_CHECKING:
-    from engine.runs.reader import RunReader, Series
+    from engine.runs.reader import RunReader
+    from engine.runs.series import Series
 
 # state -> (mark, word, role)
 STATES: dict[str, tuple[str, str, str]] = {

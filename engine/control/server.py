@@ -39,6 +39,8 @@ class ControlServer:
         self.prompter = prompter
         self.path = ""
         self._listener: socket.socket | None = None
+        self._alarm: tuple[socket.socket, ...] = ()
+        """Closing the second wakes the thread that waits for clients."""
         self._identity: tuple[int, int] = (0, 0)
         self._stopping = threading.Event()
         self._guard = threading.Lock()
@@ -54,13 +56,14 @@ class ControlServer:
             listener.bind(str(path))
             path.chmod(0o600)  # before listen: nobody can have connected yet
             listener.listen(128)
-            listener.settimeout(1.0)  # where a shutdown does not wake accept, this does
+            listener.setblocking(False)
             facts = path.lstat()
         except OSError as error:
             listener.close()
             raise RunError(f"cannot open the control socket {path}: {error.strerror}") from None
         self._identity = (facts.st_dev, facts.st_ino)
         self._listener = listener
+        self._alarm = socket.socketpair()
         self.path = str(path)
         self._thread = threading.Thread(target=self._accept, name="control", daemon=True)
         self._thread.start()
@@ -72,8 +75,7 @@ class ControlServer:
             return
         deadline = time.monotonic() + timeout
         self._stopping.set()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept
+        self._alarm[1].close()
         with self._guard:
             clients = dict(self._clients)
         for connection in clients.values():
@@ -83,6 +85,7 @@ class ControlServer:
             if thread is not None and thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))
         self._listener.close()
+        self._alarm[0].close()
         self._listener = None
         with contextlib.suppress(OSError):
             facts = os.lstat(self.path)
@@ -101,22 +104,25 @@ class ControlServer:
     def _accept(self) -> None:
         listener = self._listener
         assert listener is not None
+        poll = select.poll()
+        poll.register(listener, select.POLLIN)
+        poll.register(self._alarm[0], select.POLLIN)
         while not self._stopping.is_set():
+            poll.poll()
             try:
                 connection, _ = listener.accept()
-            except TimeoutError:
+            except BlockingIOError:
                 continue
-            except OSError:
-                if self._stopping.wait(0.1):  # out of descriptors: clients wait, the trainer does not
-                    return
+            except OSError:  # out of descriptors: clients wait, the trainer does not
+                self._stopping.wait(0.1)
                 continue
             client = _Client(connection, self._stopping)
             thread = threading.Thread(target=self._serve, args=(client,), name="control client", daemon=True)
             with self._guard:
-                full = len(self._clients) >= MAX_CLIENTS or self._stopping.is_set()
-                if not full:
+                welcome = len(self._clients) < MAX_CLIENTS and not self._stopping.is_set()
+                if welcome:
                     self._clients[thread] = connection
-            if full:
+            if not welcome:
                 client.push({"error": f"the trainer serves {MAX_CLIENTS} clients already; close one"})
                 client.close()
                 continue

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from engine.config import ModelConfig
     from engine.model.gpt import GPT
 
-Role = Literal["embedding", "head", "matrix", "vector"]
+Role = Literal["embedding", "head", "matrix", "vector", "adapter"]
 
 
 def build_model(config: ModelConfig, vocab_size: int, generator: Generator | None = None) -> GPT:
@@ -30,6 +30,8 @@ def build_model(config: ModelConfig, vocab_size: int, generator: Generator | Non
 
 def parameter_role(name: str, ndim: int) -> Role:
     """What an optimizer should take a parameter for, by its name in the model and its number of dimensions."""
+    if name.endswith((".lora_a", ".lora_b")):
+        return "adapter"
     kind = name.split(".")[-2] if "." in name else ""
     if kind in ("wte", "wpe"):
         return "embedding"

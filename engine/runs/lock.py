@@ -93,6 +93,13 @@ class RunLock:
 
     def release(self) -> None:
         """Gives the lock back; harmless when it is not held."""
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._fd, fcntl.LOCK_UN)  # also for a child that was forked this moment
+        self.drop()
+
+    def drop(self) -> None:
+        """Closes this process' hold on the lock; where a fork shares it, the other process keeps it."""
         fd, self._fd = self._fd, -1
         _held.discard(self)
         if fd >= 0:
@@ -108,10 +115,10 @@ class RunLock:
 
 
 def _drop_in_child() -> None:
-    """A fork shares the lock with its parent: closing the copy leaves it to the parent alone."""
+    """The lock is the parent's alone, and free when the parent dies, whatever its children do."""
     for lock in list(_held):
         with contextlib.suppress(OSError):
-            lock.release()
+            lock.drop()
 
 
 os.register_at_fork(after_in_child=_drop_in_child)

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +21,6 @@ _IS_DIGIT = bytes(byte in _DIGITS for byte in range(256))
 _LAYOUT = re.compile(rb'\{"[a-z_]+":(?:,"[a-z_]+":)*\}\n')
 _FEW = 32
 """Below this many lines the fast way is not the fast way."""
-_ROW = b"\x01"
-_RUNS = re.compile(rb"\x01+|[^\n\x01]*[\n\x01]")
 
 
 @dataclass(frozen=True)
@@ -65,12 +64,11 @@ def _fast_rows(block: bytes) -> tuple[Rows, list[int]] | None:
     skeleton = block.translate(None, _DIGITS)
     head = [line + b"\n" for line in skeleton[:8192].split(b"\n")[:-1]]
     layouts = [line for line in head if _LAYOUT.fullmatch(line)]
-    if not layouts or _ROW in skeleton:
+    if not layouts:
         return None
     layout = Counter(layouts).most_common(1)[0][0]
     columns = tuple(key.decode() for key in re.findall(rb'"([a-z_]+)"', layout))
-    course = skeleton.replace(layout, _ROW)
-    runs = [len(part) if part.startswith(_ROW) else 0 for part in _RUNS.findall(course)]
+    runs = _runs(skeleton, layout)
     if not all(runs):
         block = _only_rows(block, runs)
     if not _numbers_stand_behind_colons(block):
@@ -83,6 +81,26 @@ def _fast_rows(block: bytes) -> tuple[Rows, list[int]] | None:
     if values.shape != (sum(runs), len(columns)):
         return None
     return Rows(columns, values), runs
+
+
+def _runs(skeleton: bytes, layout: bytes) -> list[int]:
+    """The block's course: n for n lines of `layout` on end, 0 for another line."""
+    width = len(layout)
+    ends = np.flatnonzero(np.frombuffer(skeleton, np.uint8) == 10)
+    alike = np.diff(ends, prepend=-1) == width
+    edges = [0, *(np.flatnonzero(alike[1:] != alike[:-1]) + 1).tolist(), len(ends)]
+    runs: list[int] = []
+    for first, last in pairwise(edges):
+        if not alike[first]:
+            runs += [0] * (last - first)
+            continue
+        start = int(ends[first]) + 1 - width
+        lines = skeleton[start : start + width * (last - first)]
+        if lines == layout * (last - first):
+            runs.append(last - first)
+        else:
+            runs += [int(lines[at : at + width] == layout) for at in range(0, len(lines), width)]
+    return runs
 
 
 def _only_rows(block: bytes, runs: list[int]) -> bytes:

@@ -51,7 +51,7 @@ class Table:
             return False
         floats = rows.values[:, found["step"]]
         steps = floats.astype(np.int64)
-        if not np.array_equal(steps, floats) or (self.rows and steps[0] <= self._steps[self.rows - 1]):
+        if not np.array_equal(steps, floats) or steps[0] <= (self._steps[self.rows - 1] if self.rows else -1):
             return False
         if not np.all(steps[1:] > steps[:-1]):
             return False

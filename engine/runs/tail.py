@@ -52,21 +52,26 @@ class Tail:
             return False
 
     def blocks(self) -> Iterator[bytes]:
-        """Whole lines not read yet, in blocks of about BLOCK bytes, each with its newlines. Raises OSError."""
+        """Whole lines not read yet, in blocks of about BLOCK bytes, each with its newlines. Raises OSError.
+
+        Ends where the file ended at the start of the call, however fast its writer goes on.
+        """
         self._facts = self._stat()
-        if not self._facts or self._facts[2] <= self._offset:
+        end = self._facts[2] if self._facts else 0
+        if self._offset >= end:
             return
         with self.path.open("rb", buffering=0) as file:
             size = BLOCK
-            while data := os.pread(file.fileno(), size, self._offset):
-                end = data.rfind(b"\n") + 1
-                if not end:
+            while self._offset < end:
+                data = os.pread(file.fileno(), min(size, end - self._offset), self._offset)
+                whole = data.rfind(b"\n") + 1
+                if not whole:
                     if len(data) < size:
                         return
                     size *= 2  # a line longer than a block
                     continue
                 size = BLOCK
-                block = data if end == len(data) else data[:end]
-                self._offset += end
+                block = data[:whole]
+                self._offset += whole
                 self._seam = block[-_SEAM:]
                 yield block

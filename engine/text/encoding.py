@@ -2,7 +2,8 @@
 
 Character and byte tokenizers run at the speed of memory and stay in this process. The others look up Python strings and
 hold the interpreter lock, so threads do not help them: a large text is cut into parts where a text may be cut, and
-worker processes encode the parts. The ids are the same for any number of workers.
+worker processes encode the parts. The ids are the same for any number of workers (but for text that
+has no space within 16 MiB, which has to be cut anywhere).
 
 A worker is a plain Python process that reads orders from its input and writes ids to its output. So it needs no
 `__main__` guard, shares no state with a terminal program that started it, and ends by itself when its parent is gone.
@@ -13,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import struct
 import subprocess
 import sys
@@ -22,19 +22,20 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
+from typing import BinaryIO
 
 import numpy as np
 
 from engine.text.corpus import Text
 from engine.text.tokenizer import Ids, Tokenizer, tokenizer_from_dict
-from engine.text.units import cut_safely
+from engine.text.units import CUT, HELD, cut_safely
 
 CHUNK = 1 << 20  # bytes of text cut into words at once
 PART = 1 << 24  # bytes of text a worker encodes at once
 LEAST = 1 << 23  # bytes below which starting workers costs more than it saves
 MOST_WORKERS = 8
 _ONE_PROCESS = ("char", "byte")
-_CUT = re.compile(rb"[!-~](?=[ \t\n])")  # as in units.py, for bytes, with ASCII before the space to be sure of it
+_INSIDE = bytes(range(0x80, 0xC0))  # bytes that go on with a character
 _LENGTH = struct.Struct("<Q")
 
 
@@ -58,20 +59,27 @@ def encode_stream(
         yield tokenizer.encode(chunk), done
 
 
-def parts_of(text: Text, start: int, end: int, size: int = PART) -> Iterator[tuple[int, int]]:
+def parts_of(text: Text, start: int, end: int, size: int) -> Iterator[tuple[int, int]]:
     """[start, end) in parts of at least `size` bytes (but for the last) that end where a text may be cut."""
     with text.path.open("rb") as file:
         while start < end:
-            stop = start + size
-            while stop < end:
-                file.seek(stop)
-                window = file.read(1 << 16)
-                if found := _CUT.search(window):
-                    stop += found.end()
-                    break
-                stop += max(1, len(window) - 1)
-            yield start, min(stop, end)
-            start = min(stop, end)
+            stop = min(end, _cut_after(file, start + size, end))
+            yield start, stop
+            start = stop
+
+
+def _cut_after(file: BinaryIO, place: int, end: int) -> int:
+    """The first place at or after `place` to cut at; between any two characters when 16 MiB hold none."""
+    first = None
+    for at in range(place, min(end, place + HELD), 1 << 16):
+        file.seek(at)
+        window = file.read((1 << 16) + 4)
+        whole = window.lstrip(_INSIDE)  # from the first character that begins in it
+        characters = whole.decode("utf-8", "ignore")  # but for one cut at its end
+        first = at + len(window) - len(whole) if first is None else first
+        if found := CUT.search(characters):
+            return at + len(window) - len(whole) + len(characters[: found.start()].encode())
+    return end if first is None or end - place <= HELD else first
 
 
 def _by_workers(tokenizer: Tokenizer, text: Text, start: int, end: int, workers: int) -> Iterator[tuple[Ids, int]]:
@@ -88,7 +96,7 @@ def _by_workers(tokenizer: Tokenizer, text: Text, start: int, end: int, workers:
     for worker in everyone:
         idle.put(worker)
     ahead: deque[tuple[int, Future[Ids]]] = deque()
-    parts = parts_of(text, start, end)
+    parts = parts_of(text, start, end, PART)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="encode")
     try:
         while True:
@@ -100,65 +108,72 @@ def _by_workers(tokenizer: Tokenizer, text: Text, start: int, end: int, workers:
             yield future.result(), stop - start
     finally:
         for worker in everyone:
-            worker.close()
+            worker.stop()
         pool.shutdown(cancel_futures=True)
+        for worker in everyone:
+            worker.close()
 
 
 class _Worker:
     """One helping process. When it fails, its part is encoded here: a lost helper costs time, never the result."""
 
     def __init__(self, tokenizer: Tokenizer, text: Text) -> None:
-        self._tokenizer, self._text, self._closed = tokenizer, text, False
+        self._tokenizer, self._text = tokenizer, text
+        self._lost = self._stopped = False
         root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-        self._process: subprocess.Popen[bytes] | None = None
-        with contextlib.suppress(OSError):
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", "from engine.text.encoding import work; work()"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=os.environ | {"PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"},
-                start_new_session=True,  # Ctrl-C at the terminal is for the parent to decide about
-            )
-        text_fields = {
-            "path": str(text.path),
-            "n_bytes": text.n_bytes,
-            "sha256": text.sha256,
-            "boundary": text.boundary,
-        }
-        self._order({"tokenizer": tokenizer.to_dict(), "text": text_fields})
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", "from engine.text.encoding import work; work()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"},
+            start_new_session=True,  # Ctrl-C at the terminal is for the parent to decide about
+        )
+        fields = {"path": str(text.path), "n_bytes": text.n_bytes, "sha256": text.sha256, "boundary": text.boundary}
+        self._order({"tokenizer": tokenizer.to_dict(), "text": fields})
 
     def encode(self, start: int, end: int) -> Ids:
-        if (process := self._process) is not None and self._order([start, end]):
-            assert process.stdout is not None
-            with contextlib.suppress(OSError, ValueError, struct.error):
-                (length,) = _LENGTH.unpack(process.stdout.read(_LENGTH.size))
-                data = process.stdout.read(length)
-                if len(data) == length:
-                    return np.frombuffer(data, self._tokenizer.dtype)
-            self._process = None
-            process.kill()
-        if self._closed:  # nobody waits for the result any more
+        """The ids of the bytes [start, end); none when stopped, as then nobody waits for them."""
+        if (ids := self._helped(start, end)) is not None:
+            return ids
+        if self._stopped:
             return np.empty(0, self._tokenizer.dtype)
         return np.concatenate([ids for ids, _ in encode_stream(self._tokenizer, self._text, start, end, workers=1)])
 
+    def _helped(self, start: int, end: int) -> Ids | None:
+        assert self._process.stdout is not None
+        if not self._order([start, end]):
+            return None
+        header = self._process.stdout.read(_LENGTH.size)
+        length = _LENGTH.unpack(header)[0] if len(header) == _LENGTH.size else -1
+        data = self._process.stdout.read(length) if length >= 0 else b""
+        self._lost = len(data) != length
+        return None if self._lost else np.frombuffer(data, self._tokenizer.dtype)
+
     def _order(self, order: object) -> bool:
-        if self._process is None:
-            return False
         assert self._process.stdin is not None
+        if self._lost:
+            return False
         try:
             self._process.stdin.write(json.dumps(order).encode() + b"\n")
             self._process.stdin.flush()
-        except (OSError, ValueError):
-            return False
-        return True
+        except OSError:
+            self._lost = True
+        return not self._lost
+
+    def stop(self) -> None:
+        """Ends the process, so that who waits for its answer goes on."""
+        self._stopped = True
+        self._process.kill()
 
     def close(self) -> None:
-        self._closed = True
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        """Frees what the process held; when nobody waits for it any more."""
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with contextlib.suppress(OSError):  # what could not be written to a dead process
+                pipe.close()
 
 
 def work() -> None:

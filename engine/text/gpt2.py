@@ -9,12 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from engine.errors import TokenizerError
 from engine.text.bytelevel import byte_alphabet
 from engine.text.files import reason
 from engine.text.places import cache_dir
 from engine.text.tokenizer import Ids, Tokenizer
-from engine.text.units import UnitEncoder
 
 END_OF_TEXT = "<|endoftext|>"
 # How GPT-2 cuts text into words before it merges bytes.
@@ -33,14 +34,14 @@ class Gpt2Tokenizer(Tokenizer):
         super().__init__(tokens, [END_OF_TEXT])
 
     @cached_property
-    def _units(self) -> UnitEncoder:
+    def _encoding(self) -> Any:
         tiktoken = _tiktoken()
         ranks = {token: rank for rank, token in enumerate(self._bytes[: self.special[END_OF_TEXT]])}
-        encoding = tiktoken.Encoding("gpt2", pat_str=_WORDS, mergeable_ranks=ranks, special_tokens={})
-        return UnitEncoder(encoding.encode_ordinary_batch, self.dtype)
+        return tiktoken.Encoding("gpt2", pat_str=_WORDS, mergeable_ranks=ranks, special_tokens={})
 
     def _encode(self, text: str) -> Ids:
-        return self._units(text)
+        text.encode()  # half of a surrogate pair is an error here; tiktoken would put U+FFFD in its place
+        return np.array(self._encoding.encode_ordinary(text), self.dtype)
 
     def to_dict(self) -> dict[str, Any]:
         data = b"".join(bytes([len(token)]) + token for token in self._bytes[: self.special[END_OF_TEXT]])

@@ -14,7 +14,7 @@ import numpy as np
 from engine.text.tokenizer import Ids
 
 _RESIDENT = 256 << 20  # bytes of a file that may count as this process' memory
-_AROUND = 1 << 16  # bytes the kernel maps around one touched page
+_AROUND = 1 << 21  # bytes the kernel may map when one of them is touched (a large folio of its file cache)
 _BLOCK, _BLOCKS = 1 << 16, 512
 
 

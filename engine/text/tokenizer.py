@@ -237,7 +237,7 @@ def train_tokenizer(data: DataConfig, text: Text, end: int, progress: Progress |
     if data.tokenizer == "char":
         from engine.text.chars import CharTokenizer
 
-        whole = _reporting(text.chunks(0, text.n_bytes), text.n_bytes, "reading characters", progress)
+        whole = _reporting(text.chunks(0, text.n_bytes, 1 << 20), text.n_bytes, "reading characters", progress)
         return CharTokenizer.train(whole, data.unknown)
     from engine.text.sample import sampled, sampled_bytes
 

@@ -32,10 +32,10 @@ GPT2_UNITS = re.compile(
     """,
     re.VERBOSE,
 )
-_CUT = re.compile(r"(?<=\S)[ \t\n\r]")
+CUT = re.compile(r"(?<=\S)[ \t\n\r]")
 _MOST = 200_000  # units remembered, about 40 MB
 _LONGEST = 64  # characters of a unit worth remembering
-_HELD = 1 << 24  # characters held back for want of a place to cut; then it is cut anywhere
+HELD = 1 << 24  # characters held back for want of a place to cut; then it is cut anywhere
 
 
 class UnitEncoder:
@@ -79,7 +79,7 @@ def cut_safely(chunks: Iterable[str]) -> Iterator[str]:
     for chunk in chunks:
         held += chunk
         place = _last_cut(held)
-        if place == 0 and len(held) > _HELD:
+        if place == 0 and len(held) > HELD:
             place = len(held)
         if place:
             yield held[:place]
@@ -92,6 +92,6 @@ def _last_cut(text: str) -> int:
     """The last place where `text` may be cut, 0 when there is none. Looks near the end first, where it mostly is."""
     for reach in (1 << 10, 1 << 16, len(text)):
         start = max(0, len(text) - reach)
-        if places := [found.start() for found in _CUT.finditer(text, start)]:
+        if places := [found.start() for found in CUT.finditer(text, start)]:
             return places[-1]
     return 0

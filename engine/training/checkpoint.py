@@ -23,10 +23,11 @@ from torch import Tensor, nn
 
 from engine.config import Config, make_config
 from engine.errors import CheckpointError
-from engine.model import build_model
 from engine.model.gpt import GPT
+from engine.model.lora import merge_lora
 from engine.runs.layout import RunDir
 from engine.text.tokenizer import Tokenizer, tokenizer_from_dict
+from engine.training.build import build_for
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "config.json", "tokenizer.json")
 
@@ -253,10 +254,15 @@ def load_model(
 ) -> tuple[GPT, Tokenizer, int]:
     """(model in evaluation mode, its tokenizer, step): the averaged weights where the run keeps them."""
     checkpoint = load_checkpoint(choose_checkpoint(run, which))
-    model = build_model(checkpoint.config.model, checkpoint.tokenizer.vocab_size)
+    return checkpoint_model(checkpoint).to(device).eval(), checkpoint.tokenizer, checkpoint.step
+
+
+def checkpoint_model(checkpoint: Checkpoint) -> GPT:
+    """The checkpoint's model: its averaged weights where it has them, its adapters merged."""
+    model = build_for(checkpoint.config, checkpoint.tokenizer.vocab_size)
     averaged = {k.removeprefix("ema."): v for k, v in checkpoint.optimizer.items() if k.startswith("ema.")}
     fill_model(model, averaged or checkpoint.weights, checkpoint.path)
-    return model.to(device).eval(), checkpoint.tokenizer, checkpoint.step
+    return merge_lora(model) if checkpoint.config.train.lora_r else model
 
 
 def newest_good(run: RunDir) -> tuple[Checkpoint | None, list[str]]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from engine.model import parameter_role
 
-ROLES = ("matrix", "embedding", "head", "vector", "frozen")
+ROLES = ("matrix", "embedding", "head", "adapter", "vector", "frozen")
 """Order in the buffers; `frozen` ones have no gradient (the base of a LoRA) and come last."""
 
 

@@ -1,72 +1,122 @@
-"""A new run from another run's checkpoint: what was until then is shared, what comes may differ."""
+"""Runs that begin from another run's checkpoint: a fork goes on as it was, a fine-tuning starts anew on other text."""
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.config import make_config
-from engine.errors import CheckpointError, ConfigError, RunError, UserError
-from engine.runs.layout import RunDir, create_run, new_name, remove_run
-from engine.runs.writer import RunWriter
-from engine.training.checkpoint import choose_checkpoint, verify_checkpoint
+import torch
+
+from engine.config import Config, make_config
+from engine.errors import CheckpointError, ConfigError
+from engine.runs.atomic import sync_folder
+from engine.runs.layout import RunDir, create_run, new_name
+from engine.text.dataset import TokenDataset
+from engine.training.build import build_for
+from engine.training.checkpoint import (
+    Checkpoint,
+    Contents,
+    checkpoint_model,
+    choose_checkpoint,
+    load_checkpoint,
+    rng_states,
+    write_checkpoint,
+)
 from engine.training.start import run_info
+from engine.training.watch import Watch
 
 
-def fork_run(
-    run: RunDir,
-    which: str | int = "last",
-    *,
-    runs_dir: Path | None = None,
-    name: str | None = None,
-    changes: Mapping[str, Any] | None = None,
-) -> RunDir:
-    """A run that goes on from checkpoint `which` of `run`, with the curves and samples up to there.
+def fork_run(run: RunDir, step: str | int, runs_dir: Path | None = None, *, name: str | None = None) -> RunDir:
+    """A new run with all of `run` up to its checkpoint at `step` (or "best", "last"), to go on exactly from there.
 
-    `changes` are settings of the training that differ from now on, such as `{"train.learning_rate": 1e-4}`. `run` stays
-    as it is, and may be training. Raises CheckpointError, ConfigError or RunError, and then has made nothing.
+    Raises CheckpointError when there is no such checkpoint or it is damaged.
     """
+    checkpoint = load_checkpoint(choose_checkpoint(run, step))
     info = run_info(run)
-    checkpoint = choose_checkpoint(run, which)
-    found = verify_checkpoint(checkpoint)
-    if not found.ok:
-        raise CheckpointError(f"checkpoint {checkpoint} cannot be forked: {found.problem}")
-    fixed = [key for key in changes or {} if not key.startswith("train.")]
-    if fixed:
-        raise ConfigError(f"a fork keeps its model and its tokens: {fixed[0]} cannot change, only train. settings can")
-    config = make_config(info["config"]).replace(changes or {})
-    if config.train.max_steps <= found.step:
-        raise RunError(f"checkpoint {found.step} is the end of the run; --steps {2 * found.step} would go beyond it")
     fork = create_run(
         runs_dir,
-        name or new_name(runs_dir, run.name, "fork"),
-        config,
+        name or new_name(runs_dir, run.name, f"at-{checkpoint.step}"),
+        make_config(info["config"]),
         corpus=info["corpus"],
         preset=info.get("preset", ""),
         template=info.get("template"),
         tokenizer=info.get("tokenizer"),
-        parent={"run": run.name, "step": found.step},
-        environment=info.get("environment"),
+        parent={"run": run.name, "path": str(run.path), "step": checkpoint.step, "how": "fork"},
+        environment=info.get("environment", {}),
     )
-    try:
-        _fill(fork, run, checkpoint, found.step, config.train.max_steps)
-    except OSError as error:
-        remove_run(fork)
-        raise UserError(f"cannot fork {run.name}: {error.strerror or error}; make room and try again") from None
-    except BaseException:
-        remove_run(fork)
-        raise
+    for source, target in ((run.metrics, fork.metrics), (run.samples, fork.samples)):
+        target.write_text("".join(_up_to(source, checkpoint.step)), encoding="utf-8")
+    target = fork.checkpoint(checkpoint.step)
+    temporary = target.with_name(f".writing-{target.name}")
+    shutil.copytree(checkpoint.path, temporary)
+    temporary.rename(target)
+    sync_folder(fork.checkpoints)
     return fork
 
 
-def _fill(fork: RunDir, run: RunDir, checkpoint: Path, step: int, steps: int) -> None:
-    shutil.copytree(checkpoint, fork.checkpoint(step))
-    for source, target in ((run.metrics, fork.metrics), (run.samples, fork.samples)):
-        if source.is_file():
-            shutil.copyfile(source, target)
-    with RunWriter(fork) as writer:
-        writer.rewind(step)  # what the parent did beyond the checkpoint is not the fork's
-        writer.event("forked", step, run=run.name)
-        writer.status(state="stopped", step=step, steps=steps)
+def _up_to(path: Path, step: int) -> Iterator[str]:
+    """The records of a JSONL file up to `step`, marks of earlier resumes included; damaged lines are left behind."""
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            at = record.get("step", record.get("resumed")) if isinstance(record, dict) else None
+            if isinstance(at, int) and at <= step:
+                yield line if line.endswith("\n") else line + "\n"
+
+
+def fine_tuning_config(parent: RunDir, which: str | int = "best") -> Config:
+    """The settings to begin a fine-tuning from: the parent's, with a tenth of its learning rates and no warm-up."""
+    config = load_checkpoint(choose_checkpoint(parent, which)).config
+    rates = ("learning_rate", "min_learning_rate", "muon_learning_rate")
+    changes: dict[str, Any] = {f"train.{rate}": getattr(config.train, rate) / 10 for rate in rates}
+    return config.replace({**changes, "train.warmup_steps": 0, "train.sample_prompt": "\n", "train.lora_r": 0})
+
+
+def check_base(parent: RunDir, checkpoint: Checkpoint, config: Config) -> None:
+    """Raise ConfigError, naming both sides, when `config` is of another model or tokenizer than the checkpoint."""
+    theirs, vocab = checkpoint.config, checkpoint.tokenizer.vocab_size
+    free = ("dropout", "val_fraction", "unknown")
+    for section in ("model", "data"):
+        for name, value in getattr(config, section).model_dump().items():
+            before = getattr(getattr(theirs, section), name)
+            if name not in free and value != before:
+                raise ConfigError(
+                    f"{section}.{name} is {before} in run {parent.name} (vocabulary {vocab:,}), "
+                    f"not {value}; fine-tuning keeps it: leave it out, or train a new run"
+                )
+
+
+def write_base(run: RunDir, parent: Checkpoint, config: Config, dataset: TokenDataset) -> None:
+    """Give a new run its checkpoint at step 0: the parent's weights, adapters merged, and a fresh optimizer."""
+    weights = dict(checkpoint_model(parent).named_parameters())
+    vocab = parent.tokenizer.vocab_size
+    model = build_for(config, vocab, torch.Generator().manual_seed(config.train.seed))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name in weights:
+                if parameter.shape != weights[name].shape:
+                    raise CheckpointError(
+                        f"{name} is {tuple(weights[name].shape)} in {parent.path}, {tuple(parameter.shape)} here"
+                    )
+                parameter.copy_(weights[name])
+    state = {
+        "tokens": 0,
+        "train_seconds": 0.0,
+        "eval_seconds": 0.0,
+        "lr_scale": 1.0,
+        "rollbacks": 0,
+        "val_loss": None,
+        "watch": Watch().to_dict(),
+        "rng": rng_states(),
+        "environment": {},
+    }
+    named: dict[str, torch.Tensor] = dict(model.named_parameters())
+    write_checkpoint(run, Contents(0, config, named, {}, state, dataset.tokenizer.to_dict()))

@@ -101,7 +101,7 @@ class TrainingHost:
         import torch
 
         from engine.config import make_config
-        from engine.model import build_model
+        from engine.training.build import build_for
         from engine.training.checkpoint import newest_good, remove_orphans
         from engine.training.device import choose_device
         from engine.training.live import LiveWeights
@@ -122,10 +122,10 @@ class TrainingHost:
         vocab = dataset.tokenizer.vocab_size
 
         def build() -> GPT:
-            return build_model(config.model, vocab).to(device).eval()
+            return build_for(config, vocab).to(device).eval()
 
         generator = torch.Generator().manual_seed(config.train.seed % 2**63)
-        model = build_model(config.model, vocab, generator)
+        model = build_for(config, vocab, generator)
         trainer = Trainer(writer, config, dataset, model, device, self.commands, LiveWeights())
         for problem in problems:
             writer.event("alarm", checkpoint.step if checkpoint else 0, alarm="checkpoint", message=problem)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.config import Config, make_config
-from engine.errors import CorpusError, RunError
+from engine.errors import ConfigError, CorpusError, RunError
 from engine.runs.environment import environment
 from engine.runs.layout import RunDir, create_run, new_name
 from engine.runs.status import read_json
@@ -30,19 +30,31 @@ def start_run(
     preset: str = "",
     corpora_dir: Path | None = None,
     device: str = "auto",
+    base: tuple[RunDir, str | int] | None = None,
     progress: Progress | None = None,
 ) -> RunDir:
     """Make the run's directory, ready for a `TrainingHost`; its tokens are cached, so training starts at once.
 
-    Raises CorpusError, TokenizerError, ConfigError or RunError, and then has made nothing.
+    `base` is the (run, checkpoint) to fine-tune; `config` begins as `fork.fine_tuning_config` of it.
+    Raises CorpusError, TokenizerError, ConfigError, CheckpointError or RunError, and then has made nothing.
     """
     found = find_corpus(corpus, corpora_dir)
     text = found.prepare(progress=progress)
-    dataset = TokenDataset.open(text, config.data, progress=progress)
+    parent = None
+    if base is not None:
+        from engine.training.checkpoint import choose_checkpoint, load_checkpoint
+        from engine.training.fork import check_base, write_base
+
+        parent = load_checkpoint(choose_checkpoint(*base))
+        check_base(base[0], parent, config)
+    elif config.train.lora_r:
+        raise ConfigError("lora adapts a trained model; name it with --from RUN")
+    tokenizer = parent.tokenizer if parent is not None else None
+    dataset = TokenDataset.open(text, config.data, progress=progress, tokenizer=tokenizer)
     dataset.check(config.model.block_size)
     if config.train.sample_prompt == DEFAULT_SAMPLE_PROMPT and found.template is not None and found.examples:
         config = config.replace({"train.sample_prompt": found.template.apply(found.examples[0])})
-    return create_run(
+    run = create_run(
         runs_dir,
         name or new_name(runs_dir, found.name, preset or "custom"),
         config,
@@ -61,9 +73,14 @@ def start_run(
             "vocab_size": dataset.tokenizer.vocab_size,
             "fingerprint": dataset.tokenizer.fingerprint,
         },
-        parent=None,
+        parent=None
+        if base is None or parent is None
+        else {"run": base[0].name, "path": str(base[0].path), "step": parent.step, "how": "fine-tune"},
         environment={**environment(), "device": device},
     )
+    if parent is not None:
+        write_base(run, parent, config, dataset)
+    return run
 
 
 def resume_run(run: RunDir, *, max_steps: int | None = None) -> RunDir:

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
     from textual.app import ComposeResult
 
-LABEL = 7
+LABEL = 6
+COLUMN = 13  # cells of the first figure of a line, where the second begins
 SAID = 14  # cells for words after a gauge
-CELL = 19
+CELL = 16
 MEMORY_PARTS = (("weights", "train"), ("gradients", "val"), ("optimizer", "series-2"), ("activations", "good"))
 SHORT = {"gradients": "grads", "optimizer": "optim", "activations": "activ."}
 
@@ -141,7 +142,7 @@ def _compute(device: Device, width: int) -> list[Part]:
         return _gauge("gpu", gpu.utilization, f" {heat}{power}".ljust(SAID), width)
     if device.load is not None:
         return _gauge("cpu", device.load.cpu, " " * SAID, width)
-    return [_label("device"), (device.elsewhere or MISSING, "dim")]
+    return [_label("cpu"), (device.elsewhere or MISSING, "dim")]
 
 
 def _memory(device: Device, width: int) -> list[Part]:
@@ -171,12 +172,17 @@ def _split_bar(memory: Mapping[str, int], width: int) -> list[Part]:
 def _split_words(memory: Mapping[str, int], width: int) -> list[list[Part]]:
     cells: list[list[Part]] = []
     wide = width >= LABEL + 4 * CELL
-    gap = 3 if width >= LABEL + 2 * (CELL + 3) else 1
+    gap = 4 if not wide and width >= LABEL + 2 * (CELL + 3) else 1
     for name, look in MEMORY_PARTS:
-        words = f"{SHORT.get(name, name):<8}{fmt_bytes(memory.get(name, 0)):>8}"
+        words = f"{SHORT.get(name, name):<8}{short_bytes(memory.get(name, 0)):>5}"
         cells.append([("▪ ", look), (words[:8], "dim"), (words[8:], "foreground"), (" " * gap, "")])
     rows = [cells] if wide else [cells[:2], cells[2:]]
     return [[_label(""), *(part for cell in row for part in cell)][:-1] for row in rows]
+
+
+def short_bytes(size: int) -> str:
+    """`20.4M`: a size in binary units without the words, for four of them in a row."""
+    return fmt_bytes(size).replace(" ", "").replace("iB", "")
 
 
 def _trend(label: str, values: Any, said: str, width: int) -> list[Part]:
@@ -190,10 +196,10 @@ def _losses(now: Latest) -> list[list[Part]]:
     ppl = f"{np.exp(min(now.val_loss, 50.0)):.4g}" if now.val_loss is not None else MISSING
     bpb = f"{now.val_bpb:.3f}" if now.val_bpb is not None else MISSING
     return [
-        [_label("train"), (f"{fmt_loss(now.loss):<15}", "train"), ("best ", "dim"), (best, "good")],
+        [_label("train"), (f"{fmt_loss(now.loss):<{COLUMN}}", "train"), ("best ", "dim"), (best, "good")],
         [
             _label("val"),
-            (f"{fmt_loss(now.val_loss):<15}", "val"),
+            (f"{fmt_loss(now.val_loss):<{COLUMN}}", "val"),
             ("ppl ", "dim"),
             (f" {ppl:<7}", "bright"),
             ("bpb ", "dim"),
@@ -205,7 +211,7 @@ def _losses(now: Latest) -> list[list[Part]]:
 def _facts(device: Device, width: int) -> list[list[Part]]:
     now = device.now
     epochs = now.tokens / device.train_tokens if now.tokens and device.train_tokens else None
-    first: list[Part] = [_label("model"), (f"{fmt_count(device.params)} params".ljust(15), "bright")]
+    first: list[Part] = [_label("model"), (f"{fmt_count(device.params)} params".ljust(COLUMN), "bright")]
     first += [("seen ", "dim"), (f"{fmt_count(now.tokens)} tokens", "foreground")]
     if epochs is not None:
         said = f"{epochs:.2f} epochs" if epochs < 100 else f"{fmt_count(epochs)} epochs"
@@ -213,7 +219,7 @@ def _facts(device: Device, width: int) -> list[list[Part]]:
             first.append((f" · {said}", "foreground"))
         else:
             first[-1] = (said, "foreground")
-    second: list[Part] = [_label("time"), (fmt_duration(now.train_s).ljust(15), "bright")]
+    second: list[Part] = [_label("time"), (fmt_duration(now.train_s).ljust(COLUMN), "bright")]
     if device.eval_s is not None:
         second += [("eval ", "dim"), (f"{fmt_duration(device.eval_s):<8}", "foreground")]
     peak: list[Part] = [("peak ", "dim"), (fmt_bytes(device.peak), "foreground")] if device.peak else []

@@ -120,7 +120,9 @@ class PromptPane(Pane):
         if self._template() is not None:
             reader = self._session.reader
             name = name_in(reader.info, "corpus") if reader is not None else ""
-            parts.append((f"  {clean(name, keep_newlines=False)} format" if self._templated else "  as typed", "$dim"))
+            said = f"{clean(name, keep_newlines=False)} format" if self._templated else "as typed"
+            if len(said) + 32 < self.size.width:
+                parts.append((f"  {said}", "$dim"))
         title = Content.assemble(*parts)
         if self.border_title != title:
             self.border_title = title
@@ -237,7 +239,16 @@ class PromptPane(Pane):
 
     # -- actions -------------------------------------------------------------------------------------------------------
 
-    def action_recall(self, by: int) -> None:
+    def action_turn(self, by: int) -> None:
+        """In the input: the prompt before or after; elsewhere: the row above or below."""
+        if isinstance(self.screen.focused, PromptInput):
+            self.recall(by)
+        elif by < 0:
+            self.screen.focus_previous()
+        else:
+            self.screen.focus_next()
+
+    def recall(self, by: int) -> None:
         """Turn the prompts of this run's history, newest first, into the pane: text, settings, output."""
         entries = self._history.entries if self._history is not None else []
         if not entries:
@@ -251,7 +262,12 @@ class PromptPane(Pane):
     def _show_again(self, entry: Prompted) -> None:
         self.query_one("#ask", PromptInput).text = entry.prompt
         self._templated = entry.templated
-        for name, key in (("#temperature", "temperature"), ("#top-k", "top_k"), ("#top-p", "top_p"), ("#tokens", "max_tokens")):
+        for name, key in (
+            ("#temperature", "temperature"),
+            ("#top-k", "top_k"),
+            ("#top-p", "top_p"),
+            ("#tokens", "max_tokens"),
+        ):
             if isinstance(value := entry.settings.get(key), int | float):
                 self.query_one(name, Slider).set_value(value)
         if (seed := entry.settings.get("seed")) is not None:
@@ -268,12 +284,18 @@ class PromptPane(Pane):
         choices = [Choice("live weights", LIVE, "as they are at the next step")] if self._session.live else []
         points = list(reader.checkpoints())
         if points:
-            choices += [Choice("best checkpoint", "best", "lowest val loss"), Choice("last checkpoint", "last", "newest")]
+            choices += [
+                Choice("best checkpoint", "best", "lowest val loss"),
+                Choice("last checkpoint", "last", "newest"),
+            ]
         for point in reversed(points):
             loss = point.get("val_loss")
-            choices.append(Choice(f"checkpoint {point['step']:,}", point["step"], f"val {fmt_loss(loss)}" if loss else ""))
+            choices.append(
+                Choice(f"checkpoint {point['step']:,}", point["step"], f"val {fmt_loss(loss)}" if loss else "")
+            )
         self.app.push_screen(
-            ChooseScreen("weights to ask", choices, empty="no checkpoint yet; press c while it trains"), self._choose_source
+            ChooseScreen("weights to ask", choices, empty="no checkpoint yet; press c while it trains"),
+            self._choose_source,
         )
 
     def _choose_source(self, source: str | int | None) -> None:
@@ -334,8 +356,11 @@ class PromptPane(Pane):
 
     def _say_seed(self) -> None:
         self.query_one("#seed-label", Rows).show([[(" seed", "dim")]])
-        said = [("■ locked", "bright")] if self._locked else [("□ new each time", "dim")]
-        self.query_one("#lock", Rows).show([[*said, ("   ^l", "accent")]])
+        said = ("■ locked", "bright") if self._locked else ("□ lock", "dim")
+        self.query_one("#lock", Rows).show([[said, ("  ^l", "accent")]])
+
+    def on_resize(self) -> None:
+        self.show_source()
 
     def on_click(self, event: events.Click) -> None:
         if event.widget is self and event.y == 0:

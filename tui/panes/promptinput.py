@@ -17,8 +17,6 @@ class PromptInput(Input):
     """The prompt being typed. `text` has real newlines."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "recall(-1)", "the prompt before", show=False),
-        Binding("down", "recall(1)", "the prompt after", show=False),
         Binding("alt+enter,shift+enter,ctrl+j", "new_line", "a new line", show=False),
     ]
 
@@ -37,9 +35,6 @@ class PromptInput(Input):
 
     def action_new_line(self) -> None:
         self.insert_text_at_cursor(NEWLINE)
-
-    async def action_recall(self, by: int) -> None:
-        await self.run_action(f"recall({by})", self.parent)
 
     def _on_paste(self, event: events.Paste) -> None:
         event.stop()

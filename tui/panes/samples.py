@@ -134,7 +134,9 @@ def timeline(steps: Sequence[int], index: int, width: int) -> Content:
         while True:
             wider = [(first - 1, last), (first, last + 1)]
             fits = [
-                (a, b) for a, b in wider if a >= 0 and b < len(steps) and len(_stations(steps, a, b, index)) <= width - 4
+                (a, b)
+                for a, b in wider
+                if a >= 0 and b < len(steps) and len(_stations(steps, a, b, index)) <= width - 4
             ]
             if not fits:
                 break

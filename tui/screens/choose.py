@@ -20,12 +20,12 @@ from tui.text import clean, fit
 
 @dataclass(frozen=True)
 class Choice:
-    """One line of the list. `text` is searched; `aside` stands at the right, dim; `value` is what choosing returns."""
+    """One line of the list: `text`, and `aside` dim at the right. `words` are searched too; `value` is returned."""
 
     text: str
     value: Any
     aside: str = ""
-    mark: str = ""
+    words: str = ""
 
 
 class ChooseScreen(ModalScreen[Any]):
@@ -41,7 +41,9 @@ class ChooseScreen(ModalScreen[Any]):
         Binding("pagedown", "move(10)", "page down", show=False),
     ]
 
-    def __init__(self, title: str, choices: Sequence[Choice], *, empty: str = "nothing matches", cursor: int = 0) -> None:
+    def __init__(
+        self, title: str, choices: Sequence[Choice], *, empty: str = "nothing matches", cursor: int = 0
+    ) -> None:
         super().__init__()
         self._title, self._choices, self._empty, self._cursor = title, list(choices), empty, cursor
         self._shown = self._choices
@@ -65,7 +67,9 @@ class ChooseScreen(ModalScreen[Any]):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         words = event.value.lower().split()
-        self._shown = [each for each in self._choices if all(word in each.text.lower() for word in words)]
+        self._shown = [
+            each for each in self._choices if all(word in f"{each.text} {each.words}".lower() for word in words)
+        ]
         self._list(0)
 
     def on_input_submitted(self) -> None:
@@ -85,6 +89,4 @@ class ChooseScreen(ModalScreen[Any]):
 
 def _line(choice: Choice, width: int) -> list[Part]:
     aside: list[Part] = [(clean(choice.aside, keep_newlines=False), "dim")]
-    mark: list[Part] = [(choice.mark, "good")] if choice.mark else []
-    room = width - width_of(aside) - width_of(mark) - 1
-    return [*mark, (fit(choice.text, max(4, room)), "bright"), (" ", ""), *aside]
+    return [(fit(choice.text, max(4, width - width_of(aside) - 1)), "bright"), (" ", ""), *aside]

@@ -32,14 +32,14 @@ class ConfirmScreen(ModalScreen[Any]):
     CSS_PATH = "confirm.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "stay", show=False)]
 
-    def __init__(self, title: str, said: Sequence[Row], ways: Sequence[Way]) -> None:
+    def __init__(self, title: str, said: Sequence[Row], ways: Sequence[Way], first: int = 0) -> None:
+        """`first` is the index of the way the cursor stands on: what enter does."""
         super().__init__()
-        self._title, self._said, self._ways = title, list(said), list(ways)
+        self._title, self._said, self._ways, self._first = title, list(said), list(ways), first
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box") as box:
             box.border_title = self._title
-            box.border_subtitle = "esc stay"
             yield Rows(id="said")
             yield Menu(id="ways")
 
@@ -50,9 +50,10 @@ class ConfirmScreen(ModalScreen[Any]):
         said.show(self._said)
         width = max(len(way.word) for way in self._ways) + 2
         items: list[Row] = [
-            [(f"{way.key}  ", "accent bold"), (f"{way.word:<{width}}", "bright"), (way.about, "dim")] for way in self._ways
+            [(f"{way.key.replace('escape', 'esc'):<5}", "accent bold"), (f"{way.word:<{width}}", "bright"), (way.about, "dim")]
+            for way in self._ways
         ]
-        self.call_after_refresh(menu.set_items, items)
+        self.call_after_refresh(menu.set_items, items, self._first)
 
     def on_menu_chosen(self, event: Menu.Chosen) -> None:
         self.dismiss(self._ways[event.index].value)

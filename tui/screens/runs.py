@@ -15,6 +15,7 @@ from engine.runs.summary import overview
 from tui.actions import RUNS, bindings
 from tui.menu import Menu
 from tui.panes.keybar import KeyBar
+from tui.panes.preview import RunPreview
 from tui.rows import Part, Row, Rows
 from tui.screens.confirm import ConfirmScreen, Way
 from tui.session import Notice, Resume, Session
@@ -34,8 +35,8 @@ COLUMNS = (
     ("val", 7, True, 2),
     ("best", 15, True, 6),
     ("params", 6, True, 4),
-    ("corpus", 16, False, 7),
-    ("preset", 16, False, 8),
+    ("corpus", 14, False, 7),
+    ("preset", 14, False, 8),
     ("when", 11, True, 5),
 )
 GAP = 2
@@ -63,12 +64,14 @@ class RunsScreen(Screen[None]):
             table.border_title = "runs"
             yield Rows(id="head")
             yield Menu(empty=EMPTY, id="list")
+        yield RunPreview()
         yield KeyBar()
 
     def on_mount(self) -> None:
         self.call_after_refresh(self.action_reload)
 
     def on_resize(self) -> None:
+        self.set_class(self.size.height < 20, "low")
         self.call_after_refresh(self._show)
 
     def tick(self) -> None:
@@ -76,6 +79,7 @@ class RunsScreen(Screen[None]):
         self._polls += 1
         if self._polls % RELOAD_EVERY == 0:
             self.action_reload()
+        self.query_one(RunPreview).tick()
 
     def on_screen_resume(self) -> None:
         self.action_reload()
@@ -95,10 +99,12 @@ class RunsScreen(Screen[None]):
         width = max(20, menu.size.width - 2)
         columns = columns_for(width)
         head = "".join(
-            " " * GAP * (i > 0) + (f"{name:>{size}}" if right else f"{name:<{size}}") for i, (name, size, right, _) in enumerate(columns)
+            " " * GAP * (i > 0) + (f"{name:>{size}}" if right else f"{name:<{size}}")
+            for i, (name, size, right, _) in enumerate(columns)
         )
         self.query_one("#head", Rows).show([[("  " + head, "dim")]] if self._facts else [])
         menu.set_items([line(facts, columns) for facts in self._facts])
+        self.query_one(RunPreview).look_at(self._run() if self._facts else None)
         live = sum(facts["state"] in ("running", "paused") for facts in self._facts)
         where = clean(str(self._session.runs_dir), keep_newlines=False)
         said: list[Part] = [("tinytui  ", "bright bold"), (f"{len(self._facts)} runs", "bright")]
@@ -124,6 +130,7 @@ class RunsScreen(Screen[None]):
         return RunDir(Path(self._chosen()["path"]))
 
     def on_menu_moved(self) -> None:
+        self.query_one(RunPreview).look_at(self._run() if self._facts else None)
         self.query_one(KeyBar).show_keys(self.app.keys_here())
 
     async def on_menu_chosen(self) -> None:
@@ -152,11 +159,14 @@ class RunsScreen(Screen[None]):
             self._session.notices.append(Notice(f"{run.name} is being trained; stop it first", bad=True))
             return
         said: list[Row] = [
-            [(clean(run.name, keep_newlines=False), "bright bold"), (" with its checkpoints, samples and logs", "foreground")],
+            [
+                (clean(run.name, keep_newlines=False), "bright bold"),
+                (" with its checkpoints, samples and logs", "foreground"),
+            ],
             [("this cannot be undone", "val")],
         ]
-        ways = (Way("y", "delete", "remove the whole run", run), Way("escape", "keep", "", None))
-        self.app.push_screen(ConfirmScreen("delete this run?", said, ways), self._delete)
+        ways = (Way("y", "delete", "remove the whole run", run), Way("escape", "keep", "leave it as it is", None))
+        self.app.push_screen(ConfirmScreen("delete this run?", said, ways, first=1), self._delete)
 
     def _delete(self, run: RunDir | None) -> None:
         if run is None:

@@ -27,8 +27,8 @@ from tui.panes.topline import TopLine
 from tui.screens.ask import AskScreen
 from tui.session import Notice, Resume, Session
 from tui.text import fmt_lr
-from tui.widgets.plot import LossPlot
 from tui.view import Latest, latest, name_in, setting
+from tui.widgets.plot import LossPlot
 
 if TYPE_CHECKING:
     from tui.app import Workbench

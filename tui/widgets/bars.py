@@ -4,8 +4,8 @@
     bars.show([TokenBar(text=" the", before=0.31, after=0.44, cut=False, id=262), ...])   # in the order to be shown
     on NextTokenBars.Selected(bars, index, token): the reader chose this alternative (enter or click)
 
-A row is `❯␣the      ━━━━━━━╸────  44.0%  31.0%`: bar and figure after the rules bright, before them dim; a token that the
-rules cut keeps its dim line and says `cut`.
+A row is `❯␣the      ━━━━━━━────  44.0%  31.0%`: bar and figure after the rules bright, before them dim; a token that
+the rules cut keeps its dim line and says `cut`.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
     plot.show(PlotData.run(steps, loss, val_steps, val_loss, checkpoints=…, cursor=…, total_steps=…))
     plot.show(PlotData((Series("a", …), Series("b", …))))       # runs over each other
     plot.zoom(2.0), plot.zoom(0.5), plot.pan(0.25), plot.reset(), plot.toggle_log()
-    on LossPlot.CursorMoved(plot, step): the reader pointed at a step (mouse, or `[` and `]` from checkpoint to checkpoint);
-    the chart draws the cursor only when the next snapshot carries it, so that one owner moves it everywhere.
+    on LossPlot.CursorMoved(plot, step): the reader pointed at a step (mouse, or `[` and `]` from checkpoint to
+    checkpoint); the chart draws the cursor when the next snapshot carries it, so that one owner moves it everywhere.
 
 Keys: + - zoom, ← → pan, 0 the whole run, L log scale, [ ] cursor to the checkpoint before and after.
 """

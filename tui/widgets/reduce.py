@@ -45,11 +45,15 @@ def visible(steps: npt.NDArray[np.number], first: float, last: float) -> tuple[i
 
 def column_of(steps: npt.ArrayLike, first: float, last: float, columns: int) -> Ints:
     """The column 0..columns-1 of each step: the window's ends are the centres of the first and last column."""
-    place = np.asarray(steps, dtype=np.float64)
-    if last <= first:
-        return np.zeros(place.shape, dtype=np.int64)
-    scaled = (place - first) * ((columns - 1) / (last - first))
-    return np.clip(np.floor(scaled + 0.5), 0, columns - 1).astype(np.int64)
+    edges = _edges(first, last, columns)
+    return np.clip(np.searchsorted(edges, np.asarray(steps, dtype=np.float64), "right") - 1, 0, columns - 1)
+
+
+def _edges(first: float, last: float, columns: int) -> Floats:
+    """Where each column begins; an empty window is all in column 0."""
+    if last <= first or columns < 2:
+        return np.concatenate([[first], np.full(columns - 1, np.inf)])
+    return first + (np.arange(columns) - 0.5) * ((last - first) / (columns - 1))
 
 
 def columns(
@@ -71,9 +75,7 @@ def columns(
     begin, end = visible(steps, first, last)
     if end > begin:
         # Only the columns' first points are searched for: no array of N columns is built.
-        width = (last - first) / max(1, count - 1)
-        edges = first + (np.arange(count) - 0.5) * width if last > first else np.full(count, first)
-        starts = begin + np.searchsorted(steps[begin:end], edges, "left")
+        starts = begin + np.searchsorted(steps[begin:end], _edges(first, last, count), "left")
         starts[0] = begin
         counts = np.diff(np.append(starts, end))
         filled = np.flatnonzero(counts)

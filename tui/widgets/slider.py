@@ -271,7 +271,7 @@ class Slider(Painted, can_focus=True):
 
     def paint(self, width: int, height: int) -> list[Row]:
         focused = self.has_focus
-        start, size = self._bar_span(width)
+        _, size = self._bar_span(width)
         label_size = self._label_size(width)
         row: Row = [("❯" if focused else " ", "train bold")]
         row.append((fit(self.label, label_size) + " ", "bright bold" if focused else "dim"))

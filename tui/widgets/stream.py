@@ -7,13 +7,14 @@
     out.answer, out.text              # what is shown, cleaned
     out.following                     # whether the view keeps to the end
 
-The view follows the end only while the reader is at the end; scrolled back, it stays, and the border says that more came.
-An append wraps only the last line again and repaints only what changed. Mouse selection copies the text as it was, not
-as it is wrapped; `y` copies the answer.
+The view follows the end only while the reader is at the end; scrolled back, it stays and the border says that there is
+more. An append wraps only the last line again and repaints only what changed. Mouse selection copies the text as it
+was, not as it is wrapped; `y` copies the answer.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import ClassVar
 
 from rich.cells import get_character_cell_size
@@ -89,6 +90,7 @@ class OutputText(ScrollView, can_focus=True):
         self._pending = ""
         self._lines: list[Line] = [(0, 0)]
         self._wrapped_width = 0
+        self._following = True
 
     # -- text
 
@@ -105,11 +107,13 @@ class OutputText(ScrollView, can_focus=True):
     @property
     def following(self) -> bool:
         """Whether the reader is at the end, so that the view goes along with new text."""
-        return self.scroll_offset.y >= self.max_scroll_y
+        return self._following
 
     def start(self, prompt: str = "") -> None:
-        """Clear, and show `prompt` dim."""
+        """Clear, show `prompt` dim, and keep to the end from there."""
         self.set_text("", prompt)
+        self._following = True
+        self._to_end()
 
     def clear(self) -> None:
         """Show the empty line."""
@@ -123,7 +127,8 @@ class OutputText(ScrollView, can_focus=True):
         self._pending = ""
         self.border_subtitle = ""
         self._wrap_all()
-        self.scroll_to(y=0, animate=False)
+        self.scroll_to(y=0, animate=False, force=True)
+        self._following = self.max_scroll_y == 0
 
     def append(self, piece: str) -> None:
         """Add a piece of the answer. A carriage return at its end waits for what follows it."""
@@ -144,7 +149,6 @@ class OutputText(ScrollView, can_focus=True):
         width = self._wrapped_width
         if not width:
             return
-        following = self.following
         first = len(self._lines) - 1
         self._lines[first:] = wrap(self._text, width, self._lines[first][0])
         if len(self._lines) - 1 != first:
@@ -153,10 +157,14 @@ class OutputText(ScrollView, can_focus=True):
             self.refresh()
         else:
             self.refresh_lines(first, len(self._lines) - first)
-        if following:
-            self.scroll_end(animate=False, immediate=True, x_axis=False)
+        if self._following:
+            self._to_end()
         elif not self.border_subtitle:
             self.border_subtitle = self.more
+
+    def _to_end(self) -> None:
+        # Forced: the scrollbar, without which Textual does not scroll, appears only with the next layout.
+        self.scroll_to(y=self.max_scroll_y, animate=False, force=True)
 
     def _wrap_all(self) -> None:
         width = self.scrollable_content_region.width
@@ -167,14 +175,16 @@ class OutputText(ScrollView, can_focus=True):
 
     def on_resize(self) -> None:
         if self.scrollable_content_region.width != self._wrapped_width:
-            following = self.following
+            following = self._following
             self._wrap_all()
-            if following and self._text and self._lines[-1][0] > 0 and self.scroll_offset.y > 0:
-                self.scroll_end(animate=False)
+            self._following = following
+        if self._following:
+            self._to_end()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
-        if self.border_subtitle and self.following:
+        self._following = round(new_value) >= self.max_scroll_y
+        if self.border_subtitle and self._following:
             self.border_subtitle = ""
 
     def action_copy(self) -> None:
@@ -224,7 +234,7 @@ class OutputText(ScrollView, can_focus=True):
         cuts = sorted({start, split, end, *(min(max(cut, start), end) for cut in selected or ())})
         segments = []
         look = "dim"
-        for begin, stop in zip(cuts, cuts[1:], strict=False):
+        for begin, stop in pairwise(cuts):
             look = marks.get(begin, look)
             style = ground + look_style(self.app, look)
             if selected and selected[0] <= begin < selected[1]:

@@ -52,7 +52,7 @@ def test_names_that_cannot_be_a_folders_are_refused(tmp_path: Path, name: str) -
 def test_a_taken_name_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     run = make(tmp_path, "one")
     before = run.run_json.read_bytes()
-    with pytest.raises(RunError, match="run one exists; .*--resume one"):
+    with pytest.raises(RunError, match=r"run one exists; .*--resume one"):
         make(tmp_path, "one")
     (tmp_path / "two").mkdir()
     (tmp_path / "two" / "thesis.txt").write_text("mine")
@@ -84,7 +84,7 @@ def test_a_run_is_found_by_name_and_by_path(tmp_path: Path, monkeypatch: pytest.
     assert find_run("soap-nano-1") == run
     with pytest.raises(RunError, match="did you mean soap-nano-1"):
         find_run("soap-nan-1")
-    with pytest.raises(RunError, match="there are no runs in .* tinytui train"):
+    with pytest.raises(RunError, match=r"there are no runs in .* tinytui train"):
         find_run("x", tmp_path / "empty")
     for nothing in ("", ".", "..", "/"):
         with pytest.raises(RunError, match="no run"):

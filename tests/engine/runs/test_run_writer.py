@@ -49,8 +49,9 @@ TRAIN_FOREVER = """
         writer.rewind(start)
         for step in itertools.count(start + 1):
             writer.metric(step=step, tokens=step * 10, loss=1 / step)
-            writer.sample(step=step, text="x" * 50_000)
-            if step == start + 20:
+            if step % 10 == 0:
+                writer.sample(step=step, text="x" * 20_000)
+            if step == start + 40:
                 print("going", flush=True)
 """
 
@@ -177,7 +178,7 @@ def test_a_killed_trainers_run_is_taken_over_and_no_record_is_glued(run: RunDir,
     for each in (reader, again):
         assert each.problems == []
         assert each.series.step.tolist() == list(range(1, start + 2))
-        assert {len(sample["text"]) for sample in each.samples} == {50_000}
+        assert all(len(sample["text"]) == 20_000 for sample in each.samples)
         assert max(sample["step"] for sample in each.samples) <= start
 
 

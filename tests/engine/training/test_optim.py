@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -31,9 +32,9 @@ def test_multiplier_stays_between_floor_and_peak(schedule: str, warmup: int, ste
     )
     values = [lr_multiplier(step, train) for step in range(steps)]
     assert all(0 <= value <= 1 + 1e-12 for value in values)
-    assert all(b >= a for a, b in zip(values[:warmup], values[1:warmup], strict=False))
+    assert all(b >= a for a, b in pairwise(values[:warmup]))
     after = values[warmup:]
-    assert all(b <= a + 1e-12 for a, b in zip(after, after[1:], strict=False))
+    assert all(b <= a + 1e-12 for a, b in pairwise(after))
     assert all(value >= min(floor, 1) - 1e-9 for value in after)
 
 
@@ -63,11 +64,13 @@ def textbook_newton_schulz(x: torch.Tensor) -> torch.Tensor:
 def test_orthogonalize_is_the_newton_schulz_iteration(shape: tuple[int, int, int]) -> None:
     matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     expected = torch.stack([textbook_newton_schulz(matrix) for matrix in matrices])
-    torch.testing.assert_close(orthogonalize(matrices), expected, rtol=1e-8, atol=1e-8)
-    single = orthogonalize(matrices.float())
+    torch.testing.assert_close(orthogonalize(matrices, torch.float64), expected, rtol=1e-8, atol=1e-8)
+    single = orthogonalize(matrices.float(), torch.float32)
     torch.testing.assert_close(single, expected.float(), rtol=1e-3, atol=1e-3)
+    half = orthogonalize(matrices.float(), torch.bfloat16)
+    torch.testing.assert_close(half, expected.float(), rtol=0.1, atol=0.1)
     values = torch.linalg.svdvals(single)
-    assert 0.3 < float(values.min()) and float(values.max()) < 1.3
+    assert float(values.min()) > 0.3 and float(values.max()) < 1.3
 
 
 def gradients(model: torch.nn.Module, seed: int) -> None:
@@ -108,7 +111,7 @@ def test_muon_takes_the_hidden_matrices_and_adamw_the_rest() -> None:
         if ".attn.proj" in name or ".mlp.fc" in name:
             expected = textbook_newton_schulz(parameter.grad.double()).float()
             scale = 0.02 * max(1.0, change.shape[0] / change.shape[1]) ** 0.5
-            torch.testing.assert_close(change, -scale * expected, rtol=2e-3, atol=2e-5)
+            torch.testing.assert_close(change, -scale * expected, rtol=0.1, atol=0.1 * scale)
         elif name.startswith("wte"):
             assert float(change.abs().max()) == pytest.approx(1e-2, rel=1e-3)  # Adam's first step
 
@@ -121,7 +124,7 @@ def test_every_parameter_and_gradient_is_a_view_of_the_buffers() -> None:
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.detach(), before[name])
     flat.flat.zero_()
-    assert all(float(parameter.abs().sum()) == 0 for parameter in model.parameters())
+    assert all(float(parameter.detach().abs().sum()) == 0 for parameter in model.parameters())
     model.loss(torch.zeros(1, 4, dtype=torch.long), torch.ones(1, 4, dtype=torch.long)).backward()
     assert all(parameter.grad.data_ptr() >= flat.grad.data_ptr() for parameter in model.parameters())
 

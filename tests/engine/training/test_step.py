@@ -21,7 +21,6 @@ from engine.training.flat import FlatParameters
 from engine.training.optim import Optimizer
 from engine.training.precision import LossScaler
 from engine.training.step import TrainStep, step_seed
-from engine.training.trainer import Trainer
 
 from .conftest import tiny_config, train
 

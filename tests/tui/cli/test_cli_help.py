@@ -2,15 +2,119 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from conftest import process_environment  # type: ignore[import-not-found]
+from cli_for_tests import Cli, Trained, command, environment, invoke, one_complaint
 
-from tui.cli.app import PANELS, app
+from tui.cli.app import PANELS
 
 COMMANDS = {
-    "": {"demo", "train", "open", "sample", "chat", "runs", "corpora", "tokenizer", "presets", "bench", "doctor"},
-    "runs": {"list", "show", "plot", "compare", "verify", "fork", "export", "rm"},
-    "corpora": {"list", "show", "add", "fetch", "rm"},
-    "tokenizer": {"show", "train", "encode"},
+    (): ["demo", "train", "open", "sample", "chat", "runs", "corpora", "tokenizer", "presets", "bench", "doctor"],
+    ("runs",): ["list", "show", "plot", "compare", "verify", "fork", "export", "rm"],
+    ("corpora",): ["list", "show", "add", "fetch", "rm"],
+    ("tokenizer",): ["show", "train", "encode"],
 }
+
+
+@pytest.mark.parametrize("group", COMMANDS)
+def test_every_promised_command_is_listed_and_has_help(group: tuple[str, ...]) -> None:
+    listed = invoke(*group, "--help")
+    assert listed.exit_code == 0
+    for name in COMMANDS[group]:
+        assert f"\n  {name} " in listed.stdout
+        each = invoke(*group, name, "-h")
+        assert each.exit_code == 0
+        assert "Usage: " in each.stdout
+
+
+def test_the_help_is_in_panels() -> None:
+    text = invoke("--help").stdout
+    places = [text.index(f"\n{panel}:\n") for panel in PANELS]
+    assert places == sorted(places)
+
+
+def test_help_loads_nothing_heavy() -> None:
+    heavy = ("torch", "numpy", "pydantic", "rich", "textual", "plotext", "tokenizers", "safetensors")
+    code = (
+        "import sys\n"
+        "sys.argv = ['tinytui', '--help']\n"
+        "from tui.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        f"print([name for name in {heavy!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("args", [(), ("open", "first")])
+def test_without_a_terminal_the_workbench_says_so(trained: Trained, args: tuple[str, ...]) -> None:
+    result = invoke(*args)
+    assert result.exit_code == 2
+    assert "needs a terminal" in one_complaint(result)
+    assert result.stdout == ""
+
+
+USAGE = {
+    "no such command": ["nope"],
+    "no such option": ["train", "small.txt", "--frob"],
+    "no corpus": ["train"],
+    "corpus and resume": ["train", "small.txt", "--resume", "x"],
+    "resume and preset": ["train", "--resume", "x", "--preset", "nano"],
+    "resume and seed 0": ["train", "--resume", "x", "--seed", "0"],
+    "detach and tui": ["train", "small.txt", "--detach", "--tui"],
+    "not a number": ["train", "small.txt", "--steps", "many"],
+    "missing argument": ["runs", "show"],
+    "num of none": ["sample", "x", "--num", "0"],
+}
+
+
+@pytest.mark.parametrize("args", USAGE.values(), ids=USAGE)
+def test_wrong_usage_is_one_line_and_exit_2(cli: Cli, args: list[str]) -> None:
+    result = cli(*args)
+    assert result.exit_code == 2
+    assert "--help" in one_complaint(result)
+
+
+def test_a_group_alone_shows_its_commands(cli: Cli) -> None:
+    result = cli("runs")
+    assert result.exit_code == 2
+    assert "compare" in result.output
+
+
+def test_where_runs_lie_can_be_said_everywhere(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    trained.runs.rename(elsewhere)
+    assert "first" not in invoke("runs", "list").stdout
+    assert "first" in invoke("--runs", elsewhere, "runs", "list").stdout
+    assert "first" in invoke("runs", "list", "--runs", elsewhere).stdout
+    assert "first" not in invoke("--runs", elsewhere, "runs", "list", "--runs", "runs").stdout
+    monkeypatch.setenv("TINYTUI_RUNS", str(elsewhere))
+    assert "first" in invoke("runs", "list").stdout
+    assert "first" not in invoke("--runs", "runs", "runs", "list").stdout
+
+
+def test_a_bug_is_one_line_and_its_traceback_comes_with_debug(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("first line\nsecond \x1b]0;title\x07")
+
+    monkeypatch.setattr("engine.runs.layout.list_runs", broken)
+    result = cli("runs", "list")
+    assert result.exit_code == 1
+    assert "this is a bug: RuntimeError: first line" in one_complaint(result)
+    debugged = cli("--debug", "runs", "list")
+    assert isinstance(debugged.exception, RuntimeError)
+
+
+def test_a_reader_that_goes_away_is_no_error(trained: Trained) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{' '.join(command('runs', 'export', 'first', '-'))} | head -n 1"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.startswith("step,")
+    assert done.stderr == ""

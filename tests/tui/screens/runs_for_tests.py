@@ -15,20 +15,24 @@ from engine.runs.writer import RunWriter
 TEMPLATE = {"prefix": "### Input:\n", "infix": "\n### Output:\n", "suffix": "\n\n", "stop": []}
 PAGES = (
     "atie te cheas and pon te, nonre stad hes. Patien wide ate thean.\nOb: BP te 12, HR 8.\n",
-    "Subjective: Patient reports headeche for the past two days, worst in the morining.\nObjective: BP 124/82, HR 76.\n",
+    "Subjective: Patient reports headeche for the past two days, worst in the morining.\n"
+    "Objective: BP 124/82, HR 76.\n",
     "Subjective: Patient reports headache for three days, worse in the evening, with mild nausea. Denies fever, neck "
     "stiffness or visual change.\nObjective: BP 122/78, HR 74, T 36.8. Neck supple, fundi normal.\n"
-    "Assessment: Tension-type headache, no red flags.\nPlan: Hydration, paracetamol 1 g as needed, review in one week.\n",
+    "Assessment: Tension-type headache, no red flags.\n"
+    "Plan: Hydration, paracetamol 1 g as needed, review in one week.\n",
 )
 
 
-def write_run(runs_dir: Path, name: str = "soap-notes-nano-1", *, state: str = "finished", step: int = 500, **status: Any) -> RunDir:
-    """A `nano` run on soap-notes at `step` of 500, with evaluations, checkpoints and samples every 100 steps.
+def write_run(
+    runs_dir: Path, name: str = "ward-notes-nano-1", *, state: str = "finished", step: int = 500, **status: Any
+) -> RunDir:
+    """A `nano` run on ward-notes at `step` of 500, with evaluations, checkpoints and samples every 100 steps.
 
     `state` running or paused makes it look alive on another machine, so that nothing of this one is shown.
     """
     config = load_preset("nano")
-    corpus = {"name": "soap-notes", "path": None, "sha256": "0" * 64, "bytes": 1_600_000, "train_tokens": 1_440_000}
+    corpus = {"name": "ward-notes", "path": None, "sha256": "0" * 64, "bytes": 1_600_000, "train_tokens": 1_440_000}
     run = create_run(
         runs_dir,
         name,
@@ -54,7 +58,12 @@ def write_run(runs_dir: Path, name: str = "soap-notes-nano-1", *, state: str = "
             )
             if at % 100 == 0:
                 writer.metric(
-                    step=at, tokens=at * 768, time_s=at * 0.024, val_loss=loss + 0.03, val_bpb=(loss + 0.03) / math.log(2), eval_s=0.8
+                    step=at,
+                    tokens=at * 768,
+                    time_s=at * 0.024,
+                    val_loss=loss + 0.03,
+                    val_bpb=(loss + 0.03) / math.log(2),
+                    eval_s=0.8,
                 )
                 run.checkpoint(at).mkdir(parents=True)
                 writer.event("checkpoint", at, path=f"step-{at:08d}", val_loss=loss + 0.03)

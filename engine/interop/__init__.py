@@ -1,0 +1,1 @@
+"""Ways in and out: Hugging Face models and PEFT adapters."""

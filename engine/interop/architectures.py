@@ -1,0 +1,323 @@
+"""Which class of Hugging Face's transformers computes what a model computes, and where its weights go there.
+
+No class here imports transformers: a folder of the right files is all it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.config import ModelConfig
+from engine.errors import UserError
+from engine.model.count import padded_vocab
+from engine.model.init import embedding_std
+from engine.model.kernels import RMS_EPS
+from engine.model.norm import LAYER_EPS
+from engine.model.positions import sinusoidal_table
+
+ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu", "relu2": "relu2", "swiglu": "silu"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of one of our matrices under their name in a Hugging Face layer; `rows` None is all of them, in order."""
+
+    name: str
+    rows: Tensor | None = None
+
+    def cut(self, tensor: Tensor) -> Tensor:
+        return tensor if self.rows is None else tensor[self.rows]
+
+
+Parts = dict[str, list[Part]]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One class of transformers.
+
+    `wants(config)` lists what a model must change to be one, in words, nothing when it is one. `linears(config)` says
+    where each of a block's matrices ("attn.qkv", ...) goes in a layer.
+    """
+
+    name: str
+    model_type: str
+    wants: Callable[[ModelConfig], list[str]]
+    settings: Callable[[ModelConfig], dict[str, Any]]
+    linears: Callable[[ModelConfig], Parts]
+    layer: str  # prefix of layer N
+    embedding: str
+    positions: str | None
+    norms: tuple[str, str, str] | None  # before attention, before the MLP, at the end; None: without weights
+    transposed: bool  # weights stored (n_in, n_out)
+
+
+def _lacking(**checks: bool) -> list[str]:
+    return [_SAID[name] for name, holds in checks.items() if not holds]
+
+
+_SAID = {
+    "learned": "model.position learned, sinusoidal or none",
+    "rope": "model.position rope",
+    "layernorm": "model.norm layernorm",
+    "rmsnorm": "model.norm rmsnorm",
+    "no_swiglu": "model.mlp other than swiglu",
+    "swiglu": "model.mlp swiglu",
+    "no_groups": "model.n_kv_head unset",
+    "no_qk_norm": "model.qk_norm false",
+    "qk_norm": "model.qk_norm true",
+    "no_embd_norm": "model.embd_norm false",
+    "embd_norm": "model.embd_norm true",
+    "no_softcap": "model.softcap 0",
+    "no_bias": "model.bias false",
+    "no_norm_weight": "model.norm_weight false",
+}
+
+
+def _gpt2_wants(config: ModelConfig) -> list[str]:
+    return _lacking(
+        learned=config.position != "rope",
+        layernorm=config.norm == "layernorm",
+        no_swiglu=config.mlp != "swiglu",
+        no_groups=config.kv_heads == config.n_head,
+        no_qk_norm=not config.qk_norm,
+        no_embd_norm=not config.embd_norm,
+        no_softcap=not config.softcap,
+    )
+
+
+def _gpt2_settings(config: ModelConfig) -> dict[str, Any]:
+    return {
+        "n_positions": config.block_size,
+        "n_embd": config.n_embd,
+        "n_layer": config.n_layer,
+        "n_head": config.n_head,
+        "n_inner": config.mlp_hidden,
+        "activation_function": ACTIVATIONS[config.mlp],
+        "resid_pdrop": config.dropout,
+        "embd_pdrop": config.dropout,
+        "attn_pdrop": config.dropout,
+        "layer_norm_epsilon": LAYER_EPS,
+    }
+
+
+def _gpt2_linears(config: ModelConfig) -> Parts:
+    return {
+        "attn.qkv": [Part("attn.c_attn")],
+        "attn.proj": [Part("attn.c_proj")],
+        "mlp.fc": [Part("mlp.c_fc")],
+        "mlp.proj": [Part("mlp.c_proj")],
+    }
+
+
+def _llama_wants(config: ModelConfig) -> list[str]:
+    return _lacking(
+        rope=config.position == "rope",
+        rmsnorm=config.norm == "rmsnorm",
+        swiglu=config.mlp == "swiglu",
+        no_qk_norm=not config.qk_norm,
+        no_embd_norm=not config.embd_norm,
+        no_softcap=not config.softcap,
+    )
+
+
+def _rotary_settings(config: ModelConfig) -> dict[str, Any]:
+    return {
+        "max_position_embeddings": config.block_size,
+        "hidden_size": config.n_embd,
+        "intermediate_size": config.mlp_hidden,
+        "num_hidden_layers": config.n_layer,
+        "num_attention_heads": config.n_head,
+        "num_key_value_heads": config.kv_heads,
+        "hidden_act": ACTIVATIONS[config.mlp],
+        "attention_dropout": config.dropout,
+        "attention_bias": config.bias,
+        "rms_norm_eps": RMS_EPS,
+        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_base},
+    }
+
+
+def _llama_settings(config: ModelConfig) -> dict[str, Any]:
+    return {**_rotary_settings(config), "head_dim": config.head_dim, "mlp_bias": config.bias}
+
+
+def _separate_heads(config: ModelConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows of queries, keys and values in the matrix that makes all three."""
+    kv = config.kv_heads * config.head_dim
+    rows = torch.arange(config.n_embd + 2 * kv)
+    return rows[: config.n_embd], rows[config.n_embd : -kv], rows[-kv:]
+
+
+def _llama_linears(config: ModelConfig) -> Parts:
+    queries, keys, values = _separate_heads(config)
+    gate, up = torch.arange(2 * config.mlp_hidden).chunk(2)
+    return {
+        "attn.qkv": [
+            Part("self_attn.q_proj", queries),
+            Part("self_attn.k_proj", keys),
+            Part("self_attn.v_proj", values),
+        ],
+        "attn.proj": [Part("self_attn.o_proj")],
+        "mlp.fc": [Part("mlp.gate_proj", gate), Part("mlp.up_proj", up)],
+        "mlp.proj": [Part("mlp.down_proj")],
+    }
+
+
+def _nanochat_wants(config: ModelConfig) -> list[str]:
+    return _lacking(
+        rope=config.position == "rope",
+        rmsnorm=config.norm == "rmsnorm",
+        no_norm_weight=not config.norm_weight,
+        no_swiglu=config.mlp != "swiglu",
+        qk_norm=config.qk_norm,
+        embd_norm=config.embd_norm,
+        no_bias=not config.bias,
+    )
+
+
+def _nanochat_settings(config: ModelConfig) -> dict[str, Any]:
+    return {**_rotary_settings(config), "final_logit_softcapping": config.softcap or None}
+
+
+def _nanochat_linears(config: ModelConfig) -> Parts:
+    """NanoChat turns heads the other way round, which is the same turn with the halves of every head swapped."""
+    queries, keys, values = _separate_heads(config)
+
+    def swapped(rows: Tensor) -> Tensor:
+        return rows.view(-1, 2, config.head_dim // 2).flip(1).flatten()
+
+    return {
+        "attn.qkv": [
+            Part("self_attn.q_proj", swapped(queries)),
+            Part("self_attn.k_proj", swapped(keys)),
+            Part("self_attn.v_proj", values),
+        ],
+        "attn.proj": [Part("self_attn.o_proj")],
+        "mlp.fc": [Part("mlp.fc1")],
+        "mlp.proj": [Part("mlp.fc2")],
+    }
+
+
+GPT2 = Architecture(
+    name="GPT2LMHeadModel",
+    model_type="gpt2",
+    wants=_gpt2_wants,
+    settings=_gpt2_settings,
+    linears=_gpt2_linears,
+    layer="transformer.h.",
+    embedding="transformer.wte.weight",
+    positions="transformer.wpe.weight",
+    norms=("ln_1", "ln_2", "transformer.ln_f"),
+    transposed=True,
+)
+LLAMA = Architecture(
+    name="LlamaForCausalLM",
+    model_type="llama",
+    wants=_llama_wants,
+    settings=_llama_settings,
+    linears=_llama_linears,
+    layer="model.layers.",
+    embedding="model.embed_tokens.weight",
+    positions=None,
+    norms=("input_layernorm", "post_attention_layernorm", "model.norm"),
+    transposed=False,
+)
+NANOCHAT = Architecture(
+    name="NanoChatForCausalLM",
+    model_type="nanochat",
+    wants=_nanochat_wants,
+    settings=_nanochat_settings,
+    linears=_nanochat_linears,
+    layer="model.layers.",
+    embedding="model.embed_tokens.weight",
+    positions=None,
+    norms=None,
+    transposed=False,
+)
+ARCHITECTURES = (GPT2, LLAMA, NANOCHAT)
+
+
+def architecture_of(config: ModelConfig) -> Architecture:
+    """The class of transformers that computes exactly this.
+
+    Raises UserError naming the closest class and the settings that keep the model from being one.
+    """
+    if config.kind not in ("gpt", "decoder"):
+        raise UserError(f"transformers has no model like model.kind {config.kind}; export needs kind gpt or decoder")
+    lacks = {architecture: architecture.wants(config) for architecture in ARCHITECTURES}
+    closest = min(ARCHITECTURES, key=lambda architecture: len(lacks[architecture]))
+    if lacks[closest]:
+        lacking = ", ".join(lacks[closest])
+        raise UserError(f"no class of transformers computes this model; the closest, {closest.name}, needs {lacking}")
+    return closest
+
+
+def hf_config(config: ModelConfig, vocab_size: int) -> dict[str, Any]:
+    """The contents of config.json."""
+    architecture = architecture_of(config)
+    return {
+        "architectures": [architecture.name],
+        "model_type": architecture.model_type,
+        "dtype": "float32",
+        "vocab_size": vocab_size,
+        "tie_word_embeddings": config.tie_embeddings,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "pad_token_id": None,
+        **architecture.settings(config),
+    }
+
+
+def hf_state(config: ModelConfig, vocab_size: int, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Our weights under the names, in the order and of the shapes that class has them; `state` is the model's."""
+    to = architecture_of(config)
+    if config.kind == "decoder":
+        state = {_own_name(name): tensor for name, tensor in state.items()}
+    out = {to.embedding: state["wte.weight"][:vocab_size]}
+    if not config.tie_embeddings:
+        out["lm_head.weight"] = state["head.weight"][:vocab_size]
+    if to.positions is not None:
+        out[to.positions] = _positions(config, vocab_size, state)
+    for i in range(config.n_layer):
+        prefix = f"{to.layer}{i}."
+        for source, parts in to.linears(config).items():
+            weight, bias = state[f"blocks.{i}.{source}.weight"], state.get(f"blocks.{i}.{source}.bias")
+            for part in parts:
+                cut = part.cut(weight)
+                out[f"{prefix}{part.name}.weight"] = cut.t() if to.transposed else cut
+                if bias is not None:
+                    out[f"{prefix}{part.name}.bias"] = part.cut(bias)
+                elif to.transposed:  # GPT-2 has biases always
+                    out[f"{prefix}{part.name}.bias"] = weight.new_zeros(weight.size(0))
+        if to.norms is not None:
+            out.update(_norm(config, state, f"blocks.{i}.norm1", prefix + to.norms[0]))
+            out.update(_norm(config, state, f"blocks.{i}.norm2", prefix + to.norms[1]))
+    if to.norms is not None:
+        out.update(_norm(config, state, "norm_f", to.norms[2]))
+    return {name: tensor.detach().float().cpu().contiguous() for name, tensor in out.items()}
+
+
+def _own_name(name: str) -> str:
+    return name.replace("attn.in_proj_", "attn.qkv.").replace("attn.out_proj.", "attn.proj.")
+
+
+def _norm(config: ModelConfig, state: dict[str, Tensor], source: str, target: str) -> dict[str, Tensor]:
+    """A norm's weights; where ours has none, those that change nothing."""
+    out = {f"{target}.weight": state.get(f"{source}.weight", torch.ones(config.n_embd))}
+    if config.norm == "layernorm":
+        out[f"{target}.bias"] = state.get(f"{source}.bias", torch.zeros(config.n_embd))
+    return out
+
+
+def _positions(config: ModelConfig, vocab_size: int, state: dict[str, Tensor]) -> Tensor:
+    if config.position == "learned":
+        return state["wpe.weight"]
+    if config.position == "none":
+        return torch.zeros(config.block_size, config.n_embd)
+    rows = padded_vocab(config, vocab_size)
+    return sinusoidal_table(config.block_size, config.n_embd, embedding_std(config, rows))

@@ -1,0 +1,222 @@
+"""What is exported computes the same in transformers, and what transformers saved computes the same here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.config import ModelConfig, load_preset
+from engine.errors import UserError
+from engine.interop.adapters import load_adapter, save_adapter
+from engine.interop.hf import export, import_gpt2
+from engine.model import build_model
+from engine.model.lora import LoRAConfig, apply_lora, lora_state_dict
+from engine.text.bpe import BpeTokenizer
+from engine.text.bytelevel import ByteTokenizer
+from engine.text.chars import CharTokenizer
+from engine.text.tokenizer import Tokenizer
+from engine.text.words import WordTokenizer
+
+transformers = pytest.importorskip("transformers")
+
+VOCAB = 37
+
+GPT2 = {"position": "learned", "norm": "layernorm", "mlp": "gelu_tanh", "bias": True}
+LLAMA = {"position": "rope", "norm": "rmsnorm", "mlp": "swiglu", "n_kv_head": 2}
+NANOCHAT = {"position": "rope", "norm_weight": False, "embd_norm": True, "mlp": "relu2", "qk_norm": True}
+EXPORTS: dict[str, tuple[str, dict[str, object]]] = {
+    "gpt2": ("GPT2LMHeadModel", GPT2),
+    "nanogpt": ("GPT2LMHeadModel", {**GPT2, "bias": False, "mlp": "gelu"}),
+    "gpt2, own head": ("GPT2LMHeadModel", {**GPT2, "tie_embeddings": False, "mlp": "relu", "norm_weight": False}),
+    "gpt2, sinusoidal": ("GPT2LMHeadModel", {**GPT2, "position": "sinusoidal", "mlp_width": 40}),
+    "gpt2, no positions": ("GPT2LMHeadModel", {**GPT2, "position": "none", "vocab_multiple": 16}),
+    "decoder": ("GPT2LMHeadModel", {**GPT2, "kind": "decoder"}),
+    "llama": ("LlamaForCausalLM", LLAMA),
+    "llama, biases": ("LlamaForCausalLM", {**LLAMA, "bias": True, "tie_embeddings": False, "rope_base": 500.0}),
+    "nanochat": ("NanoChatForCausalLM", {**NANOCHAT, "softcap": 15.0, "tie_embeddings": False}),
+    "nanochat, grouped": ("NanoChatForCausalLM", {**NANOCHAT, "n_kv_head": 2, "mlp": "gelu", "vocab_multiple": 16}),
+}
+
+
+def small(**changes: object) -> ModelConfig:
+    settings: dict[str, object] = {"n_layer": 2, "n_head": 4, "n_embd": 32, "block_size": 16, "init": "xavier"}
+    return ModelConfig(**{**settings, **changes})
+
+
+def some_ids(vocab: int = VOCAB) -> torch.Tensor:
+    return torch.randint(vocab, (2, 16), generator=torch.Generator().manual_seed(1))
+
+
+def disturbed(model: torch.nn.Module) -> torch.nn.Module:
+    """Every weight away from where it started, biases and gains too."""
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+    return model.eval()
+
+
+def hf_logits(folder: Path, ids: torch.Tensor, adapter: Path | None = None) -> torch.Tensor:
+    model, info = transformers.AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    if adapter is not None:
+        import peft
+
+        model = peft.PeftModel.from_pretrained(model, adapter)
+    with torch.inference_mode():
+        logits: torch.Tensor = model.eval()(ids).logits
+    return logits
+
+
+@pytest.mark.parametrize("case", EXPORTS)
+def test_exports_compute_the_same_in_transformers(case: str, tmp_path: Path) -> None:
+    name, settings = EXPORTS[case]
+    model = disturbed(build_model(small(**settings), VOCAB))
+    assert export(model, None, tmp_path) == name
+    logits = hf_logits(tmp_path, some_ids())
+    assert logits.shape == (2, 16, VOCAB)
+    torch.testing.assert_close(logits, model(some_ids()), atol=1e-4, rtol=1e-4)
+
+
+def test_the_default_preset_exports_as_nanochat(tmp_path: Path) -> None:
+    model = disturbed(build_model(load_preset("nano").model, 65))
+    assert export(model, None, tmp_path) == "NanoChatForCausalLM"
+    torch.testing.assert_close(hf_logits(tmp_path, some_ids(65)), model(some_ids(65)), atol=1e-4, rtol=1e-4)
+
+
+def test_what_transformers_cannot_compute_is_named(tmp_path: Path) -> None:
+    near_llama = build_model(small(**{**LLAMA, "mlp": "relu2", "softcap": 15.0}), VOCAB)
+    with pytest.raises(UserError, match=r"LlamaForCausalLM, needs model.mlp swiglu, model.softcap 0"):
+        export(near_llama, None, tmp_path / "out")
+    rung = build_model(small(kind="bigram", position="none"), VOCAB)
+    with pytest.raises(UserError, match="kind bigram"):
+        export(rung, None, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_gpt2_saved_by_transformers_is_imported(tied: bool, tmp_path: Path) -> None:
+    settings = transformers.GPT2Config(
+        n_layer=2, n_head=2, n_embd=16, n_positions=16, vocab_size=VOCAB, tie_word_embeddings=tied
+    )
+    theirs = disturbed(transformers.GPT2LMHeadModel(settings))
+    theirs.save_pretrained(tmp_path)
+    config, state = import_gpt2(tmp_path)
+    assert config.tie_embeddings is tied and config.mlp == "gelu_tanh" and config.block_size == 16
+    ours = build_model(config, state["wte.weight"].size(0)).eval()
+    ours.load_state_dict(state)
+    torch.testing.assert_close(ours(some_ids()), theirs(some_ids()).logits, atol=1e-4, rtol=1e-4)
+
+
+def test_import_undoes_export_and_reads_shards(tmp_path: Path) -> None:
+    model = disturbed(build_model(small(**GPT2), VOCAB))
+    export(model, None, tmp_path / "one")
+    transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "one").save_pretrained(
+        tmp_path / "many", max_shard_size="30KB"
+    )
+    assert len(list((tmp_path / "many").glob("*.safetensors"))) > 1
+    for folder in ("one", "many"):
+        _, state = import_gpt2(tmp_path / folder)
+        assert state.keys() == model.state_dict().keys()
+        assert all(torch.equal(state[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_imports_that_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"config\.json"):
+        import_gpt2(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text("{")
+    with pytest.raises(UserError, match="not valid JSON"):
+        import_gpt2(tmp_path)
+    config.write_text('{"model_type": "llama"}')
+    with pytest.raises(UserError, match="llama"):
+        import_gpt2(tmp_path)
+    config.write_text('{"model_type": "gpt2", "activation_function": "gelu_fast"}')
+    with pytest.raises(UserError, match="gelu_fast"):
+        import_gpt2(tmp_path)
+    config.write_text('{"model_type": "gpt2"}')
+    with pytest.raises(UserError, match="does not describe"):
+        import_gpt2(tmp_path)
+    config.write_text('{"model_type": "gpt2", "n_layer": 1, "n_head": 1, "n_embd": 4, "n_positions": 8}')
+    with pytest.raises(UserError, match=r"no model\.safetensors"):
+        import_gpt2(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00nonsense")
+    with pytest.raises(UserError, match="damaged"):
+        import_gpt2(tmp_path)
+
+
+TEXT = "First Citizen:\nBefore we proceed, hear me — speak! 12 times… "
+
+
+TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {
+    "char": lambda: CharTokenizer.train([TEXT]),
+    "char, unk": lambda: CharTokenizer.train([TEXT], "unk"),
+    "byte": ByteTokenizer,
+    "bpe": lambda: BpeTokenizer.train([TEXT * 3], 270, special=["<END>"]),
+}
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_tokenizers_come_along(kind: str, tmp_path: Path) -> None:
+    ours = TOKENIZERS[kind]()
+    export(build_model(small(**LLAMA), ours.vocab_size), ours, tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    for text in (TEXT, "speak", "hear me\n\n", *(f"speak{mark}me" for mark in ours.special)):
+        ids = ours.encode(text).tolist()
+        assert theirs.encode(text, add_special_tokens=False) == ids
+        assert theirs.decode(ids) == text
+    if ours.kind == "char" and ours.special:
+        assert theirs.encode("speak ☃", add_special_tokens=False) == ours.encode("speak ☃").tolist()
+    assert transformers.AutoConfig.from_pretrained(tmp_path).eos_token_id == ours.special.get("<END>")
+
+
+def test_tokenizers_without_an_equal_stay_at_home(tmp_path: Path) -> None:
+    ours = WordTokenizer.train([TEXT * 3], 300)
+    export(build_model(small(**LLAMA), ours.vocab_size), ours, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize("case", ["gpt2", "llama", "nanochat, grouped"])
+def test_adapters_load_in_peft_on_the_exported_base(case: str, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    config = small(**EXPORTS[case][1])
+    base = disturbed(build_model(config, VOCAB))
+    export(base, None, tmp_path / "base")
+    plain = base(some_ids())
+    lora = LoRAConfig(r=3, alpha=5.0)
+    model = apply_lora(base, lora)
+    with torch.no_grad():
+        generator = torch.Generator().manual_seed(4)
+        for tensor in lora_state_dict(model).values():
+            tensor.copy_(0.3 * torch.randn(tensor.shape, generator=generator))
+    logits = model(some_ids())
+    assert not torch.allclose(logits, plain, atol=1e-2)
+    save_adapter(model, lora, tmp_path / "adapter")
+    theirs = hf_logits(tmp_path / "base", some_ids(), adapter=tmp_path / "adapter")
+    torch.testing.assert_close(theirs, logits, atol=1e-4, rtol=1e-4)
+
+    # the merged model exports, and the adapter comes back
+    export(model, None, tmp_path / "merged")
+    torch.testing.assert_close(hf_logits(tmp_path / "merged", some_ids()), logits, atol=1e-4, rtol=1e-4)
+    again = disturbed(build_model(config, VOCAB))
+    assert load_adapter(again, tmp_path / "adapter") == lora
+    torch.testing.assert_close(again(some_ids()), logits, atol=1e-5, rtol=1e-5)
+
+
+def test_adapters_that_do_not_fit(tmp_path: Path) -> None:
+    model = build_model(small(**LLAMA), VOCAB)
+    with pytest.raises(UserError, match="no lora adapter"):
+        save_adapter(model, LoRAConfig(), tmp_path)
+    save_adapter(apply_lora(model, LoRAConfig(r=2)), LoRAConfig(r=2), tmp_path)
+    wider = build_model(small(**{**LLAMA, "n_embd": 64}), VOCAB)
+    with pytest.raises(UserError, match="does not fit"):
+        load_adapter(wider, tmp_path)
+    deeper = build_model(small(**{**LLAMA, "n_layer": 3}), VOCAB)
+    with pytest.raises(UserError, match="another model"):
+        load_adapter(deeper, tmp_path)
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "IA3"}')
+    with pytest.raises(UserError, match="not a plain LoRA"):
+        load_adapter(build_model(small(**LLAMA), VOCAB), tmp_path)

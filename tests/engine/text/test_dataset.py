@@ -1,0 +1,181 @@
+"""What training relies on: the right tokens, batches that are a function of their arguments, exact validation."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.config import DataConfig
+from engine.errors import CorpusError, TokenizerError
+from engine.text.chars import CharTokenizer
+from engine.text.corpus import Text
+from engine.text.dataset import TokenDataset
+from engine.text.tokenizer import Tokenizer
+
+WORDS = ["fox", "hen", "barn", "moon", "the", "a", "runs", "sleeps,", "hides.", "naïve", "東京", "🙂", "\n"]
+CONTENT = " ".join(random.Random(5).choices(WORDS, k=4000))
+
+
+def as_text(path: Path, content: str = CONTENT, boundary: str | None = None) -> Text:
+    data = content.encode()
+    path.write_bytes(data)
+    return Text(path, len(data), hashlib.sha256(data).hexdigest(), boundary)
+
+
+def in_memory(train: int, val: int, tokenizer: Tokenizer | None = None) -> TokenDataset:
+    """A dataset whose tokens are 0, 1, 2 ..., so that a token tells where it was taken from."""
+    tokenizer = CharTokenizer("ab") if tokenizer is None else tokenizer
+    return TokenDataset(np.arange(train, dtype=np.uint32), np.arange(val, dtype=np.uint32), tokenizer, 0, val - 1, "")
+
+
+KINDS = ("char", "byte", "bpe", "word")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_splits_are_the_whole_text(kind: str, tmp_path: Path) -> None:
+    text = as_text(tmp_path / "a.txt")
+    data = DataConfig(tokenizer=kind, vocab_size=400)
+    dataset = TokenDataset.open(text, data, tmp_path / "cache")
+    cut = text.split(data.val_fraction)
+    raw = text.path.read_bytes()
+    assert dataset.tokenizer.kind == kind
+    assert dataset.train.dtype == dataset.val.dtype == np.uint16 and dataset.train.ndim == 1
+    assert dataset.tokenizer.decode_bytes(dataset.train) == raw[:cut]
+    assert dataset.tokenizer.decode_bytes(dataset.val) == raw[cut:]
+    assert dataset.corpus_fingerprint == text.sha256
+    again = TokenDataset.open(text, data, tmp_path / "cache")
+    assert np.array_equal(again.train, dataset.train) and np.array_equal(again.val, dataset.val)
+    assert again.tokenizer == dataset.tokenizer
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bytes_are_those_of_the_targets(kind: str, tmp_path: Path) -> None:
+    text = as_text(tmp_path / "a.txt")
+    dataset = TokenDataset.open(text, DataConfig(tokenizer=kind, vocab_size=400), tmp_path / "cache")
+    assert dataset.val_bytes == len(dataset.tokenizer.decode_bytes(dataset.val[1:]))
+    assert dataset.train_bytes == len(dataset.tokenizer.decode_bytes(dataset.train[1:]))
+    total_bits = 2.0 / math.log(2) * (len(dataset.val) - 1)
+    assert dataset.bits_per_byte(2.0) == pytest.approx(total_bits / dataset.val_bytes, rel=1e-12)
+
+
+def test_bits_per_byte_of_guessing_bytes_is_eight(tmp_path: Path) -> None:
+    dataset = TokenDataset.open(as_text(tmp_path / "a.txt"), DataConfig(tokenizer="byte"), tmp_path / "cache")
+    assert dataset.bits_per_byte(math.log(256)) == pytest.approx(8.0)
+    assert math.isnan(in_memory(5, 1).bits_per_byte(1.0))
+
+
+arguments = st.tuples(
+    st.integers(0, 2**63 - 1), st.integers(0, 10**8), st.integers(0, 1000), st.integers(1, 20), st.integers(1, 40)
+)
+
+
+@given(arguments=arguments, extra=st.integers(0, 500))
+def test_a_batch_is_a_pure_function_of_its_arguments(arguments: tuple[int, int, int, int, int], extra: int) -> None:
+    seed, step, micro, batch_size, block_size = arguments
+    dataset = in_memory(block_size + 1 + extra, 2)
+    x, y = dataset.batch(*arguments)
+    starts = dataset.offsets(*arguments)
+    assert x.shape == y.shape == (batch_size, block_size) and x.dtype == y.dtype == starts.dtype == np.int64
+    assert x.flags.c_contiguous and y.flags.c_contiguous
+    assert np.array_equal(y, x + 1), "the target is the next token"
+    assert np.array_equal(x[:, 0], starts) and starts.min() >= 0 and y.max() < len(dataset.train)
+    in_memory(1000, 2).batch(seed + 1, step, micro, 3, 2)  # drawing something else in between changes nothing
+    again, _ = in_memory(block_size + 1 + extra, 2).batch(*arguments)
+    assert np.array_equal(again, x)
+
+
+def test_seed_step_and_micro_each_change_the_batch() -> None:
+    dataset = in_memory(10**6, 2)
+    found = {
+        tuple(dataset.offsets(*where, 4, 8)) for where in ((1, 0, 0), (2, 0, 0), (1, 1, 0), (1, 0, 1), (1, 2**40, 0))
+    }
+    assert len(found) == 5
+
+
+def test_offsets_are_those_ever_promised() -> None:
+    """A run resumed years later must see the same batches: these numbers never change."""
+    assert in_memory(1_003_854, 2).offsets(1337, 7, 1, 4, 64).tolist() == [392897, 322277, 243674, 226951]
+
+
+def test_every_window_is_drawn_about_equally_often() -> None:
+    dataset = in_memory(20 + 8, 2)
+    drawn = np.concatenate([dataset.offsets(3, step, 0, 100, 8) for step in range(200)])
+    counts = np.bincount(drawn, minlength=20)
+    assert len(counts) == 20, "from the first possible start to the last"
+    chi_square = float(((counts - 1000) ** 2 / 1000).sum())
+    assert chi_square < 50  # 19 degrees of freedom: p < 0.0002 beyond
+
+
+@given(n=st.integers(0, 200), block_size=st.integers(1, 50), batch_size=st.integers(1, 7))
+def test_every_validation_target_is_counted_once(n: int, block_size: int, batch_size: int) -> None:
+    dataset = in_memory(2, n)
+    windows = list(dataset.val_windows(block_size))
+    targets = [start + 1 + i for start, length in windows for i in range(length)]
+    assert targets == list(range(1, n)), "each once, in order"
+    assert all(length == block_size for _, length in windows[:-1])
+    assert all(1 <= length <= block_size for _, length in windows)
+    seen: list[int] = []
+    for x, y in dataset.val_batches(block_size, batch_size):
+        assert x.shape == y.shape and x.shape[0] <= batch_size and x.shape[1] <= block_size
+        assert np.array_equal(x + 1, y) and x.dtype == y.dtype == np.int64
+        seen += y.ravel().tolist()
+    assert seen == targets
+    shapes = [x.shape for x, _ in dataset.val_batches(block_size, batch_size)]
+    assert sum(rows for rows, _ in shapes) == len(windows)
+
+
+@pytest.mark.parametrize(("train", "val", "names"), [(8, 100, "training"), (100, 8, "validation"), (0, 0, "training")])
+def test_a_split_shorter_than_the_context_is_said_with_lengths(train: int, val: int, names: str) -> None:
+    dataset = in_memory(train, val)
+    with pytest.raises(CorpusError, match=rf"{names} split has {min(train, val)} tokens, .* 8 needs 9") as caught:
+        dataset.check(8)
+    assert "\n" not in str(caught.value)
+    in_memory(9, 9).check(8)
+    with pytest.raises(CorpusError):
+        in_memory(8, 9).batch(1, 0, 0, 2, 8)
+
+
+def test_a_character_only_validation_has_is_no_problem(tmp_path: Path) -> None:
+    text = as_text(tmp_path / "a.txt", "plain words " * 100 + "é")
+    dataset = TokenDataset.open(text, DataConfig(), tmp_path / "cache")
+    assert dataset.tokenizer.decode(dataset.val).endswith("é")
+
+
+def test_a_given_tokenizer_is_used_and_its_unknown_characters_follow_the_policy(tmp_path: Path) -> None:
+    text = as_text(tmp_path / "a.txt", "abc abd " * 50)
+    given_one = CharTokenizer("abc ")
+    with pytest.raises(TokenizerError, match=r"U\+0064 'd'"):
+        TokenDataset.open(text, DataConfig(), tmp_path / "cache", tokenizer=given_one)
+    assert not list((tmp_path / "cache" / "tokens").iterdir()), "nothing half-made is left"
+    skipping = TokenDataset.open(text, DataConfig(unknown="skip"), tmp_path / "cache", tokenizer=given_one)
+    assert skipping.tokenizer.decode(skipping.train).startswith("abc ab abc ab ")
+    assert skipping.val_bytes == len(skipping.val) - 1
+    with pytest.raises(TokenizerError, match="changes the vocabulary"):
+        TokenDataset.open(text, DataConfig(unknown="unk"), tmp_path / "cache", tokenizer=given_one)
+
+
+@settings(max_examples=15)
+@given(content=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=300), kind=st.sampled_from(KINDS))
+def test_any_text_can_be_opened(content: str, kind: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    dataset = TokenDataset.open(as_text(folder / "a.txt", content), DataConfig(tokenizer=kind, vocab_size=300), folder)
+    raw = dataset.tokenizer.decode_bytes(dataset.train) + dataset.tokenizer.decode_bytes(dataset.val)
+    assert raw == content.encode()
+
+
+def test_progress_is_told_and_ends_at_one(tmp_path: Path) -> None:
+    told: list[tuple[str, float]] = []
+    data = DataConfig(tokenizer="bpe", vocab_size=300)
+    TokenDataset.open(as_text(tmp_path / "a.txt"), data, tmp_path, lambda *now: told.append(now))
+    assert {what for what, _ in told} == {"training tokenizer", "encoding"}
+    assert told[-1] == ("encoding", 1.0)
+    told.clear()
+    TokenDataset.open(as_text(tmp_path / "a.txt"), data, tmp_path, lambda *now: told.append(now))
+    assert told == [], "nothing to wait for the second time"

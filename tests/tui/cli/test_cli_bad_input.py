@@ -1,0 +1,86 @@
+"""Whatever is wrong with what the user gave: exit 1, one line that says what, and no run begun."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cli_for_tests import TINY, Cli, one_complaint
+
+TRAIN: dict[str, tuple[list[str], str]] = {
+    "missing file": (["missing.txt"], "no file missing.txt"),
+    "empty file": (["empty.txt"], "is empty"),
+    "binary file": (["binary.txt"], "not text"),
+    "not UTF-8": (["latin.txt"], "not UTF-8"),
+    "a folder": (["folder/inner"], "is a directory"),
+    "unknown name": (["no-such-corpus"], "no corpus 'no-such-corpus'"),
+    "no such preset": (["small.txt", "--preset", "huge"], "no preset 'huge'; there are nano"),
+    "no such setting": (["small.txt", "--set", "model.n_hed=3"], "did you mean model.n_head"),
+    "no value": (["small.txt", "--set", "n_head"], "key=value"),
+    "bad value": (["small.txt", "--set", "train.learning_rate=fast"], "train.learning_rate"),
+    "impossible heads": (["small.txt", "--set", "model.n_head=3"], "is not a multiple of model.n_head 3"),
+    "no steps": (["small.txt", "--steps", "0"], "train.max_steps"),
+    "no settings file": (["small.txt", "--config", "none.toml"], "none.toml"),
+    "broken settings file": (["small.txt", "--config", "broken.toml"], "broken.toml is not valid TOML"),
+    "text shorter than the context": (["short.txt", "--set", "model.block_size=512"], "model.block_size"),
+    "no such device": (["small.txt", "--device", "tpu"], "no device 'tpu'"),
+    "fp16 on a CPU": (["small.txt", "--device", "cpu", "--set", "train.precision=fp16"], "fp16 needs a GPU"),
+    "a name that is a path": (["small.txt", "--name", "../x", *TINY], "cannot name a run"),
+    "no terminal to train in": (["small.txt", "--tui"], "needs a terminal"),
+}
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "binary.txt").write_bytes(bytes(range(256)) * 9)
+    (tmp_path / "latin.txt").write_bytes("Gr\xfc\xdfe ".encode("latin-1") * 99)
+    (tmp_path / "short.txt").write_text("hello there\n")
+    (tmp_path / "broken.toml").write_text("[model\n")
+    (tmp_path / "folder" / "inner").mkdir(parents=True)
+
+
+@pytest.mark.parametrize(("args", "said"), TRAIN.values(), ids=TRAIN)
+def test_train_refuses(cli: Cli, inputs: None, args: list[str], said: str) -> None:
+    result = cli("train", *args)
+    assert result.exit_code == 1
+    assert said in one_complaint(result)
+    assert not list(Path("runs").glob("*"))
+
+
+RUN_COMMANDS: list[Callable[[str], list[str]]] = [
+    lambda run: ["train", "--resume", run],
+    lambda run: ["sample", run],
+    lambda run: ["chat", run],
+    lambda run: ["runs", "show", run],
+    lambda run: ["runs", "plot", run],
+    lambda run: ["runs", "compare", run, run],
+    lambda run: ["runs", "verify", run],
+    lambda run: ["runs", "fork", run, "--step", "1"],
+    lambda run: ["runs", "export", run, "x.csv"],
+    lambda run: ["runs", "rm", run, "--yes"],
+]
+
+
+@pytest.mark.parametrize("args", RUN_COMMANDS, ids=lambda args: " ".join(args("RUN")))
+def test_a_run_that_is_not_there(cli: Cli, args: Callable[[str], list[str]]) -> None:
+    result = cli(*args("no-such-run"))
+    assert result.exit_code == 1
+    assert "no run 'no-such-run'" in one_complaint(result)
+    assert not Path("x.csv").exists()
+
+
+def test_a_name_can_not_drive_the_terminal(cli: Cli) -> None:
+    result = cli("train", "\x1b]0;owned\x07\x9b31m.txt")
+    assert result.exit_code == 1
+    assert "owned" in one_complaint(result)
+
+
+def test_a_settings_file_and_options_over_it(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text("[model]\nn_head = 3\n[train]\nmax_steps = 7\n")
+    refused = cli("train", "small.txt", "--config", "settings.toml")
+    assert "model.n_head 3" in one_complaint(refused)
+    (tmp_path / "settings.json").write_text('{"train": {"max_steps": 7}}')
+    refused = cli("train", "small.txt", "--config", "settings.json", "--set", "train.max_steps=-1")
+    assert "train.max_steps" in one_complaint(refused)

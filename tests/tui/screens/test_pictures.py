@@ -1,0 +1,81 @@
+"""How the screens look: at the three sizes they are designed for, dark and light."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs_for_tests import write_run
+from textual.pilot import Pilot
+
+from tui.app import Workbench
+from tui.theme import DARK, LIGHT
+
+Snap = Callable[..., bool]
+SIZES = [(140, 40), (100, 30), (80, 24)]
+
+
+async def settle(pilot: Pilot[Any]) -> None:
+    for _ in range(3):
+        await pilot.pause()
+
+
+@pytest.mark.parametrize("theme", [DARK, LIGHT])
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+def test_training(snap_compare: Snap, bench: Callable[..., Workbench], size: tuple[int, int], theme: str) -> None:
+    assert snap_compare(bench(theme, state="running", step=340), terminal_size=size, run_before=settle)
+
+
+def test_a_failed_run_says_why(snap_compare: Snap, bench: Callable[..., Workbench]) -> None:
+    problem = "step 211: the loss is nan; stopped before the update; lower train.learning_rate (0.01)"
+    app = bench(state="failed", step=210, problem=problem)
+    assert snap_compare(app, terminal_size=(100, 30), run_before=settle)
+
+
+@pytest.mark.parametrize("pane", ["device", "samples", "prompt"])
+def test_panes_as_tabs(snap_compare: Snap, bench: Callable[..., Workbench], pane: str) -> None:
+    async def show(pilot: Pilot[Any]) -> None:
+        pilot.app.train_screen().show_pane(pane, alone=False)
+        await settle(pilot)
+
+    assert snap_compare(bench(state="finished"), terminal_size=(80, 24), run_before=show)
+
+
+def test_tiny(snap_compare: Snap, bench: Callable[..., Workbench]) -> None:
+    assert snap_compare(bench(state="running", step=340), terminal_size=(20, 5), run_before=settle)
+
+
+@pytest.mark.parametrize("theme", [DARK, LIGHT])
+def test_first_start(snap_compare: Snap, runs: Path, theme: str) -> None:
+    assert snap_compare(Workbench(runs, theme=theme), terminal_size=(80, 24), run_before=settle)
+
+
+@pytest.mark.parametrize("size", [(140, 40), (80, 24)], ids=["140x40", "80x24"])
+def test_runs(snap_compare: Snap, runs: Path, size: tuple[int, int]) -> None:
+    states = ("finished", "running", "stopped", "failed", "paused")
+    for number, state in enumerate(states, start=1):
+        write_run(runs, f"ward-notes-nano-{number}", state=state, step=100 * number, best_val_loss=1.0, best_val_step=100)
+
+    async def rest(pilot: Pilot[Any]) -> None:
+        for _ in range(40):
+            pilot.app._poll()
+            await pilot.pause(0.02)
+            if pilot.app.screen.query_one("#preview").border_title.plain != "loss":
+                break
+        await settle(pilot)
+
+    assert snap_compare(Workbench(runs), terminal_size=size, run_before=rest)
+
+
+@pytest.mark.parametrize(
+    ("keys", "name"), [(["question_mark"], "help"), (["ctrl+p"], "palette"), (["l"], "rate")], ids=["help", "palette", "rate"]
+)
+def test_dialogues(snap_compare: Snap, bench: Callable[..., Workbench], keys: list[str], name: str) -> None:
+    async def press(pilot: Pilot[Any]) -> None:
+        await settle(pilot)
+        await pilot.press(*keys)
+        await settle(pilot)
+
+    assert snap_compare(bench(state="running", step=340), terminal_size=(100, 30), run_before=press)

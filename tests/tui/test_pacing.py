@@ -1,0 +1,250 @@
+"""One frame under way at a time; a stalled terminal neither blocks the loop nor loses the picture."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import queue
+import select
+import sys
+import time
+
+import pyte
+import pytest
+from rich.console import Console
+from rich.segment import Segment
+from rich.style import Style
+from textual._compositor import ChopsUpdate, LayoutUpdate
+from textual.app import App, ComposeResult
+from textual.events import CursorPosition
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widgets import Static
+
+from tui.frames import GAP, Shown, changed_runs
+from tui.pacing import CONGESTED, INTERVAL, REQUEST, SLOW_INTERVAL, TIMEOUT, Paced, PacedDriver, Pacer
+
+
+class Link:
+    """A clock and a terminal to pace by."""
+
+    def __init__(self) -> None:
+        self.now, self.written, self.waiting = 100.0, "", 0
+        self.pacer = Pacer(clock=lambda: self.now)
+        self.pacer.attach(self.write, lambda: self.waiting)
+
+    def write(self, data: str) -> None:
+        self.written += data
+
+    def frame(self) -> None:
+        assert self.pacer.ready()
+        self.pacer.sent()
+
+
+def test_no_frame_before_the_last_one_arrived() -> None:
+    link = Link()
+    link.frame()
+    assert link.written == REQUEST
+    link.now += INTERVAL * 1.01
+    assert not link.pacer.ready()
+    link.pacer.answered()
+    assert link.pacer.ready()
+    assert link.pacer.round_trip == pytest.approx(INTERVAL * 1.01)
+
+
+def test_a_fast_terminal_still_gets_few_frames() -> None:
+    link = Link()
+    link.frame()
+    link.pacer.answered()
+    assert not link.pacer.ready()
+    link.now += INTERVAL
+    assert link.pacer.ready()
+
+
+def test_a_terminal_that_never_answers_is_drawn_to_by_the_clock() -> None:
+    link = Link()
+    for _ in range(2):
+        link.frame()
+        link.now += TIMEOUT - 0.01
+        assert not link.pacer.ready()
+        link.now += 1.0
+    link.pacer.ready()
+    assert not link.pacer.answering
+    link.frame()
+    link.now += SLOW_INTERVAL - 0.01
+    assert not link.pacer.ready()
+    link.now += 0.02
+    link.frame()
+    link.pacer.answered()
+    assert link.pacer.answering
+
+
+def test_nothing_is_drawn_while_writes_wait() -> None:
+    link = Link()
+    link.waiting = 1
+    assert not link.pacer.ready()
+    link.waiting = CONGESTED
+    link.pacer.sent()
+    assert link.written == ""
+
+
+def test_without_a_terminal_every_frame_may_be_drawn() -> None:
+    pacer = Pacer()
+    pacer.sent()
+    assert pacer.ready()
+
+
+class Bench(Paced, App[None]):
+    def compose(self) -> ComposeResult:
+        yield Static("one", id="one")
+        yield Static("two", id="two")
+
+
+class Stuck:
+    """The writer thread of a terminal that takes nothing."""
+
+    def __init__(self) -> None:
+        self._queue: queue.Queue[str | None] = queue.Queue(30)
+
+    def is_alive(self) -> bool:
+        return True
+
+    def join(self, timeout: float | None = None) -> None:
+        pass
+
+
+async def test_a_full_queue_drops_and_remembers_instead_of_blocking() -> None:
+    app = Bench()
+    async with app.run_test():
+        driver = PacedDriver.__new__(PacedDriver)
+        driver._writer_thread = Stuck()  # type: ignore[assignment]
+        driver._app = app
+        for _ in range(40):
+            driver.write("x")
+        assert driver.backlog == 30 and driver.congested and driver.lost
+        driver.close()
+
+
+async def test_an_answer_reaches_the_pacer_and_not_the_app() -> None:
+    app = Bench()
+    async with app.run_test():
+        driver = PacedDriver.__new__(PacedDriver)
+        driver._app = app
+        app.pacer.attach(lambda _: None, lambda: 0)
+        app.pacer.sent()
+        assert not app.pacer.ready()
+        driver.process_message(CursorPosition(3, 4))
+        assert app.pacer.round_trip is not None
+
+
+def strip(*parts: tuple[str, str]) -> Strip:
+    return Strip([Segment(text, Style.parse(style)) for text, style in parts])
+
+
+def test_only_differing_cells_are_named() -> None:
+    old = strip(("abcdefghij", "red"), (" " * 20, ""), ("klm", "blue"))
+    assert list(changed_runs(old, old)) == []
+    assert list(changed_runs(old, strip(("abXdefghij", "red"), (" " * 20, ""), ("klm", "blue")))) == [(2, 3)]
+    far = strip(("Xbcdefghij", "red"), (" " * 20, ""), ("klX", "blue"))
+    assert list(changed_runs(old, far)) == [(0, 1), (32, 33)]
+    near = strip(("Xbc" + "Y" + "efghij", "red"), (" " * 20, ""), ("klm", "blue"))
+    assert GAP > 2 and list(changed_runs(old, near)) == [(0, 4)]
+    assert list(changed_runs(old, strip(("abc", "red"), ("defghij" + " " * 20 + "klm", "")))) == [(3, 10), (30, 33)]
+
+
+def test_wide_characters_are_never_halved() -> None:
+    assert list(changed_runs(strip(("漢字ab", "")), strip(("漢xyab", "")))) == [(2, 4)]
+    assert list(changed_runs(strip(("xyab", "")), strip(("漢ab", "")))) == [(0, 2)]
+    assert list(changed_runs(strip(("漢ab", "")), strip(("字ab", "")))) == [(0, 2)]
+
+
+def screen_after(*writes: str) -> list[str]:
+    screen = pyte.Screen(30, 3)
+    pyte.Stream(screen).feed("".join(writes))
+    return [line.rstrip() for line in screen.display]
+
+
+def test_the_terminal_shows_what_the_full_update_would() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    shown = Shown()
+
+    def layout(*rows: list[Strip]) -> str:
+        return shown.narrow(LayoutUpdate(list(rows), Region(0, 0, 20, 2))).render_segments(console)
+
+    right = strip((" right 2222222", ""))
+    written = [layout([strip(("left 1", "red")), right], [strip(("second row" + " " * 10, ""))])]
+    update = ChopsUpdate([{0: strip(("left 2", "red")), 6: right}, {}], [(0, 0, 20)], [[6, 20], []])
+    written.append(shown.narrow(update).render_segments(console))
+    assert len(written[-1]) < 30
+    assert screen_after(*written)[0] == "left 2 right 2222222"
+    assert shown.narrow(update).render_segments(console) == ""
+    shown.forget()
+    assert "right" in shown.narrow(update).render_segments(console)
+
+
+def test_a_row_divided_otherwise_is_written_whole() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True)
+    shown = Shown()
+    shown.narrow(LayoutUpdate([[strip(("aaaa", "")), strip(("bbbb", ""))]], Region(0, 0, 8, 1)))
+    whole = ChopsUpdate([{0: strip(("aaaabbbb", ""))}], [(0, 0, 8)], [[8]])
+    assert "aaaabbbb" in shown.narrow(whole).render_segments(console)
+    halves = ChopsUpdate([{0: strip(("aaaa", "")), 4: strip(("bbbb", ""))}], [(0, 0, 8)], [[4, 8]])
+    assert "bbbb" in shown.narrow(halves).render_segments(console)
+
+
+PROGRAM = """
+from textual.app import App
+from textual.widgets import Static
+from tui.pacing import Paced, PacedDriver
+
+class Ticking(Paced, App):
+    ticks = 0
+    def get_driver_class(self): return PacedDriver
+    def compose(self): yield Static("frame 0")
+    def on_mount(self): self.set_interval(0.05, self.tick)
+    def tick(self):
+        if self.pacer.ready():
+            self.ticks += 1
+            self.query_one(Static).update(f"frame {self.ticks}")
+            self.call_after_refresh(self.pacer.sent)
+
+Ticking().run()
+"""
+
+
+class Terminal:
+    """A program in a pseudo-terminal whose other end reads and answers only when told to."""
+
+    def __init__(self) -> None:
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.environ["TERM"] = "xterm-256color"
+            os.execv(sys.executable, [sys.executable, "-c", PROGRAM])
+        self.seen = ""
+
+    def read(self, seconds: float, until: str = "") -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and not (until and until in self.seen):
+            if select.select([self.fd], [], [], 0.05)[0]:
+                self.seen += os.read(self.fd, 65536).decode("utf-8", "replace")
+
+    def end(self) -> None:
+        os.write(self.fd, b"\x11")  # ctrl+q
+        self.read(5, until="\x1b[?1049l")
+        os.close(self.fd)
+        os.waitpid(self.pid, 0)
+
+
+def test_a_real_terminal_is_waited_for() -> None:
+    terminal = Terminal()
+    try:
+        terminal.read(20, until=REQUEST)
+        terminal.read(0.6)
+        assert terminal.seen.count(REQUEST) == 1  # unanswered: no other frame
+        terminal.seen = terminal.seen.replace(REQUEST, "")
+        os.write(terminal.fd, b"\x1b[1;1R")
+        terminal.read(5, until=REQUEST)
+        assert REQUEST in terminal.seen and "1003h" not in terminal.seen and "1002h" in terminal.seen
+    finally:
+        terminal.end()

@@ -1,0 +1,178 @@
+"""What the loss chart shows, as text."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tui.widgets.canvas import draw_band, draw_lines, thin
+from tui.widgets.chart import ChartState, PlotData, Series, View, draw, draw_text
+from tui.widgets.row import row_width
+
+STEPS = np.arange(1, 2001)
+LOSS = 1.5 + 2.5 * np.exp(-STEPS / 300)
+VAL_STEPS = np.arange(250, 2001, 250)
+VAL = np.interp(VAL_STEPS, STEPS, LOSS) + 0.1
+RUN = PlotData.run(STEPS, LOSS, VAL_STEPS, VAL, checkpoints=(500, 1000), total_steps=4000)
+
+
+def text(data: PlotData, width: int = 80, height: int = 20, log: bool = False) -> list[str]:
+    return draw_text(data, width, height, color=False, log=log).split("\n")
+
+
+def dots(rows: list[str]) -> set[tuple[int, int]]:
+    """The dots of braille rows, from the lower left corner."""
+    bits = [[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]]
+    return {
+        (2 * x + dx, 4 * len(rows) - 1 - (4 * y + dy))
+        for y, row in enumerate(rows)
+        for x, character in enumerate(row)
+        if 0x2800 <= ord(character) < 0x2900
+        for dy in range(4)
+        for dx in range(2)
+        if ord(character) - 0x2800 & bits[dy][dx]
+    }
+
+
+def test_lines_begin_and_end_at_their_dots() -> None:
+    xs, ys = np.array([0, 9, 23]), np.array([0, 19, 3])
+    rows, owners = draw_lines([(xs, ys)], 12, 5)
+    assert {(0, 0), (9, 19), (23, 3)} <= dots(rows)
+    assert {owner for row in owners for owner in row} == {-1, 0}
+
+
+def test_the_later_line_colours_a_shared_cell() -> None:
+    across, up = (np.array([0, 7]), np.array([4, 4])), (np.array([4, 4]), np.array([0, 11]))
+    _, owners = draw_lines([across, up], 4, 3)
+    assert owners[1] == [0, 0, 1, 0]
+    _, owners = draw_lines([(np.empty(0, int), np.empty(0, int)), up], 4, 3)
+    assert owners[0] == [-1, -1, 1, -1]
+
+
+def test_thinned_lines_are_drawn_the_same() -> None:
+    xs, ys = np.arange(40), np.array([3] * 10 + [7] * 20 + list(range(10)))
+    assert thin(xs, ys)[0].size < 20
+    assert draw_lines([thin(xs, ys)], 20, 4) == draw_lines([(xs, ys)], 20, 4)
+
+
+def test_a_band_fills_exactly_its_dots() -> None:
+    low, high = np.array([2.0, np.nan, 0.0, 7.0]), np.array([5.0, np.nan, 0.0, 99.0])
+    assert dots(draw_band(low, high, 2, 2)) == {(0, 2), (0, 3), (0, 4), (0, 5), (2, 0), (3, 7)}
+
+
+@given(st.integers(10, 1990), st.integers(20, 160), st.integers(5, 40), st.booleans())
+@settings(deadline=None, max_examples=30)
+def test_a_spike_of_one_sample_reaches_the_top(spike: int, width: int, height: int, log: bool) -> None:
+    loss = LOSS.copy()
+    loss[spike] = 12.0
+    picture = draw(PlotData.run(STEPS, loss, total_steps=2000), width, height, View(log=log))
+    assert picture.area is not None
+    column, top = picture.area.column(spike + 1), picture.area.y
+    assert column is not None
+    rows = ["".join(text for text, _ in row) for row in picture.rows]
+    assert any(0x2800 < ord(row[column]) < 0x2900 for row in rows[top : top + 1 + picture.area.height // 12])
+
+
+def test_losses_that_are_not_numbers_are_marked() -> None:
+    loss = LOSS.copy()
+    loss[1000] = np.nan
+    assert "×" in text(PlotData.run(STEPS, loss))[1]
+    assert not any("×" in row for row in text(RUN))
+
+
+@pytest.mark.parametrize(("width", "height"), [(8, 1), (20, 5), (40, 8), (80, 24), (140, 40), (400, 100)])
+@pytest.mark.parametrize(
+    "data", [RUN, PlotData(), PlotData((Series("a", STEPS, LOSS), Series("b", STEPS, LOSS * 0.9)))]
+)
+def test_it_fits_every_size(data: PlotData, width: int, height: int) -> None:
+    rows = draw(data, width, height, View()).rows
+    assert len(rows) == height if data.series else 1
+    assert all(row_width(row) <= width for row in rows)
+
+
+def test_axes_and_legend_say_what_is_seen() -> None:
+    rows = text(RUN)
+    assert "─ train 1.5" in rows[0] and "● val 1.6" in rows[0] and "◆ best 1.6" in rows[0] and "at 2,000" in rows[0]
+    assert rows[-1].split() == ["0", "1,000", "2,000", "3,000", "4,000"]
+    assert rows[-2].count("▲") == 2
+    assert [row[:6].strip() for row in rows if row[6:7] == "┤"] == ["4.0", "3.0", "2.0"]
+
+
+def test_marks_stand_at_their_steps() -> None:
+    picture = draw(RUN, 80, 20)
+    rows = ["".join(text for text, _ in row) for row in picture.rows]
+    assert picture.area is not None
+    for step in RUN.checkpoints:
+        assert rows[-2][picture.area.column(step) or 0] == "▲"
+    best = picture.area.column(2000)
+    assert any(row[best : best + 1] == "◆" for row in rows if best is not None)
+
+
+def test_the_cursor_shows_the_values_at_its_step() -> None:
+    pointed = PlotData.run(STEPS, LOSS, VAL_STEPS, VAL, cursor=500, total_steps=4000)
+    rows = text(pointed)
+    assert rows[0].strip().startswith("step 500")
+    assert f"val {VAL[1]:.4f}" in rows[0]
+    assert sum("│" in row[8:] for row in rows) > 5
+
+
+def test_points_under_the_pointer_and_steps_are_the_same() -> None:
+    area = draw(RUN, 100, 20).area
+    assert area is not None
+    for column in range(area.x, area.x + area.width):
+        assert area.column(area.step(column)) == column
+
+
+def test_growing_gives_the_picture_that_drawing_anew_gives() -> None:
+    noisy = LOSS + np.random.default_rng(0).normal(0, 0.1, LOSS.size)
+    noisy[700] = np.nan
+    state = ChartState()
+    for size in (1, 2, 50, 51, 699, 702, 1500, 2000):
+        data = PlotData.run(STEPS[:size], noisy[:size], total_steps=2000)
+        grown = draw(data, 90, 20, state=state)
+        state.limits = None  # the range may stay where it was while growing
+        assert draw(data, 90, 20, state=state).rows == draw(data, 90, 20).rows
+        assert grown.area == draw(data, 90, 20).area
+
+
+def test_a_run_that_is_taken_back_is_drawn_anew() -> None:
+    state = ChartState()
+    draw(RUN, 80, 20, state=state)
+    back = PlotData.run(STEPS[:500], LOSS[:500], total_steps=4000)
+    state.limits = None
+    assert draw(back, 80, 20, state=state).rows == draw(back, 80, 20).rows
+
+
+def test_a_window_shows_only_itself() -> None:
+    rows = draw(RUN, 80, 20, View(window=(1000.0, 1500.0))).rows
+    assert "".join(text for text, _ in rows[-1]).split() == ["1,000", "1,100", "1,200", "1,300", "1,400", "1,500"]
+
+
+def test_overlaid_runs_are_numbered_and_named() -> None:
+    both = PlotData((Series("shakes-01", STEPS, LOSS), Series("\x1b[31mevil", STEPS, LOSS * 0.8)))
+    rows = text(both, 100, 20)
+    assert "1 shakes-01 1.5" in rows[0] and "2 ␛[31mevil 1.2" in rows[0]
+    assert sum(row[8:].count("1") + row[8:].count("2") for row in rows[1:-2]) == 2
+    narrow = text(PlotData(tuple(Series("a-long-name-" + str(i), STEPS, LOSS + i) for i in range(4))), 60, 12)[0]
+    assert all(f"{i} a-" in narrow for i in range(1, 5))
+
+
+def test_text_without_colour_holds_no_escape_and_with_it_the_same_words() -> None:
+    bare, colored = draw_text(RUN, 80, 20, color=False), draw_text(RUN, 80, 20, color=True)
+    assert "\x1b" not in bare and "\x1b[" in colored
+    assert [line.rstrip() for line in re.sub(r"\x1b\[[\d;]*m", "", colored).split("\n")] == bare.split("\n")
+
+
+def test_nothing_to_draw_is_said() -> None:
+    assert text(PlotData(empty="no run yet")) == ["no run yet"]
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_odd_series_are_drawn_all_the_same(log: bool) -> None:
+    for steps, loss in [([5], [2.0]), ([1, 2], [1.0, 1.0]), ([1], [np.nan]), ([1, 9], [0.0, -1.0]), ([0], [1e-9])]:
+        rows = text(PlotData.run(steps, loss), 60, 12, log)
+        assert len(rows) == 12

@@ -1,0 +1,232 @@
+"""Only what changed is painted again, and only what changed goes to the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.style import Style
+from textual.app import App, ComposeResult
+from textual.geometry import Region
+
+from tui.theme import THEMES, Themed
+from tui.widgets.bars import NextTokenBars, TokenBar
+from tui.widgets.meter import Meter, bar
+from tui.widgets.paint import Painted
+from tui.widgets.plot import LossPlot, PlotData
+from tui.widgets.row import Row, changed_span, merge, row_width
+from tui.widgets.sparkline import Sparkline, spark
+
+STEPS = np.arange(1, 1001)
+LOSS = 1.5 + 2.5 * np.exp(-STEPS / 200)
+
+
+class Harness(Themed, App[None]):
+    def __init__(self, *widgets: Painted) -> None:
+        super().__init__()
+        self.widgets = widgets
+
+    def compose(self) -> ComposeResult:
+        yield from self.widgets
+
+
+def screen_rows(app: App[None]) -> list[str]:
+    return [strip.text for strip in app.screen._compositor.render_strips()]
+
+
+def record_regions(widget: Painted) -> list[Region]:
+    """Every region the widget asks to be painted again from now on."""
+    asked: list[Region] = []
+    refresh = widget.refresh
+
+    def spy(*regions: Region, **options: bool) -> Painted:
+        asked.extend(regions or [widget.size.region])
+        return refresh(*regions, **options)
+
+    widget.refresh = spy  # type: ignore[method-assign, assignment]
+    return asked
+
+
+rows = st.lists(st.tuples(st.text("ab漢é", max_size=4), st.sampled_from(["", "dim"])), max_size=4)
+
+
+def cells(row: Row) -> list[tuple[str, str]]:
+    return [
+        cell for text, look in row for c in text for cell in [(c, look)] + [("", look)] * (row_width([(c, "")]) - 1)
+    ]
+
+
+@given(rows, rows)
+def test_outside_the_changed_span_nothing_changed(old: Row, new: Row) -> None:
+    span = changed_span(old, new)
+    before, after = cells(old), cells(new)
+    if span is None:
+        assert before == after
+    elif len(before) == len(after):
+        first, size = span
+        assert before[:first] == after[:first] and before[first + size :] == after[first + size :]
+        assert not after[first : first + 1] or after[first][0]
+
+
+@given(rows)
+def test_merging_cells_keeps_them(row: Row) -> None:
+    single = [(c, look) for text, look in row for c in text]
+    assert [(c, look) for text, look in merge(single) for c in text] == single
+
+
+async def test_a_growing_curve_repaints_only_its_end() -> None:
+    plot = LossPlot(PlotData.run(STEPS[:400], LOSS[:400], total_steps=1000))
+    app = Harness(plot)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.pause()
+        asked = record_regions(plot)
+        plot.show(PlotData.run(STEPS[:430], LOSS[:430], total_steps=1000))
+        drawn = [region for region in asked if region.y > 0]
+        assert drawn and max(region.height for region in drawn) == 1
+        assert sum(region.area for region in asked) < 60
+        assert min(region.x for region in drawn) > 30
+        asked.clear()
+        plot.show(PlotData.run(STEPS[:430], LOSS[:430], total_steps=1000))
+        assert asked == []
+
+
+async def test_keys_zoom_pan_and_change_the_scale() -> None:
+    plot = LossPlot(PlotData.run(STEPS, LOSS, total_steps=1000, checkpoints=(250, 500), cursor=500))
+    app = Harness(plot)
+    async with app.run_test(size=(80, 20)) as pilot:
+        plot.focus()
+        await pilot.press("+", "+")
+        first, last = plot.view.window or (0, 0)
+        assert last - first == 250 and first <= 500 <= last
+        await pilot.press("right")
+        assert plot.view.window == (first + 62.5, last + 62.5)
+        plot.pan(20.0)
+        assert (plot.view.window or (0, 0))[1] == 1000
+        await pilot.press("minus", "L")
+        assert plot.view.log and plot.view.window is not None
+        await pilot.press("0")
+        assert plot.view.window is None
+        plot.zoom(1e6)
+        first, last = plot.view.window or (0, 0)
+        assert last - first == 4
+
+
+async def test_pointing_says_the_step() -> None:
+    moved: list[int] = []
+
+    class Pointed(Harness):
+        def on_loss_plot_cursor_moved(self, event: LossPlot.CursorMoved) -> None:
+            moved.append(event.step)
+
+    plot = LossPlot(PlotData.run(STEPS, LOSS, total_steps=1000, checkpoints=(250, 500, 750)))
+    app = Pointed(plot)
+    async with app.run_test(size=(80, 20)) as pilot:
+        plot.focus()
+        await pilot.press("[")
+        plot.show(PlotData.run(STEPS, LOSS, total_steps=1000, checkpoints=(250, 500, 750), cursor=750))
+        await pilot.press("[", "]")
+        await pilot.click(plot, offset=(43, 8))
+        assert moved[:2] == [750, 500]
+        assert 400 < moved[-1] < 600
+
+
+async def test_every_theme_draws_every_widget() -> None:
+    widgets: Sequence[Painted] = (
+        Meter("mem", text_width=12),
+        Sparkline("|g|"),
+        NextTokenBars(),
+        LossPlot(PlotData.run(STEPS, LOSS)),
+    )
+    app = Harness(*widgets)
+    async with app.run_test(size=(60, 20)) as pilot:
+        for theme in THEMES:
+            app.theme = theme.name
+            await pilot.pause()
+            before = [widget.render_line(0) for widget in widgets]
+            assert all(strip.cell_length == 60 for strip in before)
+
+
+async def test_no_color_leaves_no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = Harness(LossPlot(PlotData.run(STEPS, LOSS)))
+    async with app.run_test(size=(60, 20)) as pilot:
+        await pilot.pause()
+        styles = {style for strip in app.screen._compositor.render_strips() for _, style, _ in strip if style}
+        colors = {color.name for style in styles for color in (style.color, style.bgcolor) if color is not None}
+        assert colors <= {"default"}
+
+
+def test_a_bar_is_never_empty_for_something_nor_full_for_less_than_all() -> None:
+    assert bar(0.0, 10) == ("", "─" * 10)
+    assert bar(0.001, 10) == ("╸", "─" * 9)
+    assert bar(0.999, 10) == ("━" * 9 + "╸", "")
+    assert bar(1.0, 10) == ("━" * 10, "")
+    assert bar(float("nan"), 3) == ("", "───")
+
+
+async def test_a_meter_keeps_its_columns() -> None:
+    meter = Meter("mem", label_width=4, text_width=10)
+    app = Harness(meter)
+    async with app.run_test(size=(50, 3)) as pilot:
+        seen = []
+        for fraction, text, alarm in [(0.031, "3.2 GiB", False), (1.0, "141 GiB", True), (None, "", False)]:
+            meter.show(fraction, text, alarm=alarm)
+            await pilot.pause()
+            seen.append(screen_rows(app)[0])
+        assert [row[34:39] for row in seen] == ["   3%", "!100%", "    –"]
+        assert seen[0].endswith("   3.2 GiB") and {len(row) for row in seen} == {50}
+
+
+@given(st.lists(st.floats(-1e6, 1e6) | st.just(float("nan")), max_size=300), st.integers(1, 60))
+def test_a_sparkline_has_a_block_for_each_share(values: list[float], width: int) -> None:
+    drawn = spark(values, width)
+    assert len(drawn) == min(width, len(values))
+    assert set(drawn) <= set("▁▂▃▄▅▆▇█×")
+
+
+def test_a_sparkline_keeps_spikes_and_marks_gaps() -> None:
+    series = np.zeros(1000)
+    series[437] = 5.0
+    assert spark(series, 20).count("█") == 1
+    assert spark([1.0, float("nan"), 3.0], 3) == "▁×█"
+    assert spark([2.0, 2.0], 5) == "▄▄"
+
+
+async def test_bars_show_before_and_after_and_take_a_choice() -> None:
+    picked: list[tuple[int, int]] = []
+
+    class Picking(Harness):
+        def on_next_token_bars_selected(self, event: NextTokenBars.Selected) -> None:
+            picked.append((event.index, event.token.id))
+
+    bars = NextTokenBars()
+    app = Picking(bars)
+    tokens = [TokenBar(" the", 0.4, 0.8, id=7), TokenBar("\n", 0.2, 0.2, id=8), TokenBar("x\x1b", 0.1, 0.0, True, 9)]
+    async with app.run_test(size=(50, 6)) as pilot:
+        assert "next-token" in screen_rows(app)[0]
+        bars.show(tokens)
+        bars.focus()
+        await pilot.pause()
+        first, second, third = screen_rows(app)[:3]
+        assert "␣the" in first and first.rstrip().endswith("80.0%  40.0%")
+        assert "␊" in second and first.count("━") > 3 * second.count("━") > 0
+        assert "x␛" in third and "cut" in third and "━" not in third
+        await pilot.press("down", "enter")
+        await pilot.click(bars, offset=(5, 2))
+        assert picked == [(1, 8), (2, 9)]
+
+
+async def test_looks_follow_the_theme() -> None:
+    meter = Meter("gpu")
+    app = Harness(meter)
+    async with app.run_test(size=(40, 2)) as pilot:
+        meter.show(0.5)
+        await pilot.pause()
+        dark: Style | None = next(iter(meter.render_line(0)._segments)).style
+        app.theme = "tinytui-light"
+        await pilot.pause()
+        light: Style | None = next(iter(meter.render_line(0)._segments)).style
+        assert dark is not None and light is not None and dark.color != light.color

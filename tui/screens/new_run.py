@@ -1,0 +1,199 @@
+"""A new run: corpus, preset, every setting with its meaning and bounds, and what the run will need, as you type."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.screen import ModalScreen
+
+from engine.config import DEFAULT_PRESET, Config, load_preset, preset_about, preset_names
+from engine.errors import UserError
+from tui.panes.settingsform import Field, SettingsForm
+from tui.rows import Part, Row, Rows
+from tui.screens.newrun_fields import CORPUS, NAME, PRESET, changes_of, empty, fields_for, misplaced
+from tui.session import Session, Start
+from tui.text import clean, fmt_bytes, fmt_count
+
+if TYPE_CHECKING:
+    from engine.text.corpus import Corpus
+    from tui.app import Workbench
+
+
+class NewRunScreen(ModalScreen[Start | None]):
+    """Returns the Start to train, or None."""
+
+    CSS_PATH = "new_run.tcss"
+    AUTO_FOCUS = "SettingsForm"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss", "close", show=False),
+        Binding("ctrl+s,f5", "start", "start", show=False, priority=True),
+    ]
+
+    app: Workbench
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self._corpora: list[Corpus] = []
+        self._config: Config | None = None
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="box") as box:
+            box.border_title = "new run"
+            box.border_subtitle = "^s start   ↑↓ move   ←→ choose   esc close"
+            with Horizontal():
+                yield SettingsForm()
+                with Vertical(id="side"):
+                    yield Rows(id="forecast")
+            yield Rows(id="said")
+
+    def on_mount(self) -> None:
+        from engine.text.catalog import list_corpora
+
+        try:
+            self._corpora = [each for each in list_corpora(self._session.corpora_dir) if each.available]
+        except UserError:
+            self._corpora = []
+        names = [corpus.name for corpus in self._corpora]
+        shown = self._session.corpus()
+        first = shown.name if shown is not None and shown.name in names else (names[0] if names else "")
+        self._fill(first, DEFAULT_PRESET, {})
+
+    def _fill(self, corpus: str, preset: str, typed: dict[str, str]) -> None:
+        """The form for a preset; what was typed under the preset before is kept."""
+        fields = fields_for(load_preset(preset), [each.name for each in self._corpora], corpus, preset, preset_names())
+        form = self.query_one(SettingsForm)
+        form.set_fields(fields, typed)
+        self._check()
+
+    def on_settings_form_changed(self, event: SettingsForm.Changed) -> None:
+        form = self.query_one(SettingsForm)
+        if event.key == PRESET and form.value(PRESET) in preset_names():
+            self._fill(form.value(CORPUS), form.value(PRESET), form.typed())
+        else:
+            self._check()
+
+    def on_settings_form_submitted(self) -> None:
+        self.action_start()
+
+    def _check(self) -> None:
+        """Read the form as a Config; say beside the field what is wrong with it; forecast."""
+        form = self.query_one(SettingsForm)
+        preset = form.value(PRESET)
+        errors: dict[str, str] = {}
+        config: Config | None = None
+        try:
+            base = load_preset(preset)
+            changes = changes_of(form.typed())
+            errors |= {key: f"{key} is empty; ctrl+z puts the preset's value back" for key in empty(base, changes)}
+            try:
+                config = base.replace(changes)
+            except UserError as error:
+                errors.setdefault(misplaced(base, changes, str(error), form.key), str(error))
+        except UserError as error:
+            errors[PRESET] = str(error)
+        if not form.value(CORPUS).strip():
+            errors[CORPUS] = "name a corpus, or the path of a text, CSV or JSONL file"
+        if (name := form.value(NAME)).strip():
+            from engine.runs.layout import check_name
+
+            try:
+                check_name(name.strip())
+            except UserError as error:
+                errors[NAME] = str(error)
+        form.set_errors(errors)
+        self._config = config if not errors else None
+        self.query_one("#forecast", Rows).show(self._forecast(config, preset))
+        self._say_field(form.field, errors)
+
+    def on_settings_form_moved(self) -> None:
+        form = self.query_one(SettingsForm)
+        self._say_field(form.field, form.errors)
+
+    def _say_field(self, field: Field | None, errors: dict[str, str]) -> None:
+        said = self.query_one("#said", Rows)
+        if errors:
+            message = next(iter(errors.values()))
+            if field is not None and field.key in errors:
+                message = errors[field.key]
+            said.show([[("✖ ", "alarm"), (clean(message, keep_newlines=False), "alarm")]])
+        elif field is not None:
+            said.show([[(field.about, "foreground"), (f"   {field.bounds}" if field.bounds else "", "dim")]])
+
+    def _forecast(self, config: Config | None, preset: str) -> list[Row]:
+        rows: list[Row] = []
+        if preset in preset_names():
+            rows += [[(line, "dim")] for line in wrapped(preset_about(preset), 36)]
+        rows.append([])
+        if config is None:
+            return [*rows, [("the forecast comes back when the settings fit", "dim")]]
+        from engine.model.count import assumed_vocab
+        from engine.training.forecast import forecast
+
+        corpus = next((each for each in self._corpora if each.name == self.query_one(SettingsForm).value(CORPUS)), None)
+        tokens = expected_tokens(corpus, config)
+        told = forecast(config, assumed_vocab(config), tokens, self._memory())
+        epochs = f"{told.epochs:.2f}" if told.epochs is not None else "–"
+        fits: Part = ("", "")
+        if told.fits is not None:
+            fits = ("✔ fits", "good") if told.fits else ("✖ does not fit", "alarm")
+        figures: list[tuple[str, str, Part]] = [
+            ("parameters", fmt_count(told.params), ("", "")),
+            ("memory", fmt_bytes(told.memory), fits),
+            ("  weights", fmt_bytes(told.weights), ("", "")),
+            ("  gradients", fmt_bytes(told.gradients), ("", "")),
+            ("  optimizer", fmt_bytes(told.optimizer), ("", "")),
+            ("  activations", fmt_bytes(told.activations), ("", "")),
+            ("tokens a step", fmt_count(told.tokens_per_step), ("", "")),
+            ("tokens in all", fmt_count(told.total_tokens), ("", "")),
+            ("epochs", epochs, ("", "")),
+            ("flops in all", f"{told.flops_per_step * config.train.max_steps:.2g}", ("", "")),
+        ]
+        return rows + [
+            [(f"{label:<15}", "dim"), (f"{value:>9}", "bright"), ("  ", ""), mark] for label, value, mark in figures
+        ]
+
+    def _memory(self) -> int | None:
+        """Bytes free here, asked once."""
+        if not hasattr(self, "_available"):
+            from engine.training.forecast import available_memory
+
+            self._available = available_memory()
+        return self._available
+
+    def action_start(self) -> None:
+        form = self.query_one(SettingsForm)
+        if self._config is None:
+            self._say_field(form.field, form.errors)
+            return
+        training = self._session.training
+        if training is not None and training.alive:
+            name = training.run.name if training.run is not None else "a run"
+            form.set_errors({CORPUS: f"{name} trains in this process; detach it (d) or stop it (q) first"})
+            self._say_field(form.field, form.errors)
+            return
+        self.dismiss(
+            Start(form.value(CORPUS).strip(), self._config, form.value(PRESET), form.value(NAME).strip() or None)
+        )
+
+
+def expected_tokens(corpus: Corpus | None, config: Config) -> int | None:
+    """Training tokens of a corpus, from its size: exact for bytes, near for characters, about 3.3 bytes a BPE token."""
+    if corpus is None:
+        return None
+    try:
+        size = corpus.path.stat().st_size
+    except OSError:
+        return None
+    each = {"char": 1.0, "byte": 1.0, "bpe": 3.3, "gpt2": 3.9, "word": 4.5}[config.data.tokenizer]
+    return int(size * (1 - config.data.val_fraction) / each)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """`text` in lines of `width`."""
+    import textwrap
+
+    return textwrap.wrap(text, width)
