@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App
 from textual.binding import BindingType
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
 from textual.widgets import Input
 
 from engine.errors import RunError, UserError
@@ -71,7 +71,7 @@ class Workbench(Paced, Themed, App[Ending]):
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
-    def get_default_screen(self) -> Screen[Any]:
+    def _first_screen(self) -> Screen[Any]:
         from engine.runs.layout import list_runs
 
         try:
@@ -88,7 +88,8 @@ class Workbench(Paced, Themed, App[Ending]):
             return RunsScreen(self.session)
         return self._new_train_screen()
 
-    def on_mount(self) -> None:
+    async def on_mount(self) -> None:
+        await self.push_screen(self._first_screen())
         self.set_interval(POLL, self._poll)
         self.call_after_refresh(self._open_first)
 
@@ -134,6 +135,11 @@ class Workbench(Paced, Themed, App[Ending]):
     async def _show(self, screen: Screen[Any]) -> None:
         await self.switch_screen(screen)
         self._poll()
+
+    @property
+    def in_dialogue(self) -> bool:
+        """Whether a dialogue lies over the screen."""
+        return isinstance(self.screen, ModalScreen)
 
     def train_screen(self) -> TrainScreen | None:
         """The training screen when it is the one below all dialogues."""
@@ -215,7 +221,7 @@ class Workbench(Paced, Themed, App[Ending]):
     def action_palette(self) -> None:
         from tui.screens.choose import Choice, ChooseScreen
 
-        if len(self.screen_stack) > 1:
+        if self.in_dialogue:
             return
         choices = []
         for action in ACTIONS:
@@ -227,7 +233,7 @@ class Workbench(Paced, Themed, App[Ending]):
     def action_help(self) -> None:
         from tui.screens.help import HelpScreen, help_lines
 
-        if len(self.screen_stack) == 1:
+        if not self.in_dialogue:
             node: Any = self.focused
             while node is not None and not getattr(node, "help_lines", None):
                 node = node.parent
@@ -251,7 +257,7 @@ class Workbench(Paced, Themed, App[Ending]):
     def action_new_run(self) -> None:
         from tui.screens.new_run import NewRunScreen
 
-        if len(self.screen_stack) == 1:
+        if not self.in_dialogue:
             self.push_screen(NewRunScreen(self.session), self._start_new)
 
     async def _start_new(self, start: Start | None) -> None:
@@ -269,10 +275,7 @@ class Workbench(Paced, Themed, App[Ending]):
         if training is None or not training.alive:
             self.exit(Ending.LEAVE)
             return
-        if isinstance(self.screen, ConfirmScreen):
-            self.exit(Ending.STOP)  # asked twice
-            return
-        if len(self.screen_stack) > 1:
+        if self.in_dialogue:
             return
         name = training.run.name if training.run is not None else "a run"
         self.push_screen(
@@ -284,6 +287,7 @@ class Workbench(Paced, Themed, App[Ending]):
                     Way("d", "detach", "go on in the background without this screen", Ending.DETACH),
                     Way("escape", "stay", "go on watching", None),
                 ),
+                again=Ending.STOP,
             ),
             self._leave,
         )

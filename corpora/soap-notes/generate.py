@@ -31,88 +31,7 @@ SEED = 20261120
 NOTES_PER_WEIGHT = 27
 GIVE_UP = 2000  # draws without a new note
 
-# How the short complaint reads; {c} is the complaint as a noun phrase. Repeated ones are drawn more often.
-ADULT_FRAMES = """
-Pt. complains of {c}.|Pt. complains of {c}.|Pt. complains of {c}.|Pt. complains of {c}.|Pt. c/o {c}.|Pt. c/o {c}.
-Patient complains of {c}.|Patient complains of {c}.|Patient reports {c}.|Patient reports {c}.|Pt. reports {c}.
-Patient presents with {c}.|Pt. presents with {c}.|Pt. has {c}.|Complains of {c}.|Pt. here for {c}.|{C}.|{C}.|{who} with {c}.
-{who} with {c}.|{who} c/o {c}.
-""".replace("\n", "|").strip("|").split("|")
-TIMED_FRAMES = """
-{C} x {dur}.|{C} x {dur}.|{C} for {dur}.|{C} for {dur}.|Pt. complains of {c} for {dur}.|Pt. c/o {c} x {dur}.
-Patient reports {c} for {dur}.|Patient has had {c} for {dur}.
-""".replace("\n", "|").strip("|").split("|")
-CHILD_FRAMES = """
-Mother reports {c}.|Mother reports {c}.|Father reports {c}.|Parent reports {c}.|Parents report {c}.|Child with {c}.|{C}.
-{C}.|{who} with {c}.|{who} with {c}.|Pt. has {c}.|Brought in for {c}.|Pt. presents with {c}.|Mother worried about {c}.
-""".replace("\n", "|").strip("|").split("|")
-CHILD_TIMED_FRAMES = """
-{C} x {dur}.|{C} for {dur}.|Mother reports {c} for {dur}.|Father reports {c} x {dur}.|Child has had {c} for {dur}.
-""".replace("\n", "|").strip("|").split("|")
-VISIT_FRAMES = """
-Pt. here for {c}.|Pt. here for {c}.|Here for {c}.|Patient presents for {c}.|Patient here for {c}.|{C}.|{C}.|{who} here for {c}.
-Office visit for {c}.|Pt. comes in for {c}.
-""".replace("\n", "|").strip("|").split("|")
-BARE_FRAMES = ["{C}.", "{C}.", "{C} x {dur}.", "{who}: {c}.", "Pt. states: {c}."]
-
-# What the Subjective begins with.
-OPENINGS = ["{who} with {c} for {dur}.", "{who} presents with {c} x {dur}.", "{who} reports {c} for {dur}.", "{who}, {c} x {dur}."]
-UNTIMED_OPENINGS = ["{who} with {c}.", "{who} presents with {c}.", "{who} reports {c}."]
-EVENT_OPENINGS = ["{who} with {c}. Onset {dur} ago.", "{who} presents with {c}, began {dur} ago."]
-CHILD_OPENINGS = [
-    "{who} brought by [mother|father|parents] for {c} x {dur}.",
-    "{who} with {c} for {dur} per [mother|father|parent].",
-    "{who} with {c} x {dur}.",
-]
-CHILD_UNTIMED_OPENINGS = ["{who} brought by [mother|father|parents] for {c}.", "{who} with {c}, per [mother|father|parent]."]
-VISIT_OPENINGS = ["{who} here for {c}.", "{who} seen for {c}.", "{who} presents for {c}."]
-
-WELL = ["NAD.", "Well appearing, NAD.", "Alert, NAD.", "Comfortable, NAD.", "Alert, in no distress.", ""]
-WELL_CHILD = ["Alert, interactive.", "Well appearing.", "Alert, consolable.", "Active, well appearing.", "Alert, not toxic."]
-
-# (text, tag, youngest age, weight); the tag is what a condition or a plan can rule out
-HISTORY = [
-    ("No significant PMH", "", 12, 5.0),
-    ("PMH: none", "", 12, 4.0),
-    ("Otherwise healthy", "", 12, 4.0),
-    ("No chronic illness", "", 12, 2.0),
-    ("PMH: HTN on lisinopril", "htn", 42, 2.0),
-    ("PMH: HTN on amlodipine", "htn", 46, 2.0),
-    ("PMH: type 2 DM on metformin", "diabetes", 42, 1.5),
-    ("PMH: hyperlipidemia on atorvastatin", "lipids", 46, 1.5),
-    ("PMH: hypothyroidism on levothyroxine", "hypothyroid", 32, 1.0),
-    ("PMH: GERD on omeprazole", "gerd", 32, 1.0),
-    ("PMH: mild asthma", "asthma", 12, 1.0),
-    ("PMH: anxiety on sertraline", "anxiety", 20, 1.0),
-    ("PMH: migraines", "migraine", 18, 0.8),
-    ("PMH: seasonal allergies", "allergies", 12, 1.0),
-    ("PMH: osteoarthritis", "arthritis", 60, 1.0),
-    ("PMH: osteopenia", "bones", 60, 0.6),
-    ("PSH: appendectomy", "appendix", 20, 0.6),
-]
-CHILD_HISTORY = ["Vaccines up to date", "Immunizations current", "No past problems", "Born at term, healthy", "PMH: none", ""]
-# What a plan holds, and the histories that do not go with it.
-RULED_OUT = {
-    r"ibuprofen|naproxen|ketorolac|indomethacin|diclofenac|NSAID": {"htn", "gerd"},
-    r"prednis|dexamethasone": {"diabetes"},
-    r"triptan": {"htn", "anxiety"},
-    r"propranolol|metoprolol": {"asthma"},
-    r"sertraline|escitalopram|venlafaxine|metoclopramide": {"anxiety"},
-    r"TMP-SMX": {"htn"},
-    r"oxymetazoline|decongestant": {"htn"},
-    r"[Ee]stradiol|OCP|[Hh]ormonal": {"migraine", "htn"},
-    r"statin": {"lipids"},
-    r"osteoarthritis|DEXA|Bone density": {"arthritis", "bones"},
-}
-ALLERGIES = [
-    ("NKDA", "", 5.0),
-    ("No known drug allergies", "", 1.5),
-    ("No drug allergies", "", 1.0),
-    ("", "", 5.0),
-    ("Allergic to penicillin (rash)", r"cillin|cephal|cef", 0.7),
-    ("Allergic to sulfa (hives)", r"TMP-SMX|sulfa", 0.6),
-    ("Allergic to codeine (nausea)", r"oxycodone|morphine|hydromorphone", 0.4),
-]
+PHRASES: dict[str, Any] = tomllib.loads((HERE / "phrases.toml").read_text(encoding="ascii"))
 
 
 class Dice:
@@ -184,10 +103,10 @@ class Patient:
         grown = "woman" if self.female else "man"
         child = "girl" if self.female else "boy"
         if self.months < 24:
-            return dice.pick([f"{self.months} m/o {letter}", f"{self.months}-month-old {child}", f"{self.months} m/o {child}"])
+            return f"{self.months}{dice.pick([f' m/o {letter}', f'-month-old {child}', f' m/o {child}'])}"
         noun = grown if self.years >= 18 else child
-        years = self.years
-        return dice.pick([f"{years} y/o {letter}", f"{years} y/o {letter}", f"{years} y/o {noun}", f"{years}-year-old {noun}"])
+        short = f" y/o {letter}"
+        return f"{self.years}{dice.pick([short, short, f' y/o {noun}', f'-year-old {noun}'])}"
 
 
 def split_alternatives(text: str) -> list[str]:
@@ -275,7 +194,9 @@ def vital_signs(condition: dict[str, Any], patient: Patient, dice: Dice, hyperte
     temperature = dice.real(low, high)
     fever = max(0.0, temperature - 99.5)
     heart = dice.number(*pulse) + dice.number(*condition.get("hr", (0, 0))) + round(fever * 5)
-    rate = dice.number(*breaths) + dice.number(*condition.get("rr", (0, 0))) + round(fever * (1 if years >= 12 else 2) / 2)
+    rate = (
+        dice.number(*breaths) + dice.number(*condition.get("rr", (0, 0))) + round(fever * (0.5 if years >= 12 else 1))
+    )
     saturation = dice.number(*condition.get("spo2", (97, 100)))
     shown = {"T": f"T {temperature:.1f} F", "HR": f"HR {heart}", "RR": f"RR {rate}", "SpO2": f"SpO2 {saturation}% RA"}
     if systolic and diastolic:
@@ -292,53 +213,57 @@ def past(condition: dict[str, Any], patient: Patient, plan: str, dice: Dice) -> 
     if "pmh" in condition:
         return expand(dice.pick(condition["pmh"]), {}, patient.facts, dice), ""
     if patient.years < 12:
-        return dice.pick(CHILD_HISTORY), ""
+        return dice.pick(PHRASES["history"]["child"]), ""
     barred = set(condition.get("not", ()))
-    for words, tags in RULED_OUT.items():
+    for words, tags in PHRASES["ruled_out"].items():
         if re.search(words, plan, re.IGNORECASE):
-            barred |= tags
-    if condition["name"] == "suspected appendicitis":
-        barred.add("appendix")
-    fitting = [((text, tag), weight) for text, tag, youngest, weight in HISTORY if patient.years >= youngest and tag not in barred]
+            barred.update(tags)
+    known = [
+        item for item in PHRASES["history"]["adult"] if patient.years >= item["from"] and item["tag"] not in barred
+    ]
+    return dice.weighted([((item["text"], item["tag"]), item["weight"]) for item in known])
+
+
+def allergy(plan: str, dice: Dice) -> str:
+    """A word on allergies that the plan respects; often none."""
+    fitting = [
+        (item["text"], item["weight"])
+        for item in PHRASES["allergy"]["choices"]
+        if "without" not in item or not re.search(item["without"], plan, re.IGNORECASE)
+    ]
     return dice.weighted(fitting)
-
-
-def allergies(plan: str, dice: Dice) -> str:
-    """An allergy that the plan respects."""
-    return dice.weighted([(text, weight) for text, words, weight in ALLERGIES if not words or not re.search(words, plan, re.I)])
 
 
 def complaint(condition: dict[str, Any], patient: Patient, variables: dict[str, str], dice: Dice) -> tuple[str, str]:
     """The short complaint that is the note's input, and the complaint as the note itself words it."""
-    young = patient.years < 5
     noun = expand(dice.pick(condition["complaint"]), variables, patient.facts, dice)
-    spoken, frames = noun, CHILD_FRAMES if young else ADULT_FRAMES
-    timed = CHILD_TIMED_FRAMES if young else TIMED_FRAMES
+    words = {"c": noun, "dur": variables["dur"], "who": patient.described(dice)}
+    speaker = "child" if patient.years < 5 else "adult"
+    asked = PHRASES["asked"]
     if condition.get("visit"):
-        frames, timed = VISIT_FRAMES, []
+        frames = asked["visit"]
     elif "bare" in condition and dice.chance(0.2):
-        spoken = expand(dice.pick(condition["bare"]), variables, patient.facts, dice)
-        frames, timed = (BARE_FRAMES[:2] if young or condition.get("event") else BARE_FRAMES), []
+        frames = asked["bare"]
+        words["c"] = expand(dice.pick(condition["bare"]), variables, patient.facts, dice)
     elif condition.get("event"):
-        timed = []
-    frame = dice.pick(frames + timed)
-    words = {"c": spoken, "dur": variables["dur"], "who": patient.described(dice)}
-    return sentence(expand(frame, words, patient.facts, dice)), noun
+        frames = asked[speaker]
+    else:
+        frames = asked[speaker] | asked[f"{speaker}_timed"]
+    return sentence(expand(dice.weighted(list(frames.items())), words, patient.facts, dice)), noun
 
 
 def opening(condition: dict[str, Any], patient: Patient, noun: str, variables: dict[str, str], dice: Dice) -> str:
     """The Subjective's first sentence."""
-    tells_when = any("{dur}" in text for text in condition["history"])
+    told_later = any("{dur}" in text for text in condition["history"])
+    kind = "child" if patient.years < 5 else "adult"
     if condition.get("visit"):
-        choices = VISIT_OPENINGS
-    elif patient.years < 5:
-        choices = CHILD_UNTIMED_OPENINGS if tells_when or condition.get("event") else CHILD_OPENINGS
-    elif tells_when:
-        choices = UNTIMED_OPENINGS
-    else:
-        choices = EVENT_OPENINGS if condition.get("event") else OPENINGS
+        kind = "visit"
+    elif told_later or (kind == "child" and condition.get("event")):
+        kind += "_untimed"
+    elif condition.get("event"):
+        kind += "_event"
     words = {"c": noun, "dur": variables["dur"], "who": patient.described(dice)}
-    return expand(dice.pick(choices), words, patient.facts, dice)
+    return expand(dice.weighted(list(PHRASES["opening"][kind].items())), words, patient.facts, dice)
 
 
 def write_note(condition: dict[str, Any], dice: Dice) -> tuple[str, str]:
@@ -360,9 +285,9 @@ def write_note(condition: dict[str, Any], dice: Dice) -> tuple[str, str]:
     history, tag = past(condition, patient, " ".join(plan), dice)
     subjective = [opening(condition, patient, noun, variables, dice), *told(condition["history"])]
     if "pain" in condition and patient.years >= 5:
-        subjective.append(expand("Pain {%d-%d}/10." % tuple(condition["pain"]), variables, set(), dice))
-    subjective += [f"{text}." for text in (history, allergies(" ".join(plan), dice) if dice.chance(0.6) else "") if text]
-    look = condition.get("look", WELL if patient.years >= 12 else WELL_CHILD)
+        subjective.append(f"Pain {dice.number(*condition['pain'])}/10.")
+    subjective += [f"{text}." for text in (history, allergy(" ".join(plan), dice)) if text]
+    look = condition.get("look", PHRASES["look"]["adult" if patient.years >= 12 else "child"])
     objective = [vital_signs(condition, patient, dice, tag == "htn"), dice.pick(look), *told(condition["exam"])]
     assessment = expand(dice.pick(condition["assessment"]), variables, patient.facts, dice)
     numbered = dice.chance(0.25)

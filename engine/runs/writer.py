@@ -50,11 +50,12 @@ class RunWriter:
         self._lock.acquire()
         try:
             remove_leftovers(self.run.path)
-            self._files = {
-                "metrics": _Log(self.run.metrics),
-                "samples": _Log(self.run.samples),
-                "events": _Log(self.run.events),
-            }
+            for name, path in (
+                ("metrics", self.run.metrics),
+                ("samples", self.run.samples),
+                ("events", self.run.events),
+            ):
+                self._files[name] = _Log(path)
             self._status = read_json(self.run.status_json) or {}
             self._status.update(pid=os.getpid(), host=hostname(), socket=self._lock.socket, message="")
         except BaseException:
@@ -173,12 +174,16 @@ class _Log:
         self.path = path
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise cannot("open", path, error) from None
+        try:
             size = os.fstat(self._fd).st_size
             self._torn = size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"
             if self._torn:
                 self.append(b"")
-        except OSError as error:
-            raise cannot("open", path, error) from None
+        except BaseException:
+            self.close()
+            raise
 
     def append(self, line: bytes) -> None:
         data = TORN + line if self._torn else line

@@ -154,7 +154,9 @@ def add_corpus(
 def _card_to_add(corpus: Corpus, folder: str, found: Scan, file: Path) -> Corpus:
     known = next((card for card in _cards(shipped_dir(), shipped=True) if card.name == folder), None)
     if known is None:
-        return replace(corpus, name=folder, source=f"added from {file.name}", path=file)
+        # never named like the card
+        stored = slug(file.stem) + (file.suffix.lower() if corpus.format != "text" else ".txt")
+        return replace(corpus, name=folder, source=f"added from {file.name}", path=Path(stored))
     if not _only_known(known):
         raise CorpusError(f"{folder} is shipped with tinytui; choose another --name")
     if known.sha256 not in (None, found.sha256):

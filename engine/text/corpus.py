@@ -53,17 +53,7 @@ class Text:
                 cut = _last_end(file, mark, target) or _next_end(file, mark, target, self.n_bytes)
                 if cut is not None:
                     return cut
-            file.seek(target)
-            following = file.read(4)
-        if not following:
-            return target
-        back = 0
-        while following[:1] and 0x80 <= following[0] <= 0xBF and target - back > 0:
-            back += 1
-            with self.path.open("rb") as file:
-                file.seek(target - back)
-                following = file.read(1)
-        return target - back
+            return _character_start(file, min(target, self.n_bytes))
 
     def chunks(self, start: int = 0, end: int | None = None, size: int = 1 << 22) -> Iterator[str]:
         """The bytes [start, end) as text, in pieces of about `size` bytes that never cut a character.
@@ -87,6 +77,17 @@ class Text:
             raise CorpusError(f"{self.path} changed while it was read, or was cut inside a character") from None
         except FileNotFoundError:
             raise CorpusError(f"{self.path} is gone; prepare the corpus again") from None
+
+
+def _character_start(file: BinaryIO, target: int) -> int:
+    """`target`, or where the character that it lies inside begins."""
+    low = max(0, target - 3)
+    file.seek(low)
+    before = file.read(target - low)
+    following = file.read(1)
+    while before and following and 0x80 <= following[0] <= 0xBF:
+        before, following = before[:-1], before[-1:]
+    return low + len(before)
 
 
 def _last_end(file: BinaryIO, mark: bytes, target: int) -> int | None:

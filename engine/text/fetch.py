@@ -114,16 +114,9 @@ def _download(url: str, path: Path, progress: Progress | None, name: str = "") -
             if not answer.url.startswith(("http://", "https://")):
                 raise CorpusError(f"{url} leads away from http; fetch it another way")
             decoder = _decoder(answer.headers.get_content_charset("utf-8"))
-            size = int(answer.headers.get("Content-Length") or 0)
-            done = 0
             with whole_file(path) as file:
-                while block := answer.read(BLOCK):
-                    done += len(block)
+                for block in _blocks(answer, url, progress):
                     file.write(block if decoder is None else decoder.decode(block).encode())
-                    if progress is not None:
-                        progress("fetching", min(1.0, done / size) if size else 0.0)
-                if done < size:
-                    raise CorpusError(f"the connection to {url} ended after {done:,} of {size:,} bytes; try again")
     except CorpusError:
         raise
     except urllib.error.HTTPError as error:
@@ -133,6 +126,21 @@ def _download(url: str, path: Path, progress: Progress | None, name: str = "") -
     except (OSError, http.client.HTTPException, ValueError) as error:
         cause = getattr(error, "reason", None) or error
         raise CorpusError(f"cannot fetch {url}: {cause}; is this machine online?{local}") from None
+
+
+def _blocks(answer: http.client.HTTPResponse, url: str, progress: Progress | None) -> Iterator[bytes]:
+    """The answer's bytes. Raises CorpusError when the connection ends before all of them have come."""
+    size, done = int(answer.headers.get("Content-Length") or 0), 0
+    try:
+        while block := answer.read(BLOCK):
+            done += len(block)
+            yield block
+            if progress is not None:
+                progress("fetching", min(1.0, done / size) if size else 0.0)
+    except (OSError, http.client.HTTPException) as error:
+        raise CorpusError(f"the connection to {url} broke after {done:,} bytes ({error}); try again") from None
+    if done < size:
+        raise CorpusError(f"the connection to {url} ended after {done:,} of {size:,} bytes; try again")
 
 
 def _decoder(charset: str) -> codecs.IncrementalDecoder | None:

@@ -18,6 +18,7 @@ from engine.text.places import cache_dir
 from engine.text.tokenizer import Ids, Tokenizer
 
 END_OF_TEXT = "<|endoftext|>"
+SIZE = 50_256  # without it
 # How GPT-2 cuts text into words before it merges bytes.
 _WORDS = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
 _INSTEAD = "or train a vocabulary of your own: --set data.tokenizer=bpe"
@@ -67,7 +68,10 @@ def load_gpt2(file: Path | None = None) -> Gpt2Tokenizer:
     """
     own = cache_dir() / "gpt2" / "vocab.bpe" if file is None else file
     if file is not None or own.is_file():
-        return Gpt2Tokenizer(read_merges(own))
+        tokens = read_merges(own)
+        if file is None and len(tokens) != SIZE:
+            raise TokenizerError(f"{own} makes {len(tokens):,} tokens, GPT-2 has {SIZE:,}; fetch it again, {_INSTEAD}")
+        return Gpt2Tokenizer(tokens)
     tiktoken = _tiktoken()
     try:
         encoding = tiktoken.get_encoding("gpt2")
@@ -93,6 +97,8 @@ def read_merges(path: Path) -> list[bytes]:
             if line:
                 left, right = line.split(" ")
                 tokens.append(b"".join(value[letter] for letter in left + right))
+        if len(set(tokens)) < len(tokens):
+            raise ValueError("a token twice")
     except OSError as error:
         raise TokenizerError(f"cannot read GPT-2's merges from {path}: {reason(error)}") from None
     except (ValueError, KeyError):

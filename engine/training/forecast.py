@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
-from engine.config import Config, ModelConfig
+from engine.config import Config
 from engine.model.count import count_parameters, flops_per_token, parameter_table
 
 
@@ -36,9 +35,13 @@ class Forecast:
 
 
 def forecast(
-    config: Config, vocab_size: int, train_tokens: int | None = None, available: int | None = None
+    config: Config,
+    vocab_size: int,
+    train_tokens: int | None = None,
+    available: int | None = None,
+    gpu: bool = False,
 ) -> Forecast:
-    """The forecast of a run on a corpus of `train_tokens`, with `available` bytes of memory."""
+    """The forecast of a run on a corpus of `train_tokens`, on a GPU or CPU with `available` bytes of memory."""
     model, train = config.model, config.train
     params = count_parameters(model, vocab_size)
     parts = dict(parameter_table(model, vocab_size))
@@ -49,7 +52,7 @@ def forecast(
         weights=4 * params * (2 if train.ema else 1),
         gradients=4 * params,
         optimizer=4 * matrices + 8 * (params - matrices),
-        activations=activation_estimate(config, vocab_size),
+        activations=activation_estimate(config, vocab_size, gpu),
         tokens_per_step=config.tokens_per_step,
         total_tokens=total,
         flops_per_step=flops_per_token(model, vocab_size) * config.tokens_per_step,
@@ -58,48 +61,45 @@ def forecast(
     )
 
 
-def activation_estimate(config: Config, vocab_size: int) -> int:
+def activation_estimate(config: Config, vocab_size: int, gpu: bool = False) -> int:
     """Bytes kept for the backward pass of one micro-batch: what each operation of a block saves, added up.
 
-    The residual stream, the inputs of the norms and rotary parts are fp32; what feeds a matrix product has the
-    precision of the forward pass. Attention's own matrix is never kept (flash attention), except with dropout on a
-    CPU.
+    The residual stream and the rotary parts are fp32; what feeds a matrix product has the precision of the forward
+    pass. In fp32 on a CPU the gradients written by hand (engine/model/kernels.py) keep less.
     """
     model, train = config.model, config.train
     half = 2 if train.precision in ("bf16", "fp16") else 4
+    by_hand = half == 4 and not gpu
     tokens = train.batch_size * model.block_size
-    C, hidden = model.n_embd, model.mlp_hidden
     if model.kind == "bigram":
         return tokens * vocab_size * 8
+    C, T = model.n_embd, model.block_size
     rotated = (model.n_head + model.kv_heads) * model.head_dim
-    qkv = rotated + model.kv_heads * model.head_dim
-    streams = 2 * 4 * C  # what both norms read
-    products = half * (3 * C + qkv)  # what qkv, proj and fc read, and the values' storage
-    turned = 4 * rotated if model.qk_norm else 0
-    keys = half * rotated if model.position == "rope" or model.qk_norm else 0
+    slim_norm = by_hand and model.norm == "rmsnorm" and not model.norm_weight
+    norms = 0 if slim_norm else 2 * 4 * C  # what both norms read
+    products = half * 3 * C  # what qkv, proj and fc read
+    if model.dropout and not gpu:  # PyTorch's CPU attention has no dropout: it builds the matrix, three times
+        attention = 4 * (rotated + model.kv_heads * model.head_dim) + 3 * 4 * model.n_head * T
+    else:
+        keys = half * rotated if model.position == "rope" or model.qk_norm else 0
+        turned = 4 * rotated if model.qk_norm and not by_hand else 0
+        attention = half * (rotated + model.kv_heads * model.head_dim) + keys + turned
     widths = {"gelu": 2, "gelu_tanh": 2, "relu": 1, "relu2": 2, "swiglu": 4}[model.mlp]
-    block = streams + products + turned + keys + half * widths * hidden
-    if model.dropout:
-        block += 2 * 4 * C + _attention_matrix(model)
+    masks = 2 * C * (1 if gpu else 4) if model.dropout else 0
+    block = norms + products + attention + half * widths * model.mlp_hidden + masks
     ends = 3 * 4 * C + (2 if model.softcap else 1) * 4 * vocab_size
     casts = half * count_parameters(model, vocab_size) if half == 2 else 0
     return tokens * (model.n_layer * block + ends) + casts
 
 
-def _attention_matrix(model: ModelConfig) -> int:
-    """Bytes a token where dropout makes PyTorch build the whole attention matrix (its CPU kernel has no dropout)."""
-    return model.n_head * model.block_size * 4 * 5 + 3 * 4 * model.n_embd
-
-
-def available_memory() -> int | None:
-    """Bytes free on this machine: of the first GPU when there is one, else of main memory."""
+def available_memory() -> tuple[int | None, bool]:
+    """(bytes free, whether they are a GPU's): of the first GPU when there is one, else of main memory."""
     from engine.telemetry import Telemetry
 
-    sample = Telemetry().sample()
-    free = [gpu.memory_total - gpu.memory_used for gpu in getattr(sample, "gpus", ()) if gpu.memory_total]
-    if free:
-        return int(free[0])
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        return None
+    telemetry = Telemetry()
+    sample = telemetry.sample()
+    telemetry.close()
+    for device in sample.devices:
+        if device.memory_total is not None and device.memory_used is not None:
+            return device.memory_total - device.memory_used, True
+    return sample.memory_available, False

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from engine.config import Config, make_config
+from engine.config import Config, TrainConfig, make_config, split_key
 from engine.errors import CheckpointError, ConfigError
 from engine.runs.atomic import sync_folder
 from engine.runs.layout import RunDir, create_run, new_name
@@ -28,23 +28,46 @@ from engine.training.checkpoint import (
 from engine.training.start import run_info
 from engine.training.watch import Watch
 
+FREE_IN_A_FORK = {name for name in TrainConfig.model_fields if name not in ("optimizer", "ema", "lora_r", "lora_alpha")}
+"""Settings of `train.` that a fork may change: those that need no other state than the checkpoint's."""
 
-def fork_run(run: RunDir, step: str | int, runs_dir: Path | None = None, *, name: str | None = None) -> RunDir:
+
+def fork_run(
+    run: RunDir,
+    step: str | int,
+    runs_dir: Path | None = None,
+    *,
+    name: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> RunDir:
     """A new run with all of `run` up to its checkpoint at `step` (or "best", "last"), to go on exactly from there.
 
-    Raises CheckpointError when there is no such checkpoint or it is damaged.
+    `changes` are settings (`{"train.learning_rate": 1e-4}`) that differ from there on. Raises CheckpointError when
+    there is no such checkpoint or it is damaged, ConfigError for settings that cannot change in the middle of a run.
     """
+    for key in changes or ():
+        section, setting = split_key(key)
+        if section != "train" or setting not in FREE_IN_A_FORK:
+            raise ConfigError(
+                f"{key} cannot change in a fork; start a new run, or fine-tune with train --from {run.name}"
+            )
     checkpoint = load_checkpoint(choose_checkpoint(run, step))
     info = run_info(run)
     fork = create_run(
         runs_dir,
         name or new_name(runs_dir, run.name, f"at-{checkpoint.step}"),
-        make_config(info["config"]),
+        make_config(info["config"]).replace(changes or {}),
         corpus=info["corpus"],
         preset=info.get("preset", ""),
         template=info.get("template"),
         tokenizer=info.get("tokenizer"),
-        parent={"run": run.name, "path": str(run.path), "step": checkpoint.step, "how": "fork"},
+        parent={
+            "run": run.name,
+            "path": str(run.path),
+            "step": checkpoint.step,
+            "how": "fork",
+            "changes": dict(changes or {}),
+        },
         environment=info.get("environment", {}),
     )
     for source, target in ((run.metrics, fork.metrics), (run.samples, fork.samples)):

@@ -11,10 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.config import Config, make_config
 from engine.control import CommandQueue, ControlServer
 from engine.errors import RunError, TrainingError, UserError
 from engine.runs.layout import RunDir
 from engine.runs.writer import RunWriter
+from engine.training.start import open_dataset, run_info
 
 if TYPE_CHECKING:
     from engine.model.gpt import GPT
@@ -76,11 +78,29 @@ class TrainingHost:
         self._writer.status(state="failed", phase="", message=message, problem=message)
 
     def _train(self, writer: RunWriter) -> str:
+        """Train; when the device has too little memory for the micro-batch, halve it and accumulate twice as often."""
+        import torch
+
+        while True:
+            try:
+                return self._train_as_it_is(writer)
+            except torch.OutOfMemoryError:
+                config = make_config(run_info(self.run)["config"])
+                smaller = halved(config)
+                if smaller is None:
+                    raise
+                writer.describe(config=smaller.model_dump(mode="json"))
+                size, accumulate = smaller.train.batch_size, smaller.train.grad_accum
+                message = f"out of memory: micro-batch {size} x {accumulate} instead, the global batch is the same"
+                writer.event("alarm", 0, alarm="memory", message=message)
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+
+    def _train_as_it_is(self, writer: RunWriter) -> str:
         from engine.training.live import LivePrompter
 
         trainer, build = self._prepare(writer)
-        live = trainer.live
-        server = ControlServer(self.run, self.commands, LivePrompter(live, build, trainer.dataset.tokenizer))
+        server = ControlServer(self.run, self.commands, LivePrompter(trainer.live, build, trainer.dataset.tokenizer))
         try:
             try:
                 writer.serve_at(server.start())
@@ -93,20 +113,18 @@ class TrainingHost:
                     trainer.checkpoint()
                 raise
         finally:
-            live.end()
+            trainer.live.end()
             server.stop()
 
     def _prepare(self, writer: RunWriter) -> tuple[Trainer, Any]:
         """The trainer, restored; and what builds another model of its kind for prompting."""
         import torch
 
-        from engine.config import make_config
         from engine.training.build import build_for
         from engine.training.checkpoint import newest_good, remove_orphans
         from engine.training.device import choose_device
         from engine.training.live import LiveWeights
         from engine.training.precision import check_precision, set_matmul_precision
-        from engine.training.start import open_dataset, run_info
         from engine.training.trainer import Trainer
 
         info = run_info(self.run)
@@ -140,3 +158,11 @@ class TrainingHost:
             writer.rewind(trainer.step)
             writer.event("resumed", trainer.step, warnings=warnings, **trainer.environment())
         return trainer, build
+
+
+def halved(config: Config) -> Config | None:
+    """Half the micro-batch, twice the accumulation: the same global batch. None when it cannot be halved."""
+    train = config.train
+    if train.batch_size % 2:
+        return None
+    return config.replace({"train.batch_size": train.batch_size // 2, "train.grad_accum": 2 * train.grad_accum})

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from engine.config import Config
 from engine.model.gpt import GPT
-from engine.training.batches import Batches
+from engine.text.dataset import TokenDataset
+from engine.training.batches import Batches, make_batches
+from engine.training.build import build_for
 from engine.training.flat import FlatParameters
 from engine.training.optim import Optimizer
 from engine.training.precision import LossScaler, autocast
@@ -79,3 +81,12 @@ class TrainStep:
             total = loss.detach() if total is None else total + loss.detach()
         assert total is not None
         return total.float()
+
+
+def make_step(config: Config, dataset: TokenDataset, device: torch.device) -> TrainStep:
+    """A fresh model of `config`, ready to train."""
+    model = build_for(config, dataset.tokenizer.vocab_size, torch.Generator().manual_seed(config.train.seed))
+    parameters = FlatParameters(model.to(device).train())
+    return TrainStep(
+        model, parameters, Optimizer(parameters, config.train), make_batches(dataset, config, device), config
+    )

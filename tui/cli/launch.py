@@ -6,7 +6,7 @@ import os
 import shlex
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -80,7 +80,7 @@ def leave(run: RunDir, runs: Path, as_json: bool) -> None:
 
     pid = detach(run, runs)
     deadline = time.monotonic() + DETACHED_WITHIN
-    while time.monotonic() < deadline and not (run.live and read_status(run).get("pid") == pid):
+    while time.monotonic() < deadline and not at_work(read_status(run), pid):
         if (code := exit_code(pid)) is not None:
             if code:
                 raise TrainingError(last_line(run) or f"the background process ended at once; see {run.log}")
@@ -91,6 +91,11 @@ def leave(run: RunDir, runs: Path, as_json: bool) -> None:
     else:
         say(f"{run.name} trains in the background, process {pid}")
         say(f"open it with: {how_to('open', run, runs)}")
+
+
+def at_work(status: dict[str, Any], pid: int) -> bool:
+    """Whether process `pid` is past all that can go wrong at the start of its training."""
+    return status.get("pid") == pid and (bool(status.get("socket")) or status.get("phase") == "training")
 
 
 def exit_code(pid: int) -> int | None:

@@ -13,6 +13,7 @@ from tui.cli.options import Json, Run, RunsDir, Yes, complete_run
 from tui.cli.output import is_terminal, one_line, print_facts, print_json, print_table, say
 
 if TYPE_CHECKING:
+    from engine.config import Config
     from engine.runs.layout import RunDir
     from engine.runs.series import Table
     from tui.widgets.chart import PlotData
@@ -43,13 +44,13 @@ def list_(runs: RunsDir = Path("runs"), as_json: Json = False) -> None:
             [
                 row["name"],
                 row["state"],
-                f"{row['step'] or 0:,}",
-                f"{row['steps'] or 0:,}",
-                fmt_loss(row["best_val_loss"]),
-                fmt_count(row["params"]),
-                fmt_duration(row["train_seconds"]),
-                row["corpus"],
-                row["preset"],
+                f"{row.get('step') or 0:,}",
+                f"{row.get('steps') or 0:,}",
+                fmt_loss(row.get("best_val_loss")),
+                fmt_count(row.get("params")),
+                fmt_duration(row.get("train_seconds")),
+                row.get("corpus"),
+                row.get("preset"),
             ]
             for row in rows
         ),
@@ -267,11 +268,36 @@ def fork(
     changes: dict[str, Any] = dict(parse_sets(sets or []))
     if steps is not None:
         changes["train.max_steps"] = steps
-    made = fork_run(find_run(run, runs), step, runs_dir=runs, name=name, changes=changes)
+    parent = find_run(run, runs)
+    config = changed_training(parent, changes)
+    made = fork_run(parent, step, runs, name=name)
+    set_out(made, config)
     if as_json:
         print_json({"name": made.name, "path": str(made.path)})
     else:
         say(f"{made.name}; train it with: {how_to('train --resume', made, runs)}")
+
+
+def changed_training(run: RunDir, changes: dict[str, Any]) -> Config:
+    """The run's settings with some of its training's changed. Raises ConfigError for one that the weights hang on."""
+    from engine.config import make_config
+    from engine.errors import ConfigError
+    from engine.training.start import run_info
+
+    fixed = next((key for key in changes if not key.startswith("train.")), None)
+    if fixed is not None:
+        raise ConfigError(f"a fork keeps its model and its tokens: {fixed} cannot change, only train. settings can")
+    return make_config(run_info(run)["config"]).replace(changes)
+
+
+def set_out(fork: RunDir, config: Config) -> None:
+    """Give a new fork its settings, and the state it is in: stopped at its checkpoint."""
+    from engine.runs.writer import RunWriter
+
+    step = fork.checkpoint_steps()[-1]
+    with RunWriter(fork) as writer:
+        writer.describe(config=config.model_dump(mode="json"))
+        writer.status(state="stopped", step=step, steps=config.train.max_steps)
 
 
 @app.command()

@@ -1,21 +1,23 @@
-"""The loss pane: the curve of the run, and in its border what went wrong."""
+"""The loss pane: the curve of the run, and under it what went wrong."""
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
-from textual.content import Content
 
 from tui.actions import LOSS
 from tui.panes.pane import Pane
-from tui.text import clean, fit
+from tui.rows import Rows
+from tui.text import clean
 from tui.view import Latest
 from tui.widgets.plot import LossPlot, PlotData
 
 if TYPE_CHECKING:
     from engine.runs.reader import RunReader
 
+MOST_LINES = 3
 EMPTY = "the loss is drawn here from the first step on"
 
 
@@ -37,6 +39,7 @@ class LossPane(Pane):
 
     def compose(self) -> ComposeResult:
         yield LossPlot(PlotData(empty=EMPTY))
+        yield Rows(id="problem")
 
     def focus_target(self) -> None:
         self.query_one(LossPlot).focus()
@@ -59,11 +62,10 @@ class LossPane(Pane):
         self._say_problem(reader)
 
     def _say_problem(self, reader: RunReader) -> None:
-        problem = str(reader.status.get("problem") or reader.status.get("message") or "")
-        if problem:
-            said = clean(problem, keep_newlines=False)
-            subtitle = Content.styled("✖ " + fit(said, min(len(said), max(10, self.size.width - 8))), "$alarm")
-        else:
-            subtitle = Content("")
-        if self.border_subtitle != subtitle:
-            self.border_subtitle = subtitle
+        problem = clean(str(reader.status.get("problem") or reader.status.get("message") or ""), keep_newlines=False)
+        lines = textwrap.wrap(problem, max(16, self.size.width - 6))[:MOST_LINES]
+        rows = self.query_one("#problem", Rows)
+        rows.display = bool(lines)
+        if lines:
+            rows.styles.height = len(lines)
+            rows.show([[("✖ " if i == 0 else "  ", "alarm bold"), (line, "alarm")] for i, line in enumerate(lines)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.containers import Vertical
+from textual.content import Content
 
 from tui.rows import Row
 
@@ -15,9 +16,23 @@ class Pane(Vertical):
     scope: ClassVar[str] = ""
     title: ClassVar[str] = ""
     about: ClassVar[tuple[str, ...]] = ()
+    _said_title: Content = Content("")
+    _said_below: Content = Content("")
 
     def on_mount(self) -> None:
         self.border_title = self.title
+
+    def say_title(self, title: Content) -> None:
+        """Set the border's title; setting the same again repaints nothing (Textual alone would repaint the pane)."""
+        if title != self._said_title:
+            self._said_title = title
+            self.border_title = title
+
+    def say_below(self, said: Content) -> None:
+        """Set the line in the lower border; setting the same again repaints nothing."""
+        if said != self._said_below:
+            self._said_below = said
+            self.border_subtitle = said
 
     def focus_target(self) -> None:
         """Take the focus, or give it to the part of the pane that should have it."""

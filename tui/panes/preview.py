@@ -7,10 +7,10 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
-from textual.containers import Vertical
 from textual.content import Content
 
 from engine.errors import UserError
+from tui.panes.pane import Pane
 from tui.text import clean, fit
 from tui.view import latest
 from tui.widgets.plot import LossPlot, PlotData
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 REST = 1  # polls that the cursor must rest on a run before it is read
 
 
-class RunPreview(Vertical):
+class RunPreview(Pane):
     """Shows one run's loss; a run of a million steps is read in a thread and shown when it is there."""
+
+    title = "loss"
 
     def __init__(self) -> None:
         super().__init__(id="preview")
@@ -38,8 +40,10 @@ class RunPreview(Vertical):
         plot.can_focus = False
         yield plot
 
-    def on_mount(self) -> None:
-        self.border_title = "loss"
+    @property
+    def shown(self) -> RunDir | None:
+        """The run whose curve is on the screen."""
+        return self._reader.run if self._reader is not None else None
 
     def look_at(self, run: RunDir | None) -> None:
         """Show this run as soon as the cursor rests on it."""
@@ -94,11 +98,9 @@ class RunPreview(Vertical):
                 empty="this run has no step yet",
             )
         )
-        self.border_title = Content.assemble(
-            ("loss  ", ""), (clean(reader.run.name, keep_newlines=False), "bold $bright")
-        )
+        self.say_title(Content.assemble(("loss  ", ""), (clean(reader.run.name, keep_newlines=False), "bold $bright")))
         self._say(str(reader.status.get("problem") or reader.status.get("message") or ""))
 
     def _say(self, text: str) -> None:
         room = max(10, self.size.width - 8)
-        self.border_subtitle = Content.styled(fit(text, min(len(text), room)), "$alarm") if text else Content("")
+        self.say_below(Content.styled(fit(text, min(len(text), room)), "$alarm") if text else Content(""))

@@ -123,9 +123,7 @@ class PromptPane(Pane):
             said = f"{clean(name, keep_newlines=False)} format" if self._templated else "as typed"
             if len(said) + 32 < self.size.width:
                 parts.append((f"  {said}", "$dim"))
-        title = Content.assemble(*parts)
-        if self.border_title != title:
-            self.border_title = title
+        self.say_title(Content.assemble(*parts))
 
     def _template(self) -> Any:
         try:
@@ -235,7 +233,7 @@ class PromptPane(Pane):
 
     def _subtitle(self, text: str, *, bad: bool = False) -> None:
         said = fit(text, min(len(text), max(10, self.size.width - 6)))
-        self.border_subtitle = Content.styled(f"✖ {said}", "$alarm") if bad else Content(said)
+        self.say_below(Content.styled(f"✖ {said}", "$alarm") if bad else Content(said))
 
     # -- actions -------------------------------------------------------------------------------------------------------
 

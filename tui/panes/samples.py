@@ -115,15 +115,15 @@ class SamplesPane(Pane):
 
     def _title(self) -> None:
         steps = [int(sample.get("step", 0)) for sample in self._samples]
-        self.border_title = timeline(steps, self._index, max(0, self.size.width - 14))
+        self.say_title(timeline(steps, self._index, max(0, self.size.width - 14)))
         if self._samples:
             settings = self._samples[self._index].get("settings") or {}
             said = f"page {self._index + 1} of {len(steps)}"
             if "temperature" in settings:
                 said += f"  t {settings['temperature']:.2f}  seed {self._samples[self._index].get('seed')}"
-            self.border_subtitle = Content(fit(said, min(len(said), max(0, self.size.width - 6))))
+            self.say_below(Content(fit(said, min(len(said), max(0, self.size.width - 6)))))
         else:
-            self.border_subtitle = ""
+            self.say_below(Content(""))
 
 
 def timeline(steps: Sequence[int], index: int, width: int) -> Content:

@@ -52,5 +52,6 @@ def help_lines(screen: Any, pane: Any) -> tuple[str, list[Row]]:
             lines.append([(f"{action.key_shown:>7}  ", "accent bold" if works else "dim"), (action.about, look)])
         if actions:
             lines.append([])
-    lines.append([(f"{'tab':>7}  ", "accent bold"), ("the next pane; shift+tab the one before", "foreground")])
+    while lines and not lines[-1]:
+        lines.pop()
     return f"help · {title}", lines

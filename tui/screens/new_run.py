@@ -135,7 +135,7 @@ class NewRunScreen(ModalScreen[Start | None]):
 
         corpus = next((each for each in self._corpora if each.name == self.query_one(SettingsForm).value(CORPUS)), None)
         tokens = expected_tokens(corpus, config)
-        told = forecast(config, assumed_vocab(config), tokens, self._memory())
+        told = forecast(config, assumed_vocab(config), tokens, *self._memory())
         epochs = f"{told.epochs:.2f}" if told.epochs is not None else "–"
         fits: Part = ("", "")
         if told.fits is not None:
@@ -156,8 +156,8 @@ class NewRunScreen(ModalScreen[Start | None]):
             [(f"{label:<15}", "dim"), (f"{value:>9}", "bright"), ("  ", ""), mark] for label, value, mark in figures
         ]
 
-    def _memory(self) -> int | None:
-        """Bytes free here, asked once."""
+    def _memory(self) -> tuple[int | None, bool]:
+        """Bytes free here and whether they are a GPU's, asked once."""
         if not hasattr(self, "_available"):
             from engine.training.forecast import available_memory
 

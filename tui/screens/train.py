@@ -280,7 +280,7 @@ class TrainScreen(Screen[None]):
     def action_learning_rate(self) -> None:
         reader = self._session.reader
         planned = setting(reader.info, "train", "learning_rate") if reader is not None else None
-        about = f"peak of the schedule; now {fmt_lr(self.now.lr)}, planned {fmt_lr(planned)}; from the next step on"
+        about = f"peak of the schedule; now {fmt_lr(self.now.lr)}, planned {fmt_lr(planned)}"
         self.app.push_screen(AskScreen("learning rate", about, fmt_lr(planned), parse_learning_rate), self._set_rate)
 
     def _set_rate(self, value: float | None) -> None:
@@ -306,6 +306,16 @@ class TrainScreen(Screen[None]):
 
     def action_focus_pane(self, pane: str) -> None:
         self.show_pane(pane, alone=self._zoomed is not None)
+
+    def action_step_focus(self, by: int) -> None:
+        """The next part that takes the focus, in all panes; one that is away is shown."""
+        stops = [widget for pane in self.query(Pane) for widget in pane.walk_children(Widget, with_self=True)]
+        stops = [widget for widget in stops if widget.can_focus]
+        here = stops.index(self.focused) if self.focused in stops else -1
+        target = stops[(here + by) % len(stops)]
+        pane = next(node for node in target.ancestors_with_self if isinstance(node, Pane))
+        pane.remove_class("away")
+        target.focus()
 
     def action_back(self) -> None:
         prompt, pane = self.query_one(PromptPane), self.focused_pane()

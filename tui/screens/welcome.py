@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -15,7 +14,6 @@ from engine.config import DEFAULT_PRESET, load_preset
 from tui.panes.keybar import KeyBar
 from tui.rows import Part, Row, width_of
 from tui.session import Start
-from tui.widgets.canvas import draw_lines
 from tui.widgets.paint import Painted
 
 if TYPE_CHECKING:
@@ -77,11 +75,17 @@ class Welcome(Painted):
         return [*top, *rows]
 
 
+DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # of a braille cell: left and right column, from the top
+
+
 def falling_curve(width: int, height: int) -> list[str]:
     """A loss as one hopes for it, in braille dots."""
-    x = np.arange(2 * width)
-    wiggle = np.array([0.05 * math.sin(i * 0.9) * math.cos(i * 0.37) * math.exp(-i / 60) for i in range(2 * width)])
-    fall = np.exp(-x / (0.42 * width)) + wiggle
-    y = np.clip((4 * height - 1) * (1.0 - (1.0 - fall)), 0, 4 * height - 1)
-    characters, _ = draw_lines([(x, y.astype(np.int64))], width, height)
-    return ["".join(row) for row in characters]
+    cells = [[0x2800] * width for _ in range(height)]
+    rows, before = 4 * height, 0
+    for x in range(2 * width):
+        fall = 1.0 - math.exp(-x / (0.42 * width)) - 0.05 * math.sin(x * 0.9) * math.cos(x * 0.37) * math.exp(-x / 60)
+        y = max(0, min(rows - 1, round(fall * (rows - 1))))
+        for row in range(min(before + 1, y), max(before, y) + 1):
+            cells[row // 4][x // 2] |= DOTS[x % 2][row % 4]
+        before = y
+    return ["".join(map(chr, row)) for row in cells]

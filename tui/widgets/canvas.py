@@ -1,11 +1,12 @@
 """Braille drawing surfaces: polylines by plotext, filled bands by numpy. Dots count from the lower left corner.
 
-A cell is two dots wide and four high. plotext is imported when the first line is drawn, not before: it takes a tenth of
-a second that the first paint does not have.
+A cell is two dots wide and four high. plotext is imported with the first line (or by `warm`), not before: it takes time
+that the first paint does not have.
 """
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -15,12 +16,13 @@ import numpy.typing as npt
 
 from tui.widgets.reduce import Floats, Ints
 
-BLANK = "\u2800"
 _BITS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
 _token = re.compile(r"\x1b\[0m|\x1b\[38;5;(\d+)m|([^\x1b]+)")
 
 Polyline = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 """Dot columns and dot rows of the points to be joined, in order."""
+Dot = tuple[int, int, str, int]
+"""A drawn cell: row from the top, column, braille character, index of its line."""
 
 
 class _Figure:
@@ -63,6 +65,12 @@ class _Figure:
 
 
 _figure: _Figure | None = None
+_drawn: tuple[object, list[Dot]] | None = None
+
+
+def warm() -> None:
+    """Import plotext ahead of the first chart; it takes a tenth of a second, in any thread."""
+    importlib.import_module("plotext")
 
 
 def thin(xs: Ints, ys: Ints) -> Polyline:
@@ -74,37 +82,42 @@ def thin(xs: Ints, ys: Ints) -> Polyline:
     return xs[keep], ys[keep]
 
 
-def draw_lines(lines: Sequence[Polyline], width: int, height: int) -> tuple[list[str], list[list[int]]]:
-    """`height` rows of `width` characters (blank cells are spaces), and for each cell the index of its line, or -1.
+def draw_lines(lines: Sequence[Polyline], width: int, height: int) -> list[Dot]:
+    """The cells of a width x height canvas that the polylines touch.
 
-    Where lines share a cell their dots are joined and the later line colours it. Points outside the canvas are cut.
+    Where lines share a cell their dots are joined and the later line owns it. Points outside the canvas are cut. Lines
+    that have not moved by a dot since the last call are not drawn again: most frames of a long run are like the last.
     """
-    global _figure
-    drawn = [line for line in lines if line[0].size]
-    if not drawn:
-        return [" " * width] * height, [[-1] * width for _ in range(height)]
-    if _figure is None:
-        _figure = _Figure()
+    global _figure, _drawn
     index = [i for i, line in enumerate(lines) if line[0].size]
-    rows, owners = [], []
-    for line in _figure.draw([thin(*line) for line in drawn], width, height).split("\n")[:height]:
-        characters: list[str] = []
-        owner: list[int] = []
-        color = -1
+    drawn = [thin(*lines[i]) for i in index]
+    key = (width, height, index, [(xs.tobytes(), ys.tobytes()) for xs, ys in drawn])
+    if _drawn is None or _drawn[0] != key:
+        if _figure is None:
+            _figure = _Figure()
+        _drawn = key, _parse(_figure.draw(drawn, width, height), index, width, height) if drawn else []
+    return _drawn[1]
+
+
+def _parse(text: str, index: list[int], width: int, height: int) -> list[Dot]:
+    """The drawn cells of plotext's string, whose colour i + 1 stands for line index[i]."""
+    cells: list[Dot] = []
+    for y, line in enumerate(text.split("\n")[:height]):
+        x, owner = 0, -1
         for match in _token.finditer(line):
-            code, text = match.groups()
-            if text is None:
-                color = -1 if code is None else index[int(code) - 1]
+            code, run = match.groups()
+            if run is None:
+                owner = -1 if code is None else index[int(code) - 1]
                 continue
-            characters.append(text)
-            owner += [color] * len(text)
-        rows.append("".join(characters).ljust(width)[:width])
-        owners.append((owner + [-1] * width)[:width])
-    return rows, owners
+            if owner >= 0:
+                stop = x + min(len(run), width - x)
+                cells += [(y, at, run[at - x], owner) for at in range(x, stop) if run[at - x] not in " \u2800"]
+            x += len(run)
+    return cells
 
 
-def draw_band(low: Floats, high: Floats, width: int, height: int) -> list[str]:
-    """`height` rows of `width` characters with every dot from low[c] to high[c] of dot column c set.
+def draw_band(low: Floats, high: Floats, width: int, height: int) -> Ints:
+    """(height, width) braille patterns (0..255) with every dot from low[c] to high[c] of dot column c set.
 
     low, high: (2 * width,) dot rows, NaN where there is nothing; what lies outside the canvas is cut at its edge.
     """
@@ -114,5 +127,5 @@ def draw_band(low: Floats, high: Floats, width: int, height: int) -> list[str]:
         top = np.where(some, np.clip(high, 0, 4 * height - 1), -1)
     dots = np.arange(4 * height - 1, -1, -1)[:, None]
     filled = (dots >= bottom) & (dots <= top)
-    codes = (filled.reshape(height, 4, width, 2) * _BITS[None, :, None, :]).sum(axis=(1, 3))
-    return ["".join([chr(0x2800 + code) if code else " " for code in row]) for row in codes.tolist()]
+    patterns: Ints = (filled.reshape(height, 4, width, 2) * _BITS[None, :, None, :]).sum(axis=(1, 3))
+    return patterns

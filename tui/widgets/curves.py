@@ -162,16 +162,21 @@ def curve_cells(
         lines += [(xs, ys), _smooth_line(memory, area, limits, log)]  # the train curve over the other
         looks += [val_looks[index], train_looks[index]]
         vals.append((val_looks[index], xs, ys, int(np.argmin(y)) if y.size else -1))
-    characters, owners = draw_lines(lines, area.width, area.height)
-    bands = [draw_band(low, high, area.width, area.height) for low, high in zip(lows, highs, strict=True)]
-    cells = [
-        [_cell(characters[r][c], owners[r][c], [band[r][c] for band in bands], looks) for c in range(area.width)]
-        for r in range(area.height)
-    ]
-    _mark_vals(cells, vals, area, best=len(data.series) == 1)
-    if len(data.series) > 1:
+    band = np.zeros((area.height, area.width), dtype=np.int64)
+    for low, high in zip(lows, highs, strict=True):
+        band |= draw_band(low, high, area.width, area.height)
+    alone = len(data.series) == 1
+    cells: list[list[Run]] = [[(" ", "")] * area.width for _ in range(area.height)]
+    patterns = band.tolist()
+    for row, column in np.argwhere(band).tolist():
+        cells[row][column] = (chr(0x2800 + patterns[row][column]), "band" if alone else "rule")
+    for row, column, character, owner in draw_lines(lines, area.width, area.height):
+        ground = " on band-line" if alone and patterns[row][column] else ""
+        cells[row][column] = (character, looks[owner] + ground)
+    _mark_vals(cells, vals, area, best=alone)
+    if not alone:
         _number_lines(cells, lines[1::2], train_looks, area)
-    for column in np.flatnonzero(bad):
+    for column in np.flatnonzero(bad).tolist():
         cells[0][column // 2] = ("×", "alarm bold")
     _mark_cursor(cells, data, area)
     return cells
@@ -184,15 +189,6 @@ def _smooth_line(memory: Memory, area: Area, limits: tuple[float, float], log: b
     rows = dot_rows(smooth, limits, area.height, log)
     some = np.isfinite(rows)
     return filled[some], np.clip(rows[some], 0, 4 * area.height - 1).astype(np.int64)
-
-
-def _cell(character: str, owner: int, bands: list[str], looks: list[str]) -> Run:
-    covered = 0
-    for band in bands:
-        covered |= ord(band) - 0x2800 if band != " " else 0
-    if owner >= 0 and character != " ":
-        return character, looks[owner] + (" on band-line" if covered and len(bands) == 1 else "")
-    return (chr(0x2800 + covered), "band" if len(bands) == 1 else "rule") if covered else (" ", "")
 
 
 def _mark_vals(cells: list[list[Run]], vals: list[tuple[str, Ints, Ints, int]], area: Area, best: bool) -> None:

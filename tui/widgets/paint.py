@@ -23,6 +23,7 @@ from tui.widgets.row import Row, Run, changed_span, row_width
 
 __all__ = ["Painted", "Row", "Run", "look_style", "row_width"]
 
+UNPAINTED = (-1, -1)
 _ATTRIBUTES = {"bold", "reverse", "underline", "strike", "italic"}
 
 
@@ -53,16 +54,19 @@ class Painted(Widget):
         self._rows: list[Row] = []
         self._strips: dict[int, Strip] = {}
         self._looks: dict[str, Style] = {}
-        self._painted_size = (-1, -1)
+        self._painted_size = UNPAINTED
 
     def paint(self, width: int, height: int) -> list[Row]:
         """The rows to show, at most `height` of them, each at most `width` cells."""
         raise NotImplementedError
 
     def repaint(self) -> None:
-        """Paint anew and refresh what differs from the last picture; nothing when hidden or not yet laid out."""
+        """Paint anew and refresh what differs from the last picture. A hidden widget paints when it is shown."""
         width, height = self.size
-        if not width or not height or not self.is_mounted:
+        if not width or not height or not self.is_on_screen:
+            if self._painted_size != UNPAINTED:
+                self._painted_size = UNPAINTED
+                self.refresh()
             return
         rows = self._paint()
         if self._painted_size != (width, height):

@@ -13,12 +13,14 @@ Keys: + - zoom, ← → pan, 0 the whole run, L log scale, [ ] cursor to the che
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from threading import Thread
 from typing import ClassVar
 
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
+from tui.widgets.canvas import warm
 from tui.widgets.chart import Area, ChartState, PlotData, Series, View, draw, draw_text
 from tui.widgets.paint import Painted, Row
 
@@ -59,6 +61,9 @@ class LossPlot(Painted, can_focus=True):
         self._view = View()
         self._state = ChartState()
         self._area: Area | None = None
+
+    def on_mount(self) -> None:
+        self.call_after_refresh(Thread(target=warm, name="import-plotext", daemon=True).start)
 
     @property
     def data(self) -> PlotData:

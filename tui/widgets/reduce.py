@@ -53,7 +53,7 @@ def _edges(first: float, last: float, columns: int) -> Floats:
     """Where each column begins; an empty window is all in column 0."""
     if last <= first or columns < 2:
         return np.concatenate([[first], np.full(columns - 1, np.inf)])
-    return first + (np.arange(columns) - 0.5) * ((last - first) / (columns - 1))
+    return np.float64(first) + (np.arange(columns, dtype=np.float64) - 0.5) * ((last - first) / (columns - 1))
 
 
 def columns(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from engine.config import DataConfig
 from engine.errors import TokenizerError
-from engine.text import sample
+from engine.text import gpt2, sample
 from engine.text.bpe import BpeTokenizer
 from engine.text.bytelevel import byte_alphabet
 from engine.text.chars import CharTokenizer
@@ -283,6 +283,9 @@ def test_gpt2_is_taken_from_the_cache_when_it_is_there(merges: Path, monkeypatch
     (merges.parent / "gpt2").mkdir()
     merges.rename(merges.parent / "gpt2" / "vocab.bpe")
     monkeypatch.setenv("TINYTUI_CACHE", str(merges.parent))
+    with pytest.raises(TokenizerError, match="300 tokens, GPT-2 has 50,256"):
+        load_gpt2()
+    monkeypatch.setattr(gpt2, "SIZE", 300)
     tokenizer = load_gpt2()
     assert isinstance(tokenizer, Gpt2Tokenizer) and tokenizer.vocab_size == BPE.vocab_size + 1
 
@@ -308,7 +311,7 @@ def test_gpt2_without_a_network_is_one_clear_line(tmp_path: Path, monkeypatch: p
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", ["a", "a b c\n", "\n漢 字\n"])
+@pytest.mark.parametrize("content", ["a", "a b c\n", "\n漢 字\n", "a b\na b\n"])
 def test_a_file_that_is_no_merges_file_is_a_clear_error(content: str, tmp_path: Path) -> None:
     path = tmp_path / "vocab.bpe"
     path.write_text(content, encoding="utf-8")

@@ -40,7 +40,7 @@ class Trained:
 
 def small_text(seed: int = 0) -> str:
     rng = random.Random(seed)
-    words = "one small step after another goes on and on".split()
+    words = ("one", "small", "step", "after", "another", "goes", "on")
     return "".join(" ".join(rng.choices(words, k=8)) + ".\n" for _ in range(200))
 
 

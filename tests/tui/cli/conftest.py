@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +19,21 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("TINYTUI_CORPORA", str(tmp_path_factory.mktemp("corpora")))
         patch.setenv("COLUMNS", "100")
         patch.setenv("PYTHONPATH", environment()["PYTHONPATH"])  # for the background processes the command line makes
+        patch.setenv("OMP_NUM_THREADS", "1")  # several of these may train at once
         patch.delenv("TINYTUI_RUNS", raising=False)
         yield
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other on a busy machine would take most of these tests' time."""
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else 0
+    if torch:
+        torch.set_num_threads(1)
+    yield
+    if torch:
+        torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -88,13 +88,13 @@ def test_where_runs_lie_can_be_said_everywhere(
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
     trained.runs.rename(elsewhere)
-    assert "first" not in invoke("runs", "list").stdout
-    assert "first" in invoke("--runs", elsewhere, "runs", "list").stdout
-    assert "first" in invoke("runs", "list", "--runs", elsewhere).stdout
-    assert "first" not in invoke("--runs", elsewhere, "runs", "list", "--runs", "runs").stdout
+    assert "finished" not in invoke("runs", "list").stdout
+    assert "finished" in invoke("--runs", elsewhere, "runs", "list").stdout
+    assert "finished" in invoke("runs", "list", "--runs", elsewhere).stdout
+    assert "finished" not in invoke("--runs", elsewhere, "runs", "list", "--runs", "runs").stdout
     monkeypatch.setenv("TINYTUI_RUNS", str(elsewhere))
-    assert "first" in invoke("runs", "list").stdout
-    assert "first" not in invoke("--runs", "runs", "runs", "list").stdout
+    assert "finished" in invoke("runs", "list").stdout
+    assert "finished" not in invoke("--runs", "runs", "runs", "list").stdout
 
 
 def test_a_bug_is_one_line_and_its_traceback_comes_with_debug(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

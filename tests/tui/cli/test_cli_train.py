@@ -7,6 +7,7 @@ import pty
 import signal
 from pathlib import Path
 
+import pytest
 from cli_for_tests import TINY, Cli, Trained, command, environment, invoke, one_complaint, wait_for
 
 ENDLESS = ("--steps", "10000000", "--set", "train.checkpoint_every=10000000", "--set", "train.eval_every=10000000")
@@ -64,11 +65,12 @@ def test_a_name_is_used_once(trained: Trained) -> None:
     assert "--resume first" in one_complaint(result)
 
 
-def test_demo_without_a_terminal(cli: Cli, tmp_path: Path) -> None:
+def test_demo_without_a_terminal(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tui.cli.train.DEMO_CORPUS", "small.txt")  # the shipped one would take long to evaluate
     result = cli("demo", "--steps", 2)
     assert result.exit_code == 0, result.output
-    assert "soap-notes-nano-1: finished at step 2 of 2" in result.stdout
-    assert result.stdout.rstrip().endswith(f"the run lies in {Path('runs') / 'soap-notes-nano-1'}")
+    assert "small-nano-1: finished at step 2 of 2" in result.stdout
+    assert result.stdout.rstrip().endswith(f"the run lies in {Path('runs') / 'small-nano-1'}")
 
 
 def test_in_the_background(cli: Cli, tmp_path: Path) -> None:
@@ -151,10 +153,10 @@ def test_ctrl_c_saves_and_exits_130(cli: Cli, tmp_path: Path) -> None:
 
 def test_a_terminal_that_goes_away_stops_nothing(cli: Cli, tmp_path: Path) -> None:
     run = tmp_path / "runs" / "hung-up"
-    terminal = Terminal(tmp_path, "train", "small.txt", *TINY, "--steps", 300, "--name", "hung-up")
+    terminal = Terminal(tmp_path, "train", "small.txt", *TINY, "--steps", 200, "--name", "hung-up")
     wait_for(lambda: terminal.trains(run))
     os.close(terminal.fd)
     assert os.waitstatus_to_exitcode(os.waitpid(terminal.pid, 0)[1]) == 0
     told = json.loads(cli("runs", "show", "hung-up", "--json").stdout)
-    assert (told["state"], told["step"]) == ("finished", 300)
-    assert "hung-up: finished at step 300 of 300" in (run / "log.txt").read_text()
+    assert (told["state"], told["step"]) == ("finished", 200)
+    assert "hung-up: finished at step 200 of 200" in (run / "log.txt").read_text()

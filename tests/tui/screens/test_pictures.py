@@ -11,6 +11,7 @@ from runs_for_tests import write_run
 from textual.pilot import Pilot
 
 from tui.app import Workbench
+from tui.panes.preview import RunPreview
 from tui.theme import DARK, LIGHT
 
 Snap = Callable[..., bool]
@@ -37,6 +38,7 @@ def test_a_failed_run_says_why(snap_compare: Snap, bench: Callable[..., Workbenc
 @pytest.mark.parametrize("pane", ["device", "samples", "prompt"])
 def test_panes_as_tabs(snap_compare: Snap, bench: Callable[..., Workbench], pane: str) -> None:
     async def show(pilot: Pilot[Any]) -> None:
+        await settle(pilot)
         pilot.app.train_screen().show_pane(pane, alone=False)
         await settle(pilot)
 
@@ -62,7 +64,7 @@ def test_runs(snap_compare: Snap, runs: Path, size: tuple[int, int]) -> None:
         for _ in range(40):
             pilot.app._poll()
             await pilot.pause(0.02)
-            if pilot.app.screen.query_one("#preview").border_title.plain != "loss":
+            if pilot.app.screen.query_one(RunPreview).shown is not None:
                 break
         await settle(pilot)
 

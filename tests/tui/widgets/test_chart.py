@@ -38,19 +38,27 @@ def dots(rows: list[str]) -> set[tuple[int, int]]:
     }
 
 
+def as_rows(cells: list[tuple[int, int, str, int]], width: int, height: int) -> list[str]:
+    rows = [[" "] * width for _ in range(height)]
+    for y, x, character, _ in cells:
+        rows[y][x] = character
+    return ["".join(row) for row in rows]
+
+
 def test_lines_begin_and_end_at_their_dots() -> None:
     xs, ys = np.array([0, 9, 23]), np.array([0, 19, 3])
-    rows, owners = draw_lines([(xs, ys)], 12, 5)
-    assert {(0, 0), (9, 19), (23, 3)} <= dots(rows)
-    assert {owner for row in owners for owner in row} == {-1, 0}
+    cells = draw_lines([(xs, ys)], 12, 5)
+    assert {(0, 0), (9, 19), (23, 3)} <= dots(as_rows(cells, 12, 5))
+    assert {owner for *_, owner in cells} == {0}
 
 
 def test_the_later_line_colours_a_shared_cell() -> None:
     across, up = (np.array([0, 7]), np.array([4, 4])), (np.array([4, 4]), np.array([0, 11]))
-    _, owners = draw_lines([across, up], 4, 3)
-    assert owners[1] == [0, 0, 1, 0]
-    _, owners = draw_lines([(np.empty(0, int), np.empty(0, int)), up], 4, 3)
-    assert owners[0] == [-1, -1, 1, -1]
+    cells = draw_lines([across, up], 4, 3)
+    assert [owner for y, _, _, owner in cells if y == 1] == [0, 0, 1, 0]
+    cells = draw_lines([(np.empty(0, int), np.empty(0, int)), up], 4, 3)
+    assert [(y, x, owner) for y, x, _, owner in cells] == [(0, 2, 1), (1, 2, 1), (2, 2, 1)]
+    assert draw_lines([], 4, 3) == []
 
 
 def test_thinned_lines_are_drawn_the_same() -> None:
@@ -61,7 +69,8 @@ def test_thinned_lines_are_drawn_the_same() -> None:
 
 def test_a_band_fills_exactly_its_dots() -> None:
     low, high = np.array([2.0, np.nan, 0.0, 7.0]), np.array([5.0, np.nan, 0.0, 99.0])
-    assert dots(draw_band(low, high, 2, 2)) == {(0, 2), (0, 3), (0, 4), (0, 5), (2, 0), (3, 7)}
+    rows = ["".join(chr(0x2800 + pattern) for pattern in row) for row in draw_band(low, high, 2, 2).tolist()]
+    assert dots(rows) == {(0, 2), (0, 3), (0, 4), (0, 5), (2, 0), (3, 7)}
 
 
 @given(st.integers(10, 1990), st.integers(20, 160), st.integers(5, 40), st.booleans())

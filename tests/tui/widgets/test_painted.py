@@ -93,6 +93,31 @@ async def test_a_growing_curve_repaints_only_its_end() -> None:
         assert asked == []
 
 
+async def test_a_hidden_chart_costs_nothing_and_is_up_to_date_when_shown() -> None:
+    plot = LossPlot(PlotData.run(STEPS[:400], LOSS[:400], total_steps=1000))
+    app = Harness(plot)
+    painted: list[int] = []
+    paint = plot.paint
+
+    def spy(width: int, height: int) -> list[Row]:
+        painted.append(width)
+        return paint(width, height)
+
+    plot.paint = spy  # type: ignore[method-assign]
+    async with app.run_test(size=(80, 20)) as pilot:
+        await pilot.pause()
+        plot.display = False
+        await pilot.pause()
+        painted.clear()
+        for size in (500, 600, 700):
+            plot.show(PlotData.run(STEPS[:size], LOSS[:size], total_steps=1000))
+            await pilot.pause()
+        assert painted == []
+        plot.display = True
+        await pilot.pause()
+        assert painted and "train 1.5" in screen_rows(app)[0]
+
+
 async def test_keys_zoom_pan_and_change_the_scale() -> None:
     plot = LossPlot(PlotData.run(STEPS, LOSS, total_steps=1000, checkpoints=(250, 500), cursor=500))
     app = Harness(plot)

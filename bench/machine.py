@@ -1,0 +1,37 @@
+"""What machine a figure was measured on, and medians of interleaved runs."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+from engine.runs.environment import cpu_model, usable_threads
+
+
+def describe() -> str:
+    """One line for the top of every measurement."""
+    from importlib.metadata import version
+
+    return f"{cpu_model()}, {usable_threads()} threads, torch {version('torch')}, textual {version('textual')}"
+
+
+def interleaved(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each work, round by round in turn, so that a machine that slows down slows all of them."""
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            began = time.perf_counter()
+            work()
+            seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+def spread(values: list[float], unit: str = "s", scale: float = 1.0) -> str:
+    """Median with the least and the greatest."""
+    return f"{statistics.median(values) * scale:.3f} {unit} ({min(values) * scale:.3f} to {max(values) * scale:.3f})"
+
+
+def percentile(values: list[float], q: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(q * len(ordered)))]

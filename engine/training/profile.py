@@ -1,0 +1,152 @@
+"""Where memory and time of a training step go, measured on a real step, module by module."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.config import Config
+from engine.model.gpt import GPT
+from engine.text.dataset import TokenDataset
+from engine.training.flat import FlatParameters
+from engine.training.memory import memory_peak
+from engine.training.optim import Optimizer
+from engine.training.precision import autocast
+from engine.training.step import make_step
+
+WARM_UP, MEASURED = 3, 10
+
+
+@dataclass(frozen=True)
+class Row:
+    """Bytes of one part of the model."""
+
+    part: str
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.gradients + self.optimizer + self.activations
+
+
+@dataclass(frozen=True)
+class Profile:
+    """`rows` add up to what training holds at the end of a forward pass; `step_seconds` is a median."""
+
+    rows: tuple[Row, ...]
+    step_seconds: float
+    forward_seconds: float
+    backward_seconds: float
+    update_seconds: float
+    peak_bytes: int
+    tokens_per_step: int
+
+
+def profile(config: Config, dataset: TokenDataset, device: torch.device) -> Profile:
+    """Profile the run that `config` describes. Nothing is written."""
+    step = make_step(config, dataset, device)
+    model = step.model
+    activations = activations_by_part(model, *step.batches.get(0, 0), config.train.precision)
+    for number in range(WARM_UP):
+        step(number, 1e-3)
+    seconds = [timed(partial(step, number, 1e-3), device) for number in range(WARM_UP, WARM_UP + MEASURED)]
+    x, y = step.batches.get(0, 0)
+
+    def forward() -> Tensor:
+        with autocast(config.train.precision, device):
+            return model.loss(x, y)
+
+    micro = config.train.grad_accum
+    forwards = micro * median(timed(forward, device) for _ in range(5))
+    both = micro * median(timed(lambda: forward().backward(), device) for _ in range(5))  # type: ignore[no-untyped-call]
+    return Profile(
+        rows=_rows(step.parameters, step.optimizer, activations),
+        step_seconds=median(seconds),
+        forward_seconds=forwards,
+        backward_seconds=max(0.0, both - forwards),
+        update_seconds=max(0.0, median(seconds) - both),
+        peak_bytes=memory_peak(device),
+        tokens_per_step=config.tokens_per_step,
+    )
+
+
+def timed(work: Callable[[], Any], device: torch.device) -> float:
+    """Seconds of `work`, the device's included."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    began = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+def part_of(name: str) -> str:
+    """The part a parameter or module belongs to, whatever its block: attention, mlp, norms, embedding or head."""
+    words = name.split(".")
+    if "attn" in words:
+        return "attention"
+    if "mlp" in words:
+        return "mlp"
+    if any(word.startswith("norm") for word in words):
+        return "norms"
+    if words[0] in ("wte", "wpe"):
+        return "embedding"
+    return "head" if words[0] == "head" else "other"
+
+
+def activations_by_part(model: GPT, x: Tensor, y: Tensor, precision: str) -> dict[str, int]:
+    """Bytes kept for the backward pass, by the part whose forward pass kept them first."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    seen: dict[int, int] = {}
+    by_part: dict[str, int] = defaultdict(int)
+    inside: list[str] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own and storage.data_ptr() not in seen:
+            seen[storage.data_ptr()] = storage.nbytes()
+            by_part[inside[-1] if inside else "head"] += storage.nbytes()
+        return tensor
+
+    hooks = []
+    for name, module in model.named_modules():
+        part = part_of(name)
+        if name and part != "other" and not isinstance(module, nn.ModuleList):
+            hooks.append(module.register_forward_pre_hook(lambda *_, part=part: inside.append(part)))
+            hooks.append(module.register_forward_hook(lambda *_: inside.pop() and None))
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), autocast(precision, x.device):
+            loss = model.loss(x, y)
+        del loss
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return dict(by_part)
+
+
+def _rows(parameters: FlatParameters, optimizer: Optimizer, activations: dict[str, int]) -> tuple[Row, ...]:
+    weights: dict[str, int] = defaultdict(int)
+    gradients: dict[str, int] = defaultdict(int)
+    state: dict[str, int] = defaultdict(int)
+    size = parameters.flat.element_size()
+    muon = bool(optimizer.stacks)
+    for slot in parameters.slots:
+        part, count = part_of(slot.name), slot.stop - slot.start
+        weights[part] += size * count
+        if slot.role != "frozen":
+            gradients[part] += size * count
+            state[part] += size * count * (1 if muon and slot.role == "matrix" else 2)
+    parts = sorted({*weights, *activations}, key=lambda part: -(weights[part] + activations.get(part, 0)))
+    return tuple(Row(part, weights[part], gradients[part], state[part], activations.get(part, 0)) for part in parts)

@@ -1,0 +1,133 @@
+"""Profile, range test, micro-batches, memory: the numbers add up and nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.errors import ConfigError
+from engine.model import build_model
+from engine.model.count import count_parameters
+from engine.runs.layout import RunDir
+from engine.runs.reader import RunReader
+from engine.text.catalog import find_corpus
+from engine.text.dataset import TokenDataset
+from engine.training.forecast import forecast
+from engine.training.fork import fork_run
+from engine.training.memory import activation_bytes
+from engine.training.profile import profile
+from engine.training.step import TrainStep
+from engine.training.tune import batch_sizes, learning_rate_range, suggest
+from engine.training.watch import Watch
+
+from .conftest import tiny_config, train
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def dataset(corpus: Path) -> TokenDataset:
+    return TokenDataset.open(find_corpus(str(corpus)).prepare(), tiny_config().data)
+
+
+def test_profile_adds_up(dataset: TokenDataset) -> None:
+    config = tiny_config()
+    found = profile(config, dataset, CPU)
+    params = count_parameters(config.model, dataset.tokenizer.vocab_size)
+    assert sum(row.weights for row in found.rows) == sum(row.gradients for row in found.rows) == 4 * params
+    model = build_model(config.model, dataset.tokenizer.vocab_size)
+    x, y = (torch.zeros(4, 16, dtype=torch.long) for _ in range(2))
+    assert sum(row.activations for row in found.rows) == activation_bytes(model.train(), x, y, "fp32")
+    assert {row.part for row in found.rows} >= {"attention", "mlp", "embedding", "head"}
+    assert 0 < found.forward_seconds < found.step_seconds * 3
+
+
+def test_range_test_finds_where_learning_breaks(dataset: TokenDataset) -> None:
+    rates = list(learning_rate_range(tiny_config(), dataset, CPU, steps=40, high=1e4))
+    assert 10 < len(rates) <= 40
+    assert [rate.scale for rate in rates] == sorted(rate.scale for rate in rates)
+    best = suggest(rates)
+    assert best is not None and rates[0].scale < best.scale < rates[-1].scale
+    assert suggest(rates[:3]) is None
+
+
+def test_every_micro_batch_keeps_the_global_batch(dataset: TokenDataset) -> None:
+    trials = list(batch_sizes(tiny_config(), dataset, CPU))
+    assert [(trial.batch_size, trial.grad_accum) for trial in trials] == [(1, 4), (2, 2), (4, 1)]
+    assert all(trial.tokens_per_second > 0 for trial in trials)
+
+
+def test_out_of_memory_halves_the_micro_batch(start: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start("big")
+    plain = TrainStep.__call__
+
+    def call(self: TrainStep, step: int, multiplier: float) -> torch.Tensor:
+        if self.config.train.batch_size > 1:
+            raise torch.OutOfMemoryError("no room")
+        return plain(self, step, multiplier)
+
+    monkeypatch.setattr(TrainStep, "__call__", call)
+    assert train(run).state == "finished"
+    reader = RunReader(run)
+    reader.poll()
+    settings = reader.info["config"]["train"]
+    assert (settings["batch_size"], settings["grad_accum"]) == (1, 4)
+    assert [event["alarm"] for event in reader.events if event["kind"] == "alarm"] == ["memory", "memory"]
+
+
+@pytest.mark.parametrize(
+    ("preset", "sets"),
+    [
+        ("nano", ()),
+        ("nano", ("train.precision=bf16",)),
+        ("nanogpt-char-cpu", ()),
+        ("nanogpt-char-cpu", ("model.dropout=0.1",)),
+        ("nanogpt-char-cpu", ("model.mlp=swiglu", "model.position=rope")),
+        ("nano", ("model.n_kv_head=1",)),
+        ("gptiny", ("train.batch_size=2",)),
+    ],
+)
+def test_the_forecast_of_memory_is_within_15_percent(preset: str, sets: tuple[str, ...]) -> None:
+    from engine.config import load_config
+    from engine.training.flat import FlatParameters
+    from engine.training.memory import memory_split
+    from engine.training.optim import Optimizer
+
+    config = load_config(preset, sets=sets)
+    model = build_model(config.model, 65).train()
+    shape = (config.train.batch_size, config.model.block_size)
+    x = torch.zeros(shape, dtype=torch.long)
+    activations = activation_bytes(model, x, x, config.train.precision)
+    parameters = FlatParameters(model)
+    optimizer = Optimizer(parameters, config.train)
+    optimizer.step(0.0)
+    split = memory_split(parameters, optimizer, activations)
+    expected = forecast(config, 65)
+    for name in ("weights", "gradients", "optimizer", "activations"):
+        assert getattr(expected, name) == pytest.approx(split[name], rel=0.15, abs=2000), name
+
+
+def test_a_fork_may_change_what_needs_no_other_state(start: Callable[..., RunDir], tmp_path: Path) -> None:
+    run = start("origin")
+    train(run)
+    fork = fork_run(run, 8, tmp_path / "runs", name="cooler", changes={"train.learning_rate": 1e-3})
+    assert train(fork).state == "finished"
+    with pytest.raises(ConfigError, match=r"train\.optimizer cannot change in a fork"):
+        fork_run(run, 8, tmp_path / "runs", name="other", changes={"train.optimizer": "adamw"})
+
+
+def test_the_watch_sees_overfitting_and_when_to_stop() -> None:
+    watch = Watch()
+    alarms = []
+    for step, (train_loss, val_loss) in enumerate([(3, 3), (2.5, 2.6), (2, 2.5), (1.5, 2.6), (1.2, 2.7), (1, 2.8)]):
+        watch.trained(train_loss)
+        watch.evaluated(step, val_loss)
+        alarms.append(watch.overfits())
+    assert alarms == [False] * 5 + [True]
+    assert (watch.best_step, watch.best_loss) == (2, 2.5)
+    assert watch.should_stop(3) and not watch.should_stop(4) and not watch.should_stop(0)
+    assert watch.is_spike(50.0, 3.0) and not watch.is_spike(50.0, 0.0)
+    assert Watch(**watch.to_dict()) == watch

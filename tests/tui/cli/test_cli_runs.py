@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from cli_for_tests import TINY, Cli, Trained, invoke, one_complaint
+
+SHOWN = {
+    "name", "state", "step", "steps", "params", "tokens", "best_val_loss", "best_val_step", "last_val_loss",
+    "val_perplexity", "val_bits_per_byte", "train_seconds", "eval_seconds", "tokens_per_second", "peak_memory_bytes",
+    "corpus", "preset", "checkpoints",
+}  # fmt: skip
+
+
+def test_no_runs_yet(cli: Cli) -> None:
+    assert "no runs in runs yet" in cli("runs", "list").stdout
+    assert json.loads(cli("runs", "list", "--json").stdout) == []
+
+
+def test_list_and_show(trained: Trained) -> None:
+    listed = json.loads(invoke("runs", "list", "--json").stdout)
+    shown = json.loads(invoke("runs", "show", "first", "--json").stdout)
+    assert shown.keys() >= SHOWN
+    assert [run["name"] for run in listed] == ["first"]
+    assert (shown["state"], shown["step"], shown["steps"], shown["corpus"]) == ("finished", 20, 20, "pairs")
+    assert [checkpoint["step"] for checkpoint in shown["checkpoints"]] == [10, 20]
+    text = invoke("runs", "show", "first").stdout
+    assert f"{shown['params']:,}" in text
+    assert f"{shown['best_val_loss']:.4f} at step {shown['best_val_step']}" in text
+    assert "first" in invoke("runs", "list").stdout
+
+
+def test_a_run_can_be_named_by_its_path(trained: Trained) -> None:
+    shown = invoke("--runs", "nowhere", "runs", "show", trained.path, "--json")
+    assert json.loads(shown.stdout)["name"] == "first"
+
+
+def test_a_damaged_run_hides_no_other(trained: Trained) -> None:
+    broken = trained.runs / "broken"
+    broken.mkdir()
+    (broken / "run.json").write_text("{")
+    listed = {run["name"]: run["state"] for run in json.loads(invoke("runs", "list", "--json").stdout)}
+    assert listed == {"first": "finished", "broken": "damaged"}
+    assert invoke("runs", "list").exit_code == 0
+
+
+def test_plot_draws_plain_text(trained: Trained) -> None:
+    result = invoke("runs", "plot", "first", "--width", 60, "--height", 12)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert len(lines) == 12
+    assert max(map(len, lines)) <= 60
+    assert "train" in lines[0]
+    assert "\x1b" not in result.stdout
+    invoke("runs", "fork", "first", "--step", 10, "--name", "second", "--steps", 15)
+    both = invoke("runs", "plot", "first", "second", "--width", 80, "--height", 12).stdout
+    assert "first" in both
+    assert "second" in both
+
+
+def test_verify_finds_one_flipped_bit(trained: Trained) -> None:
+    good = invoke("runs", "verify", "first", "--json")
+    assert good.exit_code == 0
+    told = json.loads(good.stdout)["checkpoints"]
+    assert [(each["step"], each["ok"], each["problem"]) for each in told] == [(10, True, None), (20, True, None)]
+    assert len({each["weights_sha256"] for each in told}) == 2
+    weights = trained.path / "checkpoints" / "step-00000010" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 4
+    weights.write_bytes(data)
+    bad = invoke("runs", "verify", "first", "--json")
+    assert bad.exit_code == 1
+    told = json.loads(bad.stdout)["checkpoints"]
+    assert [each["ok"] for each in told] == [False, True]
+    assert "model.safetensors" in told[0]["problem"]
+    assert "damaged" in invoke("runs", "verify", "first").stdout
+
+
+def test_export_has_every_record(trained: Trained, tmp_path: Path) -> None:
+    out = tmp_path / "first.csv"
+    assert invoke("runs", "export", "first", out).exit_code == 0
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    logged = [json.loads(line) for line in (trained.path / "metrics.jsonl").read_text().splitlines()]
+    assert [(int(row["step"]), row["loss"], row["val_loss"]) for row in rows] == [
+        (record["step"], text(record.get("loss")), text(record.get("val_loss"))) for record in logged
+    ]
+    assert invoke("runs", "export", "first", "-").stdout == out.read_text()
+
+
+def text(value: float | None) -> str:
+    return "" if value is None else str(value)
+
+
+def test_export_counts_what_was_done_again_once(trained: Trained) -> None:
+    (trained.path / "metrics.jsonl").open("a").write('{"resumed":5}\n{"step":6,"loss":9.5}\n{"step":7,"lo')
+    rows = list(csv.DictReader(invoke("runs", "export", "first", "-").stdout.splitlines()))
+    assert [int(row["step"]) for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert rows[-1]["loss"] == "9.5"
+
+
+def test_fork_begins_where_the_checkpoint_is(trained: Trained) -> None:
+    made = invoke("runs", "fork", "first", "--step", 10, "--name", "second", "--steps", 14, "--set", "grad_clip=0.5")
+    assert made.exit_code == 0, made.output
+    before = json.loads(invoke("runs", "show", "second", "--json").stdout)
+    assert (before["state"], before["step"], before["steps"]) == ("stopped", 10, 14)
+    parent = json.loads((trained.runs / "second" / "run.json").read_text())["parent"]
+    assert (parent["run"], parent["step"]) == ("first", 10)
+    gone_on = invoke("train", "--resume", "second", "--json")
+    assert gone_on.exit_code == 0, gone_on.output
+    steps = [json.loads(line) for line in gone_on.stdout.splitlines()]
+    assert [record["step"] for record in steps if record["type"] == "metric"] == [11, 12, 13, 14]
+    told = json.loads(invoke("runs", "compare", "first", "second", "--json").stdout)
+    assert told["differences"] == {"train.max_steps": [20, 14], "train.grad_clip": [1.0, 0.5]}
+    assert "grad_clip" in invoke("runs", "compare", "first", "second").stdout
+
+
+FORKS = {
+    "no such checkpoint": (["--step", "11"], "no checkpoint '11'"),
+    "another model": (["--step", "10", "--set", "model.n_layer=3"], "model.n_layer cannot change"),
+    "the same name": (["--step", "10", "--name", "first"], "exists"),
+}
+
+
+@pytest.mark.parametrize(("args", "said"), FORKS.values(), ids=FORKS)
+def test_fork_refuses(trained: Trained, args: list[str], said: str) -> None:
+    result = invoke("runs", "fork", "first", *args)
+    assert result.exit_code == 1
+    assert said in one_complaint(result)
+    assert [path.name for path in trained.runs.iterdir()] == ["first"]
+
+
+def test_rm_asks_first(trained: Trained) -> None:
+    kept = invoke("runs", "rm", "first", input="n\n")
+    assert kept.exit_code == 1
+    assert trained.path.is_dir()
+    gone = invoke("runs", "rm", "first", input="y\n")
+    assert gone.exit_code == 0
+    assert not trained.path.exists()
+
+
+def test_rm_removes_nothing_when_one_name_is_wrong(trained: Trained) -> None:
+    result = invoke("runs", "rm", "first", "secnd", "--yes")
+    assert result.exit_code == 1
+    assert "secnd" in one_complaint(result)
+    assert trained.path.is_dir()
+
+
+def test_two_seeds_compare(trained: Trained) -> None:
+    invoke("train", trained.text, *TINY, "--steps", 2, "--seed", 7, "--name", "other")
+    told = json.loads(invoke("runs", "compare", "first", "other", "--json").stdout)
+    assert told["differences"]["train.seed"] == [1337, 7]
+    assert [run["name"] for run in told["runs"]] == ["first", "other"]

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_for_tests import Trained, invoke, one_complaint
+
+
+def sample(*args: object, **kwargs: Any) -> dict[str, Any]:
+    result = invoke("sample", "first", "--tokens", 12, *args, "--json", **kwargs)
+    assert result.exit_code == 0, result.output
+    told: dict[str, Any] = json.loads(result.stdout)
+    return told
+
+
+def test_json_has_what_is_promised(trained: Trained) -> None:
+    told = sample("--prompt", "how far", "--seed", 3)
+    assert told.keys() >= {"prompt", "text", "tokens", "stop_reason", "seed", "tokens_per_second"}
+    assert (told["prompt"], told["seed"]) == ("how far", 3)
+    assert told["tokens"] <= 12
+    assert told["stop_reason"] in ("length", "stop")
+
+
+def test_the_same_seed_writes_the_same(trained: Trained) -> None:
+    one, two = (sample("--prompt", "how far", "--seed", 3, "--temperature", 2)["text"] for _ in range(2))
+    others = {sample("--prompt", "how far", "--seed", seed, "--temperature", 2)["text"] for seed in range(4, 9)}
+    assert one == two
+    assert others != {one}
+
+
+def test_without_a_seed_one_is_drawn_and_told(trained: Trained) -> None:
+    told = sample("--prompt", "how far", "--temperature", 2)
+    assert sample("--prompt", "how far", "--temperature", 2, "--seed", told["seed"])["text"] == told["text"]
+
+
+def test_what_is_streamed_is_what_json_tells(trained: Trained) -> None:
+    options = ("--prompt", "how far", "--seed", 3, "--tokens", 12)
+    told = sample(*options)
+    assert invoke("sample", "first", *options).stdout == told["text"] + ("" if told["text"].endswith("\n") else "\n")
+
+
+def test_the_template_is_applied_unless_raw(trained: Trained) -> None:
+    """The corpus is one of pairs: the prompt becomes a question, and only the answer is shown."""
+    template = json.loads((trained.path / "run.json").read_text())["template"]
+    applied = template["prefix"] + "how far" + template["infix"]
+    answer = sample("--prompt", "how far", "--temperature", 0)["text"]
+    raw = sample("--prompt", applied, "--raw", "--temperature", 0)["text"]
+    assert raw.startswith(answer)
+    shown = invoke("sample", "first", "--prompt", applied, "--raw", "--temperature", 0, "--tokens", 12).stdout
+    assert shown.startswith(applied)
+
+
+def test_a_prompt_from_standard_input(trained: Trained) -> None:
+    assert sample("--prompt", "-", input="how far\n")["prompt"] == "how far"
+    broken = invoke("sample", "first", "--prompt", "-", input=b"\xff\xfe")
+    assert broken.exit_code == 1
+    assert "not UTF-8" in one_complaint(broken)
+
+
+def test_several_texts_have_seeds_one_apart(trained: Trained) -> None:
+    result = invoke("sample", "first", "--prompt", "how", "--seed", 3, "--num", 3, "--tokens", 6, "--json")
+    told = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [each["seed"] for each in told] == [3, 4, 5]
+    assert told[1]["text"] == sample("--prompt", "how", "--seed", 4, "--tokens", 6)["text"]
+
+
+def test_beams_give_the_likeliest_first(trained: Trained) -> None:
+    result = invoke("sample", "first", "--prompt", "how", "--beams", 3, "--num", 2, "--tokens", 6, "--json")
+    told = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len(told) == 2
+    assert told[0]["text"] != told[1]["text"]
+    assert all(each["seed"] is None for each in told)
+
+
+def test_out_writes_the_file_whole(trained: Trained, tmp_path: Path) -> None:
+    out = tmp_path / "answer.txt"
+    result = invoke("sample", "first", "--prompt", "how", "--seed", 1, "--tokens", 12, "--out", out)
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert out.read_text() == sample("--prompt", "how", "--seed", 1)["text"].rstrip("\n") + "\n"
+    nowhere = invoke("sample", "first", "--tokens", 2, "--out", tmp_path / "none" / "x.txt")
+    assert nowhere.exit_code == 1
+    assert "x.txt" in one_complaint(nowhere)
+
+
+def test_a_stop_string_ends_the_text(trained: Trained) -> None:
+    told = sample("--prompt", "how", "--seed", 3, "--temperature", 2, "--tokens", 60)
+    letter = told["text"][2]
+    stopped = sample("--prompt", "how", "--seed", 3, "--temperature", 2, "--tokens", 60, "--stop", letter)
+    assert stopped["stop_reason"] == "stop"
+    assert stopped["text"] == told["text"].partition(letter)[0]
+
+
+def test_any_checkpoint_can_be_asked(trained: Trained) -> None:
+    assert sample("--checkpoint", "10")["step"] == 10
+    assert sample("--checkpoint", "last")["step"] == 20
+
+
+BAD = {
+    "no such checkpoint": (["--checkpoint", "7"], "no checkpoint '7'"),
+    "nobody trains it": (["--checkpoint", "live"], "first"),
+    "beams of live weights": (["--checkpoint", "live", "--beams", "2"], "--checkpoint last"),
+    "negative temperature": (["--temperature", "-1"], "temperature must be"),
+    "top-p above 1": (["--top-p", "1.5"], "top_p must be"),
+    "empty stop": (["--stop", ""], "stop"),
+    "unknown character": (["--prompt", "日"], "'日'"),
+}
+
+
+@pytest.mark.parametrize(("args", "said"), BAD.values(), ids=BAD)
+def test_sample_refuses(trained: Trained, args: list[str], said: str) -> None:
+    result = invoke("sample", "first", *args)
+    assert result.exit_code == 1
+    assert said in one_complaint(result)
+
+
+def test_a_damaged_checkpoint_is_named(trained: Trained) -> None:
+    weights = trained.path / "checkpoints" / "step-00000020" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    result = invoke("sample", "first", "--checkpoint", "last")
+    assert result.exit_code == 1
+    assert "model.safetensors is damaged" in one_complaint(result)
+
+
+def test_chat_answers_each_line_and_survives_a_bad_one(trained: Trained) -> None:
+    result = invoke("chat", "first", "--tokens", 4, "--seed", 1, input="how far\n日\n/reset\nhow far\n/quit\nhow\n")
+    assert result.exit_code == 0
+    assert "'日'" in one_complaint(result)
+    first, second = result.stdout.splitlines()[:1], result.stdout.splitlines()[-1:]
+    assert first == second, "after /reset the first answer comes again"

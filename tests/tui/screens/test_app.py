@@ -1,0 +1,491 @@
+"""The workbench at the keyboard: what keys do, where they do nothing, what is remembered and how one leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs_for_tests import write_run
+from textual.pilot import Pilot
+
+from engine.control import CommandQueue, ControlServer
+from engine.runs.layout import RunDir
+from engine.runs.writer import RunWriter
+from tui.app import Workbench
+from tui.hangup import Ending
+from tui.panes.device import DeviceView
+from tui.panes.loss import LossPane
+from tui.panes.prompt import PromptPane
+from tui.panes.promptinput import PromptInput
+from tui.panes.samples import SamplesPane
+from tui.rows import Rows
+from tui.screens.ask import AskScreen
+from tui.screens.choose import ChooseScreen
+from tui.screens.confirm import ConfirmScreen
+from tui.screens.help import HelpScreen
+from tui.screens.runs import RunsScreen
+from tui.screens.train import GRID, TABS, TINY, TrainScreen, layout_for
+from tui.screens.welcome import WelcomeScreen
+from tui.session import Start
+from tui.theme import DARK, LIGHT
+from tui.widgets.stream import OutputText
+
+Bench = Callable[..., Workbench]
+SIZE = (120, 36)
+
+
+async def until(pilot: Pilot[Any], test: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait until `test` holds; what polls the run is polled."""
+    end = time.monotonic() + seconds
+    while not test():
+        assert time.monotonic() < end, "it did not happen"
+        pilot.app._poll()
+        await pilot.pause(0.02)
+
+
+def answer(request: dict[str, Any], cancelled: Callable[[], bool]) -> Iterator[dict[str, Any]]:
+    """A model that repeats the prompt, then says a few words; `for ever` it never ends by itself."""
+    yield {"piece": {"id": 0, "text": f"<{request['prompt']}>"}}
+    if "for ever" in request["prompt"]:
+        while not cancelled():
+            time.sleep(0.005)
+        return
+    yield {"piece": {"id": 1, "text": " \x1b]0;title\x07[red]well[/red]"}}
+    settings = request["settings"]
+    yield {"done": {"stop_reason": "length", "tokens": 2, "seed": settings["seed"], "tokens_per_second": 100.0, "step": 41}}
+
+
+@contextmanager
+def live_run(run: RunDir, state: str = "running") -> Iterator[CommandQueue]:
+    """Makes `run` alive in this process: lock, status and socket as a trainer has them, without one."""
+    commands = CommandQueue()
+    with RunWriter(run) as writer, ControlServer(run, commands, answer) as server:
+        writer.status(state=state, phase="training", step=340, steps=500)
+        writer.serve_at(server.path)
+        yield commands
+
+
+class FakeTraining:
+    """Stands where a Training stands; alive until it is finished."""
+
+    def __init__(self, run: RunDir) -> None:
+        self.run, self.host, self.error, self.stage, self.fraction = run, None, None, "", 0.0
+        self.alive = True
+
+
+# -- where one begins
+
+
+async def test_without_runs_the_first_start_offers_one_key_that_trains(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Workbench(runs)
+    jobs: list[Any] = []
+    monkeypatch.setattr(app.session, "train", jobs.append)
+    async with app.run_test(size=(80, 24)) as pilot:
+        assert isinstance(app.screen, WelcomeScreen)
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(jobs))
+        assert jobs[0].corpus == "soap-notes" and jobs[0].preset == "nano"
+        assert isinstance(app.screen, TrainScreen)
+
+
+async def test_with_runs_their_list_comes_first_and_enter_opens_one(runs: Path) -> None:
+    write_run(runs, "a-1")
+    app = Workbench(runs)
+    async with app.run_test(size=SIZE) as pilot:
+        assert isinstance(app.screen, RunsScreen)
+        await until(pilot, lambda: bool(app.screen.query_one("#list").items))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, TrainScreen) and app.session.run is not None)
+        assert app.session.run.name == "a-1"
+        await pilot.press("r")
+        assert isinstance(app.screen, RunsScreen)
+        await pilot.press("escape")
+        assert isinstance(app.screen, TrainScreen)
+
+
+async def test_a_run_that_cannot_be_read_is_named_in_one_line(runs: Path) -> None:
+    run = write_run(runs, "a-1")
+    run.run_json.write_text("{")
+    app = Workbench(runs, run=run)
+    said: list[str] = []
+    async with app.run_test(size=SIZE) as pilot:
+        app.say = lambda notice: said.append(notice.text)  # type: ignore[method-assign]
+        await until(pilot, lambda: bool(said))
+    assert "run.json" in said[0] and "\n" not in said[0]
+
+
+async def test_deleting_a_run_asks_first(runs: Path) -> None:
+    write_run(runs, "a-1")
+    app = Workbench(runs)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: bool(app.screen.query_one("#list").items))
+        await pilot.press("x")
+        assert isinstance(app.screen, ConfirmScreen)
+        await pilot.press("enter")  # the cursor stands on keeping it
+        assert (runs / "a-1").is_dir()
+        await pilot.press("x", "y")
+        await until(pilot, lambda: not (runs / "a-1").exists())
+
+
+async def test_a_live_run_is_not_deleted(runs: Path) -> None:
+    write_run(runs, "a-1", state="running", step=100)
+    app = Workbench(runs)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: bool(app.screen.query_one("#list").items))
+        await pilot.press("x")
+        await pilot.pause()
+        assert isinstance(app.screen, RunsScreen) and (runs / "a-1").is_dir()
+
+
+# -- commands
+
+
+async def test_keys_become_commands_of_the_trainer(runs: Path) -> None:
+    run = write_run(runs, step=340)
+    with live_run(run) as commands:
+        app = Workbench(runs, run=run)
+        async with app.run_test(size=SIZE) as pilot:
+            await until(pilot, lambda: app.session.live)
+            got: list[dict[str, Any]] = []
+            await pilot.press("space", "c", "s", "l")
+            assert isinstance(app.screen, AskScreen)
+            await pilot.press("ctrl+u", *"3e-4", "enter")
+            await until(pilot, lambda: bool(got.extend(commands.drain())) or len(got) == 4)
+    assert [command["do"] for command in got] == ["pause", "checkpoint", "sample", "learning_rate"]
+    assert got[3]["value"] == 3e-4
+
+
+async def test_space_resumes_a_paused_run(runs: Path) -> None:
+    run = write_run(runs, step=340)
+    with live_run(run, "paused") as commands:
+        app = Workbench(runs, run=run)
+        async with app.run_test(size=SIZE) as pilot:
+            await until(pilot, lambda: app.session.live)
+            await pilot.press("space")
+            got: list[dict[str, Any]] = []
+            await until(pilot, lambda: bool(got.extend(commands.drain())) or bool(got))
+    assert got[0]["do"] == "resume"
+
+
+async def test_a_learning_rate_out_of_bounds_is_refused_beside_the_field(bench: Bench) -> None:
+    app = bench(state="running", step=340)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.session.live)
+        await pilot.press("l", "ctrl+u", *"11", "enter")
+        assert isinstance(app.screen, AskScreen)
+        said = app.screen.query_one("#said", Rows)
+        await until(pilot, lambda: "at most 10" in said.render_line(0).text)
+
+
+async def test_commands_of_a_live_run_mean_nothing_on_an_ended_one(bench: Bench) -> None:
+    app = bench(state="finished")
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.session.reader is not None)
+        words = [action.label for action in app.keys_here()]
+        assert "pause" not in words and "checkpoint" not in words
+        await pilot.press("space", "c", "s")
+        assert not app.session.notices
+
+
+async def test_the_palette_does_what_it_lists(bench: Bench) -> None:
+    app = bench(state="finished")
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.session.reader is not None)
+        await pilot.press("ctrl+p", *"dark", "enter")
+        await until(pilot, lambda: app.theme == LIGHT)
+        await pilot.press("ctrl+p")
+        assert isinstance(app.screen, ChooseScreen)
+        await pilot.press("escape")
+        assert isinstance(app.screen, TrainScreen)
+
+
+async def test_help_names_the_focused_pane(bench: Bench) -> None:
+    app = bench(state="finished")
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.session.reader is not None)
+        app.screen.query_one(SamplesPane).focus_target()
+        await pilot.press("question_mark")
+        assert isinstance(app.screen, HelpScreen)
+        assert app.screen.query_one("#box").border_title == "help · samples"
+        await pilot.press("escape")
+        assert isinstance(app.screen, TrainScreen)
+
+
+# -- layout
+
+
+def test_layout_follows_the_size() -> None:
+    assert [layout_for(*size) for size in ((140, 40), (120, 30), (100, 30))] == [GRID] * 3
+    assert [layout_for(*size) for size in ((95, 40), (80, 24), (40, 12))] == [TABS] * 3
+    assert [layout_for(*size) for size in ((39, 24), (80, 11), (20, 5))] == [TINY] * 3
+
+
+async def test_zoom_fills_the_screen_and_comes_back(bench: Bench) -> None:
+    app = bench(state="finished")
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.session.reader is not None)
+        pane = app.screen.query_one(LossPane)
+        small = pane.size
+        await pilot.press("z")
+        await pilot.pause()
+        assert pane.outer_size == (120, 34)
+        await pilot.press("z")
+        await pilot.pause()
+        assert pane.size == small
+        await pilot.press("2")
+        await pilot.pause()
+        assert app.screen.query_one(PromptPane).outer_size == (120, 34)
+        await pilot.press("escape", "escape")
+        await pilot.pause()
+        assert app.screen.query_one(LossPane).size == small
+
+
+async def test_a_smaller_terminal_shows_one_pane_and_tab_turns_to_the_next(bench: Bench) -> None:
+    app = bench(state="finished")
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.session.reader is not None)
+        await pilot.resize_terminal(80, 24)
+        await pilot.pause()
+        assert [pane.id for pane in app.screen.query("Pane") if pane.region.area] == ["loss"]
+        app.screen.show_pane("device", alone=False)
+        await pilot.pause()
+        assert [pane.id for pane in app.screen.query("Pane") if pane.region.area] == ["device"]
+        await pilot.press("tab")
+        await pilot.pause()
+        assert [pane.id for pane in app.screen.query("Pane") if pane.region.area] == ["samples"]
+        await pilot.resize_terminal(*SIZE)
+        await pilot.pause()
+        assert len([pane for pane in app.screen.query("Pane") if pane.region.area]) == 4
+
+
+@pytest.mark.parametrize("size", [(20, 5), (30, 8), (39, 11), (8, 2)])
+async def test_step_and_loss_remain_in_the_smallest_terminal(bench: Bench, size: tuple[int, int]) -> None:
+    app = bench(state="running", step=340)
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: app.session.reader is not None)
+        await pilot.pause()
+        shown = "\n".join("".join(segment.text for segment in line) for line in app.screen._compositor.render_strips())
+        assert "340" in shown or size[0] < 20
+        assert "1.0" in shown or size[1] < 3
+
+
+@pytest.mark.parametrize("width", [8, 20, 42, 64, 130])
+@pytest.mark.parametrize("height", [1, 2, 5, 12, 30])
+async def test_the_device_pane_keeps_within_its_room(bench: Bench, width: int, height: int) -> None:
+    from tui.panes.device import Device, device_rows
+    from tui.rows import width_of
+    from tui.view import Latest
+
+    now = Latest("running", "", 340, 500, 1.2, 0.01, 0.4, 3e4, 4e8, 1e6, 1.3, 300, 1.8, 1.3, 300, 12.0, 4.0)
+    device = Device(now=now, memory={"weights": 10**7}, peak=10**9, params=10**6, train_tokens=10**6, eval_s=3.0)
+    rows = device_rows(device, width, height)
+    assert len(rows) <= height and all(width_of(row) <= width for row in rows)
+    text = "\n".join("".join(part for part, _ in row) for row in rows)
+    assert "1.2000" in text or width < 20
+
+
+# -- samples
+
+
+async def test_samples_turn_and_follow(bench: Bench) -> None:
+    app = bench(state="finished")
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.session.reader is not None)
+        pane = app.screen.query_one(SamplesPane)
+        await until(pilot, lambda: pane.step == 500)
+        pane.focus_target()
+        await pilot.press("left", "left")
+        assert pane.step == 300 and not pane.following
+        pane.show([*app.session.reader.samples, {"step": 600, "prompt": "", "text": "newer"}])
+        assert pane.step == 300  # the reader turned back: what is new does not pull the page away
+        await pilot.press("end")
+        assert pane.step == 600 and pane.following
+        pane.show([*app.session.reader.samples, {"step": 600, "text": "newer"}, {"step": 700, "text": "newest"}])
+        assert pane.step == 700
+
+
+# -- the prompt
+
+
+async def test_a_prompt_streams_from_the_live_weights_and_is_kept(runs: Path) -> None:
+    run = write_run(runs, step=340)
+    with live_run(run):
+        app = Workbench(runs, run=run)
+        async with app.run_test(size=SIZE) as pilot:
+            await until(pilot, lambda: app.session.live)
+            await pilot.press("p", *"quit c", "alt+enter", "s")
+            assert isinstance(app.screen, TrainScreen) and isinstance(app.focused, PromptInput)
+            assert app.focused.text == "quit c\ns"  # letters are text here, not keys of the workbench
+            await pilot.press("enter")
+            output = app.screen.query_one("#answer", OutputText)
+            pane = app.screen.query_one(PromptPane)
+            await until(pilot, lambda: not pane.busy and bool(output.answer))
+            assert output.answer == "<### Input:\nquit c\ns\n### Output:\n> ␛]0;title␇[red]well[/red]"
+            shown = "".join(segment.text for line in range(output.size.height) for segment in output.render_line(line))
+            assert "\x1b" not in shown and "[red]" in shown
+    kept = json.loads((run.path / "prompts.jsonl").read_text().splitlines()[-1])
+    assert kept["prompt"] == "quit c\ns" and kept["step"] == 41 and kept["templated"] is True
+    assert kept["settings"]["temperature"] == 0.8 and isinstance(kept["settings"]["seed"], int)
+
+
+async def test_escape_stops_a_prompt_and_what_was_written_stays(runs: Path) -> None:
+    run = write_run(runs, step=340)
+    with live_run(run):
+        app = Workbench(runs, run=run)
+        async with app.run_test(size=SIZE) as pilot:
+            await until(pilot, lambda: app.session.live)
+            await pilot.press("p", *"for ever", "enter")
+            output, pane = app.screen.query_one("#answer", OutputText), app.screen.query_one(PromptPane)
+            await until(pilot, lambda: "for ever" in output.answer)
+            await pilot.press("escape")
+            await until(pilot, lambda: not pane.busy)
+            assert "for ever" in output.answer
+
+
+async def test_history_is_recalled_with_its_settings(runs: Path) -> None:
+    run = write_run(runs, state="finished")
+    entry = {
+        "prompt": "old one", "text": "old answer", "source": "best", "step": 300, "templated": False,
+        "settings": {"temperature": 1.25, "top_k": 7, "top_p": 0.5, "max_tokens": 33, "seed": 99},
+    }  # fmt: skip
+    (run.path / "prompts.jsonl").write_text("{torn\n" + json.dumps(entry) + "\n")
+    app = Workbench(runs, run=run)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.session.reader is not None)
+        await pilot.press("p", "up")
+        pane = app.screen.query_one(PromptPane)
+        assert app.screen.query_one("#ask", PromptInput).text == "old one"
+        assert app.screen.query_one("#answer", OutputText).answer == "old answer"
+        settings = pane.settings()
+        assert (settings.temperature, settings.top_k, settings.top_p) == (1.25, 7, 0.5)
+        assert (settings.max_tokens, settings.seed) == (33, 99)
+        await pilot.press("down")
+        assert app.screen.query_one("#ask", PromptInput).text == ""
+
+
+async def test_an_ended_run_is_asked_at_its_best_checkpoint_and_an_error_is_one_line(bench: Bench) -> None:
+    app = bench(state="finished")
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.session.reader is not None)
+        pane = app.screen.query_one(PromptPane)
+        assert pane.source == "best"
+        await pilot.press("p", *"hello", "enter")  # the made-up checkpoints hold nothing
+        await until(pilot, lambda: not pane.busy, 30)
+        assert "checkpoint" in pane.border_subtitle and "\n" not in pane.border_subtitle
+
+
+async def test_the_output_is_saved_as_text(runs: Path) -> None:
+    run = write_run(runs, step=340)
+    with live_run(run):
+        app = Workbench(runs, run=run)
+        async with app.run_test(size=SIZE) as pilot:
+            await until(pilot, lambda: app.session.live)
+            await pilot.press("p", *"note", "enter")
+            pane = app.screen.query_one(PromptPane)
+            await until(pilot, lambda: not pane.busy and bool(app.screen.query_one("#answer", OutputText).answer))
+            await pilot.press("ctrl+s", "ctrl+s")
+    assert sorted(path.name for path in (run.path / "outputs").iterdir()) == ["0001.txt", "0002.txt"]
+    assert "note" in (run.path / "outputs" / "0001.txt").read_text()
+
+
+# -- leaving
+
+
+async def test_quitting_while_this_process_trains_asks(runs: Path) -> None:
+    run = write_run(runs, state="running", step=340)
+    for keys, ending in ((["q", "s"], Ending.STOP), (["q", "d"], Ending.DETACH), (["ctrl+c", "ctrl+c"], Ending.STOP)):
+        app = Workbench(runs, run=run)
+        async with app.run_test(size=SIZE) as pilot:
+            await until(pilot, lambda: app.session.reader is not None)
+            app.session.training = FakeTraining(run)
+            await pilot.press("q")
+            assert isinstance(app.screen, ConfirmScreen)
+            await pilot.press("escape")
+            assert isinstance(app.screen, TrainScreen) and app.return_value is None
+            await pilot.press(*keys)
+            await pilot.pause()
+        assert app.return_value is ending
+
+
+async def test_quitting_without_training_just_leaves(bench: Bench) -> None:
+    app = bench(state="running", step=340)  # trained by another process
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.session.reader is not None)
+        await pilot.press("q")
+    assert app.return_value is Ending.LEAVE
+
+
+async def test_a_second_training_in_one_process_is_refused(runs: Path) -> None:
+    from engine.config import load_preset
+
+    run = write_run(runs, state="running", step=340)
+    app = Workbench(runs, run=run)
+    said: list[str] = []
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.session.reader is not None)
+        app.session.training = FakeTraining(run)
+        app.say = lambda notice: said.append(notice.text)  # type: ignore[method-assign]
+        await app.train(Start("x", load_preset("nano"), "nano"))
+    assert "trains in this process" in said[0]
+
+
+async def test_the_theme_is_remembered(bench: Bench, tmp_path: Path) -> None:
+    app = bench(state="finished")
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.session.reader is not None)
+        assert app.theme == DARK
+        await pilot.press("t")
+    assert Workbench(Path("runs")).theme == LIGHT
+    (tmp_path / "config" / "tinytui" / "settings.json").write_text("{damaged")
+    assert Workbench(Path("runs")).theme == DARK
+
+
+async def test_nothing_is_repainted_while_nothing_changes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = bench(state="finished")
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.session.reader is not None)
+        for _ in range(5):
+            app._poll()
+            await pilot.pause()
+        painted: list[Any] = []
+        show = app._display
+        monkeypatch.setattr(app, "_display", lambda screen, renderable: (painted.append(renderable), show(screen, renderable)))
+        for _ in range(10):
+            app._poll()
+            await pilot.pause(0.01)
+    assert painted == []
+
+
+async def test_no_thread_of_the_screen_outlives_it(runs: Path) -> None:
+    before = set(threading.enumerate())
+    run = write_run(runs, step=340)
+    with live_run(run):
+        app = Workbench(runs, run=run)
+        async with app.run_test(size=SIZE) as pilot:
+            await until(pilot, lambda: app.session.live)
+            await pilot.press("p", *"for ever", "enter")
+            pane = app.screen.query_one(PromptPane)
+            await until(pilot, lambda: pane.busy)
+    left = [thread for thread in set(threading.enumerate()) - before if not thread.daemon]
+    assert left == [] and os.getpid()
+
+
+async def test_names_from_outside_cannot_drive_the_terminal(runs: Path) -> None:
+    run = write_run(runs, state="failed", step=100, problem="\x1b]0;x\x07[bold]bad[/bold]", device="\x1b[31mcpu")
+    info = json.loads(run.run_json.read_text())
+    info["corpus"]["name"] = "\x1b[2J[red]corpus"
+    run.run_json.write_text(json.dumps(info))
+    app = Workbench(runs, run=run)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await until(pilot, lambda: app.session.reader is not None)
+        await pilot.pause()
+        strips = app.screen._compositor.render_strips()
+        shown = "".join(segment.text for line in strips for segment in line)
+        assert "\x1b" not in shown and "[bold]bad[/bold]" in shown and app.screen.query_one(DeviceView)
