@@ -101,6 +101,8 @@ class Workbench(Paced, Themed, App[Ending]):
         self._poll()
 
     def _poll(self) -> None:
+        if not self.screen_stack:  # on the way out
+            return
         waiting = self.session.reader is None and bool(self.session.opening or self.session.training)
         self._behind = self.session.poll() or self._behind or waiting
         while self.session.notices:
@@ -133,6 +135,7 @@ class Workbench(Paced, Themed, App[Ending]):
         return TrainScreen(self.session)
 
     async def _show(self, screen: Screen[Any]) -> None:
+        """Put `screen` in the place of the one shown. For `call_later` alone: a screen cannot wait for its own end."""
         await self.switch_screen(screen)
         self._poll()
 
@@ -150,27 +153,30 @@ class Workbench(Paced, Themed, App[Ending]):
                 return screen
         return None
 
-    async def show_train(self, pane: str = "") -> None:
+    def show_train(self, pane: str = "") -> None:
         """The training screen, with one pane alone when named."""
+        self.call_later(self._show_train, pane)
+
+    async def _show_train(self, pane: str) -> None:
         if self.train_screen() is None:
             await self._show(self._new_train_screen())
         screen = self.train_screen()
         if screen is not None:
             screen.show_pane(pane or "loss", alone=bool(pane))
 
-    async def open_run(self, run: RunDir) -> None:
+    def open_run(self, run: RunDir) -> None:
         """Show `run`."""
         self.session.open(run)
-        await self.show_train()
+        self.show_train()
 
-    async def train(self, job: Start | Resume) -> None:
+    def train(self, job: Start | Resume) -> None:
         """Train in this process and show it; says so where it cannot."""
         try:
             self.session.train(job)
         except RunError as error:
             self.say(Notice(str(error), bad=True))
             return
-        await self.show_train()
+        self.show_train()
 
     # -- actions -------------------------------------------------------------------------------------------------------
 
@@ -239,20 +245,20 @@ class Workbench(Paced, Themed, App[Ending]):
                 node = node.parent
             self.push_screen(HelpScreen(*help_lines(self.screen, node)))
 
-    async def action_train_screen(self) -> None:
-        await self.show_train()
+    def action_train_screen(self) -> None:
+        self.show_train()
 
-    async def action_prompt_screen(self) -> None:
-        await self.show_train("prompt")
+    def action_prompt_screen(self) -> None:
+        self.show_train("prompt")
 
-    async def action_samples_screen(self) -> None:
-        await self.show_train("samples")
+    def action_samples_screen(self) -> None:
+        self.show_train("samples")
 
-    async def action_runs(self) -> None:
+    def action_runs(self) -> None:
         from tui.screens.runs import RunsScreen
 
         if not isinstance(self.screen, RunsScreen):
-            await self._show(RunsScreen(self.session))
+            self.call_later(self._show, RunsScreen(self.session))
 
     def action_new_run(self) -> None:
         from tui.screens.new_run import NewRunScreen
@@ -260,9 +266,9 @@ class Workbench(Paced, Themed, App[Ending]):
         if not self.in_dialogue:
             self.push_screen(NewRunScreen(self.session), self._start_new)
 
-    async def _start_new(self, start: Start | None) -> None:
+    def _start_new(self, start: Start | None) -> None:
         if start is not None:
-            await self.train(start)
+            self.train(start)
 
     def action_dark(self) -> None:
         self.theme = LIGHT if self.current_theme.dark else DARK

@@ -42,9 +42,11 @@ def give_up_terminal() -> None:
     """Put silence behind file descriptors 0, 1 and 2, so that nothing that still uses them fails or spins.
 
     Reading waits for ever on a pipe that nobody writes to (the end of a file would be readable all the time, and the
-    input thread would turn without pause); writing goes to the null device.
+    input thread would turn without pause); writing goes to the null device. One byte, a key that nothing is bound to,
+    frees an input thread that had seen the dying terminal readable and reads only now.
     """
     silent, keep_open = os.pipe()
+    os.write(keep_open, b"\0")
     os.set_inheritable(keep_open, False)
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 0)

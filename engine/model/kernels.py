@@ -78,15 +78,24 @@ def rms_norm(x: Tensor, weight: Tensor | None = None) -> Tensor:
     """x over its root mean square along the last dimension (Zhang & Sennrich 2019), times weight."""
     if not _by_hand(x):
         return F.rms_norm(x, (x.size(-1),), weight, RMS_EPS)
-    normed: Tensor = _RMSNorm.apply(x)  # type: ignore[no-untyped-call]
+    if torch.is_grad_enabled():
+        normed: Tensor = _RMSNorm.apply(x)  # type: ignore[no-untyped-call]
+    else:
+        normed = torch.mul(x, _inverse_rms(x))
     return normed if weight is None else normed * weight
+
+
+def _inverse_rms(x: Tensor) -> Tensor:
+    """(..., n) -> (..., 1)."""
+    size = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    inverse: Tensor = size.square_().div_(x.size(-1)).add_(RMS_EPS).rsqrt_()
+    return inverse
 
 
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        scale = scale.square_().div_(x.size(-1)).add_(RMS_EPS).rsqrt_()
+        scale = _inverse_rms(x)
         out = torch.mul(x, scale)
         ctx.save_for_backward(out, scale)
         return out
@@ -105,7 +114,7 @@ def rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
     Rolling by half a head swaps its halves, so with the sign in `sin` a rotation is one multiply and one multiply-add.
     """
-    if not _by_hand(x):
+    if not _by_hand(x) or not torch.is_grad_enabled():
         return _turn(x, cos, sin)
     out: Tensor = _Rope.apply(x, cos, sin)  # type: ignore[no-untyped-call]
     return out
@@ -130,7 +139,7 @@ class _Rope(torch.autograd.Function):
 
 def relu2(x: Tensor) -> Tensor:
     """ReLU squared (So et al. 2021)."""
-    if not _by_hand(x):
+    if not _by_hand(x) or not torch.is_grad_enabled():
         return F.relu(x).square()
     out: Tensor = _ReLU2.apply(x)  # type: ignore[no-untyped-call]
     return out

@@ -38,10 +38,9 @@ def finite_top(logits: Tensor) -> Tensor:
     return logits.clamp(max=torch.finfo(logits.dtype).max)
 
 
-def weights(logits: Tensor) -> Tensor:
-    """Probabilities (..., V) up to a factor, the likeliest being 1; NaN where a row has NaN or nothing but -inf."""
-    logits = finite_top(logits)
-    return (logits - logits.amax(-1, keepdim=True)).exp()
+def probabilities(logits: Tensor) -> Tensor:
+    """Softmax (..., V) that is defined for infinite logits too; NaN where a row has NaN or nothing but -inf."""
+    return finite_top(logits).softmax(-1)
 
 
 def pick(mass: Tensor, u: Tensor) -> Tensor:

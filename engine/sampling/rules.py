@@ -12,10 +12,11 @@ import math
 import torch
 from torch import Tensor
 
-from engine.sampling.draw import finite_top, not_a_number, weights
+from engine.sampling.draw import finite_top, not_a_number, probabilities
 from engine.sampling.settings import SamplingSettings
 
 CUT = -math.inf
+COLD = 1e-6  # temperatures below could overflow float32
 COLDEST = 1e-30  # what is less would be 0 in float32
 SORT_ALL = 1024  # up to this many tokens sorting them all is cheaper than looking for the survivors first
 
@@ -23,7 +24,7 @@ SORT_ALL = 1024  # up to this many tokens sorting them all is cheaper than looki
 def process(logits: Tensor, settings: SamplingSettings, ids: Tensor | None = None) -> Tensor:
     """Logits (B, V) after all rules, in order: repetition penalty, temperature, top-k, top-p, min-p.
 
-    `ids` (B, T) are the tokens so far, for the repetition penalty. Logits may be shifted by a constant in each row.
+    `ids` (B, T) are the tokens so far, for the repetition penalty. A row may be shifted by a constant.
     """
     if ids is not None:
         logits = apply_repetition_penalty(logits, ids, settings.repetition_penalty)
@@ -44,11 +45,13 @@ def apply_repetition_penalty(logits: Tensor, ids: Tensor, penalty: float) -> Ten
 
 
 def apply_temperature(logits: Tensor, temperature: float) -> Tensor:
-    """Logits over `temperature`, shifted so that the largest is 0 and nothing overflows; 0 is greedy."""
+    """Logits over `temperature`; 0 is greedy. Near 0 the largest is shifted to 0, so that nothing overflows."""
     if temperature == 1:
         return logits
     if temperature == 0:
         return keep_top(logits)
+    if temperature >= COLD:
+        return logits / temperature
     logits = finite_top(logits)
     return (logits - logits.amax(-1, keepdim=True)) / max(temperature, COLDEST)
 
@@ -80,7 +83,7 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     values = logits if among is None else logits.gather(-1, among)
     rising, order = values.sort(dim=-1, stable=True)
     # mass of the token and of all below it; what fits into 1 - p is the tail to cut
-    cut = finite_top(rising).softmax(-1).cumsum(-1) <= 1 - p
+    cut = probabilities(rising).cumsum(-1) <= 1 - p
     cut[..., -1] = False
     if among is None:
         return logits.masked_fill(torch.empty_like(cut).scatter_(-1, order, cut), CUT)
@@ -101,14 +104,13 @@ def next_token_table(
 
     logits are (V,), history the tokens so far (T,). Raises UserError when the logits are not numbers.
     """
-    before = weights(logits.detach().float())
+    before = probabilities(logits.detach().float())
     if not bool(before.isfinite().all()):
         raise not_a_number()
     ids = None if history is None else history[None]
-    after = weights(process(logits[None], settings, ids)[0])
+    after = probabilities(process(logits[None], settings, ids)[0])
     top = before.topk(min(n, len(before)))
-    share = (after / after.sum())[top.indices]
-    return list(zip(top.indices.tolist(), (top.values / before.sum()).tolist(), share.tolist(), strict=True))
+    return list(zip(top.indices.tolist(), top.values.tolist(), after[top.indices].tolist(), strict=True))
 
 
 def _survivors(logits: Tensor) -> Tensor | None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.errors import CorpusError
-from engine.text.check import Progress, scan
+from engine.text.check import Progress, Scan, scan
 from engine.text.corpus import Corpus
 from engine.text.files import whole_file
 
@@ -28,8 +28,7 @@ def fetch_into(folder: Path, what: str, known: Corpus | None, progress: Progress
     """
     if known is not None:
         path = folder / known.path.name
-        _download(str(known.url), path, progress, known.name)
-        found = scan(path)
+        found = _download(str(known.url), path, progress, known.name)
         if known.sha256 not in (None, found.sha256):
             raise CorpusError(
                 f"what {known.url} sent is not {known.name} (SHA-256 {found.sha256[:12]}..., {found.n_bytes:,} bytes); "
@@ -39,22 +38,14 @@ def fetch_into(folder: Path, what: str, known: Corpus | None, progress: Progress
     if what.startswith("gutenberg:"):
         return _fetch_book(folder, what.removeprefix("gutenberg:"), progress)
     path = folder / "text.txt"
-    _download(what, path, progress)
-    return Corpus(
-        "",
-        title=what.rstrip("/").rsplit("/", 1)[-1] or what,
-        source=what,
-        url=what,
-        path=path,
-        sha256=scan(path).sha256,
-    )
+    found = _download(what, path, progress)
+    return Corpus("", title=what.rstrip("/").rsplit("/", 1)[-1], source=what, url=what, path=path, sha256=found.sha256)
 
 
 def _fetch_book(folder: Path, number: str, progress: Progress | None) -> Corpus:
     url = GUTENBERG_URL.format(id=number)
     whole, path = folder / "whole.txt", folder / "book.txt"
     _download(url, whole, progress)
-    scan(whole)
     title = cut_gutenberg(whole, path)
     whole.unlink()
     return Corpus(
@@ -105,8 +96,11 @@ def _book(lines: Iterator[str], first: int) -> Iterator[str]:
         blank, begun = 0, True
 
 
-def _download(url: str, path: Path, progress: Progress | None, name: str = "") -> None:
-    """The text at `url` as UTF-8 in `path`, streamed. Raises CorpusError in one line for anything that goes wrong."""
+def _download(url: str, path: Path, progress: Progress | None, name: str = "") -> Scan:
+    """The text at `url` as UTF-8 in `path`, streamed and checked; what the check found.
+
+    Raises CorpusError in one line for anything that goes wrong; `name` is of the known corpus, if it is one.
+    """
     local = f"; with a copy of your own: tinytui corpora add FILE --name {name}" if name else ""
     try:
         request = urllib.request.Request(url, headers={"User-Agent": "tinytui", "Accept": "text/plain, */*;q=0.5"})
@@ -117,6 +111,8 @@ def _download(url: str, path: Path, progress: Progress | None, name: str = "") -
             with whole_file(path) as file:
                 for block in _blocks(answer, url, progress):
                     file.write(block if decoder is None else decoder.decode(block).encode())
+                if decoder is not None:
+                    file.write(decoder.decode(b"", True).encode())
     except CorpusError:
         raise
     except urllib.error.HTTPError as error:
@@ -126,6 +122,10 @@ def _download(url: str, path: Path, progress: Progress | None, name: str = "") -
     except (OSError, http.client.HTTPException, ValueError) as error:
         cause = getattr(error, "reason", None) or error
         raise CorpusError(f"cannot fetch {url}: {cause}; is this machine online?{local}") from None
+    try:
+        return scan(path)
+    except CorpusError as error:
+        raise CorpusError(str(error).replace(str(path), url)) from None
 
 
 def _blocks(answer: http.client.HTTPResponse, url: str, progress: Progress | None) -> Iterator[bytes]:
@@ -146,9 +146,8 @@ def _blocks(answer: http.client.HTTPResponse, url: str, progress: Progress | Non
 def _decoder(charset: str) -> codecs.IncrementalDecoder | None:
     """What turns the server's bytes into text, or None when they are UTF-8 already (checked after the download)."""
     try:
-        codec = codecs.lookup(charset)
+        "".encode(charset)  # refuses codecs that are not of text, such as hex
+        name = codecs.lookup(charset).name
+        return None if name in ("utf-8", "ascii") else codecs.getincrementaldecoder(charset)()
     except LookupError:
         return None
-    if codec.name in ("utf-8", "ascii"):
-        return None
-    return codecs.getincrementaldecoder(charset)()

@@ -26,6 +26,7 @@ from engine.errors import CheckpointError
 from engine.model.gpt import GPT
 from engine.model.lora import merge_lora
 from engine.runs.layout import RunDir
+from engine.sampling.decode import for_decoding
 from engine.text.tokenizer import Tokenizer, tokenizer_from_dict
 from engine.training.build import build_for
 
@@ -252,9 +253,9 @@ def fill_model(model: nn.Module, weights: dict[str, Tensor], source: Path) -> No
 def load_model(
     run: RunDir, which: str | int = "best", device: str | torch.device = "cpu"
 ) -> tuple[GPT, Tokenizer, int]:
-    """(model in evaluation mode, its tokenizer, step): the averaged weights where the run keeps them."""
+    """(model for writing with, its tokenizer, step): the averaged weights where the run keeps them."""
     checkpoint = load_checkpoint(choose_checkpoint(run, which))
-    return checkpoint_model(checkpoint).to(device).eval(), checkpoint.tokenizer, checkpoint.step
+    return for_decoding(checkpoint_model(checkpoint).to(device)), checkpoint.tokenizer, checkpoint.step
 
 
 def checkpoint_model(checkpoint: Checkpoint) -> GPT:

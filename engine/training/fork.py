@@ -14,6 +14,7 @@ from engine.config import Config, TrainConfig, make_config, split_key
 from engine.errors import CheckpointError, ConfigError
 from engine.runs.atomic import sync_folder
 from engine.runs.layout import RunDir, create_run, new_name
+from engine.runs.writer import RunWriter
 from engine.text.dataset import TokenDataset
 from engine.training.build import build_for
 from engine.training.checkpoint import (
@@ -53,10 +54,11 @@ def fork_run(
             )
     checkpoint = load_checkpoint(choose_checkpoint(run, step))
     info = run_info(run)
+    config = make_config(info["config"]).replace(changes or {})
     fork = create_run(
         runs_dir,
         name or new_name(runs_dir, run.name, f"at-{checkpoint.step}"),
-        make_config(info["config"]).replace(changes or {}),
+        config,
         corpus=info["corpus"],
         preset=info.get("preset", ""),
         template=info.get("template"),
@@ -77,6 +79,8 @@ def fork_run(
     shutil.copytree(checkpoint.path, temporary)
     temporary.rename(target)
     sync_folder(fork.checkpoints)
+    with RunWriter(fork) as writer:
+        writer.status(state="stopped", step=checkpoint.step, steps=config.train.max_steps)
     return fork
 
 

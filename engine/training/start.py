@@ -13,6 +13,7 @@ from engine.runs.layout import RunDir, create_run, new_name
 from engine.runs.status import read_json
 from engine.runs.writer import RunWriter
 from engine.text.catalog import find_corpus
+from engine.text.corpus import Text
 from engine.text.dataset import TokenDataset
 from engine.text.tokenizer import Tokenizer
 
@@ -60,7 +61,7 @@ def start_run(
         config,
         corpus={
             "name": found.name,
-            "path": str(found.path) if not found.shipped else None,
+            "path": str(found.path.absolute()) if not found.shipped else None,
             "sha256": text.sha256,
             "bytes": text.n_bytes,
             "train_tokens": len(dataset.train),
@@ -114,11 +115,16 @@ def open_dataset(run: RunDir, corpora_dir: Path | None = None, tokenizer: Tokeni
 
     Raises CorpusError when its corpus is gone or has changed since.
     """
-    info = run_info(run)
-    corpus = info["corpus"]
+    data = make_config(run_info(run)["config"]).data
+    return TokenDataset.open(corpus_text(run, corpora_dir), data, tokenizer=tokenizer)
+
+
+def corpus_text(run: RunDir, corpora_dir: Path | None = None) -> Text:
+    """The text `run` is trained on. Raises CorpusError when it is gone or has changed since."""
+    corpus = run_info(run)["corpus"]
     text = find_corpus(corpus.get("path") or corpus["name"], corpora_dir).prepare()
     if text.sha256 != corpus["sha256"]:
         raise CorpusError(
             f"corpus {corpus['name']} has changed since run {run.name} began; restore it, or start a new run on it"
         )
-    return TokenDataset.open(text, make_config(info["config"]).data, tokenizer=tokenizer)
+    return text

@@ -18,6 +18,7 @@ from engine.config import Config
 from engine.control import CommandQueue
 from engine.errors import TrainingError, UserError
 from engine.model.gpt import GPT
+from engine.model.kernels import keep_freed_memory
 from engine.runs.writer import RunWriter
 from engine.sampling.generate import Done, generate
 from engine.sampling.settings import SamplingSettings
@@ -65,6 +66,7 @@ class Trainer:
     ) -> None:
         self.writer, self.config, self.dataset, self.device = writer, config, dataset, device
         self.commands, self.live = commands, live
+        keep_freed_memory()
         self.model = model.to(device).train()
         self.parameters = FlatParameters(self.model)
         self.optimizer = Optimizer(self.parameters, config.train)

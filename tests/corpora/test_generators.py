@@ -87,7 +87,9 @@ def test_there_are_many_conditions_and_many_ways_to_complain(notes: list[tuple[s
 def test_no_grammar_is_left_in_the_notes(notes: list[tuple[str, list[str]]]) -> None:
     for asked, lines in notes:
         for line in (asked, *lines):
-            assert not re.search(r"[\[\]{}|]|  | [.,;]|\.\.|,\.|\b1 (hours|days|weeks|months|years|times)\b", line), line
+            assert not re.search(r"[\[\]{}|]|  | [.,;]|\.\.|,\.|\b1 (hours|days|weeks|months|years|times)\b", line), (
+                line
+            )
             assert line.endswith((".", "?")), line
 
 

@@ -15,12 +15,13 @@ import typer
 from typer.core import TyperGroup
 
 from engine.errors import UserError
-from tui.cli import bench, chat, corpora, doctor, presets, runs, sample, tokenizer, train
+from tui.cli import bench, chat, corpora, doctor, ladder, measure, presets, runs, sample, tokenizer, train
 from tui.cli.options import CorporaDir, RunsDir
 from tui.cli.output import complain
 from tui.cli.workbench import open_workbench
 
 PANELS = ("Train", "Prompt", "Keep", "This machine")
+COLUMN = 12  # cells for the names of commands in the help
 
 
 class CommandGroup(TyperGroup):
@@ -29,7 +30,7 @@ class CommandGroup(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Commands under their panels, in the order of `PANELS`."""
         shown = [(name, self.commands[name]) for name in self.list_commands(ctx) if not self.commands[name].hidden]
-        limit = formatter.width - 6 - max(len(name) for name, _ in shown)
+        limit = formatter.width - COLUMN - 2
         for panel in PANELS:
             rows = [
                 (name, command.get_short_help_str(limit))
@@ -37,7 +38,7 @@ class CommandGroup(TyperGroup):
                 if getattr(command, "rich_help_panel", None) == panel
             ]
             with formatter.section(panel):
-                formatter.write_dl(rows, col_spacing=14 - max(len(name) for name, _ in rows))
+                formatter.write_dl(rows, col_spacing=COLUMN - max(len(name) for name, _ in rows))
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; what the user can mend becomes one line and exit 1, a traceback only with `--debug`."""
@@ -144,6 +145,7 @@ def root(
 
 app.command(rich_help_panel="Train")(train.demo)
 app.command(rich_help_panel="Train")(train.train)
+app.command(rich_help_panel="Train")(ladder.ladder)
 app.command("open", rich_help_panel="Train")(train.open_run)
 app.command(rich_help_panel="Prompt")(sample.sample)
 app.command(rich_help_panel="Prompt")(chat.chat)
@@ -151,5 +153,7 @@ app.add_typer(runs.app, name="runs", rich_help_panel="Keep")
 app.add_typer(corpora.app, name="corpora", rich_help_panel="Keep")
 app.add_typer(tokenizer.app, name="tokenizer", rich_help_panel="Keep")
 app.command(rich_help_panel="This machine")(presets.presets)
+app.command(rich_help_panel="This machine")(measure.profile)
+app.add_typer(measure.app, name="tune", rich_help_panel="This machine")
 app.command(rich_help_panel="This machine")(bench.bench)
 app.command(rich_help_panel="This machine")(doctor.doctor)

@@ -17,7 +17,7 @@ def bench(
     seconds: Annotated[float, typer.Option("--seconds", min=0.1, max=60.0, help="Time for each measurement.")] = 4.0,
     as_json: Json = False,
 ) -> None:
-    """This machine: training step, decoding, memory, with the CPU beside the GPU."""
+    """How fast this machine trains and writes, CPU beside GPU."""
     from engine.bench import bench_devices, measure
     from engine.config import load_preset
 

@@ -31,7 +31,7 @@ def chat(
     checkpoint: Checkpoint = "best",
     runs: RunsDir = Path("runs"),
 ) -> None:
-    """Talk with a run's model: a line from you, an answer from it. /reset forgets, /quit or Ctrl-D ends."""
+    """Talk with a run's model. /reset forgets what was said, /quit or Ctrl-D ends."""
     from engine.runs.layout import find_run
     from engine.sampling.chat import Chat
     from engine.sampling.settings import SamplingSettings

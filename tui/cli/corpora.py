@@ -76,7 +76,7 @@ def add(
     corpora: CorporaDir = None,
     as_json: Json = False,
 ) -> None:
-    """Keep a file as a corpus under a name. Training on a path works without this."""
+    """Keep a file as a corpus under a name; a path works without this."""
     from engine.text.catalog import add_corpus
 
     with progress("adding") as report:
@@ -95,7 +95,7 @@ def fetch(
     corpora: CorporaDir = None,
     as_json: Json = False,
 ) -> None:
-    """Download a corpus, and check it against the known SHA-256 where there is one."""
+    """Download a corpus, checked against its SHA-256 where that is known."""
     from engine.text.catalog import fetch_corpus
 
     with progress("fetching") as report:

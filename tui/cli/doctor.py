@@ -30,7 +30,7 @@ class Check:
 
 
 def doctor(runs: RunsDir = Path("runs"), corpora: CorporaDir = None, as_json: Json = False) -> None:
-    """What works here: Python, torch, device, terminal, colours, Unicode, link, disk, corpora."""
+    """What works here, and what to do about what does not."""
     checks = [*machine(), *terminal(), *folders(runs, corpora)]
     if as_json:
         print_json([asdict(check) for check in checks])

@@ -29,6 +29,7 @@ def begin(
     name: str | None = None,
     corpora: Path | None = None,
     device: str = "auto",
+    base: tuple[RunDir, str] | None = None,
 ) -> RunDir:
     """A new run, ready to train; what takes time (tokens of a large text) is told on a terminal's stderr.
 
@@ -41,7 +42,15 @@ def begin(
     check_precision(config.train.precision, choose_device(device))
     with progress("preparing") as report:
         return start_run(
-            corpus, config, runs, name=name, preset=preset, corpora_dir=corpora, device=device, progress=report
+            corpus,
+            config,
+            runs,
+            name=name,
+            preset=preset,
+            corpora_dir=corpora,
+            device=device,
+            base=base,
+            progress=report,
         )
 
 
@@ -54,18 +63,22 @@ def go_on(run: RunDir, steps: int | None) -> None:
     resume_run(run, max_steps=steps)
 
 
-def train_here(run: RunDir, corpora: Path | None, as_json: bool) -> int:
-    """Train in this process' worker thread and show it on stdout; the exit code."""
+def train_here(run: RunDir, corpora: Path | None, as_json: bool = False, quiet: bool = False) -> int:
+    """Train in this process' worker thread and show it on stdout, unless `quiet`; the exit code."""
     from engine.runs.reader import RunReader
     from engine.training.host import TrainingHost
     from tui.cli.follow import EndSignals, follow
-    from tui.cli.views import Lines, ProgressLine, Records, View
+    from tui.cli.views import Lines, ProgressLine, Records, Silence, View
 
     reader = RunReader(run)
     reader.poll()
     host = TrainingHost(run, corpora_dir=corpora)
     with EndSignals(run) as signals:
-        view: View = Records(run) if as_json else ProgressLine(reader) if is_terminal() else Lines(reader)
+        view: View
+        if quiet:
+            view = Silence()
+        else:
+            view = Records(run) if as_json else ProgressLine(reader) if is_terminal() else Lines(reader)
         try:
             host.start()
             return follow(host, reader, view, signals)

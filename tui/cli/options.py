@@ -66,3 +66,15 @@ CorpusArgument = Annotated[
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Preset = Annotated[
+    str | None,
+    typer.Option("--preset", metavar="P", help="See tinytui presets; unset: nano.", autocompletion=complete_preset),
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Settings in TOML or JSON, over the preset's.")
+]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, e.g. model.n_layer=6; repeatable.")
+]
+Steps = Annotated[int | None, typer.Option("--steps", metavar="N", help="Optimizer steps (train.max_steps).")]
+DeviceName = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda[:i]", help="Where to compute.")]

@@ -17,7 +17,7 @@ def presets(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Presets and their sizes; with a name, its settings and their meaning."""
+    """Presets and their sizes, or one preset's settings."""
     from engine.config import preset_names
 
     if name is not None:

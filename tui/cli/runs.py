@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from engine.errors import RunError
+from tui.cli.export import export
 from tui.cli.options import Json, Run, RunsDir, Yes, complete_run
 from tui.cli.output import is_terminal, one_line, print_facts, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from engine.config import Config
     from engine.runs.layout import RunDir
-    from engine.runs.series import Table
     from tui.widgets.chart import PlotData
 
 PLOT_HEIGHT = 22  # rows of a plot where there is no terminal to fill
@@ -29,9 +27,10 @@ Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs' names o
 def list_(runs: RunsDir = Path("runs"), as_json: Json = False) -> None:
     """All runs, the most recently active first."""
     from engine.runs.layout import list_runs
+    from engine.runs.summary import overview
     from tui.text import fmt_count, fmt_duration, fmt_loss
 
-    rows = [figures(run) for run in list_runs(runs)]
+    rows = [overview(run) for run in list_runs(runs)]
     if as_json:
         print_json(rows)
         return
@@ -44,13 +43,13 @@ def list_(runs: RunsDir = Path("runs"), as_json: Json = False) -> None:
             [
                 row["name"],
                 row["state"],
-                f"{row.get('step') or 0:,}",
-                f"{row.get('steps') or 0:,}",
-                fmt_loss(row.get("best_val_loss")),
-                fmt_count(row.get("params")),
-                fmt_duration(row.get("train_seconds")),
-                row.get("corpus"),
-                row.get("preset"),
+                f"{row['step'] or 0:,}",
+                f"{row['steps'] or 0:,}",
+                fmt_loss(row["best_val_loss"]),
+                fmt_count(row["params"]),
+                fmt_duration(row["train_seconds"]),
+                row["corpus"],
+                row["preset"],
             ]
             for row in rows
         ),
@@ -59,7 +58,7 @@ def list_(runs: RunsDir = Path("runs"), as_json: Json = False) -> None:
 
 @app.command()
 def show(run: Run, runs: RunsDir = Path("runs"), as_json: Json = False) -> None:
-    """One run's figures, checkpoints and what happened to it."""
+    """One run's figures and checkpoints."""
     from engine.runs.layout import find_run
     from engine.runs.summary import summary
 
@@ -114,12 +113,13 @@ def compare(
     runs: RunsDir = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    """Two runs side by side: the settings in which they differ, and their figures."""
+    """Two runs side by side: settings that differ, and figures."""
     from engine.runs.layout import find_run
+    from engine.runs.summary import summary
 
     pair = [find_run(name, runs) for name in (run, other)]
     settings = differences(*(settings_of(each) for each in pair))
-    both = [figures(each) for each in pair]
+    both = [summary(each) for each in pair]
     if as_json:
         print_json({"runs": both, "differences": settings})
         return
@@ -195,7 +195,7 @@ def curves(runs: list[RunDir]) -> PlotData:
 
 @app.command()
 def verify(run: Run, runs: RunsDir = Path("runs"), as_json: Json = False) -> None:
-    """Check every checkpoint against the SHA-256 of its manifest; exit 1 when one is damaged."""
+    """Check every checkpoint against its SHA-256. Exits 1 when one is damaged."""
     from engine.runs.layout import find_run
     from engine.training.checkpoint import verify_checkpoint
 
@@ -226,22 +226,7 @@ def verify(run: Run, runs: RunsDir = Path("runs"), as_json: Json = False) -> Non
         raise typer.Exit(1)
 
 
-@app.command()
-def export(
-    run: Run,
-    file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="Where to; - is standard output.")],
-    runs: RunsDir = Path("runs"),
-) -> None:
-    """The logged metrics as CSV: a line a record, a column a quantity."""
-    from engine.runs.atomic import write_atomic
-    from engine.runs.layout import find_run
-
-    table = metrics_csv(find_run(run, runs))
-    if str(file) == "-":
-        typer.echo(table, nl=False)
-        return
-    write_atomic(file, table.encode())
-    say(f"{file}: {table.count(chr(10)) - 1:,} records")
+app.command()(export)
 
 
 @app.command()
@@ -259,7 +244,7 @@ def fork(
     runs: RunsDir = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    """Begin a new run from a checkpoint, with other settings if you like; the old run stays as it is."""
+    """Begin a new run from a checkpoint, with other settings if you like."""
     from engine.config import parse_sets
     from engine.runs.layout import find_run
     from engine.training.fork import fork_run
@@ -268,41 +253,16 @@ def fork(
     changes: dict[str, Any] = dict(parse_sets(sets or []))
     if steps is not None:
         changes["train.max_steps"] = steps
-    parent = find_run(run, runs)
-    config = changed_training(parent, changes)
-    made = fork_run(parent, step, runs, name=name)
-    set_out(made, config)
+    made = fork_run(find_run(run, runs), step, runs, name=name, changes=changes)
     if as_json:
         print_json({"name": made.name, "path": str(made.path)})
     else:
         say(f"{made.name}; train it with: {how_to('train --resume', made, runs)}")
 
 
-def changed_training(run: RunDir, changes: dict[str, Any]) -> Config:
-    """The run's settings with some of its training's changed. Raises ConfigError for one that the weights hang on."""
-    from engine.config import make_config
-    from engine.errors import ConfigError
-    from engine.training.start import run_info
-
-    fixed = next((key for key in changes if not key.startswith("train.")), None)
-    if fixed is not None:
-        raise ConfigError(f"a fork keeps its model and its tokens: {fixed} cannot change, only train. settings can")
-    return make_config(run_info(run)["config"]).replace(changes)
-
-
-def set_out(fork: RunDir, config: Config) -> None:
-    """Give a new fork its settings, and the state it is in: stopped at its checkpoint."""
-    from engine.runs.writer import RunWriter
-
-    step = fork.checkpoint_steps()[-1]
-    with RunWriter(fork) as writer:
-        writer.describe(config=config.model_dump(mode="json"))
-        writer.status(state="stopped", step=step, steps=config.train.max_steps)
-
-
 @app.command()
 def rm(run: Runs, yes: Yes = False, runs: RunsDir = Path("runs")) -> None:
-    """Delete runs with all that is in them; a run that is being trained is refused."""
+    """Delete runs with all that is in them. One that is being trained is refused."""
     from engine.runs.layout import find_run, remove_run
 
     found = [find_run(name, runs) for name in run]
@@ -314,17 +274,6 @@ def rm(run: Runs, yes: Yes = False, runs: RunsDir = Path("runs")) -> None:
     for each in found:
         remove_run(each)
         say(f"deleted {each.name}")
-
-
-def figures(run: RunDir) -> dict[str, Any]:
-    """The run's summary; a run that cannot be read is said to be damaged instead of hiding the others."""
-    from engine.errors import UserError
-    from engine.runs.summary import summary
-
-    try:
-        return summary(run)
-    except UserError as error:
-        return {"name": run.name, "state": "damaged", "problem": str(error)}
 
 
 def settings_of(run: RunDir) -> dict[str, Any]:
@@ -343,33 +292,3 @@ def differences(one: dict[str, Any], two: dict[str, Any]) -> dict[str, list[Any]
     """Settings that differ, with both values."""
     keys = [*one, *(key for key in two if key not in one)]
     return {key: [one.get(key), two.get(key)] for key in keys if one.get(key) != two.get(key)}
-
-
-def metrics_csv(run: RunDir) -> str:
-    """The logged records as CSV, in the order of steps; an evaluation has a line of its own after its step's."""
-    import csv
-    import heapq
-    import io
-
-    from engine.runs.reader import RunReader
-    from engine.runs.records import TRAIN_KEYS, VAL_KEYS
-
-    reader = RunReader(run)
-    reader.poll()
-    columns = list(dict.fromkeys((*TRAIN_KEYS, *VAL_KEYS)))
-    out = io.StringIO()
-    writer = csv.DictWriter(out, columns, lineterminator="\n")
-    writer.writeheader()
-    tables = (records(reader.series.train), records(reader.series.val))
-    writer.writerows(heapq.merge(*tables, key=lambda record: record["step"]))
-    return out.getvalue()
-
-
-def records(table: Table) -> Iterator[dict[str, Any]]:
-    """A table's rows by name, whole quantities as whole numbers; what was not logged is left out."""
-    whole = ("tokens", "mem_bytes")
-    columns = [(key, table.column(key)) for key in table.keys]
-    for row, step in enumerate(table.steps.tolist()):
-        values = {key: float(column[row]) for key, column in columns}
-        known = {key: int(value) if key in whole else value for key, value in values.items() if value == value}
-        yield {"step": step, **known}

@@ -11,8 +11,8 @@ import typer
 
 from engine.errors import UserError
 from engine.sampling.settings import SamplingSettings
-from tui.cli.options import Json, Run, RunsDir
-from tui.cli.output import is_terminal, print_json, printable
+from tui.cli.options import CorporaDir, Json, Run, RunsDir
+from tui.cli.output import is_terminal, print_json, printable, say
 from tui.cli.writing import Written, open_writer, run_template, search
 
 if TYPE_CHECKING:
@@ -56,11 +56,15 @@ def sample(
     stop: Stop = None,
     raw: Raw = False,
     checkpoint: Checkpoint = "best",
+    copied: Annotated[
+        bool, typer.Option("--copied", help="Tell the longest passage that stands in the corpus word for word.")
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the text into a file.")] = None,
     runs: RunsDir = Path("runs"),
+    corpora: CorporaDir = None,
     as_json: Json = False,
 ) -> None:
-    """Write text with a run's model, as it comes; a corpus' template is applied, and the answer cut out."""
+    """Write text with a run's model, as it comes. A corpus' template is applied, and the answer cut out."""
     from engine.runs.layout import find_run
 
     settings = SamplingSettings(
@@ -87,8 +91,12 @@ def sample(
         shown = "" if template and asked is not None else given
         written = show(pieces, shown, quiet)
         texts.append(shown + written.text)
+        passage = copied_passage(found, corpora, written.text) if copied else None
         if as_json:
-            print_json(as_record(asked if asked is not None else given, written), indent=2 if num == 1 else None)
+            record = as_record(asked if asked is not None else given, written)
+            print_json(record | ({"copied": passage} if copied else {}), indent=2 if num == 1 else None)
+        elif passage is not None:
+            say(f"at most {len(passage):,} characters on end stand in the corpus: {passage!r}", err=True)
     if out is not None:
         from engine.runs.atomic import write_atomic
 
@@ -157,3 +165,12 @@ def as_record(prompt: str, written: Written) -> dict[str, Any]:
         "tokens_per_second": written.tokens_per_second,
         "step": written.step,
     }
+
+
+def copied_passage(run: RunDir, corpora: Path | None, text: str) -> str:
+    """The longest passage of `text` that the run's corpus has word for word. Raises CorpusError when that is gone."""
+    from engine.sampling.overlap import longest_copied
+    from engine.training.start import corpus_text
+
+    found = longest_copied(text, corpus_text(run, corpora).path)
+    return text[found.start : found.start + found.length]

@@ -30,7 +30,7 @@ def show(
     corpora: CorporaDir = None,
     as_json: Json = False,
 ) -> None:
-    """A tokenizer's kind, size and first tokens; with --text, that text token by token."""
+    """A tokenizer's kind, size and first tokens, or a text cut into tokens."""
     tokenizer = find_tokenizer(source, kind, vocab, runs, corpora)
     facts: dict[str, Any] = {
         "kind": tokenizer.kind,
@@ -72,7 +72,7 @@ def train(
     corpora: CorporaDir = None,
     as_json: Json = False,
 ) -> None:
-    """Train a tokenizer on the training split of a corpus and keep it in a JSON file."""
+    """Train a tokenizer on a corpus' training split, into a JSON file."""
     from engine.text.tokenizer import save_tokenizer
 
     name, tokenizer = tokenizer_of_corpus(corpus, kind, vocab, corpora)

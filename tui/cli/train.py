@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from engine.errors import UserError
 from tui.cli.launch import begin, end, go_on, leave, train_here
-from tui.cli.options import CorporaDir, Json, Run, RunsDir, complete_corpus, complete_preset, complete_run
+from tui.cli.options import (
+    ConfigFile,
+    CorporaDir,
+    Json,
+    Preset,
+    Run,
+    RunsDir,
+    Sets,
+    Steps,
+    complete_corpus,
+    complete_run,
+)
 from tui.cli.output import say
 from tui.cli.workbench import has_screen, open_workbench
 
 if TYPE_CHECKING:
     from engine.config import Config
+    from engine.runs.layout import RunDir
 
 DEMO_CORPUS = "soap-notes"
 
-Steps = Annotated[int | None, typer.Option("--steps", metavar="N", help="Optimizer steps (train.max_steps).")]
-
 
 def demo(steps: Steps = None, runs: RunsDir = Path("runs"), corpora: CorporaDir = None) -> None:
-    """Train a first model at once: the default preset on synthetic clinical notes."""
+    """Train a first model at once, on synthetic clinical notes."""
     preset = default_preset()
-    config = gather(preset, None, [], steps, None)
+    config = gather(preset, steps=steps)
     if has_screen():
         from tui.session import Start
 
@@ -49,23 +60,22 @@ def train(
         str | None,
         typer.Option("--resume", metavar="RUN", help="Go on where RUN stopped.", autocompletion=complete_run),
     ] = None,
-    preset: Annotated[
+    base: Annotated[
         str | None,
-        typer.Option("--preset", metavar="P", help="See tinytui presets; unset: nano.", autocompletion=complete_preset),
+        typer.Option("--from", metavar="RUN[@STEP]", help="Fine-tune that run's model.", autocompletion=complete_run),
     ] = None,
+    lora: Annotated[
+        str | None, typer.Option("--lora", metavar="r=8,alpha=16", help="With --from: train low-rank adapters only.")
+    ] = None,
+    preset: Preset = None,
     name: Annotated[str | None, typer.Option("--name", metavar="N", help="The run's name.")] = None,
     steps: Steps = None,
     seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Of weights, batches, dropout.")] = None,
     device: Annotated[
         str | None, typer.Option("--device", metavar="auto|cpu|cuda[:i]", help="Where to train; unset: auto.")
     ] = None,
-    config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="Settings in TOML or JSON, over the preset's.")
-    ] = None,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A setting, e.g. model.n_layer=6; repeatable."),
-    ] = None,
+    config: ConfigFile = None,
+    sets: Sets = None,
     detach: Annotated[bool, typer.Option("--detach", help="Train in the background; says how to open it.")] = False,
     tui: Annotated[bool, typer.Option("--tui", help="Train in the workbench.")] = False,
     runs: RunsDir = Path("runs"),
@@ -73,26 +83,48 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a model on a text. Ctrl-C stops with a checkpoint; --resume goes on exactly there."""
-    new_only = {
-        "--preset": preset,
-        "--name": name,
-        "--seed": seed,
-        "--device": device,
-        "--config": config,
-        "--set": sets,
-    }
-    check_usage(ctx, corpus, resume, detach, tui, new_only)
+    if (corpus is None) == (resume is None):
+        ctx.fail("name a CORPUS to train on, or --resume RUN, and not both")
+    if detach and tui:
+        ctx.fail("--detach and --tui contradict each other")
+    if tui and not has_screen():
+        raise UserError("--tui needs a terminal; without one leave it out, or use --detach")
     if resume is not None:
+        new_only: dict[str, object] = {
+            "--from": base,
+            "--lora": lora,
+            "--preset": preset,
+            "--name": name,
+            "--seed": seed,
+        }
+        new_only |= {"--device": device, "--config": config, "--set": sets}
+        for option, value in new_only.items():
+            if value not in (None, []):
+                ctx.fail(f"a resumed run keeps its settings: leave {option} out, or fork it (tinytui runs fork)")
         train_on(resume, steps, detach, tui, runs, corpora, as_json)
         return
-    settings = gather(preset, config, sets or [], steps, seed)
-    chosen = preset or default_preset()
-    if tui and device is None:
+    if base is None and lora is not None:
+        ctx.fail("--lora adapts a trained model: name it with --from RUN")
+    if base is not None and preset is not None:
+        ctx.fail("--from keeps the model of its run: leave --preset out")
+    parent = None if base is None else base_of(base, runs)
+    settings = gather(preset, config, sets or [], steps, seed, parent, lora)
+    chosen = preset or ("tuned" if parent else default_preset())
+    if tui and device is None and parent is None:
         from tui.session import Start
 
         open_workbench(runs, corpora, job=Start(str(corpus), settings, chosen, name))
         return
-    run = begin(str(corpus), settings, runs, preset=chosen, name=name, corpora=corpora, device=device or "auto")
+    run = begin(
+        str(corpus),
+        settings,
+        runs,
+        preset=chosen,
+        name=name,
+        corpora=corpora,
+        device=device or "auto",
+        base=parent,
+    )
     if tui:
         from tui.session import Resume
 
@@ -129,28 +161,47 @@ def open_run(run: Run, runs: RunsDir = Path("runs"), corpora: CorporaDir = None)
     open_workbench(runs, corpora, run=find_run(run, runs))
 
 
-def check_usage(
-    ctx: typer.Context, corpus: str | None, resume: str | None, detach: bool, tui: bool, new_only: dict[str, Any]
-) -> None:
-    """Ends as a usage error for options that contradict each other; UserError for a screen that is not there."""
-    if (corpus is None) == (resume is None):
-        ctx.fail("name a CORPUS to train on, or --resume RUN, and not both")
-    if detach and tui:
-        ctx.fail("--detach and --tui contradict each other")
-    given = [option for option, value in new_only.items() if value not in (None, [])]
-    if resume is not None and given:
-        ctx.fail(f"a resumed run keeps its settings: leave {given[0]} out, or fork it (tinytui runs fork)")
-    if tui and not has_screen():
-        raise UserError("--tui needs a terminal; without one leave it out, or use --detach")
+def base_of(text: str, runs: Path) -> tuple[RunDir, str]:
+    """`RUN@STEP` as the run and which of its checkpoints; the best without a step."""
+    from engine.runs.layout import find_run
+
+    name, _, step = text.rpartition("@")
+    return (find_run(name, runs), step) if name else (find_run(text, runs), "best")
 
 
-def gather(preset: str | None, file: Path | None, sets: list[str], steps: int | None, seed: int | None) -> Config:
-    """The settings of a new run, from the preset up to the options."""
-    from engine.config import load_config
+def gather(
+    preset: str | None = None,
+    file: Path | None = None,
+    sets: Iterable[str] = (),
+    steps: int | None = None,
+    seed: int | None = None,
+    base: tuple[RunDir, str] | None = None,
+    lora: str | None = None,
+) -> Config:
+    """The settings of a new run, from the preset (or the run that is fine-tuned) up to the options."""
+    from engine.config import load_preset, override
 
-    config = load_config(preset or default_preset(), file, sets)
+    if base is None:
+        config = load_preset(preset or default_preset())
+    else:
+        from engine.training.fork import fine_tuning_config
+
+        config = fine_tuning_config(*base)
+    config = override(config, file, [*lora_sets(lora), *sets])
     changes = {"train.max_steps": steps, "train.seed": seed}
     return config.replace({key: value for key, value in changes.items() if value is not None})
+
+
+def lora_sets(lora: str | None) -> list[str]:
+    """`r=8,alpha=16` as settings; what is not named keeps its default, and the rank's is 8."""
+    from engine.errors import ConfigError
+
+    if lora is None:
+        return []
+    given = dict(part.strip().partition("=")[::2] for part in lora.split(",") if part.strip())
+    if unknown := [name for name in given if name not in ("r", "alpha")]:
+        raise ConfigError(f"--lora takes r and alpha, as in r=8,alpha=16, not {unknown[0]!r}")
+    return [f"train.lora_{name}={value}" for name, value in {"r": "8", **given}.items()]
 
 
 def default_preset() -> str:

@@ -66,7 +66,7 @@ class SamplesPane(Pane):
     def show(self, samples: Sequence[Mapping[str, Any]], empty: str = EMPTY) -> None:
         """The samples of the run, oldest first; `empty` is said while there are none."""
         following = self.following
-        self._samples = samples
+        self._samples = list(samples)  # the reader's own list grows
         self._index = len(samples) - 1 if following else min(self._index, len(samples) - 1)
         self.query_one(OutputText).empty = empty
         self._turn()

@@ -133,23 +133,23 @@ class RunsScreen(Screen[None]):
         self.query_one(RunPreview).look_at(self._run() if self._facts else None)
         self.query_one(KeyBar).show_keys(self.app.keys_here())
 
-    async def on_menu_chosen(self) -> None:
-        await self.action_open()
+    def on_menu_chosen(self) -> None:
+        self.action_open()
 
     def on_key_bar_pressed(self, event: KeyBar.Pressed) -> None:
         self.app.do(event.action)
 
-    async def action_open(self) -> None:
+    def action_open(self) -> None:
         if self._facts:
-            await self.app.open_run(self._run())
+            self.app.open_run(self._run())
 
-    async def action_resume(self) -> None:
+    def action_resume(self) -> None:
         if self._facts:
-            await self.app.train(Resume(self._run()))
+            self.app.train(Resume(self._run()))
 
-    async def action_back(self) -> None:
+    def action_back(self) -> None:
         if self._session.run is not None:
-            await self.app.show_train()
+            self.app.show_train()
 
     def action_delete(self) -> None:
         if not self._facts:

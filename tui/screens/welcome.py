@@ -53,9 +53,9 @@ class WelcomeScreen(Screen[None]):
     def on_key_bar_pressed(self, event: KeyBar.Pressed) -> None:
         self.app.do(event.action)
 
-    async def action_first(self) -> None:
+    def action_first(self) -> None:
         """Train the default preset on a shipped corpus, at once."""
-        await self.app.train(Start(FIRST_CORPUS, load_preset(DEFAULT_PRESET), DEFAULT_PRESET))
+        self.app.train(Start(FIRST_CORPUS, load_preset(DEFAULT_PRESET), DEFAULT_PRESET))
 
 
 class Welcome(Painted):

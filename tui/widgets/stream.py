@@ -183,6 +183,7 @@ class OutputText(ScrollView, can_focus=True):
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
+        self.vertical_scrollbar.position = new_value  # also while it is not shown yet
         self._following = round(new_value) >= self.max_scroll_y
         if self.border_subtitle and self._following:
             self.border_subtitle = ""

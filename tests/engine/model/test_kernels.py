@@ -68,6 +68,13 @@ def test_other_dtypes_and_autocast_take_pytorchs_way(case: str) -> None:
         torch.testing.assert_close(ours(*inputs), theirs(*inputs), atol=3e-2, rtol=3e-2)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_without_gradients_the_values_are_the_same(case: str) -> None:
+    ours, theirs, inputs = CASES[case]
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(*inputs), theirs(*inputs), atol=1e-5, rtol=1e-5)
+
+
 def test_frozen_weights_get_no_gradient() -> None:
     x, weight = drawn((3, 5, 8), (6, 8))
     x.requires_grad_()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.sampling.draw import draw, fresh_seed, make_generator, pick, pick_top, uniform, weights
+from engine.sampling.draw import draw, fresh_seed, make_generator, pick, pick_top, probabilities, uniform
 from engine.sampling.rules import process
 from engine.sampling.settings import SamplingSettings
 
@@ -24,8 +24,8 @@ def chi_square(counts: torch.Tensor, probs: torch.Tensor) -> float:
 )
 def test_a_million_draws_follow_the_distribution(settings: SamplingSettings) -> None:
     logits = torch.randn(1, 65, generator=make_generator(3)) * 2
-    mass = weights(process(logits, settings))
-    probs = (mass / mass.sum())[0]
+    mass = probabilities(process(logits, settings))
+    probs = mass[0]
     summed = mass[0].cumsum(0, dtype=torch.float64)  # `pick`, with a million numbers for one row
     u = uniform(DRAWS, make_generator(4))
     ids = torch.searchsorted(summed, u * summed[-1], right=True)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from engine.config import ModelConfig
 from engine.errors import CheckpointError, TokenizerError, UserError
 from engine.model.gpt import GPT
+from engine.sampling.decode import for_decoding
 from engine.sampling.generate import Done, Piece, generate, generate_many, start_token
 from engine.sampling.settings import SamplingSettings
 from engine.text.bytelevel import ByteTokenizer
@@ -162,6 +163,16 @@ def test_a_sliding_cache_sees_at_least_three_quarters_of_the_context(tiny: MakeM
     model.forward = spy  # type: ignore[method-assign]
     run(model, chars, "ab" * 20, S.replace(max_tokens=12))  # context 16: the prompt's end fills it
     assert read == [(16, 0)] + [(12, 0), (1, 12), (1, 13), (1, 14), (1, 15)] * 2 + [(12, 0)]
+
+
+def test_a_model_laid_out_for_decoding_is_the_same_model(tiny: MakeModel, chars: CharTokenizer) -> None:
+    model, laid_out = tiny(chars.vocab_size, bias=True), for_decoding(tiny(chars.vocab_size, bias=True).train())
+    assert not any(module.training for module in laid_out.modules())
+    assert laid_out.blocks[0].mlp.fc.weight.stride() == (1, 64)  # column by column
+    for (name, ours), (other, theirs) in zip(laid_out.named_parameters(), model.named_parameters(), strict=True):
+        assert name == other and torch.equal(ours, theirs) and ours.requires_grad == theirs.requires_grad
+    s = S.replace(max_tokens=40)
+    assert ids_of(run(laid_out, chars, "ab", s)[0]) == ids_of(run(model, chars, "ab", s)[0])
 
 
 def test_a_prompt_longer_than_the_context_counts_by_its_end(letters: GPT, chars: CharTokenizer) -> None:

@@ -18,7 +18,7 @@ from transformers import (
 
 from engine.errors import UserError
 from engine.sampling import rules
-from engine.sampling.draw import draw, make_generator, weights
+from engine.sampling.draw import draw, make_generator, probabilities
 from engine.sampling.rules import next_token_table, process
 from engine.sampling.settings import SamplingSettings
 
@@ -69,7 +69,7 @@ def test_ten_thousand_random_cases_equal_transformers(vocab: int, ties: bool) ->
         )
         theirs = reference(s)(ids, logits)
         ours = process(logits, s, ids)
-        probs, expected = weights(ours) / weights(ours).sum(-1, True), theirs.softmax(-1)
+        probs, expected = probabilities(ours), theirs.softmax(-1)
         if ties:  # which of equals top-p keeps is chance in transformers, how many is not
             probs, expected = probs.sort(-1).values, expected.sort(-1).values
         assert torch.equal(probs > 0, expected > 0), s
@@ -167,9 +167,9 @@ def test_infinite_logits_share_the_mass_and_minus_infinity_has_none(
     temperature: float, change: dict[str, float]
 ) -> None:
     s = SamplingSettings(temperature=temperature).replace(**change)
-    mass = weights(process(rows(1.0, INF, -INF, INF), s))[0]
-    assert mass.tolist() == [0, 1, 0, 1]
-    alone = weights(process(rows(-INF, -INF, 1.0), s))[0]
+    mass = probabilities(process(rows(1.0, INF, -INF, INF), s))[0]
+    assert mass.tolist() == [0, 0.5, 0, 0.5]
+    alone = probabilities(process(rows(-INF, -INF, 1.0), s))[0]
     assert alone.tolist() == [0, 0, 1]
 
 
@@ -187,7 +187,7 @@ def test_infinite_logits_share_the_mass_and_minus_infinity_has_none(
 @pytest.mark.parametrize("bad", [rows(1.0, math.nan, 2.0), rows(-INF, -INF, -INF)])
 def test_nan_and_nothing_to_draw_from_are_an_error(s: SamplingSettings, bad: Tensor) -> None:
     with pytest.raises(UserError, match="not a number"):
-        draw(weights(process(bad, s, torch.tensor([[0]]))), make_generator(0))
+        draw(probabilities(process(bad, s, torch.tensor([[0]]))), make_generator(0))
     with pytest.raises(UserError, match="not a number"):
         next_token_table(bad[0], s, None, 3)
 

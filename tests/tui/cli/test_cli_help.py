@@ -10,10 +10,14 @@ from cli_for_tests import Cli, Trained, command, environment, invoke, one_compla
 from tui.cli.app import PANELS
 
 COMMANDS = {
-    (): ["demo", "train", "open", "sample", "chat", "runs", "corpora", "tokenizer", "presets", "bench", "doctor"],
+    (): [
+        *("demo", "train", "open", "ladder", "sample", "chat", "runs", "corpora", "tokenizer"),
+        *("presets", "profile", "tune", "bench", "doctor"),
+    ],
     ("runs",): ["list", "show", "plot", "compare", "verify", "fork", "export", "rm"],
     ("corpora",): ["list", "show", "add", "fetch", "rm"],
     ("tokenizer",): ["show", "train", "encode"],
+    ("tune",): ["rate", "batch"],
 }
 
 

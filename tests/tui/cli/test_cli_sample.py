@@ -132,3 +132,12 @@ def test_chat_answers_each_line_and_survives_a_bad_one(trained: Trained) -> None
     assert "'日'" in one_complaint(result)
     first, second = result.stdout.splitlines()[:1], result.stdout.splitlines()[-1:]
     assert first == second, "after /reset the first answer comes again"
+
+
+def test_what_is_copied_from_the_corpus_is_told(trained: Trained) -> None:
+    told = sample("--prompt", "how far", "--temperature", 2, "--seed", 1, "--tokens", 30, "--copied")
+    passage = told["copied"]
+    assert passage
+    assert passage in told["text"]
+    said = invoke("sample", "first", "--prompt", "how far", "--temperature", 2, "--seed", 1, "--tokens", 30, "--copied")
+    assert f"at most {len(passage)} characters" in said.stderr

@@ -59,6 +59,14 @@ def test_resuming_goes_on_as_if_nothing_had_been(cli: Cli) -> None:
     assert weights(Path("runs/whole")) == weights(Path("runs/parts"))
 
 
+def test_resuming_from_another_folder(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cli("train", "small.txt", *TINY, "--steps", 2, "--name", "moved").exit_code == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    resumed = cli("train", "--resume", "../runs/moved", "--steps", 4)
+    assert resumed.exit_code == 0, resumed.output
+
+
 def test_a_name_is_used_once(trained: Trained) -> None:
     result = invoke("train", trained.text, *TINY, "--name", "first")
     assert result.exit_code == 1
@@ -153,10 +161,10 @@ def test_ctrl_c_saves_and_exits_130(cli: Cli, tmp_path: Path) -> None:
 
 def test_a_terminal_that_goes_away_stops_nothing(cli: Cli, tmp_path: Path) -> None:
     run = tmp_path / "runs" / "hung-up"
-    terminal = Terminal(tmp_path, "train", "small.txt", *TINY, "--steps", 200, "--name", "hung-up")
+    terminal = Terminal(tmp_path, "train", "small.txt", *TINY, "--steps", 120, "--name", "hung-up")
     wait_for(lambda: terminal.trains(run))
     os.close(terminal.fd)
     assert os.waitstatus_to_exitcode(os.waitpid(terminal.pid, 0)[1]) == 0
     told = json.loads(cli("runs", "show", "hung-up", "--json").stdout)
-    assert (told["state"], told["step"]) == ("finished", 200)
-    assert "hung-up: finished at step 200 of 200" in (run / "log.txt").read_text()
+    assert (told["state"], told["step"]) == ("finished", 120)
+    assert "hung-up: finished at step 120 of 120" in (run / "log.txt").read_text()

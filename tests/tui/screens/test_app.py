@@ -88,7 +88,7 @@ async def test_without_runs_the_first_start_offers_one_key_that_trains(runs: Pat
     jobs: list[Any] = []
     monkeypatch.setattr(app.session, "train", jobs.append)
     async with app.run_test(size=(80, 24)) as pilot:
-        assert isinstance(app.screen, WelcomeScreen)
+        await until(pilot, lambda: isinstance(app.screen, WelcomeScreen))
         await pilot.press("enter")
         await until(pilot, lambda: bool(jobs))
         assert jobs[0].corpus == "soap-notes" and jobs[0].preset == "nano"
@@ -105,9 +105,9 @@ async def test_with_runs_their_list_comes_first_and_enter_opens_one(runs: Path) 
         await until(pilot, lambda: isinstance(app.screen, TrainScreen) and app.session.run is not None)
         assert app.session.run.name == "a-1"
         await pilot.press("r")
-        assert isinstance(app.screen, RunsScreen)
+        await until(pilot, lambda: isinstance(app.screen, RunsScreen))
         await pilot.press("escape")
-        assert isinstance(app.screen, TrainScreen)
+        await until(pilot, lambda: isinstance(app.screen, TrainScreen))
 
 
 async def test_a_run_that_cannot_be_read_is_named_in_one_line(runs: Path) -> None:
@@ -294,8 +294,14 @@ async def test_the_device_pane_keeps_within_its_room(bench: Bench, width: int, h
 # -- samples
 
 
-async def test_samples_turn_and_follow(bench: Bench) -> None:
-    app = bench(state="finished")
+async def test_samples_turn_and_follow(runs: Path) -> None:
+    run = write_run(runs, state="finished")
+    app = Workbench(runs, run=run)
+
+    def write(step: int) -> None:
+        with run.samples.open("a") as file:
+            file.write(json.dumps({"step": step, "prompt": "", "text": "newer"}) + "\n")
+
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: app.session.reader is not None)
         pane = app.screen.query_one(SamplesPane)
@@ -303,12 +309,13 @@ async def test_samples_turn_and_follow(bench: Bench) -> None:
         pane.focus_target()
         await pilot.press("left", "left")
         assert pane.step == 300 and not pane.following
-        pane.show([*app.session.reader.samples, {"step": 600, "prompt": "", "text": "newer"}])
+        write(600)
+        await until(pilot, lambda: len(app.session.reader.samples) == 6)
         assert pane.step == 300  # the reader turned back: what is new does not pull the page away
         await pilot.press("end")
         assert pane.step == 600 and pane.following
-        pane.show([*app.session.reader.samples, {"step": 600, "text": "newer"}, {"step": 700, "text": "newest"}])
-        assert pane.step == 700
+        write(700)
+        await until(pilot, lambda: pane.step == 700)
 
 
 # -- the prompt
@@ -432,7 +439,7 @@ async def test_a_second_training_in_one_process_is_refused(runs: Path) -> None:
         await until(pilot, lambda: app.session.reader is not None)
         app.session.training = FakeTraining(run)
         app.say = lambda notice: said.append(notice.text)  # type: ignore[method-assign]
-        await app.train(Start("x", load_preset("nano"), "nano"))
+        app.train(Start("x", load_preset("nano"), "nano"))
     assert "trains in this process" in said[0]
 
 

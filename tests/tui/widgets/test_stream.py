@@ -84,6 +84,7 @@ async def test_the_view_follows_only_a_reader_at_the_end() -> None:
             app.out.append(f"line {number}\n")
             await pilot.pause()
         assert app.rows()[-2] == "line 29" and app.out.following
+        assert app.out.vertical_scrollbar.position == app.out.max_scroll_y
         app.out.focus()
         await pilot.press("home")
         await pilot.pause()

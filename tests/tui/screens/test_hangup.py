@@ -1,0 +1,200 @@
+"""A terminal that closes, stalls or dies: training goes on, nothing waits, nothing spins."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pty
+import select
+import signal
+import struct
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from fcntl import ioctl
+from pathlib import Path
+from termios import TIOCSWINSZ
+
+import pytest
+
+from tui.hangup import TerminalFile, hung_up
+
+ROOT = Path(__file__).parents[3]
+
+# A workbench whose "training" writes a file ten times a second, so that no torch is needed to see whether it lives.
+PROGRAM = """
+import json, sys, threading, time
+from pathlib import Path
+import tui.app, tui.session
+from engine.config import load_preset
+from engine.runs.layout import RunDir
+
+class Training:
+    error, host, stage, fraction, starting = None, None, "waiting", 0.0, False
+    def __init__(self, job, runs_dir, corpora_dir):
+        self.run = RunDir(Path("runs/made-up").absolute())
+        self.steps, self.told = int(sys.argv[1]), threading.Event()
+        self.thread = threading.Thread(target=self.train)
+    def begin(self):
+        self.thread.start()
+    @property
+    def alive(self):
+        return self.thread.is_alive()
+    def train(self):
+        for step in range(self.steps):
+            if self.told.wait(0.02):
+                break
+            Path("step.json").write_text(json.dumps(step))
+        Path("ended.json").write_text(json.dumps({"told": self.told.is_set(), "cpu": time.process_time()}))
+    def finish(self, checkpoint=True):
+        self.told.set()
+        self.thread.join()
+    def wait(self, seconds):
+        self.thread.join(seconds)
+        return not self.alive
+
+tui.session.Training = Training
+start = tui.session.Start("made-up", load_preset("nano"), "nano")
+sys.exit(tui.app.open_workbench(Path("runs"), start=start))
+"""
+
+
+class Child:
+    """PROGRAM in a pseudo-terminal of its own."""
+
+    def __init__(self, folder: Path, steps: int) -> None:
+        self.folder = folder
+        script = folder / "program.py"
+        script.write_text(textwrap.dedent(PROGRAM))
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            ioctl(0, TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+            os.environ.update(TERM="xterm-256color", PYTHONPATH=str(ROOT), XDG_CONFIG_HOME=str(folder))
+            os.chdir(folder)
+            os.execv(sys.executable, [sys.executable, str(script), str(steps)])
+
+    def until(self, test: Callable[[], bool], seconds: float = 20.0, read: bool = True) -> None:
+        end = time.monotonic() + seconds
+        while not test():
+            assert time.monotonic() < end, "it did not happen"
+            if read and select.select([self.fd], [], [], 0.02)[0]:
+                os.read(self.fd, 65536)
+            elif not read:
+                time.sleep(0.02)
+
+    @property
+    def step(self) -> int:
+        try:
+            return int(json.loads((self.folder / "step.json").read_text()))
+        except (OSError, ValueError):
+            return -1
+
+    def exit_code(self, seconds: float = 20.0) -> int:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.pid = 0
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.02)
+        raise AssertionError("it did not end")
+
+    def ended(self) -> dict[str, float]:
+        found: dict[str, float] = json.loads((self.folder / "ended.json").read_text())
+        return found
+
+    def close(self) -> None:
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        try:
+            os.close(self.fd)
+        except OSError as error:
+            assert error.errno == errno.EBADF
+
+
+@pytest.fixture
+def child(tmp_path: Path) -> Iterator[Callable[[int], Child]]:
+    made: list[Child] = []
+
+    def make(steps: int) -> Child:
+        made.append(Child(tmp_path, steps))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def test_training_outlives_its_terminal_and_ends_by_itself(child: Callable[[int], Child]) -> None:
+    program = child(150)
+    program.until(lambda: program.step > 5)
+    os.close(program.fd)
+    at = program.step
+    program.until(lambda: program.step > at + 20, read=False)
+    assert program.exit_code() == 0
+    assert program.ended()["told"] is False and program.step == 149
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_to_end_finishes_training_first(child: Callable[[int], Child], number: int, code: int) -> None:
+    program = child(100_000)
+    program.until(lambda: program.step > 5)
+    os.kill(program.pid, number)
+    assert program.exit_code() == code
+    assert program.ended()["told"] is True
+
+
+def test_a_hung_up_workbench_can_still_be_ended(child: Callable[[int], Child]) -> None:
+    program = child(100_000)
+    program.until(lambda: program.step > 5)
+    os.close(program.fd)
+    at = program.step
+    program.until(lambda: program.step > at + 5, read=False)
+    os.kill(program.pid, signal.SIGTERM)
+    assert program.exit_code() == 143
+    assert program.ended()["told"] is True
+
+
+def test_a_terminal_that_does_not_read_stops_nothing(child: Callable[[int], Child]) -> None:
+    program = child(100_000)
+    program.until(lambda: program.step > 5)
+    at = program.step
+    program.until(lambda: program.step > at + 40, read=False)
+    os.kill(program.pid, signal.SIGTERM)  # and it can be ended although nobody reads what it writes
+    assert program.exit_code() == 143
+
+
+def test_the_file_waits_for_a_stalled_terminal_until_it_is_given_up() -> None:
+    master, slave = pty.openpty()
+    file = TerminalFile(slave)
+    text = "x" * 200_000
+    file.write(text)
+    writing = threading.Thread(target=file.flush, daemon=True)
+    writing.start()
+    read = 0
+    while read < 100_000:
+        read += len(os.read(master, 65536))
+    assert writing.is_alive()  # the rest waits for the reader
+    file.abandon()
+    writing.join(5)
+    assert not writing.is_alive()
+    file.write("more")
+    file.flush()
+    os.close(master)
+    os.close(slave)
+
+
+def test_the_file_swallows_what_a_dead_terminal_is_told() -> None:
+    master, slave = pty.openpty()
+    file = TerminalFile(slave)
+    assert not hung_up(slave)
+    os.close(master)
+    assert hung_up(slave)
+    for _ in range(3):
+        file.write("nobody reads this")
+        file.flush()
+    os.close(slave)

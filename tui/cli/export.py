@@ -1,0 +1,73 @@
+"""`tinytui runs export`: a run's figures as CSV, its model for transformers, its adapter for PEFT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from engine.errors import UserError
+from tui.cli.options import Run, RunsDir
+from tui.cli.output import say
+
+if TYPE_CHECKING:
+    from engine.runs.layout import RunDir
+
+
+def export(
+    ctx: typer.Context,
+    run: Run,
+    target: Annotated[
+        Path, typer.Argument(metavar="FILE.csv|FOLDER", help="Where to; - is standard output (CSV only).")
+    ],
+    hf: Annotated[bool, typer.Option("--hf", help="The model, for transformers, into a folder.")] = False,
+    adapter: Annotated[bool, typer.Option("--adapter", help="The LoRA adapter, for PEFT, into a folder.")] = False,
+    checkpoint: Annotated[
+        str, typer.Option("--checkpoint", metavar="best|last|STEP", help="Whose weights, with --hf and --adapter.")
+    ] = "best",
+    runs: RunsDir = Path("runs"),
+) -> None:
+    """The logged figures as CSV, a line a step; or the model for other programs."""
+    from engine.runs.layout import find_run
+    from engine.runs.summary import csv_lines, export_csv
+
+    if hf and adapter:
+        ctx.fail("--hf and --adapter go into folders of their own, one at a time")
+    found = find_run(run, runs)
+    if hf:
+        export_model(found, checkpoint, target)
+    elif adapter:
+        export_adapter(found, checkpoint, target)
+    elif str(target) == "-":
+        for line in csv_lines(found):
+            typer.echo(line)
+    else:
+        say(f"{target}: {export_csv(found, target):,} steps")
+
+
+def export_model(run: RunDir, checkpoint: str, folder: Path) -> None:
+    """Write the model as transformers reads it."""
+    from engine.interop.hf import export as write
+    from engine.training.checkpoint import load_model
+
+    model, tokenizer, step = load_model(run, checkpoint)
+    kind = write(model, tokenizer, folder)
+    say(f"{folder}: {kind} at step {step:,}; load it with AutoModelForCausalLM.from_pretrained({str(folder)!r})")
+
+
+def export_adapter(run: RunDir, checkpoint: str, folder: Path) -> None:
+    """Write the adapter as PEFT reads it. Raises UserError for a run that was not fine-tuned with one."""
+    from engine.interop.adapters import save_adapter
+    from engine.model.lora import LoRAConfig
+    from engine.training.build import build_for
+    from engine.training.checkpoint import choose_checkpoint, fill_model, load_checkpoint
+
+    loaded = load_checkpoint(choose_checkpoint(run, checkpoint))
+    train = loaded.config.train
+    if not train.lora_r:
+        raise UserError(f"run {run.name} has no adapter: all its weights were trained; --hf writes them")
+    model = build_for(loaded.config, loaded.tokenizer.vocab_size)
+    fill_model(model, loaded.weights, loaded.path)
+    save_adapter(model, LoRAConfig(r=train.lora_r, alpha=train.lora_alpha), folder)
+    say(f"{folder}: adapter of rank {train.lora_r} at step {loaded.step:,}")
