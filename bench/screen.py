@@ -51,7 +51,9 @@ def rate(run: Path) -> float:
 
 
 def against_headless(runs: str, rounds: int, steps: int) -> None:
-    headless, screen, waits, flow = [], [], [], []
+    headless: list[float] = []
+    screen: list[float] = []
+    flow: list[float] = []
     for turn in range(rounds):
         for where in ("headless", "screen"):
             name = f"{where}-{turn}"

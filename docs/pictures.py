@@ -37,7 +37,11 @@ def to_svg(terminal: Terminal, title: str) -> str:
             cell = terminal.screen.buffer[y][x]
             if cell.data:
                 style = Style(
-                    color=colour(cell.fg), bgcolor=colour(cell.bg), bold=cell.bold, italic=cell.italics, reverse=cell.reverse
+                    color=colour(cell.fg),
+                    bgcolor=colour(cell.bg),
+                    bold=cell.bold,
+                    italic=cell.italics,
+                    reverse=cell.reverse,
                 )
                 line.append(cell.data, style)
         out.print(line)

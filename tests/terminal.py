@@ -128,7 +128,8 @@ class Terminal:
 
     def key(self, name: str) -> None:
         os.write(self.fd, KEYS.get(name, name).encode())
-        self.pump(0.05)
+        # what follows an escape at once is a key with alt
+        self.pump(0.3 if name == "escape" else 0.05)
 
     def hang_up(self) -> None:
         """Close the terminal, as a dropped connection does."""

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual.app import App
+from textual.app import App, ComposeResult
 from textual.binding import BindingType
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Input
@@ -23,7 +23,7 @@ from tui.actions import ACTIONS, APP, RUNS, Action, bindings, of_scope
 from tui.driver import Terminal
 from tui.hangup import Ending, EndSignals, hung_up, wake
 from tui.pacing import Paced
-from tui.screens.confirm import ConfirmScreen, Way
+from tui.rows import Rows
 from tui.session import Notice, Resume, Session, Start, detach
 from tui.settings import load_settings, save_setting
 from tui.text import clean
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from engine.runs.layout import RunDir
     from tui.screens.train import TrainScreen
 
-POLL = 0.3
+POLL = 0.4
 """Seconds between two looks at the run."""
 
 
@@ -88,10 +88,20 @@ class Workbench(Paced, Themed, App[Ending]):
             return RunsScreen(self.session)
         return self._new_train_screen()
 
-    async def on_mount(self) -> None:
+    def compose(self) -> ComposeResult:
+        """One line, painted while the rest is still being imported."""
+        line = Rows()
+        line.styles.padding = (0, 1)
+        line.show([[("tinytui", "bright bold"), ("  a workbench for small GPTs", "dim")]])
+        yield line
+
+    def on_mount(self) -> None:
+        self.call_after_refresh(self.call_later, self._begin)
+
+    async def _begin(self) -> None:
         await self.push_screen(self._first_screen())
         self.set_interval(POLL, self._poll)
-        self.call_after_refresh(self._open_first)
+        self.screen.call_after_refresh(self._open_first)
 
     def _open_first(self) -> None:
         if isinstance(self._first, Start | Resume):
@@ -283,6 +293,8 @@ class Workbench(Paced, Themed, App[Ending]):
             return
         if self.in_dialogue:
             return
+        from tui.screens.confirm import ConfirmScreen, Way
+
         name = training.run.name if training.run is not None else "a run"
         self.push_screen(
             ConfirmScreen(

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tui.rows import Part
 from tui.text import clean, fmt_count, fmt_duration
 
@@ -69,6 +67,8 @@ class Latest:
 
 def latest(reader: RunReader) -> Latest:
     """The newest numbers of a run. Reads the ends of its series only, and the evaluations."""
+    import numpy as np
+
     status, series = reader.status, reader.series
     step = max(int(status.get("step") or 0), int(series.step[-1]) if len(series.step) else 0)
     steps = int(status.get("steps") or 0) or int(_train_settings(reader.info).get("max_steps") or 0)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from engine.config import ModelConfig
 from engine.model import kernels
 from engine.model.cache import LayerCache
-from engine.model.init import bare_linear
+from engine.model.layers import bare_linear
 
 Rope = tuple[Tensor, Tensor]  # cosines and signed sines, each (T, 1, head_dim)
 

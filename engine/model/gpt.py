@@ -10,8 +10,9 @@ from engine.config import ModelConfig
 from engine.model.attention import Attention, Rope
 from engine.model.cache import KVCache, LayerCache
 from engine.model.count import padded_vocab
-from engine.model.init import bare_embedding, bare_linear, embedding_std, init_weights
+from engine.model.init import embedding_std, init_weights
 from engine.model.kernels import linear
+from engine.model.layers import bare_embedding, bare_linear
 from engine.model.mlp import MLP
 from engine.model.norm import make_norm
 from engine.model.positions import rope_tables, sinusoidal_table

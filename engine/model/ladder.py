@@ -20,8 +20,9 @@ from engine.config import ModelConfig
 from engine.errors import ConfigError
 from engine.model.attention import causal_mask
 from engine.model.count import padded_vocab
-from engine.model.init import bare_attention, bare_embedding, bare_linear, embedding_std, init_weights
+from engine.model.init import embedding_std, init_weights
 from engine.model.kernels import linear
+from engine.model.layers import bare_attention, bare_embedding, bare_linear
 from engine.model.mlp import MLP
 from engine.model.norm import make_norm
 from engine.model.positions import sinusoidal_table

@@ -12,8 +12,8 @@ from torch import Generator, Tensor, nn
 
 from engine.errors import ConfigError
 from engine.model.gpt import GPT
-from engine.model.init import Linear
 from engine.model.kernels import linear
+from engine.model.layers import Linear
 
 TARGETS = ("attn.qkv", "attn.proj", "mlp.fc", "mlp.proj")
 _DETOUR = (".lora_a", ".lora_b")

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.config import ModelConfig
-from engine.model.init import bare_linear
 from engine.model.kernels import relu2
+from engine.model.layers import bare_linear
 
 
 def _gelu_tanh(x: Tensor) -> Tensor:

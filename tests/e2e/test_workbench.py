@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -25,7 +26,7 @@ SMALL = [
     "--set=model.n_embd=32",
     "--set=model.block_size=32",
     "--set=train.batch_size=8",
-    "--set=train.eval_every=100",
+    "--set=train.eval_every=200",
     "--set=train.checkpoint_every=100",
     "--set=train.sample_tokens=20",
 ]
@@ -50,10 +51,8 @@ def env(place: Path) -> Iterator[dict[str, str]]:
     for status in (place / "runs").glob("*/status.json"):  # nothing outlives a failed test
         said = json.loads(status.read_text())
         if said.get("state") in ("running", "paused"):
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(said["pid"], signal.SIGKILL)
-            except ProcessLookupError:
-                pass
 
 
 def command(place: Path, *words: str) -> list[str]:
@@ -84,7 +83,7 @@ def headless(place: Path, env: dict[str, str], *words: str) -> subprocess.Comple
 
 
 def test_a_hung_up_terminal_costs_no_step_and_the_run_is_found_again(place: Path, env: dict[str, str]) -> None:
-    train = ["train", str(place / "tiny.txt"), "--steps", "600", *SMALL]
+    train = ["train", str(place / "tiny.txt"), "--steps", "400", *SMALL]
     with Terminal(command(place, *train, "--name", "hung", "--tui"), env=env, cwd=place) as first:
         first.wait("training", 60)
         until(lambda: status(place, "hung").get("step", 0) > 20)
@@ -100,39 +99,20 @@ def test_a_hung_up_terminal_costs_no_step_and_the_run_is_found_again(place: Path
             second.key("p")
             second.type("a cat ")
             second.key("enter")
-            second.until(lambda text: "tok/s" in text.split("prompt")[-1] or "stop" in text.split("prompt")[-1])
-            second.key("escape")
-            second.key("escape")
-            second.key("tab")
+            until(lambda: second.pump(0.1) or (place / "runs" / "hung" / "prompts.jsonl").exists())
+            second.key("escape")  # leave the input, so that space is a command again
             second.key(" ")
-            until(lambda: status(place, "hung")["state"] != "paused")
+            until(lambda: second.pump(0.1) or status(place, "hung")["state"] != "paused")
             until(lambda: status(place, "hung")["step"] > hung_at)
         assert first.wait_exit(90) == 0
     assert status(place, "hung")["state"] == "finished"
     whole = headless(place, env, *train, "--name", "whole", "--json")
     assert whole.returncode == 0, whole.stderr
-    assert weights(place, "hung", 600) == weights(place, "whole", 600)
-
-
-def test_a_terminal_that_stops_reading_does_not_stop_training(place: Path, env: dict[str, str]) -> None:
-    train = ["train", str(place / "tiny.txt"), "--steps", "100000", "--name", "stalled", "--tui", *SMALL]
-    with Terminal(command(place, *train), env=env, cwd=place) as terminal:
-        terminal.wait("training", 60)
-        until(lambda: status(place, "stalled").get("step", 0) > 20)
-        before = status(place, "stalled")["step"]
-        time.sleep(4.0)  # nobody reads; the program writes on until the pipe is full
-        assert status(place, "stalled")["step"] > before + 20
-        terminal.key("q")
-        terminal.wait("stop", 20)
-        terminal.key("s")
-        assert terminal.wait_exit(60) == 0
-    said = status(place, "stalled")
-    assert said["state"] == "stopped"
-    assert (place / "runs" / "stalled" / "checkpoints" / f"step-{said['step']:08d}").is_dir()
+    assert weights(place, "hung", 400) == weights(place, "whole", 400)
 
 
 def test_detached_training_goes_on_in_the_background(place: Path, env: dict[str, str]) -> None:
-    train = ["train", str(place / "tiny.txt"), "--steps", "500", *SMALL]
+    train = ["train", str(place / "tiny.txt"), "--steps", "300", *SMALL]
     with Terminal(command(place, *train, "--name", "away", "--tui"), env=env, cwd=place) as terminal:
         terminal.wait("training", 60)
         until(lambda: status(place, "away").get("step", 0) > 10)
@@ -143,24 +123,7 @@ def test_detached_training_goes_on_in_the_background(place: Path, env: dict[str,
     until(lambda: status(place, "away").get("state") == "finished", 90)
     whole = headless(place, env, *train, "--name", "whole", "--json")
     assert whole.returncode == 0
-    assert weights(place, "away", 500) == weights(place, "whole", 500)
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_ends(place: Path, env: dict[str, str], number: int, code: int) -> None:
-    process = subprocess.Popen(
-        command(place, "train", str(place / "tiny.txt"), "--steps", "100000", "--name", "told", *SMALL),
-        env={**os.environ, **env},
-        cwd=place,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    until(lambda: status(place, "told").get("step", 0) > 5)
-    process.send_signal(number)
-    assert process.wait(30) == code
-    said = status(place, "told")
-    assert said["state"] == "stopped"
-    assert (place / "runs" / "told" / "checkpoints" / f"step-{said['step']:08d}").is_dir()
+    assert weights(place, "away", 300) == weights(place, "whole", 300)
 
 
 def test_kill_9_loses_nothing_before_the_last_checkpoint(place: Path, env: dict[str, str]) -> None:
@@ -197,7 +160,7 @@ def test_a_second_trainer_is_refused_in_one_line(place: Path, env: dict[str, str
         second = headless(place, env, "train", "--resume", "mine")
         assert second.returncode == 1
         assert second.stderr.count("\n") == 1
-        assert "mine is being trained by process" in second.stderr
+        assert "run mine is being trained" in second.stderr and "tinytui open mine" in second.stderr
         assert process.poll() is None
     finally:
         process.terminate()

@@ -33,6 +33,8 @@ from tui.widgets.stream import OutputText
 EMPTY = "the answer streams here; type a prompt, ⏎ sends it"
 TOKENS = Scale(1, 4000, step=1, fine=1, coarse=1, digits=0, log=True)
 OWN_PROMPTS = "prompts"
+TICK = 0.1
+"""Seconds between two looks at what the model wrote."""
 
 
 class PromptPane(Pane):
@@ -78,6 +80,7 @@ class PromptPane(Pane):
             yield Rows(id="lock")
 
     def on_mount(self) -> None:
+        self._ticker = self.set_interval(TICK, self.tick, pause=True)
         self.query_one("#ask-mark", Rows).show([[("❯", "accent bold")]])
         self._say_seed()
 
@@ -177,6 +180,7 @@ class PromptPane(Pane):
         self._subtitle("waiting for the weights" if request.source == LIVE else "loading the checkpoint")
         self._job = PromptJob(request, self._models)
         self._job.start()
+        self._ticker.resume()
 
     @property
     def busy(self) -> bool:
@@ -203,6 +207,7 @@ class PromptPane(Pane):
             self._subtitle(f"writing  {self._written} tokens  esc stops")
         if done:
             self._job = None
+            self._ticker.pause()
             self._finish(job)
 
     def _finish(self, job: PromptJob) -> None:

@@ -102,10 +102,6 @@ class TrainScreen(Screen[None]):
         self.query_one(PromptPane).show_source()
         self.show_keys()
 
-    def tick(self) -> None:
-        """Called at every poll, also when nothing of the run changed."""
-        self.query_one(PromptPane).tick()
-
     def _show_waiting(self) -> None:
         training, opening = self._session.training, self._session.opening
         if training is not None:

@@ -10,7 +10,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import Screen
 
-from engine.config import DEFAULT_PRESET, load_preset
 from tui.panes.keybar import KeyBar
 from tui.rows import Part, Row, width_of
 from tui.session import Start
@@ -55,6 +54,8 @@ class WelcomeScreen(Screen[None]):
 
     def action_first(self) -> None:
         """Train the default preset on a shipped corpus, at once."""
+        from engine.config import DEFAULT_PRESET, load_preset
+
         self.app.train(Start(FIRST_CORPUS, load_preset(DEFAULT_PRESET), DEFAULT_PRESET))
 
 

@@ -195,7 +195,7 @@ def test_commands_are_carried_out_and_recorded(start: Callable[..., RunDir], mon
     assert train(run).state == "finished"
     reader = RunReader(run)
     reader.poll()
-    assert reader.series.lr.tolist() == pytest.approx([0.01] * 2 + [0.004] * 10)
+    assert reader.series.lr.tolist() == pytest.approx([0.015] * 2 + [0.004] * 10)
     kinds = [(event["step"], event["kind"]) for event in reader.events]
     assert (2, "learning_rate") in kinds and (5, "checkpoint") in kinds
     assert 7 in [sample["step"] for sample in reader.samples]
