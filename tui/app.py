@@ -99,6 +99,8 @@ class Workbench(Paced, Themed, App[Ending]):
         self.call_after_refresh(self.call_later, self._begin)
 
     async def _begin(self) -> None:
+        if self._first is not None and not isinstance(self._first, Start | Resume):
+            self.session.expect(self._first)
         await self.push_screen(self._first_screen())
         self.set_interval(POLL, self._poll)
         self.screen.call_after_refresh(self._open_first)

@@ -146,6 +146,7 @@ class Session:
         self.notices: deque[Notice] = deque()
         self._opened: deque[tuple[RunDir, RunReader]] = deque()
         self._opening: RunDir | None = None
+        self._taken = False
         self._client: ControlClient | None = None
         self._commands: queue.SimpleQueue[tuple[ControlClient, str, dict[str, Any], str]] = queue.SimpleQueue()
         self._sender: threading.Thread | None = None
@@ -153,9 +154,13 @@ class Session:
 
     # -- the run shown -------------------------------------------------------------------------------------------------
 
+    def expect(self, run: RunDir) -> None:
+        """`run` will be opened in a moment; until then its name is said."""
+        self._opening = run
+
     def open(self, run: RunDir) -> None:
         """Show `run` as soon as it is read; a small one at once, a run of a million steps a second later."""
-        self._opening = run
+        self.expect(run)
         reading = threading.Thread(target=self._read, args=(run,), name="open-run", daemon=True)
         reading.start()
         reading.join(0.1)
@@ -172,14 +177,13 @@ class Session:
             return
         self._opened.append((run, reader))
 
-    def _take_opened(self) -> bool:
-        taken = False
+    def _take_opened(self) -> None:
         while self._opened:
             run, reader = self._opened.popleft()
             if run.path != (self._opening and self._opening.path):
                 continue
-            self.run, self.reader, self._client, self._opening, taken = run, reader, None, None, True
-        return taken
+            self.run, self.reader, self._client, self._opening = run, reader, None, None
+            self._taken = True
 
     @property
     def opening(self) -> str:
@@ -192,7 +196,8 @@ class Session:
 
     def poll(self) -> bool:
         """Pick up what is new; True when anything the screen shows may have changed."""
-        changed = self._take_opened()
+        self._take_opened()
+        changed, self._taken = self._taken, False
         training = self.training
         if training is not None and training.run is not None and training.host is not None:
             shown = self.run if self._opening is None else self._opening

@@ -26,7 +26,7 @@ from engine.errors import CheckpointError
 from engine.model.gpt import GPT
 from engine.model.lora import merge_lora
 from engine.runs.layout import RunDir
-from engine.sampling.decode import for_decoding
+from engine.sampling.columns import for_decoding
 from engine.text.tokenizer import Tokenizer, tokenizer_from_dict
 from engine.training.build import build_for
 

@@ -82,8 +82,24 @@ def headless(place: Path, env: dict[str, str], *words: str) -> subprocess.Comple
     )
 
 
-def test_a_hung_up_terminal_costs_no_step_and_the_run_is_found_again(place: Path, env: dict[str, str]) -> None:
-    train = ["train", str(place / "tiny.txt"), "--steps", "400", *SMALL]
+STEPS = 300
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The weights after STEPS steps that nothing disturbed."""
+    place = tmp_path_factory.mktemp("whole")
+    (place / "tiny.txt").write_text(tiny_text())
+    env = {"TINYTUI_CACHE": str(place / "cache"), "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    done = headless(place, env, "train", str(place / "tiny.txt"), "--steps", str(STEPS), *SMALL, "--name", "w", "--json")
+    assert done.returncode == 0, done.stderr
+    return weights(place, "w", STEPS)
+
+
+def test_a_hung_up_terminal_costs_no_step_and_the_run_is_found_again(
+    place: Path, env: dict[str, str], uninterrupted: str
+) -> None:
+    train = ["train", str(place / "tiny.txt"), "--steps", str(STEPS), *SMALL]
     with Terminal(command(place, *train, "--name", "hung", "--tui"), env=env, cwd=place) as first:
         first.wait("training", 60)
         until(lambda: status(place, "hung").get("step", 0) > 20)
@@ -106,13 +122,13 @@ def test_a_hung_up_terminal_costs_no_step_and_the_run_is_found_again(place: Path
             until(lambda: status(place, "hung")["step"] > hung_at)
         assert first.wait_exit(90) == 0
     assert status(place, "hung")["state"] == "finished"
-    whole = headless(place, env, *train, "--name", "whole", "--json")
-    assert whole.returncode == 0, whole.stderr
-    assert weights(place, "hung", 400) == weights(place, "whole", 400)
+    assert weights(place, "hung", STEPS) == uninterrupted
 
 
-def test_detached_training_goes_on_in_the_background(place: Path, env: dict[str, str]) -> None:
-    train = ["train", str(place / "tiny.txt"), "--steps", "300", *SMALL]
+def test_detached_training_goes_on_in_the_background(
+    place: Path, env: dict[str, str], uninterrupted: str
+) -> None:
+    train = ["train", str(place / "tiny.txt"), "--steps", str(STEPS), *SMALL]
     with Terminal(command(place, *train, "--name", "away", "--tui"), env=env, cwd=place) as terminal:
         terminal.wait("training", 60)
         until(lambda: status(place, "away").get("step", 0) > 10)
@@ -121,13 +137,13 @@ def test_detached_training_goes_on_in_the_background(place: Path, env: dict[str,
         terminal.key("d")
         assert terminal.wait_exit(60) == 0
     until(lambda: status(place, "away").get("state") == "finished", 90)
-    whole = headless(place, env, *train, "--name", "whole", "--json")
-    assert whole.returncode == 0
-    assert weights(place, "away", 300) == weights(place, "whole", 300)
+    assert weights(place, "away", STEPS) == uninterrupted
 
 
-def test_kill_9_loses_nothing_before_the_last_checkpoint(place: Path, env: dict[str, str]) -> None:
-    train = ["train", str(place / "tiny.txt"), "--steps", "300", *SMALL]
+def test_kill_9_loses_nothing_before_the_last_checkpoint(
+    place: Path, env: dict[str, str], uninterrupted: str
+) -> None:
+    train = ["train", str(place / "tiny.txt"), "--steps", str(STEPS), *SMALL]
     process = subprocess.Popen(
         command(place, *train, "--name", "killed"),
         env={**os.environ, **env},
@@ -142,8 +158,7 @@ def test_kill_9_loses_nothing_before_the_last_checkpoint(place: Path, env: dict[
     assert [checkpoint["step"] for checkpoint in shown["checkpoints"]][-1] >= 100
     resumed = headless(place, env, "train", "--resume", "killed", "--json")
     assert resumed.returncode == 0, resumed.stderr
-    assert headless(place, env, *train, "--name", "whole", "--json").returncode == 0
-    assert weights(place, "killed", 300) == weights(place, "whole", 300)
+    assert weights(place, "killed", STEPS) == uninterrupted
     verified = json.loads(headless(place, env, "runs", "verify", "killed", "--json").stdout)
     assert all(checkpoint["ok"] for checkpoint in verified["checkpoints"])
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from engine.config import ModelConfig
 from engine.errors import CheckpointError, TokenizerError, UserError
 from engine.model.gpt import GPT
-from engine.sampling.decode import for_decoding
+from engine.sampling.columns import for_decoding
 from engine.sampling.generate import Done, Piece, generate, generate_many, start_token
 from engine.sampling.settings import SamplingSettings
 from engine.text.bytelevel import ByteTokenizer
@@ -171,6 +171,9 @@ def test_a_model_laid_out_for_decoding_is_the_same_model(tiny: MakeModel, chars:
     assert laid_out.blocks[0].mlp.fc.weight.stride() == (1, 64)  # column by column
     for (name, ours), (other, theirs) in zip(laid_out.named_parameters(), model.named_parameters(), strict=True):
         assert name == other and torch.equal(ours, theirs) and ours.requires_grad == theirs.requires_grad
+    ids = chars.encode("the quick").astype("int64")
+    for x in (ids, ids[:1]):
+        assert torch.allclose(laid_out(torch.from_numpy(x)[None]), model(torch.from_numpy(x)[None]), atol=1e-4)
     s = S.replace(max_tokens=40)
     assert ids_of(run(laid_out, chars, "ab", s)[0]) == ids_of(run(model, chars, "ab", s)[0])
 

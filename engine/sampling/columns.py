@@ -1,0 +1,51 @@
+"""Products with a single row at the speed of memory, which is what decoding on a CPU is made of.
+
+For one row, PyTorch's matrix products on a CPU read the matrix at about half the rate of a plain sum over it. A sum of
+the matrix' columns weighted by the row is the same product, and `embedding_bag` computes that at the full rate when
+each column lies together in memory. It works in one thread, so it also stays quick beside a training run.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from engine.model.gpt import GPT
+from engine.model.kernels import linear
+
+
+class ColumnLinear(nn.Module):
+    """A linear layer like the one it is made from, its weight (n_out, n_in) stored column by column."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        columns = layer.weight.detach().t().contiguous()
+        self.weight = nn.Parameter(columns.t(), layer.weight.requires_grad)
+        self.bias = layer.bias
+        self._every = torch.arange(len(columns))  # all columns, as one bag that starts at the first
+        self._start = torch.zeros(1, dtype=torch.int64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (..., n_in) -> (..., n_out)."""
+        if x.numel() != x.size(-1) or torch.is_grad_enabled():
+            return linear(x, self.weight, self.bias)
+        shares = x.reshape(-1)
+        out: Tensor = torch.embedding_bag(self.weight.t(), self._every, self._start, False, 0, False, shares)[0]
+        return (out if self.bias is None else out + self.bias).view(*x.shape[:-1], -1)
+
+
+def for_decoding(model: GPT) -> GPT:
+    """The same model, changed in place: in evaluation mode, and on a CPU twice as quick at one token after the other.
+
+    Names, shapes and values of the parameters stay. Only for a float32 model with a cache; others are as quick as they
+    get. Not for a model in training, whose parameters may be parts of one buffer.
+    """
+    layers = [
+        (parent, name, layer)
+        for parent in (model.modules() if model.supports_cache else ())
+        for name, layer in parent.named_children()
+        if isinstance(layer, nn.Linear) and layer.weight.device.type == "cpu" and layer.weight.dtype == torch.float32
+    ]
+    for parent, name, layer in layers:
+        setattr(parent, name, ColumnLinear(layer))
+    return model.eval()
