@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from engine.runs.environment import cpu_model, usable_threads
 
@@ -35,3 +35,14 @@ def spread(values: list[float], unit: str = "s", scale: float = 1.0) -> str:
 def percentile(values: list[float], q: float) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
+
+
+def paired_ratio(over: Sequence[float], under: Sequence[float]) -> str:
+    """Median of `over / under` of the same round, with the least and the greatest."""
+    ratios = [a / b for a, b in zip(over, under, strict=True)]
+    return f"{statistics.median(ratios):.2f}x ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def say(name: str, figure: str) -> None:
+    """A line of the report."""
+    print(f"{name:36} {figure}", flush=True)

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from bench.machine import describe, percentile
+from bench.machine import describe, paired_ratio, percentile, say, spread
 from tests.terminal import Terminal
 
 TINYTUI = [sys.executable, "-m", "tui.cli"]
@@ -33,13 +34,25 @@ def start_up(runs: str) -> None:
         helps.append(time.perf_counter() - began)
         with Terminal([*TINYTUI, "--runs", runs]) as terminal:
             paints.append(terminal.wait("tinytui"))
-            while True:  # usable: the help answers to its key
-                terminal.key("?")
-                if "esc" in terminal.text.lower():
-                    break
+            while "esc" not in terminal.text.lower():  # usable: the help answers to its key
+                press(terminal, "?")
+                shown(terminal, lambda text: "esc" in text.lower(), 0.2)
             keys.append(time.monotonic() - terminal.started)
     for what, values in (("--help", helps), ("first paint", paints), ("keys answer", keys)):
-        print(f"{what:32} {statistics.median(values):.3f} s  (worst of {len(values)}: {max(values):.3f} s)")
+        say(what, spread(values))
+
+
+def press(terminal: Terminal, key: str) -> None:
+    """The key alone; `Terminal.key` also waits for a while."""
+    os.write(terminal.fd, key.encode())
+
+
+def shown(terminal: Terminal, test: Callable[[str], bool], seconds: float) -> float:
+    """Seconds until the screen passes `test`, at most `seconds`; looked at after every 2 ms."""
+    began = time.monotonic()
+    while not test(terminal.text) and time.monotonic() - began < seconds:
+        terminal.pump(0.002)
+    return time.monotonic() - began
 
 
 def rate(run: Path) -> float:
@@ -65,20 +78,18 @@ def against_headless(runs: str, rounds: int, steps: int) -> None:
             with Terminal([*command, "--tui"]) as terminal:
                 terminal.wait("training", 60)
                 terminal.until(lambda text: f"/{steps:,}" in text or f"/{steps}" in text)
-                time_left = steps / headless[-1]
-                terminal.pump(min(3.0, time_left / 4))
-                before, began = terminal.bytes, time.monotonic()
-                terminal.pump(min(8.0, time_left / 2))
-                flow.append((terminal.bytes - before) / (time.monotonic() - began))
-                terminal.wait("finished", 4 * time_left + 60)
+                terminal.pump(0.5)  # the first frames are whole ones
+                before = terminal.bytes
+                looked = shown(terminal, lambda text: "finished" in text, 8.0)
+                flow.append((terminal.bytes - before) / looked)
+                terminal.wait("finished", 4 * steps / headless[-1] + 60)
                 terminal.key("q")
                 terminal.pump(1.0)
             screen.append(rate(Path(runs) / name))
-    ratio = statistics.median(b / a for a, b in zip(headless, screen, strict=True))
-    print(f"{'headless':32} {statistics.median(headless):.1f} steps/s")
-    print(f"{'in the workbench':32} {statistics.median(screen):.1f} steps/s")
-    print(f"{'ratio (median of pairs)':32} {ratio:.3f}")
-    print(f"{'bytes to the terminal':32} {statistics.median(flow) / 1000:.1f} KB/s")
+    say("headless", spread(headless, "steps/s"))
+    say("in the workbench", spread(screen, "steps/s"))
+    say("workbench over headless", paired_ratio(screen, headless))
+    say("bytes to the terminal", spread(flow, "KB/s", 1e-3))
 
 
 def keys_while_training(runs: str, steps: int) -> None:
@@ -91,14 +102,11 @@ def keys_while_training(runs: str, steps: int) -> None:
         waits, typed = [], ""
         for i in range(60):
             typed += "qzxjkvwy"[(i * 5 + i // 8) % 8]
-            began = time.monotonic()
-            terminal.key(typed[-1])
-            while typed[-12:] not in terminal.text and time.monotonic() - began < 5:
-                terminal.pump(0.002)
-            waits.append(time.monotonic() - began)
+            press(terminal, typed[-1])
+            waits.append(shown(terminal, lambda text, tail=typed[-12:]: tail in text, 5.0))
             terminal.pump(0.07)
-        print(f"{'key to screen while training':32} p50 {percentile(waits, 0.5) * 1000:.0f} ms", end="  ")
-        print(f"p95 {percentile(waits, 0.95) * 1000:.0f} ms  max {max(waits) * 1000:.0f} ms")
+        p50, p95 = percentile(waits, 0.5) * 1000, percentile(waits, 0.95) * 1000
+        say("key to screen while training", f"p50 {p50:.0f} ms  p95 {p95:.0f} ms  max {max(waits) * 1000:.0f} ms")
 
 
 def idle(runs: str) -> None:
@@ -107,7 +115,7 @@ def idle(runs: str) -> None:
         terminal.pump(3.0)
         before = terminal.bytes
         terminal.pump(10.0)
-        print(f"{'idle':32} {(terminal.bytes - before) / 10:.0f} bytes/s")
+        say("idle", f"{(terminal.bytes - before) / 10:.0f} bytes/s")
 
 
 def main() -> None:

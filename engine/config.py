@@ -112,7 +112,7 @@ class TrainConfig(_Section):
     beta2: float = Field(0.99, ge=0.0, lt=1.0, description="AdamW's second moment decay")
     grad_clip: float = Field(1.0, ge=0.0, description="largest gradient norm; 0 is off")
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = Field("fp32", description="arithmetic of the forward pass")
-    compile: bool = Field(False, description="torch.compile the step (falls back to eager and says so)")
+    compile: bool = Field(False, description="torch.compile the step, in the background; for GPUs: no gain on a CPU")
     eval_every: int = Field(250, ge=1, description="steps between exact evaluations")
     checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints")
     log_every: int = Field(1, ge=1, description="steps between metric records")

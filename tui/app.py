@@ -24,7 +24,7 @@ from tui.driver import Terminal
 from tui.hangup import Ending, EndSignals, hung_up, wake
 from tui.pacing import Paced
 from tui.rows import Rows
-from tui.session import Notice, Resume, Session, Start, detach
+from tui.session import Notice, Resume, Session, Start
 from tui.settings import load_settings, save_setting
 from tui.text import clean
 from tui.theme import DARK, LIGHT, THEMES, Themed
@@ -113,7 +113,7 @@ class Workbench(Paced, Themed, App[Ending]):
         self._poll()
 
     def _poll(self) -> None:
-        if not self.screen_stack:  # on the way out
+        if not self.screen_stack or not self.screen.is_mounted:  # on the way in, or out
             return
         waiting = self.session.reader is None and bool(self.session.opening or self.session.training)
         self._behind = self.session.poll() or self._behind or waiting
@@ -372,17 +372,17 @@ def finish(session: Session, ending: Ending, signals: EndSignals) -> int:
     training.finish()
     if training.run is None:
         return ending.exit_code
-    from tui.cli.launch import how_to
+    from tui.cli.launch import how_to, leave
 
-    show = how_to("open", training.run, session.runs_dir)
     if ending is Ending.DETACH:
-        pid = detach(training.run, session.runs_dir)
-        tell(f"{name} trains on in the background, process {pid}")
-    else:
-        tell(
-            f"{name}: stopped with a checkpoint; go on with: {how_to('train --resume', training.run, session.runs_dir)}"
-        )
-    tell(f"open it with: {show}")
+        try:
+            leave(training.run, session.runs_dir, as_json=False)
+        except UserError as error:
+            tell(f"{name} could not be detached: {error}")
+            return 1
+        return 0
+    tell(f"{name}: stopped with a checkpoint; go on with: {how_to('train --resume', training.run, session.runs_dir)}")
+    tell(f"open it with: {how_to('open', training.run, session.runs_dir)}")
     return ending.exit_code
 
 

@@ -6,6 +6,7 @@ widget: they leave results where `Session.poll`, called by the screen a few time
 
 from __future__ import annotations
 
+import os
 import queue
 import subprocess
 import sys
@@ -143,10 +144,13 @@ class Session:
         self.run: RunDir | None = None
         self.reader: RunReader | None = None
         self.training: Training | None = None
+        self.start_error = ""
+        """Why the training last asked for did not begin."""
         self.notices: deque[Notice] = deque()
         self._opened: deque[tuple[RunDir, RunReader]] = deque()
         self._opening: RunDir | None = None
         self._taken = False
+        self._events_told = 0
         self._client: ControlClient | None = None
         self._commands: queue.SimpleQueue[tuple[ControlClient, str, dict[str, Any], str]] = queue.SimpleQueue()
         self._sender: threading.Thread | None = None
@@ -183,7 +187,7 @@ class Session:
             if run.path != (self._opening and self._opening.path):
                 continue
             self.run, self.reader, self._client, self._opening = run, reader, None, None
-            self._taken = True
+            self._taken, self._events_told = True, len(reader.events)
 
     @property
     def opening(self) -> str:
@@ -205,12 +209,23 @@ class Session:
                 self.open(training.run)
                 changed = True
         if training is not None and training.error is not None:
-            self.notices.append(Notice(training.error, bad=True))
+            self.start_error = training.error
             self.training = None
             changed = True
-        if self.reader is not None:
-            changed = self.reader.poll() or changed
+        if self.reader is not None and self.reader.poll():
+            changed = True
+            if "events" in self.reader.changed:
+                self._tell_events(self.reader.events)
         return changed
+
+    def _tell_events(self, events: list[dict[str, Any]]) -> None:
+        """Notice what happened to the run since the last look."""
+        from tui.view import event_words
+
+        for event in events[self._events_told :]:
+            if (words := event_words(event)) is not None:
+                self.notices.append(Notice(words[0], bad=words[1]))
+        self._events_told = len(events)
 
     @property
     def status(self) -> dict[str, Any]:
@@ -296,6 +311,7 @@ class Session:
         if self.training is not None and self.training.alive:
             name = self.training.run.name if self.training.run is not None else "a run"
             raise RunError(f"{name} trains in this process; detach it (d) or stop it (q) first")
+        self.start_error = ""
         self.training = Training(job, self.runs_dir, self.corpora_dir)
         self.close()
         self.training.begin()
@@ -306,6 +322,8 @@ def detach(run: RunDir, runs_dir: Path) -> int:
 
     Its output goes to the run's log; it survives this process and its terminal.
     """
+    home = str(Path(__file__).parents[1])  # found again from any folder, also when not installed
+    path = os.pathsep.join(part for part in (home, os.environ.get("PYTHONPATH", "")) if part)
     with run.log.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "tui.cli", "--runs", str(runs_dir), "train", "--resume", str(run.path)],
@@ -313,5 +331,6 @@ def detach(run: RunDir, runs_dir: Path) -> int:
             stdout=log,
             stderr=log,
             start_new_session=True,
+            env={**os.environ, "PYTHONPATH": path},
         )
     return process.pid

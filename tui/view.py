@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tui.rows import Part
-from tui.text import clean, fmt_count, fmt_duration
+from tui.text import clean, fmt_count, fmt_duration, fmt_loss, fmt_lr
 
 if TYPE_CHECKING:
     from engine.runs.reader import RunReader
@@ -94,6 +94,28 @@ def latest(reader: RunReader) -> Latest:
         train_s=last(series.time_s),
         left_s=left,
     )
+
+
+def event_words(event: Mapping[str, Any]) -> tuple[str, bool] | None:
+    """What an event of the run has to say to who is looking, and whether it is bad; None for the daily round."""
+    step, best = event.get("step"), event.get("best_val_loss")
+    said = f"best {fmt_loss(best)} at step {event.get('best_step')}" if isinstance(best, int | float) else ""
+    match event.get("kind"):
+        case "alarm" if event.get("alarm") == "overfitting":
+            return f"overfitting: val rises while train falls; {said}", True
+        case "alarm":
+            return str(event.get("message") or event.get("alarm")), True
+        case "resumed" if event.get("warnings"):
+            return "; ".join(map(str, event["warnings"])), True
+        case "rollback":
+            return f"the loss spiked at step {step}; back to step {event.get('to')} and on with other batches", True
+        case "early_stop":
+            return f"stopped early: val got no better; {said}", False
+        case "learning_rate":
+            return f"peak learning rate {fmt_lr(event.get('value'))} since step {step}", False
+        case "finished":
+            return f"finished at step {step}", False
+    return None
 
 
 def last(values: Any) -> float | None:

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from engine.config import ModelConfig
 
 
+@dataclass(frozen=True)
+class Slot:
+    """Where the one next token goes, told by tensors, so that no shape or address depends on it (for CUDA graphs)."""
+
+    position: Tensor
+    """int64 (1,): how many tokens are held."""
+    mask: Tensor
+    """(1, 1, 1, capacity), added to attention scores: 0 up to and including `position`, -inf after it."""
+
+
 class LayerCache:
-    """One layer's keys and values, each (B, kv_heads, length, head_dim), filled from the left."""
+    """One layer's keys and values, each (B, kv_heads, capacity, head_dim), filled from the left."""
 
     def __init__(self, owner: KVCache, keys: Tensor, values: Tensor) -> None:
         self.owner, self.keys, self.values = owner, keys, values
 
     def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Write k, v (B, kv_heads, T, head_dim) after what is held; views of everything up to and including them."""
+        """Write k, v (B, kv_heads, T, head_dim) after what is held; views of everything up to and including them.
+
+        With a slot, the whole buffers.
+        """
+        if (slot := self.owner.slot) is not None:
+            return self.keys.index_copy_(2, slot.position, k), self.values.index_copy_(2, slot.position, v)
         start = self.owner.length
         end = start + k.size(2)
         self.keys[:, :, start:end] = k.detach()
@@ -26,7 +43,8 @@ class LayerCache:
 class KVCache:
     """Static buffers for `batch` sequences of at most `length` tokens (the model's block_size when not given).
 
-    `length` is what is held now and `capacity` what fits; the model moves `length` after a forward pass.
+    `length` is what is held now and `capacity` what fits; the model moves `length` after a forward pass. While `slot`
+    is set, a forward pass reads one token and puts it there.
     """
 
     def __init__(
@@ -39,9 +57,16 @@ class KVCache:
     ) -> None:
         self.capacity = config.block_size if length is None else min(length, config.block_size)
         self.length = 0
+        self.slot: Slot | None = None
         shape = (config.n_layer, 2, batch, config.kv_heads, self.capacity, config.head_dim)
         buffer = torch.zeros(shape, device=device, dtype=dtype)
         self.layers = [LayerCache(self, buffer[i, 0], buffer[i, 1]) for i in range(config.n_layer)]
+
+    def rows(self, table: Tensor, n: int) -> Tensor:
+        """The rows of `table`, one for each position, that belong to the next n tokens."""
+        if self.slot is not None:
+            return table.index_select(0, self.slot.position)
+        return table[self.length : self.length + n]
 
     def reset(self) -> None:
         """Forget everything; the buffers stay."""

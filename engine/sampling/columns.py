@@ -22,8 +22,11 @@ class ColumnLinear(nn.Module):
         columns = layer.weight.detach().t().contiguous()
         self.weight = nn.Parameter(columns.t(), layer.weight.requires_grad)
         self.bias = layer.bias
-        self._every = torch.arange(len(columns))  # all columns, as one bag that starts at the first
-        self._start = torch.zeros(1, dtype=torch.int64)
+        # all columns, as one bag that starts at the first
+        self._every: Tensor
+        self._start: Tensor
+        self.register_buffer("_every", torch.arange(len(columns)), persistent=False)
+        self.register_buffer("_start", torch.zeros(1, dtype=torch.int64), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., n_in) -> (..., n_out)."""

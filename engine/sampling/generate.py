@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from torch import Tensor
+
 from engine.errors import CheckpointError, TokenizerError, UserError
 from engine.model.gpt import GPT
-from engine.sampling.decode import Context, Dice, sample
+from engine.sampling.decode import Arriving, Context, Dice, sample
 from engine.sampling.draw import check_drawn, fresh_seed
 from engine.sampling.rules import next_token_table
 from engine.sampling.settings import SamplingSettings
@@ -105,6 +107,7 @@ def _stream(
     row = Row(tokenizer, settings, fresh_seed() if settings.seed is None else settings.seed)
     context = Context(model, ids + list(forced), settings.max_tokens - len(forced), cache=cache)
     dice = Dice([row.seed], context.ids.device)
+    drawn: tuple[Tensor, Arriving] | None = None
     while row.reason is None:
         table: tuple[Alternative, ...] = ()
         if row.tokens < len(forced):
@@ -112,18 +115,25 @@ def _stream(
             if not settings.greedy:
                 dice.throw()
         else:
-            logits = context.logits()
-            drawn = sample(logits, settings, dice, context.ids)
-            token = int(drawn)  # the one point where the host waits for the device
-            check_drawn(token, logits.size(-1))
+            logits, arriving = drawn or _draw(context, settings, dice)
             if alternatives:
                 rows = next_token_table(logits[0], settings, context.ids[0], alternatives)
                 table = tuple(Alternative(other, tokenizer.token_label(other), *shares) for other, *shares in rows)
-            context.append(drawn)
+            context.append(arriving.ids)
+            more = context.asynchronous and not alternatives and row.tokens + 1 < settings.max_tokens
+            drawn = _draw(context, settings, dice) if more else None  # the device goes on while the host waits for it
+            (token,) = arriving.tokens()
+            check_drawn(token, logits.size(-1))
         text = row.push(token, cancelled is not None and cancelled())
         with clock.stopped():
             yield Piece(token, text, table)
     yield row.done(clock.seconds())
+
+
+def _draw(context: Context, settings: SamplingSettings, dice: Dice) -> tuple[Tensor, Arriving]:
+    """The next token's logits (1, V), and the token drawn from them."""
+    logits = context.logits()
+    return logits, Arriving(sample(logits, settings, dice, context.ids), logits.size(-1))
 
 
 def generate_many(

@@ -29,6 +29,7 @@ from engine.runs.layout import RunDir
 from engine.sampling.columns import for_decoding
 from engine.text.tokenizer import Tokenizer, tokenizer_from_dict
 from engine.training.build import build_for
+from engine.training.watch import Watch
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "config.json", "tokenizer.json")
 
@@ -123,6 +124,21 @@ def write_checkpoint(run: RunDir, contents: Contents) -> Path:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     return final
+
+
+def fresh_state() -> dict[str, Any]:
+    """`state.json` of a checkpoint at step 0."""
+    return {
+        "tokens": 0,
+        "train_seconds": 0.0,
+        "eval_seconds": 0.0,
+        "lr_scale": 1.0,
+        "rollbacks": 0,
+        "val_loss": None,
+        "watch": Watch().to_dict(),
+        "rng": rng_states(),
+        "environment": {},
+    }
 
 
 def remove_orphans(run: RunDir) -> None:

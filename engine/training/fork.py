@@ -22,12 +22,11 @@ from engine.training.checkpoint import (
     Contents,
     checkpoint_model,
     choose_checkpoint,
+    fresh_state,
     load_checkpoint,
-    rng_states,
     write_checkpoint,
 )
 from engine.training.start import run_info
-from engine.training.watch import Watch
 
 FREE_IN_A_FORK = {name for name in TrainConfig.model_fields if name not in ("optimizer", "ema", "lora_r", "lora_alpha")}
 """Settings of `train.` that a fork may change: those that need no other state than the checkpoint's."""
@@ -134,16 +133,5 @@ def write_base(run: RunDir, parent: Checkpoint, config: Config, dataset: TokenDa
                         f"{name} is {tuple(weights[name].shape)} in {parent.path}, {tuple(parameter.shape)} here"
                     )
                 parameter.copy_(weights[name])
-    state = {
-        "tokens": 0,
-        "train_seconds": 0.0,
-        "eval_seconds": 0.0,
-        "lr_scale": 1.0,
-        "rollbacks": 0,
-        "val_loss": None,
-        "watch": Watch().to_dict(),
-        "rng": rng_states(),
-        "environment": {},
-    }
     named: dict[str, torch.Tensor] = dict(model.named_parameters())
-    write_checkpoint(run, Contents(0, config, named, {}, state, dataset.tokenizer.to_dict()))
+    write_checkpoint(run, Contents(0, config, named, {}, fresh_state(), dataset.tokenizer.to_dict()))

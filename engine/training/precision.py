@@ -10,6 +10,8 @@ from torch import Tensor
 from engine.errors import ConfigError
 
 SCALE_START, SCALE_GROWTH_STEPS = 65536.0, 2000
+SCALE_LEAST = 1.0
+"""A loss scale below this helps nobody: what overflows then is not finite by itself."""
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
@@ -28,7 +30,7 @@ def check_precision(precision: str, device: torch.device) -> None:
     """Raise ConfigError when `device` cannot compute so."""
     if precision == "fp16" and device.type == "cpu":
         raise ConfigError("precision fp16 needs a GPU; on a CPU use --set train.precision=bf16 or fp32")
-    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise ConfigError("this GPU has no bf16; use --set train.precision=fp16")
 
 

@@ -7,16 +7,19 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from engine.config import Config
+from engine.config import Config, TrainConfig
 from engine.model.gpt import GPT
 from engine.text.dataset import TokenDataset
 from engine.training.batches import Batches, make_batches
 from engine.training.build import build_for
 from engine.training.flat import FlatParameters
 from engine.training.optim import Optimizer
-from engine.training.precision import LossScaler, autocast
+from engine.training.precision import SCALE_LEAST, LossScaler, autocast
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
+"""Inputs and targets (B, T) -> mean loss: the model's, or that compiled."""
+MicroBatch = Callable[[Tensor, Tensor], Tensor]
+"""Inputs and targets (B, T) -> their share of the step's mean loss; adds their gradient to the flat one."""
 
 
 def step_seed(seed: int, step: int) -> int:
@@ -27,12 +30,22 @@ def step_seed(seed: int, step: int) -> int:
     return (x ^ (x >> 31)) >> 1
 
 
+def forward_backward(
+    loss_function: LossFunction, x: Tensor, y: Tensor, train: TrainConfig, scaler: LossScaler
+) -> Tensor:
+    """Add the gradient of a micro-batch's share of the mean loss to the parameters'; returns that share, detached."""
+    with autocast(train.precision, x.device):
+        loss = loss_function(x, y) / train.grad_accum
+    scaler.scaled(loss).backward()  # type: ignore[no-untyped-call]
+    return loss.detach()
+
+
 class TrainStep:
     """One optimizer step. Nothing in `__call__` waits for the device.
 
     A step whose loss or gradients are not finite changes nothing, and neither does any later one, until the host has
     read `bad_step` (-1 when all was well): training stops before the update, however seldom the host looks. With fp16
-    an overflow is the loss scaler's business and only skips the step.
+    an overflow is the loss scaler's business and only skips the step, as long as a smaller scale may help.
     """
 
     def __init__(
@@ -42,7 +55,10 @@ class TrainStep:
         self.config, self.device = config, parameters.flat.device
         self.scaler = LossScaler(config.train.precision == "fp16", self.device)
         self.bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
+        self.host_sees = self.device.type == "cpu"
+        """Whether the host knows results as soon as they are asked for; otherwise asking would make it wait."""
         self.loss_function: LossFunction = model.loss
+        self.micro_batch: MicroBatch = self.forward_backward
 
     def __call__(self, step: int, multiplier: float) -> Tensor:
         """Make step `step` + 1 with learning rates times `multiplier`; returns (loss, gradient norm) on the device."""
@@ -56,11 +72,12 @@ class TrainStep:
         finite = torch.isfinite(norm) & torch.isfinite(loss)
         if train.grad_clip > 0:
             grad.mul_((train.grad_clip / (norm + 1e-6)).clamp(max=1.0))
+        bad = ~finite
         if self.scaler.enabled:
             self.scaler.update(finite.float())
-        else:
-            self.bad_step = torch.where((self.bad_step < 0) & ~finite, step, self.bad_step)
-        if self.device.type == "cpu":
+            bad = bad & (self.scaler.scale < SCALE_LEAST)
+        self.bad_step = torch.where((self.bad_step < 0) & bad, step, self.bad_step)
+        if self.host_sees:
             if finite and self.bad_step < 0:
                 self.optimizer.step(multiplier)
         else:
@@ -68,17 +85,17 @@ class TrainStep:
             self.optimizer.step(multiplier, keep=(finite & (self.bad_step < 0)).float())
         return torch.stack((loss, norm))
 
+    def forward_backward(self, x: Tensor, y: Tensor) -> Tensor:
+        """A `MicroBatch`, one operation after the other."""
+        return forward_backward(self.loss_function, x, y, self.config.train, self.scaler)
+
     def _gradients(self, step: int) -> Tensor:
         """Fill the flat gradient with the mean over the step's micro-batches; returns their mean loss."""
-        accumulate = self.config.train.grad_accum
         self.parameters.grad.zero_()
         total: Tensor | None = None
-        for micro in range(accumulate):
-            x, y = self.batches.get(step, micro)
-            with autocast(self.config.train.precision, self.device):
-                loss = self.loss_function(x, y) / accumulate
-            self.scaler.scaled(loss).backward()  # type: ignore[no-untyped-call]
-            total = loss.detach() if total is None else total + loss.detach()
+        for micro in range(self.config.train.grad_accum):
+            loss = self.micro_batch(*self.batches.get(step, micro))
+            total = loss if total is None else total + loss
         assert total is not None
         return total.float()
 

@@ -33,6 +33,7 @@ from engine.training.checkpoint import (
     rng_states,
     write_checkpoint,
 )
+from engine.training.compiled import Compilation
 from engine.training.evaluate import Evaluation, Interrupted, evaluate
 from engine.training.flat import FlatParameters
 from engine.training.live import LiveWeights
@@ -72,6 +73,7 @@ class Trainer:
         self.optimizer = Optimizer(self.parameters, config.train)
         self.batches = make_batches(dataset, config, device)
         self.take_step = TrainStep(self.model, self.parameters, self.optimizer, self.batches, config)
+        self.compilation = Compilation(self.take_step, dataset.tokenizer.vocab_size, writer)
         self.averaged = self.parameters.flat.clone() if config.train.ema else None
         self.step, self.lr_scale, self.rollbacks = 0, 1.0, 0
         self.train_seconds, self.eval_seconds = 0.0, 0.0
@@ -92,13 +94,15 @@ class Trainer:
         """Train to the last step, or until told to stop."""
         train = self.config.train
         self._say_memory()
-        self.writer.status(state="running", phase="training", step=self.step, steps=train.max_steps)
-        while self.step < train.max_steps and not self.stopping and not self.obey():
-            self._one_step()
-            self.live.serve(self.step, self._sampled_flat())
-            if len(self._pending) >= train.log_every or self.step >= train.max_steps:
-                self.flush()
-            self._keep_up()
+        with self.compilation as compilation:
+            self.writer.status(state="running", phase=compilation.phase, step=self.step, steps=train.max_steps)
+            while self.step < train.max_steps and not self.stopping and not self.obey():
+                compilation.poll(self.step)
+                self._one_step()
+                self.live.serve(self.step, self._sampled_flat())
+                if len(self._pending) >= train.log_every or self.step >= train.max_steps:
+                    self.flush()
+                self._keep_up()
         return self._end()
 
     def _one_step(self) -> None:
@@ -111,7 +115,8 @@ class Trainer:
         self._pending.append((self.step + 1, multiplier * self.config.train.learning_rate, result))
         self.step += 1
         if self.device.type == "cuda" and len(self._pending) >= self.config.train.log_every:
-            torch.cuda.synchronize(self.device)  # the losses are read next, and the time is theirs
+            # the losses are read next, and the time is theirs; only this stream, for another may be recording a graph
+            torch.cuda.current_stream(self.device).synchronize()
         self.train_seconds += time.perf_counter() - began
 
     def _keep_up(self) -> None:
@@ -279,7 +284,7 @@ class Trainer:
                 best_val_loss=self.watch.best_loss,
                 best_step=self.watch.best_step,
             )
-        self._status(phase="training")
+        self._status(phase=self.compilation.phase)
         return better
 
     def sample(self) -> None:
@@ -309,7 +314,7 @@ class Trainer:
                 seed=settings.seed,
                 tokens_per_s=round(done.tokens_per_second, 1),
             )
-        self.writer.status(phase="training")
+        self.writer.status(phase=self.compilation.phase)
 
     def checkpoint(self, sample: bool = False) -> None:
         """Write a checkpoint of this step, then prune; sample first when asked.
@@ -333,7 +338,7 @@ class Trainer:
         self.writer.event("checkpoint", self.step, path=path.name, val_loss=self._val_loss())
         keep = {step for step in (self.watch.best_step,) if step is not None}
         prune(self.writer.run, keep, self.config.train.keep_last)
-        self.writer.status(phase="training", message="")
+        self.writer.status(phase=self.compilation.phase, message="")
 
     def _wait_for_room(self, error: UserError) -> None:
         self.writer.status(state="paused", message=f"{error}; training waits, make room and it goes on")

@@ -1,4 +1,4 @@
-"""`tinytui runs export`: a run's figures as CSV, its model for transformers, its adapter for PEFT."""
+"""`tinytui runs export` and `import`: figures as CSV or for TensorBoard, models to and from transformers and PEFT."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ def export(
         Path, typer.Argument(metavar="FILE.csv|FOLDER", help="Where to; - is standard output (CSV only).")
     ],
     hf: Annotated[bool, typer.Option("--hf", help="The model, for transformers, into a folder.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="The figures, for TensorBoard, into a folder.")
+    ] = False,
     adapter: Annotated[bool, typer.Option("--adapter", help="The LoRA adapter, for PEFT, into a folder.")] = False,
     checkpoint: Annotated[
         str, typer.Option("--checkpoint", metavar="best|last|STEP", help="Whose weights, with --hf and --adapter.")
@@ -32,13 +35,18 @@ def export(
     from engine.runs.layout import find_run
     from engine.runs.summary import csv_lines, export_csv
 
-    if hf and adapter:
-        ctx.fail("--hf and --adapter go into folders of their own, one at a time")
+    if hf + adapter + tensorboard > 1:
+        ctx.fail("--hf, --adapter and --tensorboard go into folders of their own, one at a time")
     found = find_run(run, runs)
     if hf:
         export_model(found, checkpoint, target)
     elif adapter:
         export_adapter(found, checkpoint, target)
+    elif tensorboard:
+        from engine.interop.tensorboard import export_tensorboard
+
+        steps = export_tensorboard(found, target)
+        say(f"{target}: {steps:,} steps; look at them with tensorboard --logdir {target}")
     elif str(target) == "-":
         for line in csv_lines(found):
             typer.echo(line)
@@ -71,3 +79,15 @@ def export_adapter(run: RunDir, checkpoint: str, folder: Path) -> None:
     fill_model(model, loaded.weights, loaded.path)
     save_adapter(model, LoRAConfig(r=train.lora_r, alpha=train.lora_alpha), folder)
     say(f"{folder}: adapter of rank {train.lora_r} at step {loaded.step:,}")
+
+
+def import_(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A GPT-2 as transformers saves it.")],
+    name: Annotated[str | None, typer.Option("--name", metavar="N", help="The run's name.")] = None,
+    runs: RunsDir = Path("runs"),
+) -> None:
+    """A GPT-2 from transformers as a run: to sample, and to fine-tune with train --from."""
+    from engine.training.imported import import_run
+
+    made = import_run(folder, runs, name=name)
+    say(f"{made.name}; try it with: tinytui sample {made.name} --prompt TEXT")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine.errors import RunError
-from tui.cli.export import export
+from tui.cli.export import export, import_
 from tui.cli.options import Json, Run, RunsDir, Yes, complete_run
 from tui.cli.output import is_terminal, one_line, print_facts, print_json, print_table, say
 
@@ -227,6 +227,7 @@ def verify(run: Run, runs: RunsDir = Path("runs"), as_json: Json = False) -> Non
 
 
 app.command()(export)
+app.command("import")(import_)
 
 
 @app.command()

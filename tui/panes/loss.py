@@ -59,11 +59,11 @@ class LossPane(Pane):
                 empty=EMPTY,
             )
         )
-        self._say_problem(reader)
+        self.say_problem(str(reader.status.get("problem") or reader.status.get("message") or ""))
 
-    def _say_problem(self, reader: RunReader) -> None:
-        problem = clean(str(reader.status.get("problem") or reader.status.get("message") or ""), keep_newlines=False)
-        lines = textwrap.wrap(problem, max(16, self.size.width - 6))[:MOST_LINES]
+    def say_problem(self, problem: str) -> None:
+        """What went wrong, in a few lines under the curve; nothing takes them away."""
+        lines = textwrap.wrap(clean(problem, keep_newlines=False), max(16, self.size.width - 6))[:MOST_LINES]
         rows = self.query_one("#problem", Rows)
         rows.display = bool(lines)
         if lines:

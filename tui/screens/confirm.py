@@ -56,7 +56,11 @@ class ConfirmScreen(ModalScreen[Any]):
         said.show(self._said)
         width = max(len(way.word) for way in self._ways) + 2
         items: list[Row] = [
-            [(f"{way.key.replace('escape', 'esc'):<5}", "accent bold"), (f"{way.word:<{width}}", "bright"), (way.about, "dim")]
+            [
+                (f"{way.key.replace('escape', 'esc'):<5}", "accent bold"),
+                (f"{way.word:<{width}}", "bright"),
+                (way.about, "dim"),
+            ]
             for way in self._ways
         ]
         self.call_after_refresh(menu.set_items, items, self._first)

@@ -129,7 +129,7 @@ class NewRunScreen(ModalScreen[Start | None]):
             rows += [[(line, "dim")] for line in wrapped(preset_about(preset), 36)]
         rows.append([])
         if config is None:
-            return [*rows, [("the forecast comes back when the settings fit", "dim")]]
+            return [*rows, [("no forecast while a setting is wrong", "dim")]]
         from engine.model.count import assumed_vocab
         from engine.training.forecast import forecast
 
@@ -153,7 +153,7 @@ class NewRunScreen(ModalScreen[Start | None]):
             ("flops in all", f"{told.flops_per_step * config.train.max_steps:.2g}", ("", "")),
         ]
         return rows + [
-            [(f"{label:<15}", "dim"), (f"{value:>9}", "bright"), ("  ", ""), mark] for label, value, mark in figures
+            [(f"{label:<14}", "dim"), (f"{value:>9}", "bright"), (" ", ""), mark] for label, value, mark in figures
         ]
 
     def _memory(self) -> tuple[int | None, bool]:

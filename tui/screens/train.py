@@ -104,9 +104,13 @@ class TrainScreen(Screen[None]):
 
     def _show_waiting(self) -> None:
         training, opening = self._session.training, self._session.opening
+        error = self._session.start_error
+        self.query_one(LossPane).say_problem(error)
         if training is not None:
             percent = f" {100 * training.fraction:.0f}%" if 0 < training.fraction < 1 else ""
             self.query_one(TopLine).show_words([("○ ", "accent"), (f"{training.stage}{percent}", "foreground")])
+        elif error:
+            self.query_one(TopLine).show_words([("✖ not started", "alarm"), ("  n changes the settings", "dim")])
         elif opening:
             self.query_one(TopLine).show_words([("○ reading ", "accent"), (opening, "bright")])
         else:
@@ -281,7 +285,7 @@ class TrainScreen(Screen[None]):
 
     def _set_rate(self, value: float | None) -> None:
         if value is not None:
-            self._session.send("learning_rate", f"peak learning rate {fmt_lr(value)} from the next step", value=value)
+            self._session.send("learning_rate", "", value=value)
 
     def action_resume(self) -> None:
         run = self._session.run

@@ -20,6 +20,7 @@ from engine.runs.layout import RunDir
 from engine.runs.writer import RunWriter
 from tui.app import Workbench
 from tui.hangup import Ending
+from tui.menu import Menu
 from tui.panes.device import DeviceView
 from tui.panes.loss import LossPane
 from tui.panes.prompt import PromptPane
@@ -50,6 +51,13 @@ async def until(pilot: Pilot[Any], test: Callable[[], bool], seconds: float = 10
         await pilot.pause(0.02)
 
 
+def listed(app: Workbench) -> bool:
+    """Whether the list of runs is on the screen."""
+    return (
+        isinstance(app.screen, RunsScreen) and bool(app.screen.query(Menu)) and bool(app.screen.query_one(Menu).items)
+    )
+
+
 def answer(request: dict[str, Any], cancelled: Callable[[], bool]) -> Iterator[dict[str, Any]]:
     """A model that repeats the prompt, then says a few words; `for ever` it never ends by itself."""
     yield {"piece": {"id": 0, "text": f"<{request['prompt']}>"}}
@@ -59,7 +67,9 @@ def answer(request: dict[str, Any], cancelled: Callable[[], bool]) -> Iterator[d
         return
     yield {"piece": {"id": 1, "text": " \x1b]0;title\x07[red]well[/red]"}}
     settings = request["settings"]
-    yield {"done": {"stop_reason": "length", "tokens": 2, "seed": settings["seed"], "tokens_per_second": 100.0, "step": 41}}
+    yield {
+        "done": {"stop_reason": "length", "tokens": 2, "seed": settings["seed"], "tokens_per_second": 100.0, "step": 41}
+    }
 
 
 @contextmanager
@@ -83,7 +93,9 @@ class FakeTraining:
 # -- where one begins
 
 
-async def test_without_runs_the_first_start_offers_one_key_that_trains(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_runs_the_first_start_offers_one_key_that_trains(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = Workbench(runs)
     jobs: list[Any] = []
     monkeypatch.setattr(app.session, "train", jobs.append)
@@ -99,8 +111,7 @@ async def test_with_runs_their_list_comes_first_and_enter_opens_one(runs: Path) 
     write_run(runs, "a-1")
     app = Workbench(runs)
     async with app.run_test(size=SIZE) as pilot:
-        assert isinstance(app.screen, RunsScreen)
-        await until(pilot, lambda: bool(app.screen.query_one("#list").items))
+        await until(pilot, lambda: listed(app))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, TrainScreen) and app.session.run is not None)
         assert app.session.run.name == "a-1"
@@ -125,7 +136,7 @@ async def test_deleting_a_run_asks_first(runs: Path) -> None:
     write_run(runs, "a-1")
     app = Workbench(runs)
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: bool(app.screen.query_one("#list").items))
+        await until(pilot, lambda: listed(app))
         await pilot.press("x")
         assert isinstance(app.screen, ConfirmScreen)
         await pilot.press("enter")  # the cursor stands on keeping it
@@ -138,7 +149,7 @@ async def test_a_live_run_is_not_deleted(runs: Path) -> None:
     write_run(runs, "a-1", state="running", step=100)
     app = Workbench(runs)
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: bool(app.screen.query_one("#list").items))
+        await until(pilot, lambda: listed(app))
         await pilot.press("x")
         await pilot.pause()
         assert isinstance(app.screen, RunsScreen) and (runs / "a-1").is_dir()
@@ -405,20 +416,22 @@ async def test_the_output_is_saved_as_text(runs: Path) -> None:
 # -- leaving
 
 
-async def test_quitting_while_this_process_trains_asks(runs: Path) -> None:
+@pytest.mark.parametrize(
+    ("keys", "ending"), [(["q", "s"], Ending.STOP), (["q", "d"], Ending.DETACH), (["ctrl+c", "ctrl+c"], Ending.STOP)]
+)
+async def test_quitting_while_this_process_trains_asks(runs: Path, keys: list[str], ending: Ending) -> None:
     run = write_run(runs, state="running", step=340)
-    for keys, ending in ((["q", "s"], Ending.STOP), (["q", "d"], Ending.DETACH), (["ctrl+c", "ctrl+c"], Ending.STOP)):
-        app = Workbench(runs, run=run)
-        async with app.run_test(size=SIZE) as pilot:
-            await until(pilot, lambda: app.session.reader is not None)
-            app.session.training = FakeTraining(run)
-            await pilot.press("q")
-            assert isinstance(app.screen, ConfirmScreen)
-            await pilot.press("escape")
-            assert isinstance(app.screen, TrainScreen) and app.return_value is None
-            await pilot.press(*keys)
-            await pilot.pause()
-        assert app.return_value is ending
+    app = Workbench(runs, run=run)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.session.reader is not None)
+        app.session.training = FakeTraining(run)
+        await pilot.press("q")
+        assert isinstance(app.screen, ConfirmScreen)
+        await pilot.press("escape")
+        assert isinstance(app.screen, TrainScreen) and app.return_value is None
+        await pilot.press(*keys)
+        await pilot.pause()
+    assert app.return_value is ending
 
 
 async def test_quitting_without_training_just_leaves(bench: Bench) -> None:
@@ -463,7 +476,9 @@ async def test_nothing_is_repainted_while_nothing_changes(bench: Bench, monkeypa
             await pilot.pause()
         painted: list[Any] = []
         show = app._display
-        monkeypatch.setattr(app, "_display", lambda screen, renderable: (painted.append(renderable), show(screen, renderable)))
+        monkeypatch.setattr(
+            app, "_display", lambda screen, renderable: (painted.append(renderable), show(screen, renderable))
+        )
         for _ in range(10):
             app._poll()
             await pilot.pause(0.01)

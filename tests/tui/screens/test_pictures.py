@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -58,21 +59,38 @@ def test_first_start(snap_compare: Snap, runs: Path, theme: str) -> None:
 def test_runs(snap_compare: Snap, runs: Path, size: tuple[int, int]) -> None:
     states = ("finished", "running", "stopped", "failed", "paused")
     for number, state in enumerate(states, start=1):
-        write_run(runs, f"ward-notes-nano-{number}", state=state, step=100 * number, best_val_loss=1.0, best_val_step=100)
+        write_run(
+            runs, f"ward-notes-nano-{number}", state=state, step=100 * number, best_val_loss=1.0, best_val_step=100
+        )
 
     async def rest(pilot: Pilot[Any]) -> None:
-        for _ in range(40):
+        for _ in range(200):
             pilot.app._poll()
             await pilot.pause(0.02)
-            if pilot.app.screen.query_one(RunPreview).shown is not None:
+            if any(preview.shown is not None for preview in pilot.app.screen.query(RunPreview)):
                 break
         await settle(pilot)
 
     assert snap_compare(Workbench(runs), terminal_size=size, run_before=rest)
 
 
+def test_quitting(snap_compare: Snap, runs: Path) -> None:
+    run = write_run(runs, state="running", step=340)
+    app = Workbench(runs, run=run)
+
+    async def press(pilot: Pilot[Any]) -> None:
+        await settle(pilot)
+        app.session.training = SimpleNamespace(run=run, host=None, error=None, alive=True)
+        await pilot.press("q")
+        await settle(pilot)
+
+    assert snap_compare(app, terminal_size=(100, 30), run_before=press)
+
+
 @pytest.mark.parametrize(
-    ("keys", "name"), [(["question_mark"], "help"), (["ctrl+p"], "palette"), (["l"], "rate")], ids=["help", "palette", "rate"]
+    ("keys", "name"),
+    [(["question_mark"], "help"), (["ctrl+p"], "palette"), (["l"], "rate")],
+    ids=["help", "palette", "rate"],
 )
 def test_dialogues(snap_compare: Snap, bench: Callable[..., Workbench], keys: list[str], name: str) -> None:
     async def press(pilot: Pilot[Any]) -> None:

@@ -1,0 +1,42 @@
+"""A run's figures for TensorBoard (extra `tensorboard`)."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from engine.errors import UserError
+from engine.runs.layout import RunDir
+from engine.runs.reader import RunReader
+
+
+def export_tensorboard(run: RunDir, folder: Path) -> int:
+    """Write every logged figure of `run` as scalars, and its samples as text, into `folder`; returns the steps written.
+
+    Raises UserError when TensorBoard is not installed or the folder cannot be written.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError("TensorBoard is not installed; pip install 'tinytui[tensorboard]'") from None
+    reader = RunReader(run)
+    reader.poll()
+    series = reader.series
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with SummaryWriter(str(folder)) as board:  # type: ignore[no-untyped-call]
+            for name in ("loss", "lr", "grad_norm", "tokens_per_s"):
+                _scalars(board, f"train/{name}", series.step, getattr(series, name))
+            for name in ("val_loss", "val_bpb"):
+                _scalars(board, f"val/{name.removeprefix('val_')}", series.val_step, getattr(series, name))
+            for sample in reader.samples:
+                board.add_text("sample", f"    {sample.get('text', '')}", int(sample.get("step", 0)))
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror}") from None
+    return len(series.step)
+
+
+def _scalars(board: object, name: str, steps: object, values: object) -> None:
+    for step, value in zip(steps, values, strict=True):  # type: ignore[call-overload]
+        if math.isfinite(value):
+            board.add_scalar(name, float(value), int(step))  # type: ignore[attr-defined]

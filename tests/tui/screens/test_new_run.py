@@ -1,0 +1,201 @@
+"""The new-run form: every setting, its bounds, what is wrong with it, and the forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs_for_tests import write_run
+from textual.pilot import Pilot
+
+from engine.config import SECTIONS, load_preset
+from engine.model.count import assumed_vocab, count_parameters
+from engine.text.corpus import Corpus
+from tui.app import Workbench
+from tui.panes.settingsform import Field, SettingsForm
+from tui.rows import Rows
+from tui.screens import new_run
+from tui.screens.new_run import NewRunScreen, expected_tokens
+from tui.screens.newrun_fields import fields_for, misplaced
+from tui.screens.train import TrainScreen
+from tui.text import fmt_count
+
+
+@pytest.fixture
+def corpora(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Corpus]:
+    """Two corpora of known sizes, in a machine of known memory."""
+    found = []
+    for name, size in (("letters", 1_000_000), ("notes", 2_000_000)):
+        (tmp_path / f"{name}.txt").write_bytes(b"x" * size)
+        found.append(Corpus(name, path=tmp_path / f"{name}.txt"))
+    monkeypatch.setattr("engine.text.catalog.list_corpora", lambda _: found)
+    monkeypatch.setattr("engine.training.forecast.available_memory", lambda: (8 * 2**30, False))
+    return found
+
+
+async def open_form(pilot: Pilot[Any]) -> SettingsForm:
+    for _ in range(200):
+        if isinstance(pilot.app.screen, NewRunScreen):
+            break
+        if isinstance(pilot.app.screen, TrainScreen) and pilot.app.session.reader is not None:
+            await pilot.press("n")
+        await pilot.pause(0.02)
+    await pilot.pause()
+    return pilot.app.screen.query_one(SettingsForm)
+
+
+async def go_to(pilot: Pilot[Any], form: SettingsForm, key: str) -> None:
+    form.action_move(-1000)
+    for _ in range(100):
+        if form.key == key:
+            await pilot.pause()
+            return
+        form.action_move(1)
+    raise AssertionError(f"no field {key}")
+
+
+def text_of(rows: Rows) -> str:
+    return "\n".join("".join(segment.text for segment in rows.render_line(y)) for y in range(rows.size.height))
+
+
+@pytest.fixture
+def bench(runs: Path, corpora: list[Corpus], monkeypatch: pytest.MonkeyPatch) -> tuple[Workbench, list[Any]]:
+    app = Workbench(runs, run=write_run(runs, state="finished"))
+    jobs: list[Any] = []
+    monkeypatch.setattr(app, "train", jobs.append)
+    return app, jobs
+
+
+async def test_what_is_typed_is_what_is_trained(bench: tuple[Workbench, list[Any]]) -> None:
+    app, jobs = bench
+    async with app.run_test(size=(140, 40)) as pilot:
+        form = await open_form(pilot)
+        await pilot.press("right")  # the second corpus
+        await go_to(pilot, form, "name")
+        await pilot.press(*"night-1")
+        await go_to(pilot, form, "train.max_steps")
+        await pilot.press("ctrl+u", *"1_200")
+        await go_to(pilot, form, "model.norm")
+        await pilot.press("left")
+        await go_to(pilot, form, "model.qk_norm")
+        await pilot.press("space")
+        await pilot.press("ctrl+s")
+        await pilot.pause()
+    (job,) = jobs
+    assert (job.corpus, job.preset, job.name) == ("notes", "nano", "night-1")
+    nano = load_preset("nano")
+    assert job.config == nano.replace(
+        {"train.max_steps": 1200, "model.norm": "layernorm", "model.qk_norm": not nano.model.qk_norm}
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "typed", "said"),
+    [
+        ("train.max_steps", "0", "train.max_steps"),
+        ("train.max_steps", "many", "train.max_steps"),
+        ("train.max_steps", "", "empty"),
+        ("model.n_head", "5", "not a multiple of model.n_head 5"),
+        ("train.learning_rate", "1e3", "train.learning_rate"),
+        ("name", "a/b", "cannot name a run"),
+        ("corpus", "", "name a corpus"),
+    ],
+)
+async def test_a_bad_value_is_refused_beside_its_field(
+    bench: tuple[Workbench, list[Any]], key: str, typed: str, said: str
+) -> None:
+    app, jobs = bench
+    async with app.run_test(size=(140, 40)) as pilot:
+        form = await open_form(pilot)
+        await go_to(pilot, form, key)
+        await pilot.press("ctrl+u", *typed)
+        await pilot.pause()
+        assert list(form.errors) == [key] and said in form.errors[key] and "\n" not in form.errors[key]
+        assert said in text_of(app.screen.query_one("#said", Rows))
+        await pilot.press("ctrl+s")
+        await pilot.pause()
+        assert isinstance(app.screen, NewRunScreen) and not jobs
+        await pilot.press("ctrl+z")
+        await pilot.pause()
+        assert not form.errors
+
+
+async def test_the_forecast_changes_as_one_types(bench: tuple[Workbench, list[Any]]) -> None:
+    app, _ = bench
+    async with app.run_test(size=(140, 40)) as pilot:
+        form = await open_form(pilot)
+        forecast = app.screen.query_one("#forecast", Rows)
+        before = text_of(forecast)
+        nano = load_preset("nano")
+        epochs = nano.tokens_per_step * nano.train.max_steps / 900_000
+        assert fmt_count(count_parameters(nano.model, assumed_vocab(nano))) in before
+        assert f"{epochs:.2f}" in before and "✔ fits" in before
+        await go_to(pilot, form, "model.n_embd")
+        await pilot.press("ctrl+u", *"4096")
+        await go_to(pilot, form, "train.batch_size")
+        await pilot.press("ctrl+u", *"512")
+        await pilot.pause()
+        assert "does not fit" in text_of(forecast)
+
+
+async def test_another_preset_keeps_what_was_typed(bench: tuple[Workbench, list[Any]]) -> None:
+    app, _ = bench
+    async with app.run_test(size=(140, 40)) as pilot:
+        form = await open_form(pilot)
+        await go_to(pilot, form, "train.seed")
+        await pilot.press("ctrl+u", "7")
+        await go_to(pilot, form, "preset")
+        await pilot.press("right")
+        await pilot.pause()
+        assert form.value("preset") != "nano" and form.value("train.seed") == "7"
+        assert form.typed().keys() >= {"train.seed"} and "model.n_layer" not in form.typed()
+
+
+async def test_keys_of_the_workbench_are_text_in_the_form(bench: tuple[Workbench, list[Any]]) -> None:
+    app, _ = bench
+    async with app.run_test(size=(140, 40)) as pilot:
+        form = await open_form(pilot)
+        await go_to(pilot, form, "name")
+        await pilot.press(*"qnrz1")
+        assert form.value("name") == "qnrz1" and isinstance(app.screen, NewRunScreen)
+        await pilot.press("home", "x", "delete", "end", "backspace")
+        assert form.value("name") == "xnrz"
+
+
+def test_every_setting_of_the_schema_has_a_field_with_its_meaning() -> None:
+    fields = fields_for(load_preset("nano"), ["a"], "a", "nano", ["nano"])
+    by_key = {field.key: field for field in fields if isinstance(field, Field)}
+    for section, cls in SECTIONS.items():
+        for name, info in cls.model_fields.items():
+            assert by_key[f"{section}.{name}"].about == info.description
+    assert by_key["model.n_layer"].bounds == "from 1 to 256"
+    assert by_key["model.position"].choices[0] == "learned"
+
+
+def test_an_error_of_two_fields_stands_at_the_one_that_was_changed() -> None:
+    base = load_preset("nano")
+    message = "model.n_embd 128 is not a multiple of model.n_head 5; try n_embd 130"
+    assert misplaced(base, {"train.seed": "7", "model.n_head": "5"}, message, "train.seed") == "model.n_head"
+
+
+def test_tokens_are_expected_from_the_size_of_the_file(corpora: list[Corpus]) -> None:
+    config = load_preset("nano")
+    assert expected_tokens(corpora[0], config) == 900_000
+    assert expected_tokens(None, config) is None
+    assert expected_tokens(Corpus("gone", path=Path("nowhere.txt")), config) is None
+
+
+Snap = Callable[..., bool]
+
+
+@pytest.mark.parametrize("size", [(140, 40), (80, 24)], ids=["140x40", "80x24"])
+def test_picture(snap_compare: Snap, bench: tuple[Workbench, list[Any]], size: tuple[int, int]) -> None:
+    async def show(pilot: Pilot[Any]) -> None:
+        form = await open_form(pilot)
+        await go_to(pilot, form, "model.n_head")
+        await pilot.press("ctrl+u", "5")
+        await pilot.pause()
+
+    assert new_run.NewRunScreen.CSS_PATH and snap_compare(bench[0], terminal_size=size, run_before=show)
