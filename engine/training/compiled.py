@@ -47,7 +47,7 @@ CLOSE, CLOSE_WITH_DROPOUT = 0.02, 0.25
 
 def compile_loss(model: GPT) -> LossFunction:
     """The model's loss, forward and backward pass compiled for the shapes it is first called with."""
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "compiled"))
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_dir() / "compiled")  # PyTorch sets its own when imported
     torch._logging.set_logs(all=logging.ERROR)  # type: ignore[attr-defined]  # the compiler's warnings would be written over a screen
     compiled: LossFunction = torch.compile(model.loss, dynamic=False)
     return compiled

@@ -37,14 +37,14 @@ from engine.training.compiled import Compilation
 from engine.training.evaluate import Evaluation, Interrupted, evaluate
 from engine.training.flat import FlatParameters
 from engine.training.live import LiveWeights
-from engine.training.memory import activation_bytes, memory_now, memory_peak, memory_split
+from engine.training.memory import activation_bytes, memory_peak, memory_split
 from engine.training.optim import Optimizer
+from engine.training.record import StepLog, StepRecord
 from engine.training.schedule import lr_multiplier
 from engine.training.step import TrainStep
 from engine.training.watch import Watch
 
 DISK_RETRY_SECONDS = 5.0
-MEMORY_EVERY_SECONDS = 0.5
 MAX_ROLLBACKS = 3
 
 
@@ -83,10 +83,7 @@ class Trainer:
         self.paused = False
         self.stop: dict[str, Any] | None = None
         self._wanted: list[str] = []
-        self._pending: list[tuple[int, float, Tensor]] = []
-        self._flushed_seconds = 0.0
-        self._memory, self._memory_read = 0, 0.0
-        self._rate = 0.0
+        self.log = StepLog(writer, config, device)
 
     # -- the loop ----------------------------------------------------------------------------------------------------
 
@@ -100,7 +97,7 @@ class Trainer:
                 compilation.poll(self.step)
                 self._one_step()
                 self.live.serve(self.step, self._sampled_flat())
-                if len(self._pending) >= train.log_every or self.step >= train.max_steps:
+                if len(self.log) >= train.log_every or self.step >= train.max_steps:
                     self.flush()
                 self._keep_up()
         return self._end()
@@ -112,9 +109,9 @@ class Trainer:
         result = self.take_step(self.step, multiplier)
         if self.averaged is not None:
             self.averaged.lerp_(self.parameters.flat, 1.0 - self.config.train.ema)
-        self._pending.append((self.step + 1, multiplier * self.config.train.learning_rate, result))
+        self.log.add(self.step + 1, multiplier * self.config.train.learning_rate, result)
         self.step += 1
-        if self.device.type == "cuda" and len(self._pending) >= self.config.train.log_every:
+        if self.device.type == "cuda" and len(self.log) >= self.config.train.log_every:
             # the losses are read next, and the time is theirs; only this stream, for another may be recording a graph
             torch.cuda.current_stream(self.device).synchronize()
         self.train_seconds += time.perf_counter() - began
@@ -152,40 +149,22 @@ class Trainer:
 
     def flush(self) -> None:
         """Read the losses of the steps since the last time, check them, and write a record for each."""
-        if not self._pending:
-            return
-        pending, self._pending = self._pending, []
-        values = torch.stack([result for *_, result in pending]).tolist()
-        bad = int(self.take_step.bad_step)  # steps from here on changed nothing
-        now = time.monotonic()
-        if now - self._memory_read > MEMORY_EVERY_SECONDS:
-            self._memory, self._memory_read = memory_now(self.device), now
-        per_step = self.train_seconds - self._flushed_seconds
-        seconds = per_step / len(pending)
-        self._flushed_seconds = self.train_seconds
-        self._rate = self.config.tokens_per_step / seconds if seconds > 0 else 0.0
-        for index, ((step, lr, _), (loss, norm)) in enumerate(zip(pending, values, strict=True)):
-            if 0 <= bad < step:
-                self._stop_before(step, loss, norm)
-            if self._spike(step, loss):
+        records = self.log.read(self.train_seconds)
+        bad = int(self.take_step.bad_step) if records else -1  # steps after this one changed nothing
+        for record in records:
+            if 0 <= bad < record.step:
+                self._stop_before(record)
+            if self._spike(record.step, record.loss):
                 return
-            self.watch.trained(loss)
-            self.writer.metric(
-                step=step,
-                tokens=step * self.config.tokens_per_step,
-                time_s=self.train_seconds - seconds * (len(pending) - 1 - index),
-                loss=loss,
-                lr=lr,
-                grad_norm=norm,
-                tokens_per_s=self._rate,
-                mem_bytes=self._memory,
-            )
-        self._status()
+            self.watch.trained(record.loss)
+            self.log.write(record)
+        if records:
+            self._status()
 
-    def _stop_before(self, bad: int, loss: float, norm: float) -> NoReturn:
-        """Step `bad` was not finite: the weights are those before it. Says which batch it was."""
-        what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient norm is {norm}"
-        train = self.config.train
+    def _stop_before(self, record: StepRecord) -> NoReturn:
+        """The step was not finite: the weights are those before it. Says which batch it was."""
+        bad, loss, train = record.step, record.loss, self.config.train
+        what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient norm is {record.grad_norm}"
         self.take_step.bad_step.fill_(-1)
         self.step = bad - 1
         offsets = self.batches.offsets(self.step, 0).tolist()
@@ -204,7 +183,7 @@ class Trainer:
             step=self.step,
             steps=train.max_steps,
             tokens=self.step * self.config.tokens_per_step,
-            tokens_per_s=round(self._rate, 1),
+            tokens_per_s=round(self.log.tokens_per_s, 1),
             eta_s=None if left is None else round(left, 1),
             train_seconds=round(self.train_seconds, 3),
             eval_seconds=round(self.eval_seconds, 3),
@@ -388,7 +367,7 @@ class Trainer:
                 view.copy_(checkpoint.optimizer.get(f"ema.{name}", checkpoint.weights[name]))
         state = checkpoint.state
         self.step = self.checkpoint_step = checkpoint.step
-        self.train_seconds = self._flushed_seconds = float(state["train_seconds"])
+        self.train_seconds = self.log.read_up_to = float(state["train_seconds"])
         self.eval_seconds = float(state["eval_seconds"])
         self.lr_scale, self.rollbacks = float(state["lr_scale"]), int(state["rollbacks"])
         self.batches.salt = self.rollbacks

@@ -30,7 +30,7 @@ from tui.view import name_in
 from tui.widgets.slider import TEMPERATURE, TOP_P, Scale, Slider, top_k_scale
 from tui.widgets.stream import OutputText
 
-EMPTY = "the answer streams here; type a prompt, ⏎ sends it"
+EMPTY = "the answer streams here; ⏎ sends"
 TOKENS = Scale(1, 4000, step=1, fine=1, coarse=1, digits=0, log=True)
 OWN_PROMPTS = "prompts"
 TICK = 0.1

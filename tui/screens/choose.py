@@ -59,7 +59,7 @@ class ChooseScreen(ModalScreen[Any]):
 
     def on_mount(self) -> None:
         self.query_one(Menu).can_focus = False
-        self.query_one("#box").styles.height = min(len(self._choices) + 4, 22)
+        self.query_one("#box").styles.height = min(max(1, len(self._choices)) + 4, 22)
         self.call_after_refresh(self._list, self._cursor)
 
     def on_resize(self, event: events.Resize) -> None:

@@ -16,7 +16,6 @@ from engine.text.corpus import Corpus
 from tui.app import Workbench
 from tui.panes.settingsform import Field, SettingsForm
 from tui.rows import Rows
-from tui.screens import new_run
 from tui.screens.new_run import NewRunScreen, expected_tokens
 from tui.screens.newrun_fields import fields_for, misplaced
 from tui.screens.train import TrainScreen
@@ -198,4 +197,4 @@ def test_picture(snap_compare: Snap, bench: tuple[Workbench, list[Any]], size: t
         await pilot.press("ctrl+u", "5")
         await pilot.pause()
 
-    assert new_run.NewRunScreen.CSS_PATH and snap_compare(bench[0], terminal_size=size, run_before=show)
+    assert snap_compare(bench[0], terminal_size=size, run_before=show)
