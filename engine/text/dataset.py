@@ -85,9 +85,10 @@ class TokenDataset:
             ("validation", self.val, "a longer text, a larger --set data.val_fraction"),
         ):
             if len(ids) < least:
+                shorter = f", or --set model.block_size={len(ids) - 1} or less" if len(ids) > 2 else ""
                 raise CorpusError(
                     f"the {name} split has {len(ids):,} tokens, and a context of {block_size:,} needs {least:,}; "
-                    f"use {mend}, or --set model.block_size={max(1, len(ids) - 1)} or less"
+                    f"use {mend}{shorter}"
                 )
 
     def offsets(self, seed: int, step: int, micro: int, batch_size: int, block_size: int) -> NDArray[np.int64]:

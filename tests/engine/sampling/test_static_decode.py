@@ -79,7 +79,9 @@ def test_the_same_text_comes_out(
     letters: GPT, chars: CharTokenizer, settings: SamplingSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def texts() -> list[object]:
-        streams = [generate(letters, chars, "ab", settings, **more) for more in ({}, {"forced": [3, 4]}, {"cache": False})]  # type: ignore[arg-type]
+        streams = [
+            generate(letters, chars, "ab", settings, **more) for more in ({}, {"forced": [3, 4]}, {"cache": False})
+        ]  # type: ignore[arg-type]
         pieces = [[(p.id, p.text) for p in stream if isinstance(p, Piece)] for stream in streams]
         return [*pieces, [done.text for done in generate_many(letters, chars, "ab", settings, 2)]]
 

@@ -85,3 +85,21 @@ def test_another_model_or_vocabulary_is_refused_naming_both_sides(start: Callabl
 def test_lora_without_a_parent_is_refused(start: Callable[..., RunDir]) -> None:
     with pytest.raises(ConfigError, match="--from"):
         start("orphan", "train.lora_r=4")
+
+
+def test_an_added_table_is_found_again_by_its_card(tmp_path: Path) -> None:
+    from engine.text.catalog import add_corpus
+
+    from .conftest import tiny_config
+
+    table = tmp_path / "pairs.csv"
+    table.write_text("q,a\n" + "".join(f"is {n} odd,{'yes' if n % 2 else 'no'} it is\n" for n in range(200)))
+    own = tmp_path / "corpora"
+    add_corpus(table, "mine", own, prompt_column="q", response_column="a")
+    run = start_run("mine", tiny_config(), tmp_path / "runs", name="tabled", device="cpu", corpora_dir=own)
+    from engine.training.host import TrainingHost
+
+    host = TrainingHost(run, device="cpu", corpora_dir=own)
+    host.start()
+    host.join(60)
+    assert host.state == "finished", host.error
