@@ -9,20 +9,30 @@ from engine.model.kernels import linear
 
 
 class Linear(nn.Linear):
-    """PyTorch's linear layer, its product computed by `kernels.linear`."""
+    """PyTorch's linear layer, its product computed by `kernels.linear`, its weights left undrawn."""
+
+    def reset_parameters(self) -> None:
+        pass
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias)
 
 
+class Embedding(nn.Embedding):
+    """PyTorch's embedding, its weights left undrawn."""
+
+    def reset_parameters(self) -> None:
+        pass
+
+
 def bare_linear(n_in: int, n_out: int, bias: bool) -> Linear:
-    """A linear layer whose weights are not drawn yet: on the meta device PyTorch's own drawing is a no-op."""
-    return Linear(n_in, n_out, bias=bias, device="meta").to_empty(device="cpu")
+    """A linear layer whose weights are not drawn yet."""
+    return Linear(n_in, n_out, bias=bias)
 
 
 def bare_embedding(n: int, width: int) -> nn.Embedding:
     """An embedding whose weights are not drawn yet."""
-    return nn.Embedding(n, width, device="meta").to_empty(device="cpu")
+    return Embedding(n, width)
 
 
 def bare_attention(config: ModelConfig) -> nn.MultiheadAttention:

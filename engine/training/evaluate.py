@@ -13,7 +13,7 @@ from engine.model.gpt import GPT
 from engine.text.dataset import TokenDataset
 from engine.training.precision import autocast
 
-TOKENS_PER_BATCH = {"cpu": 8192, "cuda": 65536}
+TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 65536}
 
 
 class Interrupted(Exception):

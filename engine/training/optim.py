@@ -18,6 +18,7 @@ MUON_MOMENTUM = 0.95
 # quintic coefficients of Jordan et al.: they maximize the slope at zero, singular values land in about [0.7, 1.2]
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 NEWTON_SCHULZ_STEPS = 5
+ADAM_EPS = 1e-8
 
 
 def muon_dtype(device: torch.device) -> torch.dtype:
@@ -66,6 +67,47 @@ class MuonStack:
         self.weight.sub_(direction, alpha=scale)
 
 
+class AdamWGroup:
+    """AdamW (Loshchilov & Hutter 2019) on one span of the flat buffers, by PyTorch's fused kernel.
+
+    The kernel is called directly: constructing `torch.optim.AdamW` imports PyTorch's compiler, a second of start-up.
+    """
+
+    def __init__(self, role: str, weight: Tensor, grad: Tensor, train: TrainConfig, scale: float) -> None:
+        self.role, self.weight, self.grad, self.scale = role, weight, grad, scale
+        self.betas = (train.beta1, train.beta2)
+        self.weight_decay = 0.0 if role == "vector" else train.weight_decay
+        self.exp_avg, self.exp_avg_sq = torch.zeros_like(weight), torch.zeros_like(weight)
+        self.steps = torch.zeros((), dtype=torch.float32, device=weight.device)
+
+    def update(self, lr: float, skip: Tensor | None) -> None:
+        """One step; `skip` of 1.0 leaves everything as it is."""
+        self.steps.add_(1.0)
+        torch._fused_adamw_(
+            [self.weight],
+            [self.grad],
+            [self.exp_avg],
+            [self.exp_avg_sq],
+            [],
+            [self.steps],
+            lr=lr,
+            beta1=self.betas[0],
+            beta2=self.betas[1],
+            weight_decay=self.weight_decay,
+            eps=ADAM_EPS,
+            amsgrad=False,
+            maximize=False,
+            grad_scale=None,
+            found_inf=skip,
+        )
+        if skip is not None:
+            self.steps.sub_(skip)
+
+    def tensors(self) -> dict[str, Tensor]:
+        state = {"exp_avg": self.exp_avg, "exp_avg_sq": self.exp_avg_sq, "step": self.steps}
+        return {f"adamw.{self.role}.{name}": tensor for name, tensor in state.items()}
+
+
 class Optimizer:
     """The optimizer of a run: one or both methods, as `train.optimizer` says.
 
@@ -79,17 +121,11 @@ class Optimizer:
         if muon:
             self._build_stacks()
         scales = dict.fromkeys(ROLES[:-1], 1.0) | {"embedding": train.embd_lr_scale, "head": train.head_lr_scale}
-        groups = []
+        self.groups: list[AdamWGroup] = []
         for role, scale in scales.items():
             span = parameters.span(role)
-            if span.start == span.stop or (muon and role == "matrix"):
-                continue
-            tensor = torch.nn.Parameter(parameters.flat[span])
-            tensor.grad = parameters.grad[span]
-            decay = 0.0 if role == "vector" else train.weight_decay
-            groups.append({"params": [tensor], "lr": 0.0, "weight_decay": decay, "scale": scale, "role": role})
-        betas = (train.beta1, train.beta2)
-        self.adamw = torch.optim.AdamW(groups, lr=0.0, betas=betas, fused=True) if groups else None
+            if span.start != span.stop and not (muon and role == "matrix"):
+                self.groups.append(AdamWGroup(role, parameters.flat[span], parameters.grad[span], train, scale))
 
     def _build_stacks(self) -> None:
         flat, grad = self.parameters.flat, self.parameters.grad
@@ -108,46 +144,23 @@ class Optimizer:
         """
         with torch.no_grad():
             for stack in self.stacks:
-                lr = self.train.muon_learning_rate * multiplier
-                stack.update(lr, self.train.weight_decay, keep)
-        if self.adamw is not None:
-            for group in self.adamw.param_groups:
-                group["lr"] = self.train.learning_rate * multiplier * group["scale"]
-            if keep is not None:  # the fused kernel's own way to skip
-                self.adamw.found_inf = 1.0 - keep  # type: ignore[attr-defined]
-                self.adamw.grad_scale = None  # type: ignore[attr-defined]
-            self.adamw.step()
+                stack.update(self.train.muon_learning_rate * multiplier, self.train.weight_decay, keep)
+            skip = None if keep is None else 1.0 - keep
+            for group in self.groups:
+                group.update(self.train.learning_rate * multiplier * group.scale, skip)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything to save, by name."""
         saved = {f"muon.{stack.name}": stack.momentum for stack in self.stacks}
-        if self.adamw is not None:
-            for group in self.adamw.param_groups:
-                state = self.adamw.state.get(group["params"][0], {})
-                saved.update({f"adamw.{group['role']}.{key}": value for key, value in state.items()})
+        for group in self.groups:
+            saved.update(group.tensors())
         return saved
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Take back what `tensors` gave; nothing is a fresh state. Raises KeyError or RuntimeError on another shape."""
-        if not tensors:
-            return
-        for stack in self.stacks:
-            stack.momentum.copy_(tensors[f"muon.{stack.name}"])
-        if self.adamw is None:
-            return
-        for group in self.adamw.param_groups:
-            prefix = f"adamw.{group['role']}."
-            parameter = group["params"][0]
-            found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-            for key, value in found.items():
-                if key != "step" and value.shape != parameter.shape:
-                    raise RuntimeError(
-                        f"optimizer state {prefix}{key} has {value.numel()} values, not {parameter.numel()}"
-                    )
-            self.adamw.state[parameter] = {
-                key: value.to(parameter.device, copy=True) if key != "step" else value.clone().to(parameter.device)
-                for key, value in found.items()
-            }
+        if tensors:
+            for name, own in self.tensors().items():
+                own.copy_(tensors[name])
 
     @property
     def state_bytes(self) -> int:

@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
+
 
 def main() -> None:
     """Run the command that the process' arguments name, and end the process with its exit status."""
     from tui.cli.app import app
 
-    app(prog_name="tinytui")
+    try:
+        app(prog_name="tinytui")
+    except SystemExit as ending:
+        if "torch" in sys.modules:
+            leave(ending.code if isinstance(ending.code, int) else 0)
+        raise
+
+
+def leave(code: int) -> None:
+    """End the process once all that it does is done, without the second that PyTorch takes to be taken apart."""
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # whoever read it has gone
+        code = code or 1
+    os._exit(code)
