@@ -10,6 +10,7 @@ Also the bound set by memory: every weight is read once a token.
 from __future__ import annotations
 
 import argparse
+import copy
 import statistics
 import tempfile
 import time
@@ -26,6 +27,7 @@ from engine.config import load_preset
 from engine.interop.hf import export
 from engine.model import build_model
 from engine.model.gpt import GPT
+from engine.sampling.columns import for_decoding
 from engine.sampling.generate import generate
 from engine.sampling.settings import SamplingSettings
 from engine.text.chars import CharTokenizer
@@ -77,7 +79,8 @@ def main() -> None:
     tokenizer = CharTokenizer(LETTERS)
     model = build_model(CONFIG.model, tokenizer.vocab_size).eval()
     settings = SamplingSettings(temperature=0.8, top_k=40, max_tokens=options.tokens, seed=0)
-    works: dict[str, Callable[[], object]] = {"tinytui": lambda: list(generate(model, tokenizer, START, settings))}
+    ours = for_decoding(copy.deepcopy(model))  # as load_model gives it
+    works: dict[str, Callable[[], object]] = {"tinytui": lambda: list(generate(ours, tokenizer, START, settings))}
     first = torch.tensor([tokenizer.encode(START).tolist()])
     with tempfile.TemporaryDirectory() as folder:
         theirs = from_transformers(model, Path(folder))

@@ -70,6 +70,8 @@ ACTIONS: tuple[Action, ...] = (
     Action(APP, "3", "samples_screen", "", "screen 3: the samples alone"),
     Action(APP, "4", "runs", "", "screen 4: all runs", palette=False),
     Action(APP, "t", "dark", "", "dark or light"),
+    Action(APP, "", "look('tinytui-contrast')", "", "high contrast"),
+    Action(APP, "", "look('tinytui-ansi')", "", "the terminal's own sixteen colours"),
     Action(APP, "ctrl+p", "palette", "commands", "every action, by name", palette=False, priority=True),
     Action(APP, "question_mark,f1", "help", "help", "what this pane shows and which keys it takes", palette=False),
     Action(APP, "q,ctrl+c,ctrl+q", "leave", "quit", "quit; asks when this process trains"),

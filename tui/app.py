@@ -283,8 +283,11 @@ class Workbench(Paced, Themed, App[Ending]):
             self.train(start)
 
     def action_dark(self) -> None:
-        self.theme = LIGHT if self.current_theme.dark else DARK
-        save_setting("theme", self.theme)
+        self.action_look(LIGHT if self.current_theme.dark else DARK)
+
+    def action_look(self, theme: str) -> None:
+        self.theme = theme
+        save_setting("theme", theme)
 
     # -- the end -------------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 For one row, PyTorch's matrix products on a CPU read the matrix at about half the rate of a plain sum over it. A sum of
 the matrix' columns weighted by the row is the same product, and `embedding_bag` computes that at the full rate when
-each column lies together in memory. It works in one thread, so it also stays quick beside a training run.
+each column lies together in memory.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from engine.model.gpt import GPT
 from engine.model.kernels import linear
 
+BAGS = 2
+"""Parts of a product. A number of its own, not that of the threads: what a model writes must not hang on those."""
+
 
 class ColumnLinear(nn.Module):
     """A linear layer like the one it is made from, its weight (n_out, n_in) stored column by column."""
@@ -22,18 +25,18 @@ class ColumnLinear(nn.Module):
         columns = layer.weight.detach().t().contiguous()
         self.weight = nn.Parameter(columns.t(), layer.weight.requires_grad)
         self.bias = layer.bias
-        # all columns, as one bag that starts at the first
+        # all columns, in BAGS bags that are added up: PyTorch gives each to a thread
         self._every: Tensor
-        self._start: Tensor
+        self._starts: Tensor
         self.register_buffer("_every", torch.arange(len(columns)), persistent=False)
-        self.register_buffer("_start", torch.zeros(1, dtype=torch.int64), persistent=False)
+        self.register_buffer("_starts", torch.arange(BAGS) * len(columns) // BAGS, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., n_in) -> (..., n_out)."""
         if x.numel() != x.size(-1) or torch.is_grad_enabled():
             return linear(x, self.weight, self.bias)
         shares = x.reshape(-1)
-        out: Tensor = torch.embedding_bag(self.weight.t(), self._every, self._start, False, 0, False, shares)[0]
+        out: Tensor = torch.embedding_bag(self.weight.t(), self._every, self._starts, False, 0, False, shares)[0].sum(0)
         return (out if self.bias is None else out + self.bias).view(*x.shape[:-1], -1)
 
 

@@ -91,7 +91,9 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> str:
     place = tmp_path_factory.mktemp("whole")
     (place / "tiny.txt").write_text(tiny_text())
     env = {"TINYTUI_CACHE": str(place / "cache"), "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-    done = headless(place, env, "train", str(place / "tiny.txt"), "--steps", str(STEPS), *SMALL, "--name", "w", "--json")
+    done = headless(
+        place, env, "train", str(place / "tiny.txt"), "--steps", str(STEPS), *SMALL, "--name", "w", "--json"
+    )
     assert done.returncode == 0, done.stderr
     return weights(place, "w", STEPS)
 
@@ -125,9 +127,7 @@ def test_a_hung_up_terminal_costs_no_step_and_the_run_is_found_again(
     assert weights(place, "hung", STEPS) == uninterrupted
 
 
-def test_detached_training_goes_on_in_the_background(
-    place: Path, env: dict[str, str], uninterrupted: str
-) -> None:
+def test_detached_training_goes_on_in_the_background(place: Path, env: dict[str, str], uninterrupted: str) -> None:
     train = ["train", str(place / "tiny.txt"), "--steps", str(STEPS), *SMALL]
     with Terminal(command(place, *train, "--name", "away", "--tui"), env=env, cwd=place) as terminal:
         terminal.wait("training", 60)
@@ -140,9 +140,7 @@ def test_detached_training_goes_on_in_the_background(
     assert weights(place, "away", STEPS) == uninterrupted
 
 
-def test_kill_9_loses_nothing_before_the_last_checkpoint(
-    place: Path, env: dict[str, str], uninterrupted: str
-) -> None:
+def test_kill_9_loses_nothing_before_the_last_checkpoint(place: Path, env: dict[str, str], uninterrupted: str) -> None:
     train = ["train", str(place / "tiny.txt"), "--steps", str(STEPS), *SMALL]
     process = subprocess.Popen(
         command(place, *train, "--name", "killed"),

@@ -53,6 +53,9 @@ def sample(
     seed: Seed = None,
     num: Annotated[int, typer.Option("--num", min=1, help="How many texts; the seed goes up by one for each.")] = 1,
     beams: Annotated[int, typer.Option("--beams", min=1, help="Beam search instead of drawing, this wide.")] = 1,
+    length_penalty: Annotated[
+        float, typer.Option("--length-penalty", help="With --beams: above 0 longer texts score better, below worse.")
+    ] = 1.0,
     stop: Stop = None,
     raw: Raw = False,
     checkpoint: Checkpoint = "best",
@@ -85,7 +88,7 @@ def sample(
     given = default_prompt(found) if asked is None else template.apply(asked) if template else asked
     quiet = as_json or out is not None
     texts: list[str] = []
-    for number, pieces in enumerate(streams(found, checkpoint, given, settings, beams, num)):
+    for number, pieces in enumerate(streams(found, checkpoint, given, settings, num, beams, length_penalty)):
         if num > 1 and not quiet:
             typer.echo(f"{'' if number == 0 else chr(10)}--- {number + 1} of {num} ---")
         shown = "" if template and asked is not None else given
@@ -106,11 +109,17 @@ def sample(
 
 
 def streams(
-    run: RunDir, checkpoint: str, prompt: str, settings: SamplingSettings, beams: int, num: int
+    run: RunDir,
+    checkpoint: str,
+    prompt: str,
+    settings: SamplingSettings,
+    num: int,
+    beams: int,
+    length_penalty: float,
 ) -> Iterator[Iterable[str | Written]]:
     """`num` texts, each as its pieces and its end; with a seed, text number i is drawn with seed + i."""
     if beams > 1:
-        for written in search(run, checkpoint, prompt, settings, beams, num):
+        for written in search(run, checkpoint, prompt, settings, num, beams, length_penalty):
             yield (written.text, written)
         return
     writer = open_writer(run, checkpoint)

@@ -58,7 +58,13 @@ def loaded_writer(run: RunDir, checkpoint: str) -> Writer:
 
 
 def search(
-    run: RunDir, checkpoint: str, prompt: str, settings: SamplingSettings, beams: int, num: int
+    run: RunDir,
+    checkpoint: str,
+    prompt: str,
+    settings: SamplingSettings,
+    num: int,
+    beams: int,
+    length_penalty: float,
 ) -> list[Written]:
     """The `num` likeliest texts that `beams` beams find, best first. Raises as `open_writer` does."""
     from engine.sampling.beam import beam_search
@@ -68,7 +74,7 @@ def search(
         raise UserError("a trainer at work writes without beams; name a checkpoint, e.g. --checkpoint last")
     model, tokenizer, step = load_model(run, checkpoint)
     began = time.perf_counter()
-    found = beam_search(model, tokenizer, prompt, settings, beams, num=num)
+    found = beam_search(model, tokenizer, prompt, settings, beams, num=num, length_penalty=length_penalty)
     rate = sum(len(beam.ids) for beam in found) / max(1e-9, time.perf_counter() - began)
     return [Written(beam.text, len(beam.ids), beam.stop_reason, None, rate, step) for beam in found]
 

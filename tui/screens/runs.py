@@ -107,7 +107,8 @@ class RunsScreen(Screen[None]):
         self.query_one(RunPreview).look_at(self._run() if self._facts else None)
         live = sum(facts["state"] in ("running", "paused") for facts in self._facts)
         where = clean(str(self._session.runs_dir), keep_newlines=False)
-        said: list[Part] = [("tinytui  ", "bright bold"), (f"{len(self._facts)} runs", "bright")]
+        count = "1 run" if len(self._facts) == 1 else f"{len(self._facts)} runs"
+        said: list[Part] = [("tinytui  ", "bright bold"), (count, "bright")]
         said += [(f"  {live} live", "good")] if live else []
         self.query_one("#runs-line", Rows).show([[*said, (f"  in {where}", "dim")]])
         self.query_one(KeyBar).show_keys(self.app.keys_here())
