@@ -131,9 +131,8 @@ class TrainConfig(_Section):
     @model_validator(mode="after")
     def _bounds_fit(self) -> TrainConfig:
         if self.schedule != "constant" and self.min_learning_rate > self.learning_rate:
-            raise ValueError(
-                f"train.min_learning_rate {self.min_learning_rate:g} is above train.learning_rate {self.learning_rate:g}"
-            )
+            low, peak = self.min_learning_rate, self.learning_rate
+            raise ValueError(f"train.min_learning_rate {low:g} is above train.learning_rate {peak:g}")
         return self
 
 
@@ -183,7 +182,7 @@ def split_key(key: str) -> tuple[str, str]:
 
 
 def parse_value(section: str, name: str, text: str) -> Any:
-    """What a person typed, as the field's type: numbers with 1e-3 and 1_000, none, booleans; validated by `make_config`."""
+    """What a person typed, as the field's type: numbers with 1e-3 and 1_000, none; checked later by `make_config`."""
     field = SECTIONS[section].model_fields[name]
     if text.strip().lower() in ("none", "unset", "") and field.default is None:
         return None

@@ -24,7 +24,7 @@ def export_tensorboard(run: RunDir, folder: Path) -> int:
     series = reader.series
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with SummaryWriter(str(folder)) as board:  # type: ignore[no-untyped-call]
+        with SummaryWriter(str(folder)) as board:
             for name in ("loss", "lr", "grad_norm", "tokens_per_s"):
                 _scalars(board, f"train/{name}", series.step, getattr(series, name))
             for name in ("val_loss", "val_bpb"):
