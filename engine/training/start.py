@@ -122,18 +122,20 @@ def open_dataset(run: RunDir, corpora_dir: Path | None = None, tokenizer: Tokeni
 def corpus_text(run: RunDir, corpora_dir: Path | None = None) -> Text:
     """The text `run` is trained on. Raises CorpusError when it is gone or has changed since."""
     corpus = run_info(run)["corpus"]
-    problem: CorpusError | None = None
+    problem = CorpusError(f"run {run.name} does not say which corpus it was trained on")
+    changed = False
     # by name first: an added corpus has a card (columns, template) that its file alone has not
     for place in dict.fromkeys((corpus["name"], corpus.get("path"))):
         try:
             text = find_corpus(place, corpora_dir).prepare() if place else None
         except CorpusError as error:
-            problem = problem or error
+            problem = error
             continue
         if text is not None and text.sha256 == corpus["sha256"]:
             return text
-        if text is not None:
-            problem = CorpusError(
-                f"corpus {corpus['name']} has changed since run {run.name} began; restore it, or start a new run on it"
-            )
-    raise problem or CorpusError(f"run {run.name} does not say which corpus it was trained on")
+        changed = changed or text is not None
+    if changed:
+        raise CorpusError(
+            f"corpus {corpus['name']} has changed since run {run.name} began; restore it, or start a new run on it"
+        )
+    raise problem

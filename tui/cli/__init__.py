@@ -23,7 +23,8 @@ def leave(code: int) -> None:
     """End the process once all that it does is done, without the second that PyTorch takes to be taken apart."""
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
-            thread.join()
+            # one that trains is waited for; one that still reads a dead terminal has nothing left to say
+            thread.join(None if thread.name.startswith("train-") else 2.0)
     try:
         sys.stdout.flush()
         sys.stderr.flush()
