@@ -207,3 +207,26 @@ def test_queue_is_not_lost_between_runs() -> None:
     queue.put({"do": "resume"})
     assert [command["do"] for command in queue.drain()] == ["pause", "resume"]
     assert queue.drain() == []
+
+
+def test_a_full_disk_pauses_training_until_there_is_room(
+    start: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engine.training import trainer
+
+    whole, crowded = start("whole"), start("crowded")
+    train(whole)
+    real, refusals, states = trainer.write_checkpoint, [3], []
+
+    def write(run: RunDir, contents: object) -> object:
+        if refusals[0]:
+            refusals[0] -= 1
+            states.append(run)
+            raise CheckpointError("cannot write the checkpoint: No space left on device")
+        return real(run, contents)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(trainer, "write_checkpoint", write)
+    monkeypatch.setattr(trainer, "DISK_RETRY_SECONDS", 0.05)
+    assert train(crowded).state == "finished"
+    assert len(states) == 3
+    assert hashes(crowded) == hashes(whole)
