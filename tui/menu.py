@@ -7,26 +7,25 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.message import Message
 
+from tui.listed import Listed, quiet
 from tui.rows import Part, Row, cut, width_of
-from tui.widgets.paint import Painted
 
 
-class Menu(Painted, can_focus=True):
+class Menu(Listed):
     """Shows `items`; `cursor` is the chosen index, always in sight. Enter or a click on the cursor posts Chosen."""
 
-    DEFAULT_CSS = "Menu { height: 1fr; width: 1fr; }"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "up", show=False),
-        Binding("down,j", "move(1)", "down", show=False),
-        Binding("pageup", "page(-1)", "page up", show=False),
-        Binding("pagedown", "page(1)", "page down", show=False),
-        Binding("home", "move(-1000000)", "first", show=False),
-        Binding("end", "move(1000000)", "last", show=False),
-        Binding("enter", "choose", "choose", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = quiet(
+        ("up,k", "move(-1)", "up"),
+        ("down,j", "move(1)", "down"),
+        ("pageup", "page(-1)", "page up"),
+        ("pagedown", "page(1)", "page down"),
+        ("home", "move(-1000000)", "first"),
+        ("end", "move(1000000)", "last"),
+        ("enter", "choose", "choose"),
+    )
 
     @dataclass
     class Chosen(Message):
@@ -85,14 +84,6 @@ class Menu(Painted, can_focus=True):
                 self.action_choose()
             else:
                 self.action_move(index - self.cursor)
-
-    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        event.stop()
-        self.action_move(1)
-
-    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        event.stop()
-        self.action_move(-1)
 
     def paint(self, width: int, height: int) -> list[list[Part]]:
         self._top = max(min(self._top, self.cursor), self.cursor - height + 1, 0)

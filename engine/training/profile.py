@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from statistics import median
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +12,14 @@ from torch import Tensor, nn
 from engine.config import Config
 from engine.model.gpt import GPT
 from engine.text.dataset import TokenDataset
+from engine.training.compiled import make_fastest
 from engine.training.flat import FlatParameters
+from engine.training.measure import measure_pace, timed
 from engine.training.memory import memory_peak
 from engine.training.optim import Optimizer
+from engine.training.pace import Pace
 from engine.training.precision import autocast
 from engine.training.step import make_step
-
-WARM_UP, MEASURED = 3, 10
 
 
 @dataclass(frozen=True)
@@ -42,15 +39,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Profile:
-    """`rows` add up to what training holds at the end of a forward pass; `step_seconds` is a median."""
+    """`rows` add up to what training holds at the end of a forward pass; `pace` is that of the forecast."""
 
     rows: tuple[Row, ...]
-    step_seconds: float
+    pace: Pace
     forward_seconds: float
     backward_seconds: float
     update_seconds: float
     peak_bytes: int
     tokens_per_step: int
+
+    @property
+    def step_seconds(self) -> float:
+        return self.pace.step_seconds
 
 
 def profile(config: Config, dataset: TokenDataset, device: torch.device) -> Profile:
@@ -58,9 +59,8 @@ def profile(config: Config, dataset: TokenDataset, device: torch.device) -> Prof
     step = make_step(config, dataset, device)
     model = step.model
     activations = activations_by_part(model, *step.batches.get(0, 0), config.train.precision)
-    for number in range(WARM_UP):
-        step(number, 1e-3)
-    seconds = [timed(partial(step, number, 1e-3), device) for number in range(WARM_UP, WARM_UP + MEASURED)]
+    make_fastest(step, compiled=False)  # as a run begins
+    pace = measure_pace(step, dataset)
     x, y = step.batches.get(0, 0)
 
     def forward() -> Tensor:
@@ -72,24 +72,13 @@ def profile(config: Config, dataset: TokenDataset, device: torch.device) -> Prof
     both = micro * median(timed(lambda: forward().backward(), device) for _ in range(5))  # type: ignore[no-untyped-call]
     return Profile(
         rows=_rows(step.parameters, step.optimizer, activations),
-        step_seconds=median(seconds),
+        pace=pace,
         forward_seconds=forwards,
         backward_seconds=max(0.0, both - forwards),
-        update_seconds=max(0.0, median(seconds) - both),
+        update_seconds=max(0.0, pace.step_seconds - both),
         peak_bytes=memory_peak(device),
         tokens_per_step=config.tokens_per_step,
     )
-
-
-def timed(work: Callable[[], Any], device: torch.device) -> float:
-    """Seconds of `work`, the device's included."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    began = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - began
 
 
 def part_of(name: str) -> str:
@@ -101,7 +90,7 @@ def part_of(name: str) -> str:
         return "mlp"
     if any(word.startswith("norm") for word in words):
         return "norms"
-    if words[0] in ("wte", "wpe"):
+    if words[0] in ("wte", "wpe", "before"):
         return "embedding"
     return "head" if words[0] == "head" else "other"
 

@@ -13,7 +13,7 @@ import torch
 from engine.config import Config
 from engine.text.dataset import TokenDataset
 from engine.training.forecast import available_memory, forecast
-from engine.training.profile import timed
+from engine.training.measure import timed
 from engine.training.step import make_step
 
 SMOOTHING = 0.9

@@ -1,10 +1,11 @@
-"""`tinytui profile` and `tinytui tune`: what a training needs, tried on the real model and text; nothing is kept."""
+"""`tinytui profile`, `tune` and `train --dry-run`: what a training needs, tried on the real model and text."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -16,38 +17,80 @@ if TYPE_CHECKING:
     from torch import device as Device
 
     from engine.config import Config
+    from engine.runs.layout import RunDir
     from engine.text.dataset import TokenDataset
+    from engine.training.forecast import Forecast
+    from engine.training.pace import Pace
 
 app = typer.Typer(help="Find a learning rate or a micro-batch by trying.", no_args_is_help=True)
 
+KINDS = ("weights", "gradients", "optimizer", "activations")
+"""What the memory of training is for."""
 
-def profile(
-    corpus: CorpusArgument,
-    preset: Preset = None,
-    config: ConfigFile = None,
-    sets: Sets = None,
-    device: DeviceName = "auto",
-    corpora: CorporaDir = None,
-    as_json: Json = False,
-) -> None:
+
+class Setup(NamedTuple):
+    """What a run begins with: settings, tokens and device, checked as for a training."""
+
+    config: Config
+    dataset: TokenDataset
+    device: Device
+
+    def forecast(self, pace: Pace | None = None) -> Forecast:
+        """What this run needs here, and how long it takes at a pace measured here."""
+        from engine.training.forecast import available_memory, forecast
+
+        available, of_gpu = available_memory()
+        on_gpu = self.device.type == "cuda"
+        return forecast(
+            self.config,
+            self.dataset.tokenizer.vocab_size,
+            len(self.dataset.train),
+            available if of_gpu == on_gpu else None,  # beside a GPU the CPU's memory is not asked
+            on_gpu,
+            val_tokens=len(self.dataset.val),
+            pace=pace,
+        )
+
+
+def on_setup(work: Callable[[Setup, bool], None]) -> Callable[..., None]:
+    """The command that does `work(setup, as_json)` with what the usual options name; it has `work`'s name and help."""
+
+    def command(
+        corpus: CorpusArgument,
+        preset: Preset = None,
+        config: ConfigFile = None,
+        sets: Sets = None,
+        device: DeviceName = "auto",
+        corpora: CorporaDir = None,
+        as_json: Json = False,
+    ) -> None:
+        work(prepare(corpus, preset, config, sets, device, corpora), as_json)
+
+    command.__name__, command.__doc__ = work.__name__, work.__doc__
+    return command
+
+
+@on_setup
+def profile(setup: Setup, as_json: bool) -> None:
     """Where a training step's memory and time go, part by part."""
     from engine.training.profile import profile as measure
     from tui.text import fmt_bytes, fmt_count
 
-    settings, dataset, where = prepare(corpus, preset, config, sets, device, corpora)
-    found = measure(settings, dataset, where)
+    found = measure(*setup)
+    told = setup.forecast(found.pace)
     if as_json:
-        print_json(asdict(found) | {"device": str(where)})
+        own = {"device": str(setup.device), "step_seconds": found.step_seconds, "forecast": told.to_dict()}
+        print_json(asdict(found) | own)
         return
-    kinds = ("weights", "gradients", "optimizer", "activations", "total")
+    kinds = (*KINDS, "total")
     rows = [[row.part, *(fmt_bytes(getattr(row, kind)) for kind in kinds)] for row in found.rows]
     sums = [fmt_bytes(sum(getattr(row, kind) for row in found.rows)) for kind in kinds]
     print_table(["part", *(f">{kind}" for kind in kinds)], [*rows, ["all", *sums]])
     typer.echo()
     print_facts(
         [
-            ("device", where),
-            ("step", f"{1000 * found.step_seconds:.1f} ms"),
+            ("device", setup.device),
+            *time_facts(told, setup.config),
             ("forward", f"{1000 * found.forward_seconds:.1f} ms"),
             ("backward", f"{1000 * found.backward_seconds:.1f} ms"),
             ("update", f"{1000 * found.update_seconds:.1f} ms"),
@@ -71,10 +114,10 @@ def rate(
     """A learning-rate range test: a step at each of many rates, and the one to take."""
     from engine.training.tune import Rate, learning_rate_range, suggest
 
-    settings, dataset, where = prepare(corpus, preset, config, sets, device, corpora)
+    setup = prepare(corpus, preset, config, sets, device, corpora)
     rates: list[Rate] = []
     with progress("trying rates") as report:
-        for each in learning_rate_range(settings, dataset, where, steps=steps):
+        for each in learning_rate_range(*setup, steps=steps):
             rates.append(each)
             if report is not None:
                 report("trying rates", len(rates) / steps)
@@ -87,32 +130,25 @@ def rate(
     if best is None:
         raise UserError("the loss is not finite at too many rates; begin lower, with --set train.learning_rate")
     say(f"\nlearning rate {best.learning_rate:.1e}: --set train.learning_rate={best.learning_rate:.1e}")
-    if settings.train.optimizer == "muon":
-        muon = best.scale * settings.train.muon_learning_rate
+    if setup.config.train.optimizer == "muon":
+        muon = best.scale * setup.config.train.muon_learning_rate
         say(f"and with it Muon's, {muon:.1e}: --set train.muon_learning_rate={muon:.1e}")
 
 
 @app.command()
-def batch(
-    corpus: CorpusArgument,
-    preset: Preset = None,
-    config: ConfigFile = None,
-    sets: Sets = None,
-    device: DeviceName = "auto",
-    corpora: CorporaDir = None,
-    as_json: Json = False,
-) -> None:
+@on_setup
+def batch(setup: Setup, as_json: bool) -> None:
     """The speed of every micro-batch that makes up the same whole batch, until one does not fit."""
-    from engine.training.tune import Trial, batch_sizes
+    from engine.training.tune import batch_sizes
     from tui.text import fmt_count
 
-    settings, dataset, where = prepare(corpus, preset, config, sets, device, corpora)
-    trials: list[Trial] = []
+    whole = setup.config.train.batch_size * setup.config.train.grad_accum
+    trials = []
     with progress("trying batches") as report:
-        for each in batch_sizes(settings, dataset, where):
+        for each in batch_sizes(*setup):
             trials.append(each)
             if report is not None:
-                report("trying batches", each.batch_size / (settings.train.batch_size * settings.train.grad_accum))
+                report("trying batches", each.batch_size / whole)
     if as_json:
         print_json([asdict(each) for each in trials])
         return
@@ -131,21 +167,73 @@ def batch(
 
 def prepare(
     corpus: str, preset: str | None, file: Path | None, sets: list[str] | None, device: str, corpora: Path | None
-) -> tuple[Config, TokenDataset, Device]:
-    """Settings, tokens and device, checked as for a training."""
+) -> Setup:
+    """What the usual options name."""
+    from tui.cli.train import gather
+
+    return make_setup(corpus, gather(preset, file, sets or []), device, corpora)
+
+
+def make_setup(
+    corpus: str, config: Config, device: str, corpora: Path | None, base: tuple[RunDir, str] | None = None
+) -> Setup:
+    """A run with these settings; by the tokenizer of its `base` where it is fine-tuned."""
     from engine.text.catalog import find_corpus
     from engine.text.dataset import TokenDataset
     from engine.training.device import choose_device
     from engine.training.precision import check_precision, set_matmul_precision
-    from tui.cli.train import gather
 
-    settings = gather(preset, file, sets or [])
     where = choose_device(device)
-    check_precision(settings.train.precision, where)
-    set_matmul_precision(settings.train.precision)
+    check_precision(config.train.precision, where)
+    set_matmul_precision(config.train.precision)
+    tokenizer = None
+    if base is not None:
+        from engine.training.checkpoint import choose_checkpoint, load_checkpoint
+        from engine.training.fork import check_base
+
+        parent = load_checkpoint(choose_checkpoint(*base))
+        check_base(base[0], parent, config)
+        tokenizer = parent.tokenizer
     with progress("preparing") as report:
-        dataset = TokenDataset.open(
-            find_corpus(corpus, corpora).prepare(progress=report), settings.data, progress=report
-        )
-    dataset.check(settings.model.block_size)
-    return settings, dataset, where
+        text = find_corpus(corpus, corpora).prepare(progress=report)
+        dataset = TokenDataset.open(text, config.data, progress=report, tokenizer=tokenizer)
+    dataset.check(config.model.block_size)
+    return Setup(config, dataset, where)
+
+
+def show_forecast(setup: Setup, as_json: bool) -> None:
+    """`train --dry-run`: what the run would need and how long it would take."""
+    from engine.training.measure import measure_pace, problem
+    from engine.training.step import make_step
+    from tui.text import fmt_bytes, fmt_count
+
+    told = setup.forecast()
+    if told.fits is not False:
+        try:
+            told = replace(told, pace=measure_pace(make_step(*setup), setup.dataset))
+        except (MemoryError, RuntimeError) as error:  # PyTorch's own for want of memory are RuntimeErrors
+            raise UserError(problem(error)) from None
+    if as_json:
+        print_json(told.to_dict() | {"device": str(setup.device)})
+        return
+    fits = "" if told.fits is None else ", fits" if told.fits else ", does not fit"
+    parts = ", ".join(f"{kind} {fmt_bytes(getattr(told, kind))}" for kind in KINDS)
+    print_facts(
+        [
+            ("device", setup.device),
+            ("parameters", f"{told.params:,}"),
+            ("memory", f"{fmt_bytes(told.memory)}{fits} ({parts})"),
+            ("tokens", f"{fmt_count(told.tokens_per_step)} a step, {fmt_count(told.total_tokens)} in all"),
+            ("epochs", f"{told.epochs:.2f}" if told.epochs is not None else None),
+            *time_facts(told, setup.config),
+        ]
+    )
+
+
+def time_facts(told: Forecast, config: Config) -> list[tuple[str, str]]:
+    """The run's time, in the words of the form."""
+    from tui.pace import TOO_LARGE, time_words
+
+    if told.pace is None:
+        return [("time", TOO_LARGE)]
+    return list(zip(("step", "whole run"), time_words(told, config.train.compile), strict=False))

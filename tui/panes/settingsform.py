@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.message import Message
 
+from tui.listed import Listed, quiet
 from tui.rows import Part
 from tui.text import clean, fit
-from tui.widgets.paint import Painted
 
 LABEL = 19
 
@@ -37,25 +37,24 @@ class Heading:
     text: str
 
 
-class SettingsForm(Painted, can_focus=True):
+class SettingsForm(Listed):
     """Shows fields and headings; what was typed is kept by key and marked where it differs from the start value."""
 
-    DEFAULT_CSS = "SettingsForm { height: 1fr; width: 1fr; }"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,shift+tab", "move(-1)", "up", show=False),
-        Binding("down,tab", "move(1)", "down", show=False),
-        Binding("pageup", "move(-10)", "page up", show=False),
-        Binding("pagedown", "move(10)", "page down", show=False),
-        Binding("left", "turn(-1)", "the choice before", show=False),
-        Binding("right", "turn(1)", "the choice after", show=False),
-        Binding("home", "edge(0)", "start of the value", show=False),
-        Binding("end", "edge(1)", "end of the value", show=False),
-        Binding("backspace", "erase", "erase", show=False),
-        Binding("delete", "erase_after", "erase", show=False),
-        Binding("ctrl+u", "clear", "clear the field", show=False),
-        Binding("ctrl+z", "restore", "the preset's value", show=False),
-        Binding("enter", "enter", "next field", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = quiet(
+        ("up,shift+tab", "move(-1)", "up"),
+        ("down,tab", "move(1)", "down"),
+        ("pageup", "move(-10)", "page up"),
+        ("pagedown", "move(10)", "page down"),
+        ("left", "turn(-1)", "the choice before"),
+        ("right", "turn(1)", "the choice after"),
+        ("home", "edge(0)", "start of the value"),
+        ("end", "edge(1)", "end of the value"),
+        ("backspace", "erase", "erase"),
+        ("delete", "erase_after", "erase"),
+        ("ctrl+u", "clear", "clear the field"),
+        ("ctrl+z", "restore", "the preset's value"),
+        ("enter", "enter", "next field"),
+    )
 
     @dataclass
     class Changed(Message):
@@ -216,14 +215,6 @@ class SettingsForm(Painted, can_focus=True):
             self.post_message(self.Moved())
             if again and self.field is not None and self.field.choices:
                 self.action_turn(1)
-
-    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        event.stop()
-        self.action_move(1)
-
-    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        event.stop()
-        self.action_move(-1)
 
     # -- drawing -------------------------------------------------------------------------------------------------------
 

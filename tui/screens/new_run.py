@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
@@ -11,6 +12,7 @@ from textual.screen import ModalScreen
 
 from engine.config import DEFAULT_PRESET, Config, load_preset, preset_about, preset_names
 from engine.errors import UserError
+from tui.pace import TOO_LARGE, PaceWatch, time_words
 from tui.panes.settingsform import Field, SettingsForm
 from tui.rows import Part, Row, Rows
 from tui.screens.newrun_fields import CORPUS, NAME, PRESET, changes_of, empty, fields_for, misplaced
@@ -19,7 +21,11 @@ from tui.text import clean, fmt_bytes, fmt_count
 
 if TYPE_CHECKING:
     from engine.text.corpus import Corpus
+    from engine.training.forecast import Forecast
     from tui.app import Workbench
+
+SIDE = 37
+"""Cells of a line beside the form."""
 
 
 class NewRunScreen(ModalScreen[Start | None]):
@@ -39,6 +45,8 @@ class NewRunScreen(ModalScreen[Start | None]):
         self._session = session
         self._corpora: list[Corpus] = []
         self._config: Config | None = None
+        self._forecast_of: Config | None = None
+        self._pace = PaceWatch(session)
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box") as box:
@@ -106,7 +114,7 @@ class NewRunScreen(ModalScreen[Start | None]):
                 errors[NAME] = str(error)
         form.set_errors(errors)
         self._config = config if not errors else None
-        self.query_one("#forecast", Rows).show(self._forecast(config, preset))
+        self._show_forecast(config)
         self._say_field(form.field, errors)
 
     def on_settings_form_moved(self) -> None:
@@ -123,19 +131,39 @@ class NewRunScreen(ModalScreen[Start | None]):
         elif field is not None:
             said.show([[(field.about, "foreground"), (f"   {field.bounds}" if field.bounds else "", "dim")]])
 
-    def _forecast(self, config: Config | None, preset: str) -> list[Row]:
+    def tick(self) -> None:
+        """Called at every poll of the app: the pace is measured when the form has rested."""
+        if self._pace.tick():
+            self._show_forecast(self._forecast_of)
+
+    def on_unmount(self) -> None:
+        self._pace.end()
+
+    def _show_forecast(self, config: Config | None) -> None:
+        self._forecast_of = config
+        preset = self.query_one(SettingsForm).value(PRESET)
         rows: list[Row] = []
         if preset in preset_names():
-            rows += [[(line, "dim")] for line in wrapped(preset_about(preset), 36)]
+            rows += [[(line, "dim")] for line in wrapped(preset_about(preset), SIDE)]
         rows.append([])
         if config is None:
-            return [*rows, [("no forecast while a setting is wrong", "dim")]]
-        from engine.model.count import assumed_vocab
-        from engine.training.forecast import forecast
+            self._pace.look_at(None, 0)
+            rows.append([("no forecast while a setting is wrong", "dim")])
+        else:
+            rows += self._forecast(config)
+        self.query_one("#forecast", Rows).show(rows)
 
-        corpus = next((each for each in self._corpora if each.name == self.query_one(SettingsForm).value(CORPUS)), None)
-        tokens = expected_tokens(corpus, config)
-        told = forecast(config, assumed_vocab(config), tokens, *self._memory())
+    def _forecast(self, config: Config) -> list[Row]:
+        """Time, memory and size of a run with these settings."""
+        from engine.model.count import assumed_vocab
+        from engine.training.forecast import expected_tokens, forecast
+
+        size = self._corpus_bytes()
+        tokens, val_tokens = expected_tokens(size, config.data) if size is not None else (None, None)
+        vocab_size = assumed_vocab(config)
+        told = forecast(config, vocab_size, tokens, *self._memory(), val_tokens=val_tokens)
+        self._pace.look_at(None if told.fits is False else config, vocab_size)
+        told = replace(told, pace=self._pace.pace)
         epochs = f"{told.epochs:.2f}" if told.epochs is not None else "–"
         fits: Part = ("", "")
         if told.fits is not None:
@@ -152,9 +180,29 @@ class NewRunScreen(ModalScreen[Start | None]):
             ("epochs", epochs, ("", "")),
             ("flops in all", f"{told.flops_per_step * config.train.max_steps:.2g}", ("", "")),
         ]
-        return rows + [
-            [(f"{label:<14}", "dim"), (f"{value:>9}", "bright"), (" ", ""), mark] for label, value, mark in figures
+        return [
+            *([(f"{label:<14}", "dim"), (f"{value:>9}", "bright"), (" ", ""), mark] for label, value, mark in figures),
+            *self._time(told, config),
         ]
+
+    def _time(self, told: Forecast, config: Config) -> list[Row]:
+        """The run's time, measured on this machine, or what keeps it from being known."""
+        if told.fits is False:
+            return [[(TOO_LARGE, "dim")]]
+        if told.pace is None:
+            return [[(clean(line, keep_newlines=False), "dim")] for line in wrapped(self._pace.said, SIDE)]
+        first, *more = time_words(told, config.train.compile)
+        rows: list[Row] = [[(line, "accent")] for line in wrapped(first, SIDE)]
+        return rows + [[(line, "foreground")] for each in more for line in wrapped(each, SIDE)]
+
+    def _corpus_bytes(self) -> int | None:
+        """The size of the corpus named in the form; None when there is no such file."""
+        name = self.query_one(SettingsForm).value(CORPUS)
+        corpus = next((each for each in self._corpora if each.name == name), None)
+        try:
+            return corpus.path.stat().st_size if corpus is not None else None
+        except OSError:
+            return None
 
     def _memory(self) -> tuple[int | None, bool]:
         """Bytes free here and whether they are a GPU's, asked once."""
@@ -178,18 +226,6 @@ class NewRunScreen(ModalScreen[Start | None]):
         self.dismiss(
             Start(form.value(CORPUS).strip(), self._config, form.value(PRESET), form.value(NAME).strip() or None)
         )
-
-
-def expected_tokens(corpus: Corpus | None, config: Config) -> int | None:
-    """Training tokens of a corpus, from its size: exact for bytes, near for characters, about 3.3 bytes a BPE token."""
-    if corpus is None:
-        return None
-    try:
-        size = corpus.path.stat().st_size
-    except OSError:
-        return None
-    each = {"char": 1.0, "byte": 1.0, "bpe": 3.3, "gpt2": 3.9, "word": 4.5}[config.data.tokenizer]
-    return int(size * (1 - config.data.val_fraction) / each)
 
 
 def wrapped(text: str, width: int) -> list[str]:

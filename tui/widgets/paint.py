@@ -10,6 +10,8 @@ A look is a short string: a colour of the theme (`train`, `dim`, `bright`; see t
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from rich.segment import Segment
 from rich.style import Style
 from textual.app import App
@@ -56,9 +58,9 @@ class Painted(Widget):
         self._looks: dict[str, Style] = {}
         self._painted_size = UNPAINTED
 
+    @abstractmethod  # for the type checker: a widget's own metaclass leaves no room for ABC's
     def paint(self, width: int, height: int) -> list[Row]:
         """The rows to show, at most `height` of them, each at most `width` cells."""
-        raise NotImplementedError
 
     def repaint(self) -> None:
         """Paint anew and refresh what differs from the last picture. A hidden widget paints when it is shown."""

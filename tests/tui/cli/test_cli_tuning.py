@@ -63,12 +63,51 @@ def test_the_ladder_has_every_rung_once(cli: Cli) -> None:
     assert {path.name for path in Path("runs").iterdir()} == {rung["run"] for rung in told}
 
 
-def test_profile_adds_up(cli: Cli) -> None:
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paces are measured in no time."""
+    for name in ("STEP_SECONDS", "EVAL_SECONDS", "SAMPLE_SECONDS"):
+        monkeypatch.setattr(f"engine.training.measure.{name}", 0.05)
+
+
+def test_profile_adds_up(cli: Cli, quick: None) -> None:
     told = json.loads(cli("profile", "small.txt", *TINY, "--json").stdout)
     assert {row["part"] for row in told["rows"]} >= {"attention", "mlp", "embedding"}
-    assert told["step_seconds"] > 0
-    assert "attention" in cli("profile", "small.txt", *TINY).stdout
+    assert told["step_seconds"] == told["forecast"]["pace"]["step_seconds"] > 0
+    shown = cli("profile", "small.txt", *TINY).stdout
+    assert "attention" in shown and "a step · 2,000 steps in" in shown
     assert not Path("runs").exists()
+
+
+def test_a_dry_run_tells_what_the_run_would_need(cli: Cli, quick: None) -> None:
+    told = json.loads(cli("train", "small.txt", *TINY, "--steps", 500, "--dry-run", "--json").stdout)
+    assert told["memory"] == sum(told[part] for part in ("weights", "gradients", "optimizer", "activations"))
+    assert told["train_seconds"] == pytest.approx(500 * told["pace"]["step_seconds"])
+    assert told["run_seconds"] > told["train_seconds"] and told["eval_seconds"] > 0 and told["epochs"] > 0
+    shown = cli("train", "small.txt", *TINY, "--steps", 500, "--dry-run").stdout
+    assert "500 steps in" in shown and "(measured on this machine)" in shown and "with 50 evaluations" in shown
+    assert not Path("runs").exists()
+
+
+def test_a_dry_run_of_fine_tuning_is_of_its_base(trained: Trained, quick: None) -> None:
+    told = json.loads(invoke("train", trained.text, "--from", "first", "--device", "cpu", "--dry-run", "--json").stdout)
+    info = json.loads((trained.runs / "first" / "run.json").read_text())
+    assert told["tokens_per_step"] == 4 * info["config"]["model"]["block_size"]
+    assert [path.name for path in trained.runs.iterdir()] == ["first"]
+
+
+def test_what_does_not_fit_is_not_measured(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.training.forecast.available_memory", lambda: (1000, False))
+    result = cli("train", "small.txt", *TINY, "--dry-run")
+    assert result.exit_code == 0
+    assert "does not fit" in result.stdout and "a step · " not in result.stdout
+
+
+@pytest.mark.parametrize("other", [("--detach",), ("--tui",)])
+def test_a_dry_run_starts_nothing(cli: Cli, other: tuple[str, ...]) -> None:
+    result = cli("train", "small.txt", "--dry-run", *other)
+    assert result.exit_code == 2
+    assert "--dry-run" in one_complaint(result)
 
 
 def test_tune_tries_rates_and_batches(cli: Cli) -> None:

@@ -10,16 +10,48 @@ import pytest
 from runs_for_tests import write_run
 from textual.pilot import Pilot
 
-from engine.config import SECTIONS, load_preset
+from engine.config import SECTIONS, Config, load_preset
 from engine.model.count import assumed_vocab, count_parameters
 from engine.text.corpus import Corpus
+from engine.training import pace
+from engine.training.pace import Pace, pace_key, remember
 from tui.app import Workbench
+from tui.pace import MEASURING
 from tui.panes.settingsform import Field, SettingsForm
 from tui.rows import Rows
-from tui.screens.new_run import NewRunScreen, expected_tokens
+from tui.screens.new_run import NewRunScreen
 from tui.screens.newrun_fields import fields_for, misplaced
 from tui.screens.train import TrainScreen
 from tui.text import fmt_count
+
+
+class Slow:
+    """A measurement that ends when the test says so; no process is started."""
+
+    def __init__(self, config: Config, vocab_size: int) -> None:
+        self.key, self.cancelled = pace_key(config, vocab_size), False
+        self.found: Pace | str | None = None
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    def end(self, seconds: float) -> None:
+        self.found = Pace(seconds, 1e-5, 1e-3, "cpu", 2)
+        remember(self.key, self.found)
+
+
+@pytest.fixture(autouse=True)
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[Slow]:
+    """The measurements begun, in the place of real ones."""
+    made: list[Slow] = []
+
+    def begin(config: Config, vocab_size: int) -> Slow:
+        made.append(Slow(config, vocab_size))
+        return made[-1]
+
+    monkeypatch.setattr(pace, "Measuring", begin)
+    monkeypatch.setattr(pace, "_known", {})
+    return made
 
 
 @pytest.fixture
@@ -139,6 +171,66 @@ async def test_the_forecast_changes_as_one_types(bench: tuple[Workbench, list[An
         assert "does not fit" in text_of(forecast)
 
 
+async def tick(pilot: Pilot[Any]) -> None:
+    """What the app does a few times a second."""
+    pilot.app.screen.tick()
+    await pilot.pause()
+
+
+async def test_the_time_is_measured_when_the_form_rests(
+    bench: tuple[Workbench, list[Any]], measured: list[Slow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, _ = bench
+    async with app.run_test(size=(140, 40)) as pilot:
+        form = await open_form(pilot)
+        forecast = app.screen.query_one("#forecast", Rows)
+        assert MEASURING in text_of(forecast) and "ms a step" not in text_of(forecast)
+        monkeypatch.setattr("tui.pace.STILL_SECONDS", 0.0)
+        await tick(pilot)
+        (first,) = measured
+        first.end(0.0312)
+        await tick(pilot)
+        assert "31.2 ms a step · 2,000 steps in 1m02s" in text_of(forecast)
+        assert "(measured on this machine)" in text_of(forecast) and MEASURING not in text_of(forecast)
+        await go_to(pilot, form, "train.max_steps")
+        await pilot.press("ctrl+u", *"1000")
+        await pilot.pause()
+        assert "31.2 ms a step · 1,000 steps in 31s" in text_of(forecast) and len(measured) == 1
+
+
+async def test_typing_ends_a_measurement_and_waits_for_none(
+    bench: tuple[Workbench, list[Any]], measured: list[Slow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, jobs = bench
+    monkeypatch.setattr("tui.pace.STILL_SECONDS", 0.0)
+    async with app.run_test(size=(140, 40)) as pilot:
+        form = await open_form(pilot)
+        await tick(pilot)
+        await go_to(pilot, form, "model.n_layer")
+        await pilot.press("ctrl+u", "6")
+        assert form.value("model.n_layer") == "6" and measured[0].cancelled
+        await tick(pilot)
+        assert not measured[-1].cancelled and MEASURING in text_of(app.screen.query_one("#forecast", Rows))
+        await pilot.press("ctrl+s")
+        await pilot.pause()
+        assert len(jobs) == 1 and measured[-1].cancelled, "a run that begins is not measured beside"
+
+
+async def test_an_error_elsewhere_in_the_form_leaves_the_forecast(
+    bench: tuple[Workbench, list[Any]], measured: list[Slow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, _ = bench
+    monkeypatch.setattr("tui.pace.STILL_SECONDS", 0.0)
+    async with app.run_test(size=(140, 40)) as pilot:
+        form = await open_form(pilot)
+        await go_to(pilot, form, "name")
+        await pilot.press(*"a/b")
+        await tick(pilot)
+        measured[-1].end(0.5)
+        await tick(pilot)
+        assert "500 ms a step" in text_of(app.screen.query_one("#forecast", Rows))
+
+
 async def test_another_preset_keeps_what_was_typed(bench: tuple[Workbench, list[Any]]) -> None:
     app, _ = bench
     async with app.run_test(size=(140, 40)) as pilot:
@@ -179,13 +271,6 @@ def test_an_error_of_two_fields_stands_at_the_one_that_was_changed() -> None:
     assert misplaced(base, {"train.seed": "7", "model.n_head": "5"}, message, "train.seed") == "model.n_head"
 
 
-def test_tokens_are_expected_from_the_size_of_the_file(corpora: list[Corpus]) -> None:
-    config = load_preset("nano")
-    assert expected_tokens(corpora[0], config) == 900_000
-    assert expected_tokens(None, config) is None
-    assert expected_tokens(Corpus("gone", path=Path("nowhere.txt")), config) is None
-
-
 Snap = Callable[..., bool]
 
 
@@ -196,5 +281,19 @@ def test_picture(snap_compare: Snap, bench: tuple[Workbench, list[Any]], size: t
         await go_to(pilot, form, "model.n_head")
         await pilot.press("ctrl+u", "5")
         await pilot.pause()
+
+    assert snap_compare(bench[0], terminal_size=size, run_before=show)
+
+
+@pytest.mark.parametrize("size", [(140, 40), (80, 24)], ids=["140x40", "80x24"])
+def test_picture_of_the_forecast(
+    snap_compare: Snap, bench: tuple[Workbench, list[Any]], measured: list[Slow], size: tuple[int, int]
+) -> None:
+    async def show(pilot: Pilot[Any]) -> None:
+        await open_form(pilot)
+        pilot.app.screen._pace._since = -1e9
+        await tick(pilot)
+        measured[-1].end(0.0312)
+        await tick(pilot)
 
     assert snap_compare(bench[0], terminal_size=size, run_before=show)

@@ -1,0 +1,149 @@
+"""The pace of a run on this machine: seconds of a step, of a token evaluated and of a token of a sample.
+
+No formula holds over machines within what is useful, so the pace is measured: a few real steps of that very model,
+batch and optimizer on random tokens, made by a process of its own (`engine.training.measure`), which gives its memory
+back and leaves this one's interpreter lock alone. Nothing here needs torch: a screen may begin it, ask, and drop it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.config import Config
+from engine.runs.environment import usable_threads
+
+LIMIT_SECONDS = 60.0
+"""A measurement that takes longer than this is given up; loading torch is part of it."""
+MATTERS = (
+    "batch_size",
+    "grad_accum",
+    "optimizer",
+    "weight_decay",
+    "grad_clip",
+    "precision",
+    "log_every",
+    "sample_tokens",
+    "ema",
+    "lora_r",
+)
+"""The settings of training that a step's or a sample's time depends on, beside the model's own."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds, medians; `device` and `threads` say where and how they were measured."""
+
+    step_seconds: float
+    eval_token_seconds: float
+    sample_token_seconds: float
+    device: str
+    threads: int
+
+
+def essential(config: Config) -> Config:
+    """`config` with every setting the pace does not depend on at its default: two runs of one pace are equal so.
+
+    `train.compile` is left out: training begins without, and a compiler takes longer than anyone waits for a forecast.
+    """
+    train = {name: getattr(config.train, name) for name in MATTERS}
+    return Config.model_validate({"model": config.model.model_dump(), "train": train})
+
+
+def pace_key(config: Config, vocab_size: int, device: str = "auto") -> str:
+    """What a pace is known by: all that it depends on."""
+    threads = os.environ.get("OMP_NUM_THREADS") or usable_threads()
+    return json.dumps([essential(config).model_dump(mode="json"), vocab_size, device, str(threads)])
+
+
+_known: dict[str, Pace] = {}
+
+
+def known_pace(key: str) -> Pace | None:
+    """The pace measured under this key since the process began."""
+    return _known.get(key)
+
+
+def remember(key: str, pace: Pace) -> None:
+    """Keep a pace for as long as this process lives."""
+    _known[key] = pace
+
+
+class Measuring:
+    """A measurement under way. `found` is None until it has ended: then the Pace, or why there is none, in one line.
+
+    Never waits: the process is started, listened to and reaped by a thread.
+    """
+
+    def __init__(self, config: Config, vocab_size: int, device: str = "auto") -> None:
+        self.key = pace_key(config, vocab_size, device)
+        self.found: Pace | str | None = None
+        self._job = json.dumps(
+            {"config": essential(config).model_dump(mode="json"), "vocab_size": vocab_size, "device": device}
+        )
+        self._child: subprocess.Popen[bytes] | None = None
+        self._cancelled = False
+        self._thread = threading.Thread(target=self._run, name="measure-pace", daemon=True)
+        self._thread.start()
+
+    def cancel(self) -> None:
+        """End it without a result; `found` stays as it is."""
+        self._cancelled = True
+        self._kill()
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process may still be there."""
+        return self._thread.is_alive()
+
+    def _kill(self) -> None:
+        child = self._child
+        if child is not None and child.returncode is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.pid, signal.SIGKILL)
+
+    def _run(self) -> None:
+        here = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
+        try:
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", "engine.training.measure", self._job],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": path},
+                start_new_session=True,  # so that it ends with the processes it starts itself
+            )
+        except OSError as error:
+            self.found = f"not measured: {error.strerror or error}"
+            return
+        if self._cancelled:  # while it was being started
+            self._kill()
+        try:
+            said, _ = self._child.communicate(timeout=LIMIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._kill()
+            self._child.communicate()
+            said = json.dumps({"problem": f"not measured: nothing within {LIMIT_SECONDS:.0f} s"}).encode()
+        if not self._cancelled:
+            self.found = self._take(said, self._child.returncode)
+
+    def _take(self, said: bytes, code: int) -> Pace | str:
+        """What the process said in its last line; a pace is remembered."""
+        try:
+            answer = json.loads(said.decode().strip().rsplit("\n", 1)[-1])
+            if "problem" in answer:
+                return str(answer["problem"])
+            pace = Pace(**answer)
+        except (ValueError, TypeError):
+            killed = code == -signal.SIGKILL
+            return f"not measured: the process was killed{', perhaps for its memory' if killed else f' ({code})'}"
+        remember(self.key, pace)
+        return pace
