@@ -13,6 +13,7 @@ from engine.runs.atomic import open_atomic
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.runs.records import TRAIN_KEYS, VAL_KEYS
+from engine.runs.samples import copied_part
 from engine.runs.series import Floats, Steps, Table
 from engine.runs.status import read_json, read_status
 
@@ -22,8 +23,8 @@ CSV_COLUMNS = TRAIN_KEYS + tuple(key for key in VAL_KEYS if key not in TRAIN_KEY
 def overview(run: RunDir) -> dict[str, Any]:
     """What `runs list` shows, from run.json and status.json alone: cheap for hundreds of runs.
 
-    The fields of `summary` but `checkpoints`; those that only the logs know are None until the trainer tells them in
-    its status.
+    The fields of `summary` but `checkpoints` and `copied`; those that only the logs know are None until the trainer
+    tells them in its status.
     """
     info = read_json(run.run_json)
     facts = _facts(run, info or {}, read_status(run))
@@ -34,7 +35,8 @@ def summary(run: RunDir) -> dict[str, Any]:
     """What `runs show --json` prints; everything is None that was never measured.
 
     Losses are in nats a token, `val_perplexity` and `val_bits_per_byte` are of the last evaluation, times in seconds.
-    `tokens_per_second` is over all training so far, evaluations left out. Raises RunError when it is not a run.
+    `tokens_per_second` is over all training so far, evaluations left out. `copied` is of the newest sample (see
+    samples.CopiedPart). Raises RunError when it is not a run.
     """
     reader = RunReader(run)
     reader.poll()
@@ -62,10 +64,18 @@ def summary(run: RunDir) -> dict[str, Any]:
     return {
         **facts,
         "checkpoints": reader.checkpoints(),
+        "copied": _copied(reader),
         "config": reader.info.get("config"),
         "environment": reader.info.get("environment"),
         "problems": reader.problems,
     }
+
+
+def _copied(reader: RunReader) -> dict[str, Any] | None:
+    """How much of the newest sample is copied from the training text, where its record tells."""
+    sample = reader.samples[-1] if reader.samples else {}
+    part = copied_part(sample)
+    return None if part is None else {"step": sample["step"], **part._asdict()}
 
 
 def perplexity(loss: float | None) -> float | None:

@@ -98,7 +98,7 @@ class RunWriter:
         self._append("metrics", metric_line(fields))
 
     def sample(self, **fields: Any) -> None:
-        """Appends what the model wrote to samples.jsonl: step, prompt, text, settings, seed."""
+        """Appends what the model wrote to samples.jsonl: step, prompt, text, settings, seed, how much is copied."""
         self._append("samples", json_line(fields))
 
     def event(self, kind: str, step: int, **fields: Any) -> None:

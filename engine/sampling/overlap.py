@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from engine.errors import CorpusError
 
 Bytes = NDArray[np.uint8]
 Places = NDArray[np.int64]
+Span = tuple[int, int]  # bytes [start, end) of a file
 
 WIDTHS = (8, 4, 2, 1)  # of the words looked up, in bytes
 CHUNK = 1 << 20  # bytes of corpus looked at at a time
@@ -26,6 +27,9 @@ class Overlap(NamedTuple):
 
     length: int
     start: int
+
+
+NOTHING = Overlap(0, 0)
 
 
 def longest_copied(text: str, corpus: bytes | Path) -> Overlap:
@@ -42,7 +46,7 @@ def longest_copied(text: str, corpus: bytes | Path) -> Overlap:
         return _longest(text, sample, np.frombuffer(corpus, np.uint8))
     try:
         if corpus.stat().st_size == 0:
-            return Overlap(0, 0)
+            return NOTHING
         with corpus.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
             data = np.frombuffer(mapped, np.uint8)
             try:
@@ -53,14 +57,36 @@ def longest_copied(text: str, corpus: bytes | Path) -> Overlap:
         raise CorpusError(f"cannot read {corpus}: {error.strerror}") from None
 
 
-def _longest(text: str, sample: bytes, corpus: Bytes) -> Overlap:
-    best, possible = Overlap(0, 0), len(text)
+def longest_in_spans(text: str, file: Path, spans: Iterable[Span], give_way: Callable[[], bool]) -> Overlap | None:
+    """The longest passage of `text` that stands in one of the `spans` of `file`, which are read one at a time.
+
+    `give_way` is asked before each; None after its yes. Raises CorpusError when the file cannot be read, or ends early.
+    """
+    sample = text.encode("utf-8", "surrogatepass")
+    best = NOTHING
+    try:
+        with file.open("rb") as opened:
+            for start, end in spans:
+                if give_way():
+                    return None
+                opened.seek(start)
+                data = opened.read(end - start)
+                if len(data) < end - start:
+                    raise CorpusError(f"{file} has become shorter")
+                best = _longest(text, sample, np.frombuffer(data, np.uint8), best)
+    except OSError as error:
+        raise CorpusError(f"cannot read {file}: {error.strerror}") from None
+    return best
+
+
+def _longest(text: str, sample: bytes, corpus: Bytes, best: Overlap = NOTHING) -> Overlap:
+    possible = len(text)
     for width in WIDTHS:
+        if best.length >= possible:
+            break
         if min(len(sample), len(corpus)) >= width:
             best = _search(text, sample, corpus, width, best, possible)
         possible = width - 1  # what is longer has been found
-        if best.length >= possible:
-            break
     return best
 
 

@@ -49,6 +49,9 @@ class TokenDataset:
     val_bytes: int
     corpus_fingerprint: str
     _maps: tuple[Mapped, Mapped] | None = None
+    text: Text | None = None
+    """What the tokens were made from: training has its first `cut` bytes, validation the others."""
+    cut: int = 0
 
     @classmethod
     def open(
@@ -75,7 +78,7 @@ class TokenDataset:
         elif isinstance(tokenizer, CharTokenizer):
             tokenizer = tokenizer.with_unknown(data.unknown)
         train, val = cached_tokens(text, tokenizer, cut, cache, progress)
-        return cls(train.ids, val.ids, tokenizer, train.n_bytes, val.n_bytes, text.sha256, (train, val))
+        return cls(train.ids, val.ids, tokenizer, train.n_bytes, val.n_bytes, text.sha256, (train, val), text, cut)
 
     def check(self, block_size: int) -> None:
         """Raises CorpusError unless both splits have a whole window of `block_size` tokens and the target after it."""

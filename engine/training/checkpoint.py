@@ -8,9 +8,11 @@ name it is always whole. On load every byte is checked: safetensors itself does 
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from engine.config import Config, make_config
-from engine.errors import CheckpointError
+from engine.errors import CheckpointError, NoRoomError
 from engine.model.gpt import GPT
 from engine.model.lora import merge_lora
 from engine.runs.layout import RunDir
@@ -90,7 +92,7 @@ def restore_rng(states: dict[str, str]) -> None:
 
 
 def write_checkpoint(run: RunDir, contents: Contents) -> Path:
-    """Write, sync, rename. Raises CheckpointError (no space, no permission) and then leaves nothing behind."""
+    """Write, sync, rename. Raises NoRoomError, or CheckpointError (no permission), and then leaves nothing behind."""
     final = run.checkpoint(contents.step)
     temporary = run.checkpoints / f".writing-{final.name}-{os.getpid()}"
     try:
@@ -118,8 +120,7 @@ def write_checkpoint(run: RunDir, contents: Contents) -> Path:
         _sync(run.checkpoints)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise CheckpointError(f"cannot write the checkpoint {final}: {why}") from None
+        raise _cannot_write(final, run, error) from None
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -296,6 +297,16 @@ def newest_good(run: RunDir) -> tuple[Checkpoint | None, list[str]]:
 def _save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     # views of one flat buffer share storage, which safetensors refuses; parameters are small enough to copy
     save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in sorted(tensors.items())}, path)
+
+
+def _cannot_write(final: Path, run: RunDir, error: OSError | SafetensorError) -> CheckpointError:
+    """The failure in one line. Of a system's error safetensors gives only the number, at the end of its own words."""
+    if isinstance(error, SafetensorError) and (told := re.search(r"\(os error (\d+)\)", str(error))):
+        error = OSError(int(told[1]), os.strerror(int(told[1])))
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NoRoomError(f"no room left on the disk of {run.path}")
+    why = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
+    return CheckpointError(f"cannot write the checkpoint {final}: {why}")
 
 
 def _save_json(path: Path, value: Any) -> None:

@@ -13,6 +13,8 @@ from engine.runs.writer import RunWriter
 from engine.training.memory import memory_now
 
 MEMORY_EVERY_SECONDS = 0.5
+READ_EVERY_SECONDS = 0.25  # `log_every` 0 on a GPU: often enough for who looks and for who wants it to stop
+MOST_UNREAD = 100  # steps, however quick they are
 
 
 @dataclass(frozen=True)
@@ -36,26 +38,42 @@ class StepLog:
         self.writer, self.config, self.device = writer, config, device
         self.tokens_per_s = 0.0
         self.read_up_to = 0.0
-        """Seconds of training that earlier reads covered."""
+        """Seconds of training up to the last step that was read."""
+        self.every = config.train.log_every or 1
+        """Steps that are read together; with `log_every` 0 on a GPU as many as it makes in READ_EVERY_SECONDS."""
+        self._adapts = config.train.log_every == 0 and device.type != "cpu"
         self._waiting: list[tuple[int, float, Tensor]] = []
         self._memory, self._memory_read = 0, 0.0
 
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def due(self) -> bool:
+        """Whether it is time to read: `every` steps are waiting."""
+        return len(self._waiting) >= self.every
+
     def add(self, step: int, lr: float, result: Tensor) -> None:
         """Note step `step`; `result` is (loss, gradient norm), still on the device."""
         self._waiting.append((step, lr, result))
 
     def read(self, train_seconds: float) -> list[StepRecord]:
-        """The steps noted since the last read; the one place that waits for the device."""
+        """The steps noted since the last read; the one place that waits for the device.
+
+        `train_seconds` are those in which steps were launched; the wait, which is the steps' too, is added to them and
+        `read_up_to` is the sum. Only the current stream is waited for: another may be recording a graph.
+        """
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return []
+        called = time.perf_counter()
         values = torch.stack([result for *_, result in waiting]).tolist()
+        train_seconds += time.perf_counter() - called
         each = (train_seconds - self.read_up_to) / len(waiting)
         began, self.read_up_to = self.read_up_to, train_seconds
         self.tokens_per_s = self.config.tokens_per_step / each if each > 0 else 0.0
+        if self._adapts and each > 0:
+            self.every = min(MOST_UNREAD, max(1, int(READ_EVERY_SECONDS / each)))
         now = time.monotonic()
         if now - self._memory_read > MEMORY_EVERY_SECONDS:
             self._memory, self._memory_read = memory_now(self.device), now

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from engine.config import Config
 from engine.control import CommandQueue
-from engine.errors import TrainingError, UserError
+from engine.errors import NoRoomError, TrainingError, UserError
 from engine.model.gpt import GPT
 from engine.model.kernels import keep_freed_memory
 from engine.runs.writer import RunWriter
@@ -34,6 +34,7 @@ from engine.training.checkpoint import (
     write_checkpoint,
 )
 from engine.training.compiled import Compilation
+from engine.training.copied import CopyCheck
 from engine.training.evaluate import Evaluation, Interrupted, evaluate
 from engine.training.flat import FlatParameters
 from engine.training.live import LiveWeights
@@ -84,6 +85,7 @@ class Trainer:
         self.stop: dict[str, Any] | None = None
         self._wanted: list[str] = []
         self.log = StepLog(writer, config, device)
+        self.copies = CopyCheck(dataset)
 
     # -- the loop ----------------------------------------------------------------------------------------------------
 
@@ -97,7 +99,7 @@ class Trainer:
                 compilation.poll(self.step)
                 self._one_step()
                 self.live.serve(self.step, self._sampled_flat())
-                if len(self.log) >= train.log_every or self.step >= train.max_steps:
+                if self.log.due or self.step >= train.max_steps:
                     self.flush()
                 self._keep_up()
         return self._end()
@@ -111,9 +113,6 @@ class Trainer:
             self.averaged.lerp_(self.parameters.flat, 1.0 - self.config.train.ema)
         self.log.add(self.step + 1, multiplier * self.config.train.learning_rate, result)
         self.step += 1
-        if self.device.type == "cuda" and len(self.log) >= self.config.train.log_every:
-            # the losses are read next, and the time is theirs; only this stream, for another may be recording a graph
-            torch.cuda.current_stream(self.device).synchronize()
         self.train_seconds += time.perf_counter() - began
 
     def _keep_up(self) -> None:
@@ -150,6 +149,8 @@ class Trainer:
     def flush(self) -> None:
         """Read the losses of the steps since the last time, check them, and write a record for each."""
         records = self.log.read(self.train_seconds)
+        if records:
+            self.train_seconds = self.log.read_up_to
         bad = int(self.take_step.bad_step) if records else -1  # steps after this one changed nothing
         for record in records:
             if 0 <= bad < record.step:
@@ -285,6 +286,7 @@ class Trainer:
         except UserError as error:
             self.writer.event("alarm", self.step, alarm="sample", message=str(error))
         if done is not None and done.stop_reason != "cancelled":
+            copied, alarm = self.copies.look(done.text, self._between)
             self.writer.sample(
                 step=self.step,
                 prompt=train.sample_prompt,
@@ -292,13 +294,16 @@ class Trainer:
                 settings=settings.to_dict(),
                 seed=settings.seed,
                 tokens_per_s=round(done.tokens_per_second, 1),
+                **({} if copied is None else {"copied": copied.record()}),
             )
+            if alarm:
+                self.writer.event("alarm", self.step, alarm="copied", message=alarm)
         self.writer.status(phase=self.compilation.phase)
 
     def checkpoint(self, sample: bool = False) -> None:
         """Write a checkpoint of this step, then prune; sample first when asked.
 
-        A disk that is full pauses training, with everything in memory, until there is room or a stop.
+        While it cannot be written (the disk is full) training waits, with everything in memory, until it can or a stop.
         """
         self.flush()
         if sample:
@@ -312,15 +317,16 @@ class Trainer:
             except UserError as error:
                 if self.stop is not None:
                     raise
-                self._wait_for_room(error)
+                self._wait_to_write(error)
         self.checkpoint_step = self.step
         self.writer.event("checkpoint", self.step, path=path.name, val_loss=self._val_loss())
         keep = {step for step in (self.watch.best_step,) if step is not None}
         prune(self.writer.run, keep, self.config.train.keep_last)
         self.writer.status(phase=self.compilation.phase, message="")
 
-    def _wait_for_room(self, error: UserError) -> None:
-        self.writer.status(state="paused", message=f"{error}; training waits, make room and it goes on")
+    def _wait_to_write(self, error: UserError) -> None:
+        until = ", make room and it goes on" if isinstance(error, NoRoomError) else " and tries again"
+        self.writer.status(state="paused", message=f"{error}; training waits{until}")
         deadline = time.monotonic() + DISK_RETRY_SECONDS
         while self.stop is None and time.monotonic() < deadline:
             self.commands.wait(0.2)

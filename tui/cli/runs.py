@@ -95,6 +95,7 @@ def show_facts(run: RunDir, facts: dict[str, Any]) -> None:
             ("evaluated", fmt_duration(facts.get("eval_seconds"))),
             ("speed", f"{fmt_count(facts.get('tokens_per_second'))} tokens/s"),
             ("peak memory", fmt_bytes(facts.get("peak_memory_bytes"))),
+            ("copied", copied_words(facts.get("copied"))),
             ("lies in", run.path),
         ]
     )
@@ -104,6 +105,17 @@ def show_facts(run: RunDir, facts: dict[str, Any]) -> None:
             [">checkpoint", ">val loss", "path"],
             ([f"{c['step']:,}", fmt_loss(c.get("val_loss")), c["path"]] for c in facts["checkpoints"]),
         )
+
+
+def copied_words(copied: dict[str, Any] | None) -> str | None:
+    """How much of the newest sample stands in the training text."""
+    from engine.runs.samples import CopiedPart
+
+    if copied is None:
+        return None
+    step = copied["step"]
+    part = CopiedPart(**{key: value for key, value in copied.items() if key != "step"})
+    return f"{part}, in the sample of step {step:,}" + ("; far more than in held-out text" if part.too_much else "")
 
 
 @app.command()

@@ -13,7 +13,7 @@ from engine.errors import UserError
 from engine.sampling.settings import SamplingSettings
 from tui.cli.options import CorporaDir, Json, Run, RunsDir
 from tui.cli.output import is_terminal, print_json, printable, say
-from tui.cli.writing import Written, open_writer, run_template, search
+from tui.cli.writing import LIVE, Written, open_writer, run_template, search
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
@@ -117,14 +117,37 @@ def streams(
     beams: int,
     length_penalty: float,
 ) -> Iterator[Iterable[str | Written]]:
-    """`num` texts, each as its pieces and its end; with a seed, text number i is drawn with seed + i."""
-    if beams > 1:
-        for written in search(run, checkpoint, prompt, settings, num, beams, length_penalty):
+    """`num` texts, each as its pieces and its end; with a seed, text number i is drawn with seed + i.
+
+    A single text comes as it is written. Several are decoded side by side, some at a time, which takes little longer
+    than one; only a trainer at work writes one after the other.
+    """
+    if beams > 1 or (num > 1 and checkpoint != LIVE):
+        whole = (
+            search(run, checkpoint, prompt, settings, num, beams, length_penalty)
+            if beams > 1
+            else side_by_side(run, checkpoint, prompt, settings, num)
+        )
+        for written in whole:
             yield (written.text, written)
         return
     writer = open_writer(run, checkpoint)
     for number in range(num):
         yield writer(prompt, settings if settings.seed is None else settings.replace(seed=settings.seed + number))
+
+
+def side_by_side(run: RunDir, checkpoint: str, prompt: str, settings: SamplingSettings, num: int) -> Iterator[Written]:
+    """`num` texts with a checkpoint's weights, in batches. Raises as `open_writer` does."""
+    from engine.sampling.draw import fresh_seed
+    from engine.sampling.generate import BATCH, SEEDS, generate_many
+    from engine.training.checkpoint import load_model
+
+    model, tokenizer, step = load_model(run, checkpoint)
+    first = fresh_seed() if settings.seed is None else settings.seed
+    for start in range(0, num, BATCH):
+        batch = settings.replace(seed=(first + start) % SEEDS)
+        for done in generate_many(model, tokenizer, prompt, batch, min(BATCH, num - start)):
+            yield Written(done.text, done.tokens, done.stop_reason, done.seed, done.tokens_per_second, step)
 
 
 def read_prompt(prompt: str) -> str:

@@ -11,6 +11,7 @@ from textual.binding import BindingType
 from textual.content import Content
 from textual.message import Message
 
+from engine.runs.samples import CopiedPart, copied_part
 from tui.actions import SAMPLES, bindings
 from tui.panes.pane import Pane
 from tui.text import fit
@@ -28,6 +29,8 @@ class SamplesPane(Pane):
         "What the model writes to one fixed prompt with one fixed seed, at every",
         "checkpoint: the difference between two pages is what it has learned.",
         "The newest page is shown as it comes, until you turn back with ◀.",
+        "copied: its longest passage that stands word for word in the training text;",
+        "red when that is far more than in text the model has not seen.",
     )
     BINDINGS: ClassVar[list[BindingType]] = bindings(SAMPLES)
 
@@ -121,9 +124,22 @@ class SamplesPane(Pane):
             said = f"page {self._index + 1} of {len(steps)}"
             if "temperature" in settings:
                 said += f"  t {settings['temperature']:.2f}  seed {self._samples[self._index].get('seed')}"
-            self.say_below(Content(fit(said, min(len(said), max(0, self.size.width - 6)))))
+            self.say_below(below(said, copied_part(self._samples[self._index]), max(0, self.size.width - 6)))
         else:
             self.say_below(Content(""))
+
+
+def below(said: str, copied: CopiedPart | None, width: int) -> Content:
+    """`page 3 of 3  t 0.80  copied: 23 characters at most` in `width` cells; what is too much comes first, in red."""
+    warning, ways = "", [said]
+    if copied is not None and copied.too_much:
+        warning = f"! copied: {copied.length:,} characters"
+        ways = [f"{warning}  {said}", f"{warning}  {said.partition('  ')[0]}", warning]
+    elif copied is not None:
+        short = f"{said}  copied: {copied.length:,}"
+        ways = [f"{said}  copied: {copied}", f"{short} characters", short, said]
+    words = next((way for way in ways if len(way) <= width), ways[-1])
+    return Content(fit(words, min(len(words), width))).stylize("$alarm", 0, len(warning))
 
 
 def timeline(steps: Sequence[int], index: int, width: int) -> Content:

@@ -114,17 +114,18 @@ def test_a_readers_look_at_the_lock_never_costs_a_trainer_its_run(run: RunDir) -
         while not done.is_set():
             is_locked(run.lock)
 
-    readers = [threading.Thread(target=look) for _ in range(2)]
+    readers, taken = [threading.Thread(target=look) for _ in range(2)], 0
     for thread in readers:
         thread.start()
     try:
         for _ in range(30):
             with RunWriter(run):
-                pass
+                taken += run.live
     finally:
         done.set()
         for thread in readers:
             thread.join()
+    assert taken == 30
 
 
 def test_the_lock_does_not_leak_into_children(run: RunDir) -> None:

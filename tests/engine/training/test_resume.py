@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from engine.control import CommandQueue
-from engine.errors import CheckpointError
+from engine.errors import CheckpointError, NoRoomError
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
+from engine.runs.writer import RunWriter
 from engine.training.checkpoint import load_checkpoint, verify_checkpoint
 from engine.training.host import TrainingHost
 from engine.training.start import resume_run
@@ -217,16 +221,59 @@ def test_a_full_disk_pauses_training_until_there_is_room(
     whole, crowded = start("whole"), start("crowded")
     train(whole)
     real, refusals, states = trainer.write_checkpoint, [3], []
+    say, said = RunWriter.status, []
+
+    def status(self: RunWriter, **fields: Any) -> bool:
+        said.extend([(fields["state"], fields["message"])] if "state" in fields and "message" in fields else [])
+        return say(self, **fields)
 
     def write(run: RunDir, contents: object) -> object:
         if refusals[0]:
             refusals[0] -= 1
             states.append(run)
-            raise CheckpointError("cannot write the checkpoint: No space left on device")
+            raise NoRoomError("no room left on the disk of runs/crowded")
         return real(run, contents)  # type: ignore[arg-type]
 
     monkeypatch.setattr(trainer, "write_checkpoint", write)
+    monkeypatch.setattr(RunWriter, "status", status)
     monkeypatch.setattr(trainer, "DISK_RETRY_SECONDS", 0.05)
     assert train(crowded).state == "finished"
     assert len(states) == 3
+    waiting = ("paused", "no room left on the disk of runs/crowded; training waits, make room and it goes on")
+    assert said == [waiting] * 3
     assert hashes(crowded) == hashes(whole)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"), NoRoomError, ""),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), NoRoomError, ""),
+        (SafetensorError("Error while serializing: I/O error: x (os error 13)"), CheckpointError, "Permission denied"),
+        (OSError(errno.EROFS, "Read-only file system"), CheckpointError, "Read-only file system"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_written_is_one_clean_line(
+    start: Callable[..., RunDir],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    kind: type[CheckpointError],
+    message: str,
+) -> None:
+    from engine.training import checkpoint
+
+    run = start("crowded")
+    train(run)
+    loaded = load_checkpoint(run.checkpoint(12))
+    contents = checkpoint.Contents(13, loaded.config, loaded.weights, loaded.optimizer, {}, loaded.tokenizer.to_dict())
+
+    def save_file(*args: object) -> None:
+        raise error
+
+    monkeypatch.setattr(checkpoint, "save_file", save_file)
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.write_checkpoint(run, contents)
+    expected = f"cannot write the checkpoint {run.checkpoint(13)}: {message}"
+    assert type(caught.value) is kind
+    assert str(caught.value) == (f"no room left on the disk of {run.path}" if kind is NoRoomError else expected)
+    assert run.checkpoint_steps()[-1] == 12 and not list(run.checkpoints.glob(".*"))

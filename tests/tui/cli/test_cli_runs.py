@@ -26,7 +26,10 @@ def test_list_and_show(trained: Trained) -> None:
     assert [run["name"] for run in listed] == ["first"]
     assert (shown["state"], shown["step"], shown["steps"], shown["corpus"]) == ("finished", 20, 20, "pairs")
     assert [checkpoint["step"] for checkpoint in shown["checkpoints"]] == [10, 20]
+    copied = shown["copied"]
+    assert copied["step"] == 20 and copied["length"] > 0 and copied["whole"] and not copied["too_much"]
     text = invoke("runs", "show", "first").stdout
+    assert f"{copied['length']} character" in text and "at most, in the sample of step 20" in text
     assert f"{shown['params']:,}" in text
     assert f"{shown['best_val_loss']:.4f} at step {shown['best_val_step']}" in text
     assert "first" in invoke("runs", "list").stdout

@@ -66,6 +66,34 @@ def test_several_texts_have_seeds_one_apart(trained: Trained) -> None:
     assert told[1]["text"] == sample("--prompt", "how", "--seed", 4, "--tokens", 6)["text"]
 
 
+def test_several_texts_are_decoded_side_by_side_and_are_those_of_their_seeds(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engine.sampling import generate
+
+    plain, batches = generate.generate_many, []
+
+    def many(model: object, tokenizer: object, prompt: object, settings: object, num: int) -> object:
+        batches.append(num)
+        return plain(model, tokenizer, prompt, settings, num)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(generate, "generate_many", many)
+    monkeypatch.setattr(generate, "BATCH", 2)
+    asked = ("--prompt", "how", "--temperature", 1.5, "--tokens", 20)
+    result = invoke("sample", "first", *asked, "--seed", 3, "--num", 5, "--json")
+    told = [json.loads(line) for line in result.stdout.splitlines()]
+    assert batches == [2, 2, 1]
+    one_by_one = [sample(*asked, "--seed", seed) for seed in range(3, 8)]
+    assert batches == [2, 2, 1], "a single text is streamed"
+    for key in ("text", "seed", "tokens", "stop_reason", "step"):
+        assert [each[key] for each in told] == [each[key] for each in one_by_one]
+    shown = invoke("sample", "first", *asked, "--seed", 3, "--num", 2).stdout
+    assert shown.startswith(f"--- 1 of 2 ---\n{told[0]['text']}") and f"\n--- 2 of 2 ---\n{told[1]['text']}" in shown
+    fresh = invoke("sample", "first", *asked, "--num", 3, "--json")
+    first, *others = (json.loads(line)["seed"] for line in fresh.stdout.splitlines())
+    assert others == [first + 1, first + 2]
+
+
 def test_beams_give_the_likeliest_first(trained: Trained) -> None:
     result = invoke("sample", "first", "--prompt", "how", "--beams", 3, "--num", 2, "--tokens", 6, "--json")
     told = [json.loads(line) for line in result.stdout.splitlines()]
