@@ -14,33 +14,33 @@ from typing import Any
 import torch
 
 from engine.config import Config
-from engine.model import build_model
 from engine.sampling.generate import Done, generate
 from engine.sampling.settings import SamplingSettings
 from engine.text.catalog import find_corpus
 from engine.text.dataset import TokenDataset
-from engine.training.batches import make_batches
-from engine.training.flat import FlatParameters
+from engine.training.compiled import make_fastest
 from engine.training.memory import memory_peak
-from engine.training.optim import Optimizer
 from engine.training.precision import check_precision, set_matmul_precision
 from engine.training.schedule import lr_multiplier
-from engine.training.step import TrainStep
+from engine.training.step import TrainStep, make_step
 
 Progress = Callable[[str, float], None]
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ,.;:!?'\n-&3$"
-WARM_UP_STEPS = 3
-LEAST_STEPS = 5
+WARM_UPS = 3
+LEAST = 5
+TOGETHER = 10
+"""Steps a GPU makes before it is waited for, as in training: then the host launches one while another is made."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What was measured on one device; times are medians."""
+    """What was measured on one device; times are medians. `step` is how the steps were made: compiled, recorded."""
 
     device: str
     name: str
     precision: str
+    step: str
     params: int
     tokens_per_step: int
     step_ms: float
@@ -66,22 +66,19 @@ def measure(config: Config, device: torch.device, seconds: float, progress: Prog
     set_matmul_precision(config.train.precision)
     with tempfile.TemporaryDirectory(prefix="tinytui-bench-") as folder:
         dataset = made_up_dataset(config, Path(folder))
-        vocab_size = dataset.tokenizer.vocab_size
-        model = build_model(config.model, vocab_size).to(device).train()
-        parameters = FlatParameters(model)
-        optimizer = Optimizer(parameters, config.train)
-        take_step = TrainStep(model, parameters, optimizer, make_batches(dataset, config, device), config)
         report = progress or (lambda what, done: None)
-        step_seconds = time_steps(
-            take_step, config, device, seconds, lambda done: report(f"training on {device}", done)
-        )
+        report(f"making the step for {device}", 0.0)
+        take_step = make_step(config, dataset, device)
+        made = make_fastest(take_step)
+        step_seconds = time_steps(take_step, seconds, lambda done: report(f"training on {device}", done))
         report(f"writing on {device}", 0.0)
-        rate = time_decoding(model.eval(), dataset, seconds)
+        rate = time_decoding(take_step.model.eval(), dataset, seconds)
         return Speed(
             device=str(device),
             name=device_name(device),
             precision=config.train.precision,
-            params=sum(parameter.numel() for parameter in model.parameters()),
+            step=made,
+            params=sum(parameter.numel() for parameter in take_step.model.parameters()),
             tokens_per_step=config.tokens_per_step,
             step_ms=1000.0 * step_seconds,
             train_tokens_per_second=config.tokens_per_step / step_seconds,
@@ -98,23 +95,22 @@ def made_up_dataset(config: Config, folder: Path) -> TokenDataset:
     return TokenDataset.open(find_corpus(str(text)).prepare(folder), config.data, folder)
 
 
-def time_steps(
-    take_step: TrainStep, config: Config, device: torch.device, seconds: float, report: Callable[[float], None]
-) -> float:
+def time_steps(take_step: TrainStep, seconds: float, report: Callable[[float], None]) -> float:
     """Median seconds of a training step, over about `seconds`, after a warm-up."""
-    times: list[float] = []
+    train, times = take_step.config.train, list[float]()
+    together = 1 if take_step.host_sees else TOGETHER
     began = time.perf_counter()
     step = 0
-    while len(times) < LEAST_STEPS or time.perf_counter() - began < seconds:
+    while len(times) < WARM_UPS + LEAST or time.perf_counter() - began < seconds:
         before = time.perf_counter()
-        take_step(step, lr_multiplier(min(step, config.train.max_steps - 1), config.train))
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        if step >= WARM_UP_STEPS:
-            times.append(time.perf_counter() - before)
-        step += 1
+        for _ in range(together):
+            take_step(step, lr_multiplier(min(step, train.max_steps - 1), train))
+            step += 1
+        if take_step.device.type == "cuda":
+            torch.cuda.synchronize(take_step.device)
+        times.append((time.perf_counter() - before) / together)
         report(min(1.0, (time.perf_counter() - began) / seconds))
-    return statistics.median(times)
+    return statistics.median(times[WARM_UPS:])
 
 
 def time_decoding(model: Any, dataset: TokenDataset, seconds: float) -> float:

@@ -11,7 +11,8 @@ from torch import Tensor
 from engine.config import Config
 from engine.text.dataset import TokenDataset
 
-RESIDENT_BYTES = 8 << 30  # a corpus up to this size lives on the GPU as a whole
+RESIDENT_BYTES, RESIDENT_SHARE = 8 << 30, 1 / 8
+"""A corpus up to this size and this share of the GPU's memory lives there as a whole."""
 
 
 class Batches(ABC):
@@ -64,5 +65,8 @@ class ResidentBatches(Batches):
 
 
 def make_batches(dataset: TokenDataset, config: Config, device: torch.device) -> Batches:
-    resident = device.type == "cuda" and dataset.train.nbytes <= RESIDENT_BYTES
-    return ResidentBatches(dataset, config, device) if resident else HostBatches(dataset, config, device)
+    room = 0.0
+    if device.type == "cuda":
+        room = min(RESIDENT_BYTES, RESIDENT_SHARE * torch.cuda.get_device_properties(device).total_memory)
+    kind = ResidentBatches if dataset.train.nbytes <= room else HostBatches
+    return kind(dataset, config, device)

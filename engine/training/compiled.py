@@ -1,9 +1,12 @@
-"""`train.compile`: training begins at once as it is, and goes on compiled when the compiler has finished.
+"""The fastest step a device can make: recorded from the first one on a GPU, compiled later (`train.compile`).
 
-A process of its own compiles the same model, shapes and precision, which fills PyTorch's cache of compiled code on
-disk; then the trainer compiles too, at a step boundary, and finds everything there. On a GPU the compiled forward and
-backward pass of a micro-batch is then recorded as one CUDA graph: the gradients it adds to lie in one buffer that never
-moves, so the optimizer reads them where it always does. Whatever goes wrong leaves an event and training as it was.
+On a GPU the forward and backward pass of a micro-batch is recorded as one CUDA graph and the update as another, so that
+a step is a few launches: the gradients the one adds to and the other uses up lie in one buffer that never moves. A
+recorded step computes what it was recorded from, bit for bit.
+
+With `train.compile` a process of its own compiles the same model, shapes and precision meanwhile, which fills PyTorch's
+cache of compiled code on disk; then the trainer compiles too, at a step boundary, finds everything there and records
+the result. Whatever goes wrong leaves an event and training as it was.
 
 Compiled code rounds otherwise than PyTorch's own operations and has other random numbers for dropout, and when the
 switch comes depends on the clock: a run repeats bit by bit, resumed or not, only without `train.compile`. The step of
@@ -12,6 +15,7 @@ the switch is in the run's events. For small models on a CPU it is no gain, `eng
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import math
@@ -31,7 +35,7 @@ from torch import Tensor
 
 from engine.config import Config, make_config
 from engine.errors import TrainingError
-from engine.model.capture import capture
+from engine.model.capture import capture, recording
 from engine.model.gpt import GPT
 from engine.runs.writer import RunWriter
 from engine.text.places import cache_dir
@@ -41,6 +45,8 @@ from engine.training.precision import LossScaler, set_matmul_precision
 from engine.training.step import LossFunction, TrainStep, forward_backward, step_seed
 
 ROOM = 1 << 30  # bytes of GPU memory left alone when a second process compiles beside the first
+NICENESS = 10  # of the compiling process: the training it is for goes first
+PLAIN = "one operation after the other"
 CLOSE, CLOSE_WITH_DROPOUT = (0.05, 0.05), (0.25, 0.75)
 """How far, relatively, compiled loss and gradient norm may be from PyTorch's own on the same batch."""
 
@@ -54,9 +60,9 @@ def compile_loss(model: GPT) -> LossFunction:
 
 
 class Compilation:
-    """Takes a `TrainStep` from PyTorch's own operations to compiled ones, without making it wait for the compiler.
+    """Brings a `TrainStep` to its fastest form, without making it wait for the compiler.
 
-    A context manager around the training loop; leaving it ends the compiling process. Does nothing unless
+    A context manager around the training loop; leaving it ends the compiling process. On a CPU it does nothing unless
     `train.compile` is set.
     """
 
@@ -64,6 +70,7 @@ class Compilation:
         self.take_step, self.vocab_size, self.writer = take_step, vocab_size, writer
         self.phase = "training"
         """What the run's status says while steps are made: "compiling" until this has ended, well or not."""
+        self._fresh = True
         self._child: subprocess.Popen[bytes] | None = None
         self._said: IO[bytes] | None = None
         self._began = 0.0
@@ -91,7 +98,10 @@ class Compilation:
         self._finish()
 
     def poll(self, step: int) -> None:
-        """Called between steps, `step` of them made: switches as soon as the compiler is ready."""
+        """Called between steps, `step` of them made: records the first, and switches when the compiler is ready."""
+        if self._fresh:
+            self._fresh = False
+            self._record(step)
         if self.phase != "compiling" or (self._child is not None and self._child.poll() is None):
             return
         if self._child is not None and self._child.returncode:
@@ -100,18 +110,22 @@ class Compilation:
             said = self._said.read().decode("utf-8", "replace").strip()
             self._give_up(step, said.rsplit("\n", 1)[-1] or f"the compiler ended with {self._child.returncode}")
             return
+        unrecord(self.take_step)  # gives back the memory of the graph, which the compiled step needs
         try:
             compile_step(self.take_step, step)
         except Exception as error:  # a compiler has many ways to fail; none of them is worth a run
             self._give_up(step, in_one_line(error))
-            return
+        else:
+            self._finish()
+            self.writer.event("compiled", step, seconds=round(time.monotonic() - self._began, 1))
+            self.writer.status(phase=self.phase)
+        self._record(step)
+
+    def _record(self, step: int) -> None:
         try:
             record_step(self.take_step, step)
         except Exception as error:
             self.writer.event("alarm", step, alarm="compile", message=f"no CUDA graph: {in_one_line(error)}")
-        self._finish()
-        self.writer.event("compiled", step, seconds=round(time.monotonic() - self._began, 1))
-        self.writer.status(phase=self.phase)
 
     def _give_up(self, step: int, reason: str) -> None:
         self._finish()
@@ -126,8 +140,31 @@ class Compilation:
             self._said = None
 
 
+def make_fastest(take_step: TrainStep, compiled: bool = True) -> str:
+    """What a run's step becomes, at once: waits for the compiler. Returns what it is now, for a person.
+
+    On a GPU it is recorded, and compiled first where the settings say so and `compiled` does; what cannot be done is
+    said too. On a CPU it stays as it is. Model and optimizer are not changed.
+    """
+    if take_step.host_sees:
+        return PLAIN
+    made = []
+    if compiled and take_step.config.train.compile:
+        try:
+            compile_step(take_step, 0)
+            made.append("compiled")
+        except Exception as error:
+            made.append(f"not compiled ({in_one_line(error)})")
+    try:
+        record_step(take_step, 0)
+        made.append("CUDA graph")
+    except Exception as error:
+        made.append(f"no CUDA graph ({in_one_line(error)})")
+    return ", ".join(made)
+
+
 def compile_step(take_step: TrainStep, step: int) -> None:
-    """From here on `take_step` computes loss and gradients compiled.
+    """From here on `take_step` computes loss and gradients compiled; call it before `record_step`.
 
     Tried first on the batch of `step` and compared with what it did before. Raises what the compiler raises, or
     TrainingError when the results differ; then `take_step` is as it was.
@@ -136,35 +173,42 @@ def compile_step(take_step: TrainStep, step: int) -> None:
     expected = _try(take_step, step)
     take_step.loss_function = compile_loss(take_step.model)
     try:
-        _compare(take_step, expected, _try(take_step, step))
+        _compare(take_step, "compiled", expected, _try(take_step, step))
     except BaseException:
         take_step.loss_function = before
         raise
 
 
 def record_step(take_step: TrainStep, step: int) -> None:
-    """From here on the forward and backward pass of a micro-batch is one CUDA graph; on a CPU it stays as it is.
+    """From here on the passes of a micro-batch are one CUDA graph, and so is the update; on a CPU all stays as it is.
 
     Tried and compared like `compile_step`. Raises RuntimeError when it cannot be recorded.
     """
-    if take_step.device.type != "cuda":
+    if take_step.host_sees:
         return
     expected = _try(take_step, step)
-    take_step.micro_batch = Recorded(take_step, *take_step.batches.get(step, 0))
+    gc.collect()  # what is left of an earlier backward pass belongs to the stream it ran on: it would spoil a recording
     try:
-        _compare(take_step, expected, _try(take_step, step))
+        take_step.micro_batch = RecordedMicroBatch(take_step, *take_step.batches.get(step, 0))
+        _compare(take_step, "recorded", expected, _try(take_step, step))
+        take_step.update = RecordedUpdate(take_step)
     except BaseException:
-        take_step.micro_batch = take_step.forward_backward
+        unrecord(take_step)
         raise
 
 
-class Recorded:
+def unrecord(take_step: TrainStep) -> None:
+    """Take back `record_step`; the memory of its graphs is free."""
+    take_step.micro_batch, take_step.update = take_step.forward_backward, take_step.clip_and_update
+
+
+class RecordedMicroBatch:
     """`take_step.forward_backward` on inputs and targets that always lie at the same place."""
 
     def __init__(self, take_step: TrainStep, x: Tensor, y: Tensor) -> None:
         """x, y (B, T) give shapes and first values; the gradients are added to a few times."""
         self._x, self._y = x.clone(), y.clone()
-        self._run = capture(lambda: take_step.forward_backward(self._x, self._y), x.device)
+        self._run = capture(lambda: take_step.forward_backward(self._x, self._y), x.device, draws=True)
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         self._x.copy_(x)
@@ -172,19 +216,44 @@ class Recorded:
         return self._run().clone()  # the next micro-batch overwrites what the graph gives
 
 
+class RecordedUpdate:
+    """`take_step.clip_and_update` of loss, step and multiplier that always lie at the same place."""
+
+    def __init__(self, take_step: TrainStep) -> None:
+        """Changes nothing but the gradients: made as if after a step that was not finite."""
+        device = take_step.device
+        self._loss, self._multiplier = torch.zeros((), device=device), torch.zeros((), device=device)
+        self._step = torch.zeros((), dtype=torch.int64, device=device)
+        changed = (take_step.bad_step, take_step.scaler.scale, take_step.scaler.good)
+        kept = [tensor.clone() for tensor in changed]
+        take_step.bad_step.zero_()
+        try:
+            self._run = capture(lambda: take_step.clip_and_update(self._loss, self._step, self._multiplier), device)
+        finally:
+            for tensor, value in zip(changed, kept, strict=True):
+                tensor.copy_(value)
+
+    def __call__(self, loss: Tensor, step: int | Tensor, multiplier: float | Tensor) -> Tensor:
+        self._loss.copy_(loss)
+        self._step.fill_(step)
+        self._multiplier.fill_(multiplier)
+        return self._run().clone()  # the next update overwrites what the graph gives
+
+
 def _try(take_step: TrainStep, step: int) -> tuple[float, float]:
     """Loss and gradient norm of a micro-batch. The next step clears the gradients and seeds dropout anew."""
-    torch.manual_seed(step_seed(take_step.config.train.seed, step))
-    take_step.parameters.grad.zero_()
-    loss = take_step.micro_batch(*take_step.batches.get(step, 0))
+    with recording:
+        torch.manual_seed(step_seed(take_step.config.train.seed, step))
+        take_step.parameters.grad.zero_()
+        loss = take_step.micro_batch(*take_step.batches.get(step, 0))
     return float(loss), float(torch.linalg.vector_norm(take_step.parameters.grad))
 
 
-def _compare(take_step: TrainStep, expected: tuple[float, float], found: tuple[float, float]) -> None:
+def _compare(take_step: TrainStep, how: str, expected: tuple[float, float], found: tuple[float, float]) -> None:
     close = CLOSE_WITH_DROPOUT if take_step.config.model.dropout else CLOSE
     for what, limit, ours, theirs in zip(("loss", "gradient norm"), close, expected, found, strict=True):
         if math.isfinite(ours) and not math.isclose(ours, theirs, rel_tol=limit, abs_tol=1e-6):
-            raise TrainingError(f"compiled, the {what} of a batch is {theirs:.6g} and not {ours:.6g}")
+            raise TrainingError(f"{how}, the {what} of a batch is {theirs:.6g} and not {ours:.6g}")
 
 
 # -- the compiling process -------------------------------------------------------------------------------------------
@@ -192,7 +261,12 @@ def _compare(take_step: TrainStep, expected: tuple[float, float], found: tuple[f
 
 def start_compiler(config: Config, vocab_size: int, device: torch.device, said: IO[bytes]) -> subprocess.Popen[bytes]:
     """A process that compiles for `config`; it says what went wrong in the last line of `said`, and ends with 1."""
-    job = {"config": config.model_dump(mode="json"), "vocab_size": vocab_size, "device": str(device)}
+    job = {
+        "config": config.model_dump(mode="json"),
+        "vocab_size": vocab_size,
+        "device": str(device),
+        "niceness": NICENESS,
+    }
     here = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
     return subprocess.Popen(
@@ -227,8 +301,8 @@ def in_one_line(error: BaseException) -> str:
 
 def main(job: str) -> int:
     """Do a job that `start_compiler` wrote; 0 when it is done."""
-    os.nice(10)  # the training it is for goes first
     tree = json.loads(job)
+    os.nice(tree["niceness"])
     try:
         fill_cache(make_config(tree["config"]), tree["vocab_size"], torch.device(tree["device"]))
     except Exception as error:

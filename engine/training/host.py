@@ -6,6 +6,7 @@ socket, whether it is in the same process or not.
 
 from __future__ import annotations
 
+import gc
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -93,8 +94,9 @@ class TrainingHost:
                 size, accumulate = smaller.train.batch_size, smaller.train.grad_accum
                 message = f"out of memory: micro-batch {size} x {accumulate} instead, the global batch is the same"
                 writer.event("alarm", 0, alarm="memory", message=message)
-                if torch.cuda.is_available():
-                    torch.cuda.empty_cache()
+            gc.collect()  # the trainer that failed, with the memory of its graphs
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
 
     def _train_as_it_is(self, writer: RunWriter) -> str:
         from engine.training.live import LivePrompter

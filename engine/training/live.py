@@ -1,16 +1,19 @@
 """Prompting the weights that are training now.
 
 The trainer copies its weights at a step boundary, only when somebody waits for them, and goes on. The prompt runs on
-that copy in another thread, with a private generator, so it can change nothing of the training's result.
+that copy in another thread, with a private generator, so it can change nothing of the training's result. On a GPU it
+has a stream of its own, or each token would wait for all the steps that are launched already.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from engine.errors import RunError
@@ -22,6 +25,8 @@ from engine.training.flat import FlatParameters
 
 PATIENCE = 120.0
 """Seconds a prompt waits for a step boundary: a step of a large model, a compilation."""
+
+T = TypeVar("T")
 
 
 class LiveWeights:
@@ -74,6 +79,7 @@ class LivePrompter:
         self.live, self.build, self.tokenizer = live, build, tokenizer
         self._idle: list[tuple[GPT, FlatParameters]] = []
         self._guard = threading.Lock()
+        self._stream: torch.cuda.Stream | None = None
 
     def __call__(self, request: dict[str, Any], cancelled: Callable[[], bool]) -> Iterator[dict[str, Any]]:
         settings = SamplingSettings.from_dict(request.get("settings") or {})
@@ -83,15 +89,15 @@ class LivePrompter:
         try:
             parameters.flat.copy_(weights)
             del weights
-            wanted = int(request.get("alternatives", 0))
-            for piece in generate(
+            pieces = generate(
                 model,
                 self.tokenizer,
                 str(request.get("prompt", "")),
                 settings,
                 cancelled=cancelled,
-                alternatives=wanted,
-            ):
+                alternatives=int(request.get("alternatives", 0)),
+            )
+            for piece in each_within(self._beside(parameters.flat.device), pieces):
                 if isinstance(piece, Done):
                     yield {"done": {**asdict(piece), "step": step}}
                 else:
@@ -100,6 +106,17 @@ class LivePrompter:
             with self._guard:
                 self._idle.append((model, parameters))
 
+    def _beside(self, device: torch.device) -> Callable[[], AbstractContextManager[object]]:
+        """Makes contexts whose work on a GPU goes beside the training's and before it, after all launched until now."""
+        if device.type != "cuda":
+            return nullcontext
+        with self._guard:
+            if self._stream is None:
+                self._stream = torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]
+            stream = self._stream
+        stream.wait_stream(torch.cuda.current_stream(device))
+        return lambda: torch.cuda.stream(stream)
+
     def _borrow(self) -> tuple[GPT, FlatParameters]:
         """A model of its own for every prompt under way, kept for the next one."""
         with self._guard:
@@ -107,3 +124,13 @@ class LivePrompter:
                 return self._idle.pop()
         model = self.build()
         return model, FlatParameters(model, gradients=False)
+
+
+def each_within(context: Callable[[], AbstractContextManager[object]], items: Iterator[T]) -> Iterator[T]:
+    """The items, each made inside a context of its own, which is left while somebody looks at it."""
+    while True:
+        with context():
+            item = next(items, None)
+        if item is None:
+            return
+        yield item

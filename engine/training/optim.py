@@ -51,20 +51,18 @@ class MuonStack:
     momentum: Tensor
     name: str
 
-    def update(self, lr: float, weight_decay: float, keep: Tensor | None) -> None:
+    def update(self, lr: float | Tensor, weight_decay: float, keep: float | Tensor = 1.0) -> None:
         """One step; `keep` of 0.0 leaves everything as it is."""
-        if keep is None:
-            self.momentum.lerp_(self.grad, 1.0 - MUON_MOMENTUM)
-        else:
-            self.momentum.lerp_(self.grad, (1.0 - MUON_MOMENTUM) * keep)
+        self.momentum.lerp_(self.grad, (1.0 - MUON_MOMENTUM) * keep)
         direction = orthogonalize(torch.lerp(self.grad, self.momentum, MUON_MOMENTUM))  # Nesterov
         rows, columns = self.weight.shape[1:]
-        scale = lr * max(1.0, rows / columns) ** 0.5  # same RMS of the update for every shape
-        if keep is not None:
-            direction = direction * keep
+        scale = lr * max(1.0, rows / columns) ** 0.5 * keep  # same RMS of the update for every shape
         if weight_decay:
-            self.weight.mul_(1.0 - lr * weight_decay * (1.0 if keep is None else keep))
-        self.weight.sub_(direction, alpha=scale)
+            self.weight.mul_(1.0 - lr * weight_decay * keep)
+        if isinstance(scale, Tensor):
+            self.weight.sub_(direction * scale)
+        else:
+            self.weight.sub_(direction, alpha=scale)
 
 
 class AdamWGroup:
@@ -80,7 +78,7 @@ class AdamWGroup:
         self.exp_avg, self.exp_avg_sq = torch.zeros_like(weight), torch.zeros_like(weight)
         self.steps = torch.zeros((), dtype=torch.float32, device=weight.device)
 
-    def update(self, lr: float, skip: Tensor | None) -> None:
+    def update(self, lr: float | Tensor, skip: Tensor | None) -> None:
         """One step; `skip` of 1.0 leaves everything as it is."""
         self.steps.add_(1.0)
         torch._fused_adamw_(
@@ -137,14 +135,18 @@ class Optimizer:
             name = f"{part}x{columns}@{start}"
             self.stacks.append(MuonStack(flat[start:stop].view(shape), grad[start:stop].view(shape), momentum, name))
 
-    def step(self, multiplier: float, keep: Tensor | None = None) -> None:
+    def step(self, multiplier: float | Tensor, keep: Tensor | None = None) -> None:
         """One update with every peak learning rate times `multiplier`.
 
-        `keep` is a tensor of 1.0, or of 0.0 to do nothing, for a device that must not be waited for.
+        `keep` is a tensor of 1.0, or of 0.0 to do nothing, for a device that must not be waited for. Learning rates
+        are then float32 tensors there too, so that the update may be recorded: the same numbers, recorded or not.
         """
         with torch.no_grad():
+            if keep is not None:
+                multiplier = keep.new_ones(()).mul_(multiplier)
             for stack in self.stacks:
-                stack.update(self.train.muon_learning_rate * multiplier, self.train.weight_decay, keep)
+                lr = self.train.muon_learning_rate * multiplier
+                stack.update(lr, self.train.weight_decay, 1.0 if keep is None else keep)
             skip = None if keep is None else 1.0 - keep
             for group in self.groups:
                 group.update(self.train.learning_rate * multiplier * group.scale, skip)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from engine.config import Config, TrainConfig
+from engine.model.capture import recording
 from engine.model.gpt import GPT
 from engine.text.dataset import TokenDataset
 from engine.training.batches import Batches, make_batches
@@ -20,6 +21,8 @@ LossFunction = Callable[[Tensor, Tensor], Tensor]
 """Inputs and targets (B, T) -> mean loss: the model's, or that compiled."""
 MicroBatch = Callable[[Tensor, Tensor], Tensor]
 """Inputs and targets (B, T) -> their share of the step's mean loss; adds their gradient to the flat one."""
+Update = Callable[[Tensor, int | Tensor, float | Tensor], Tensor]
+"""Mean loss, step and multiplier of the learning rates -> (loss, gradient norm); uses the flat gradient up."""
 
 
 def step_seed(seed: int, step: int) -> int:
@@ -59,24 +62,32 @@ class TrainStep:
         """Whether the host knows results as soon as they are asked for; otherwise asking would make it wait."""
         self.loss_function: LossFunction = model.loss
         self.micro_batch: MicroBatch = self.forward_backward
+        self.update: Update = self.clip_and_update
 
     def __call__(self, step: int, multiplier: float) -> Tensor:
         """Make step `step` + 1 with learning rates times `multiplier`; returns (loss, gradient norm) on the device."""
-        train = self.config.train
-        torch.manual_seed(step_seed(train.seed, step))
-        loss = self._gradients(step)
-        grad = self.parameters.grad
+        with recording:
+            torch.manual_seed(step_seed(self.config.train.seed, step))
+            return self.update(self._gradients(step), step, multiplier)
+
+    def forward_backward(self, x: Tensor, y: Tensor) -> Tensor:
+        """A `MicroBatch`, one operation after the other."""
+        return forward_backward(self.loss_function, x, y, self.config.train, self.scaler)
+
+    def clip_and_update(self, loss: Tensor, step: int | Tensor, multiplier: float | Tensor) -> Tensor:
+        """An `Update`, one operation after the other. All that it changes stays where it lies."""
+        grad, grad_clip = self.parameters.grad, self.config.train.grad_clip
         if self.scaler.enabled:
             grad.div_(self.scaler.scale)
         norm = torch.linalg.vector_norm(grad)
         finite = torch.isfinite(norm) & torch.isfinite(loss)
-        if train.grad_clip > 0:
-            grad.mul_((train.grad_clip / (norm + 1e-6)).clamp(max=1.0))
+        if grad_clip > 0:
+            grad.mul_((grad_clip / (norm + 1e-6)).clamp(max=1.0))
         bad = ~finite
         if self.scaler.enabled:
             self.scaler.update(finite.float())
             bad = bad & (self.scaler.scale < SCALE_LEAST)
-        self.bad_step = torch.where((self.bad_step < 0) & bad, step, self.bad_step)
+        self.bad_step.copy_(torch.where((self.bad_step < 0) & bad, step, self.bad_step))
         if self.host_sees:
             if finite and self.bad_step < 0:
                 self.optimizer.step(multiplier)
@@ -84,10 +95,6 @@ class TrainStep:
             grad.nan_to_num_(0.0, 0.0, 0.0)  # zero times NaN is NaN
             self.optimizer.step(multiplier, keep=(finite & (self.bad_step < 0)).float())
         return torch.stack((loss, norm))
-
-    def forward_backward(self, x: Tensor, y: Tensor) -> Tensor:
-        """A `MicroBatch`, one operation after the other."""
-        return forward_backward(self.loss_function, x, y, self.config.train, self.scaler)
 
     def _gradients(self, step: int) -> Tensor:
         """Fill the flat gradient with the mean over the step's micro-batches; returns their mean loss."""

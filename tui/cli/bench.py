@@ -46,4 +46,5 @@ def figures() -> list[tuple[str, Any]]:
         ("decode tokens/s", lambda result: fmt_count(result.decode_tokens_per_second)),
         ("peak memory", lambda result: fmt_bytes(result.peak_memory_bytes)),
         ("arithmetic", lambda result: result.precision),
+        ("step made", lambda result: result.step),
     ]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.config import Config
+from engine.model.capture import recording
 from engine.text.catalog import find_corpus
 from engine.text.dataset import TokenDataset
-from engine.training.batches import HostBatches, ResidentBatches
+from engine.training.batches import HostBatches, ResidentBatches, make_batches
 from engine.training.precision import SCALE_START
 from engine.training.step import TrainStep, make_step
 
@@ -112,11 +114,32 @@ def test_the_synchronous_step_is_noticed(dataset: TokenDataset) -> None:
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_it_computes_what_the_synchronous_step_computes(dataset: TokenDataset, optimizer: str) -> None:
-    config = tiny_config(f"train.optimizer={optimizer}", "train.grad_accum=2")
+    rates = ("learning_rate=0.015625", "muon_learning_rate=0.03125", "embd_lr_scale=8")  # powers of two: no rounding
+    config = tiny_config(f"train.optimizer={optimizer}", "train.grad_accum=2", *(f"train.{rate}" for rate in rates))
     seeing, blind = make_step(config, dataset, CPU), launched(config, dataset)
     for number in range(6):
         torch.testing.assert_close(blind(number, 1.0), seeing(number, 1.0), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(blind.parameters.flat, seeing.parameters.flat, rtol=1e-4, atol=1e-6)
+
+
+def test_nothing_is_recorded_elsewhere_while_a_step_draws_its_random_numbers(dataset: TokenDataset) -> None:
+    step = launched(tiny_config("model.dropout=0.1"), dataset)
+    function, held = step.loss_function, []
+    step.loss_function = lambda x, y: (held.append(recording.locked()), function(x, y))[1]
+    step(0, 1.0)
+    assert held == [True] and not recording.locked()
+
+
+@pytest.mark.parametrize("room", [0, 8, 1 << 20])
+def test_a_corpus_lives_on_a_gpu_that_has_room_for_it(
+    dataset: TokenDataset, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    memory = SimpleNamespace(total_memory=room * dataset.train.nbytes)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: memory)
+    monkeypatch.setattr(ResidentBatches, "__init__", HostBatches.__init__)  # there is no device to put it on
+    kind = type(make_batches(dataset, tiny_config(), torch.device("cuda", 0)))
+    assert kind is (ResidentBatches if room else HostBatches)
+    assert type(make_batches(dataset, tiny_config(), CPU)) is HostBatches
 
 
 @pytest.mark.parametrize("sets", [("train.optimizer=adamw",), ("train.optimizer=muon",), ("train.precision=bf16",)])

@@ -5,14 +5,17 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from engine.config import Config
+from engine.model.capture import WARM_UPS
 from engine.model.gpt import GPT
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
@@ -21,8 +24,16 @@ from engine.text.catalog import find_corpus
 from engine.text.dataset import TokenDataset
 from engine.training import compiled
 from engine.training.checkpoint import list_checkpoints, load_checkpoint
-from engine.training.compiled import Compilation, Recorded
-from engine.training.step import LossFunction, make_step
+from engine.training.compiled import (
+    PLAIN,
+    Compilation,
+    RecordedMicroBatch,
+    RecordedUpdate,
+    make_fastest,
+    record_step,
+)
+from engine.training.schedule import lr_multiplier
+from engine.training.step import LossFunction, TrainStep, make_step
 
 from .conftest import tiny_config, train
 
@@ -161,35 +172,147 @@ def test_the_status_says_compiling_until_the_switch(
     assert len(events(writer.run, "compiled")) == 1
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_recorded_micro_batch_is_the_same_step(
-    dataset: TokenDataset, monkeypatch: pytest.MonkeyPatch, precision: str
-) -> None:
-    def record(function: Callable[[], Tensor], device: torch.device) -> Callable[[], Tensor]:
-        result = function()  # like a CUDA graph: always given at the same place
-        return lambda: result.copy_(function())
+def record(function: Callable[[], Tensor], device: torch.device, draws: bool = False) -> Callable[[], Tensor]:
+    """What a CUDA graph does: the operations of one call, again and again on the same memory; no Python in between."""
+    for _ in range(WARM_UPS):
+        result = function()
+    operations = make_fx(function)()
 
+    def replay() -> Tensor:
+        with torch.no_grad():
+            return result.copy_(operations())
+
+    return replay
+
+
+def launched(config: Config, dataset: TokenDataset) -> TrainStep:
+    """A step that treats the CPU as a device of its own."""
+    step = make_step(config, dataset, CPU)
+    step.host_sees = False
+    return step
+
+
+def state(step: TrainStep) -> list[Tensor]:
+    tensors = {**step.optimizer.tensors(), **step.scaler.tensors(), "bad": step.bad_step, "flat": step.parameters.flat}
+    return [tensor.clone() for tensor in tensors.values()]
+
+
+RECORDED = [
+    ("train.optimizer=adamw", "train.grad_accum=3", "model.dropout=0.1"),
+    ("train.optimizer=muon", "train.grad_clip=0.1", "train.weight_decay=0.1"),
+    ("train.optimizer=muon", "train.precision=bf16", "train.max_steps=5", "train.warmup_steps=2"),
+    ("train.optimizer=adamw", "train.precision=fp16"),
+]
+
+
+@pytest.mark.parametrize("sets", RECORDED)
+def test_a_recorded_step_is_the_same_step(
+    dataset: TokenDataset, monkeypatch: pytest.MonkeyPatch, sets: tuple[str, ...]
+) -> None:
     monkeypatch.setattr(compiled, "capture", record)
-    config = tiny_config("train.grad_accum=3", f"train.precision={precision}", "model.dropout=0.1")
-    plain, recorded = make_step(config, dataset, CPU), make_step(config, dataset, CPU)
-    recorded.micro_batch = Recorded(recorded, *recorded.batches.get(7, 0))
-    for step in range(3):
-        assert torch.equal(plain(step, 1.0), recorded(step, 1.0))
-    assert torch.equal(plain.parameters.flat, recorded.parameters.flat)
+    config = tiny_config(*sets)
+    plain, recorded = launched(config, dataset), launched(config, dataset)
+    plain(0, 0.5), recorded(0, 0.5)
+    before = state(recorded)
+    record_step(recorded, 1)
+    assert all(map(torch.equal, state(recorded), before))  # recording is no step
+    monkeypatch.setattr(TrainStep, "forward_backward", None)  # from here on none of the recorded step's Python runs
+    monkeypatch.setattr(TrainStep, "clip_and_update", None)
+    for step in range(1, 5):
+        multiplier = lr_multiplier(step, config.train)
+        assert torch.equal(recorded(step, multiplier), plain(step, multiplier))
+    assert all(map(torch.equal, state(recorded), state(plain)))
+
+
+def test_a_recorded_step_that_is_not_finite_changes_nothing(
+    dataset: TokenDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled, "capture", record)
+    step = launched(tiny_config("train.optimizer=muon"), dataset)
+    record_step(step, 0)
+    step(0, 1.0)
+    before = state(step)
+    passes = step.micro_batch
+    step.micro_batch = lambda x, y: passes(x, y) * float("nan")
+    step(1, 1.0)
+    step.micro_batch = passes
+    step(2, 1.0)
+    assert int(step.bad_step) == 1
+    step.bad_step.fill_(-1)
+    assert all(map(torch.equal, state(step), before))
+
+
+def test_what_cannot_be_recorded_is_trained_all_the_same(
+    dataset: TokenDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded: list[bool] = []
+
+    def refuse(function: Callable[[], Tensor], device: torch.device, draws: bool = False) -> Callable[[], Tensor]:
+        if recorded:  # the update, after the passes
+            function()
+            raise RuntimeError("operation not permitted when stream is capturing")
+        recorded.append(True)
+        return function
+
+    config = tiny_config("train.precision=fp16")
+    plain, step = launched(config, dataset), launched(config, dataset)
+    monkeypatch.setattr(compiled, "capture", refuse)
+    assert make_fastest(step) == "no CUDA graph (operation not permitted when stream is capturing)"
+    for number in range(3):
+        assert torch.equal(step(number, 1.0), plain(number, 1.0))
+    assert all(map(torch.equal, state(step), state(plain)))
+
+
+def test_the_fastest_step_is_compiled_and_recorded_where_it_is_asked_for(
+    dataset: TokenDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled, "compile_loss", lambda model: lambda x, y: model.loss(x, y) * 1.001)
+    seen = make_step(tiny_config("train.compile=true"), dataset, CPU)
+    assert make_fastest(seen) == PLAIN and seen.micro_batch == seen.forward_backward  # a CPU's stays as it is
+    step = launched(tiny_config("train.compile=true"), dataset)
+    eager = float(launched(step.config, dataset)(0, 1.0)[0])
+    assert make_fastest(step, compiled=False) == "CUDA graph"
+    compiled.unrecord(step)
+    assert make_fastest(step) == "compiled, CUDA graph"
+    assert float(step(0, 1.0)[0]) == pytest.approx(1.001 * eager, rel=1e-6)
+    assert make_fastest(launched(tiny_config(), dataset)) == "CUDA graph"
+
+
+def test_a_run_is_recorded_before_its_first_step_and_again_when_it_is_compiled(
+    start: Start, compiler: Any, dataset: TokenDataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    started = compiler(f"while [ ! -e {tmp_path}/ready ]; do sleep 0.05; done", wait=False)
+    monkeypatch.setattr(compiled, "compile_loss", lambda model: lambda x, y: model.loss(x, y) * 1.0)
+    take_step = launched(tiny_config("train.compile=true"), dataset)
+    with RunWriter(start("compiled")) as writer, Compilation(take_step, dataset.tokenizer.vocab_size, writer) as on:
+        on.poll(0)
+        first = take_step.micro_batch, take_step.update
+        assert all(isinstance(part, RecordedMicroBatch | RecordedUpdate) for part in first)
+        on.poll(1)
+        assert (take_step.micro_batch, take_step.update) == first
+        (tmp_path / "ready").touch()
+        started[0].wait(30)
+        on.poll(2)
+        second = take_step.micro_batch, take_step.update
+        assert all(isinstance(part, RecordedMicroBatch | RecordedUpdate) for part in second)
+        assert not {*first} & {*second}
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="the compiler needs g++ on a CPU")
 def test_the_compiler_itself(start: Start, dataset: TokenDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "NICENESS", 0)  # the test waits for it
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # set by the code under test: put back afterwards
     monkeypatch.setenv("TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS", "0")  # slower than the few kernels made here
     monkeypatch.setenv("TORCHINDUCTOR_VEC_ISA_OK", "1")
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")  # without vector instructions there is less to compile
     monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
-    config = tiny_config("model.kind=bigram", "train.compile=true")
+    config = tiny_config("train.compile=true", preset="bigram")
     plain, take_step = (make_step(config, dataset, CPU) for _ in range(2))
     run = start("compiled")
     with RunWriter(run) as writer, Compilation(take_step, dataset.tokenizer.vocab_size, writer) as compilation:
         compilation.poll(0)
         assert compilation.phase == "compiling" and compilation._child is not None
+        import_module("torch._inductor.compile_fx")  # seconds, wanted below: while the other process is at work
         compilation._child.wait(120)
         compilation.poll(1)
     assert not events(run, "alarm") and [event["step"] for event in events(run, "compiled")] == [1]

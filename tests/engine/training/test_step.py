@@ -137,7 +137,7 @@ def test_evaluation_counts_every_target_once(dataset: TokenDataset) -> None:
         x = torch.from_numpy(ids[start : min(start + 16, len(ids) - 1)])[None]
         y = torch.from_numpy(ids[start + 1 : start + 17])[None]
         logits = model(x)
-        losses.append(torch.nn.functional.cross_entropy(logits[0], y[0], reduction="none"))
+        losses.append(torch.nn.functional.cross_entropy(logits[0], y[0], reduction="none").detach())
     expected = torch.cat(losses)
     assert result.tokens == len(expected) == len(ids) - 1
     assert result.loss == pytest.approx(float(expected.mean()), rel=1e-5)

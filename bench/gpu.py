@@ -1,0 +1,261 @@
+"""Everything that is hoped for of a GPU, in one run: rates, steps, decoding, time to a loss, memory.
+
+    python -m bench.gpu [TINYSHAKESPEARE.TXT] [--presets nanogpt-char,small] [--seconds 4] [--rounds 2] [--skip-gpt2]
+
+First what the device can do: a large bf16 matrix product and a copy, on random data. Then the training step in its four
+forms (one operation after the other; recorded as CUDA graphs; compiled; both), its tokens a second and the share of the
+matrix rate that its floating-point operations make; whether a recorded step computes the same bits; writing with the
+10.65 million parameters of preset nanogpt-char, alone and beside training; and, with a text, whole `tinytui train`
+processes until the validation loss is at 1.4697 or below, nanoGPT's figure for that preset: the first with nothing
+compiled before, the others with what it left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.machine import describe, say, spread
+from engine.bench import LETTERS, made_up_dataset, time_steps
+from engine.config import Config, load_preset
+from engine.model import build_model
+from engine.model.count import flops_per_token
+from engine.sampling import decode
+from engine.sampling.generate import Done, generate
+from engine.sampling.settings import SamplingSettings
+from engine.text.chars import CharTokenizer
+from engine.text.dataset import TokenDataset
+from engine.training.build import build_for
+from engine.training.compiled import compile_step, in_one_line, record_step, unrecord
+from engine.training.live import LivePrompter, LiveWeights
+from engine.training.measure import made_up
+from engine.training.precision import set_matmul_precision
+from engine.training.step import TrainStep, make_step
+
+TARGET = 1.4697  # nats a character: the best validation loss in nanoGPT's README, on one A100
+GPT2_TOKENS = 50257
+HOPED = {"seconds": 8.0, "share": 0.45, "decode": 2000.0}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("text", nargs="?", help="tinyshakespeare as a text file")
+    parser.add_argument("--presets", default="nanogpt-char,small", help="of about 10 million parameters")
+    parser.add_argument("--seconds", type=float, default=4.0, help="for each figure")
+    parser.add_argument("--rounds", type=int, default=2, help="whole trainings of each preset")
+    parser.add_argument("--skip-gpt2", action="store_true")
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        raise SystemExit(
+            "no CUDA device here: run this where there is an NVIDIA GPU and PyTorch for it (tinytui doctor)"
+        )
+    device = torch.device("cuda", 0)
+    presets = options.presets.split(",")
+    print(f"{torch.cuda.get_device_name(device)}; {describe()}")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["TINYTUI_CACHE"] = f"{folder}/cache"
+        rate = matrix_rate(device)
+        say("bf16 matrix product, 8192 cubed", f"{rate / 1e12:.0f} TFLOP/s")
+        say("copy, read and written", f"{copy_rate(device) / 1e12:.2f} TB/s")
+        for preset in presets:
+            config = load_preset(preset)
+            steps(preset, config, made_up_dataset(config, Path(folder)), device, rate, options.seconds)
+        if not options.skip_gpt2:
+            for multiple in (1, 64):
+                config = load_preset("gpt2").replace({"model.vocab_multiple": multiple})
+                dataset = made_up(config, GPT2_TOKENS, device)
+                steps(f"gpt2, vocabulary x{multiple}", config, dataset, device, rate, options.seconds)
+            say("hoped for: gpt2", f"at least {HOPED['share']:.0%} of the matrix rate")
+        writing(device, options.seconds)
+        beside(presets[0], Path(folder), device, options.seconds)
+        for preset in presets if options.text else []:
+            for turn in range(options.rounds):
+                how = "compiled before" if turn else "nothing compiled before"
+                train(preset, options.text, how, device, Path(folder))
+
+
+# -- what the device can do ------------------------------------------------------------------------------------------
+
+
+def timed(work: Callable[[], object], rounds: int = 20) -> float:
+    """Median seconds of the device for `work`, by its own clock, after a warm-up."""
+    for _ in range(3):
+        work()
+    seconds: list[float] = []
+    for _ in range(rounds):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        begin.record()
+        work()
+        end.record()
+        end.synchronize()
+        seconds.append(begin.elapsed_time(end) / 1000)
+    return statistics.median(seconds)
+
+
+def matrix_rate(device: torch.device, size: int = 8192) -> float:
+    """Floating-point operations a second of a bf16 product of random square matrices."""
+    a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
+    return float(2 * size**3 / timed(lambda: a @ b))
+
+
+def copy_rate(device: torch.device, gigabytes: int = 4) -> float:
+    """Bytes a second read and written by a copy of random data."""
+    source = torch.randn(gigabytes << 28, device=device)
+    target = torch.empty_like(source)
+    return 2 * source.nbytes / timed(lambda: target.copy_(source))
+
+
+# -- the training step -----------------------------------------------------------------------------------------------
+
+
+def forms(take_step: TrainStep) -> Iterator[tuple[str, str]]:
+    """Brings the step from one form to the next: (its name, what went wrong or how long it took)."""
+
+    def compiled() -> None:
+        unrecord(take_step)
+        compile_step(take_step, 0)
+
+    def recorded() -> None:
+        record_step(take_step, 0)
+
+    yield "plain", ""
+    for name, make in (("recorded", recorded), ("compiled", compiled), ("compiled and recorded", recorded)):
+        began = time.perf_counter()
+        try:
+            make()
+        except Exception as error:
+            yield f"NOT {name}", in_one_line(error)
+        else:
+            yield name, f"made in {time.perf_counter() - began:.1f} s"
+
+
+def steps(title: str, config: Config, dataset: TokenDataset, device: torch.device, rate: float, seconds: float) -> None:
+    """Speed and memory of every form of the step, and whether a recorded one is the same step."""
+    set_matmul_precision(config.train.precision)
+    operations = flops_per_token(config.model, dataset.tokenizer.vocab_size) * config.tokens_per_step
+    take_step = make_step(config, dataset, device)
+    say(title, f"{take_step.parameters.flat.numel():,} parameters, {config.tokens_per_step:,} tokens a step")
+    for name, note in forms(take_step):
+        torch.cuda.reset_peak_memory_stats(device)
+        each = time_steps(take_step, seconds, lambda done: None)
+        share, memory = operations / each / rate, torch.cuda.max_memory_allocated(device) / 2**30
+        figures = f"{1000 * each:.2f} ms, {1 / each:.1f} steps/s, {config.tokens_per_step / each:,.0f} tok/s"
+        say(f"  {name}", f"{figures}, {share:.1%} of the matrix rate, {memory:.2f} GiB  {note}")
+    say("  recorded against plain, 5 steps", same_bits(config, dataset, device))
+
+
+def same_bits(config: Config, dataset: TokenDataset, device: torch.device) -> str:
+    """Whether five recorded steps leave the weights that five plain ones do."""
+    small = config.replace({"train.grad_accum": min(2, config.train.grad_accum)})
+    plain, again, recorded = (make_step(small, dataset, device) for _ in range(3))
+    try:
+        record_step(recorded, 0)
+    except Exception as error:
+        return f"NOT recorded: {in_one_line(error)}"
+    for step in range(5):
+        for take_step in (plain, again, recorded):
+            take_step(step, 1.0)
+    weights = plain.parameters.flat
+    if torch.equal(weights, recorded.parameters.flat):
+        return "the same bits"
+    apart, noise = (float((weights - other.parameters.flat).norm() / weights.norm()) for other in (recorded, again))
+    return f"weights differ by {apart:.2g} of their norm (plain from plain: {noise:.2g})"
+
+
+# -- writing ---------------------------------------------------------------------------------------------------------
+
+SETTINGS = SamplingSettings(temperature=0.8, top_k=40, max_tokens=250, seed=0)
+
+
+def writing(device: torch.device, seconds: float) -> None:
+    """Tokens a second of one text, one operation after the other and recorded."""
+    tokenizer = CharTokenizer(LETTERS)
+    config = load_preset("nanogpt-char")
+    model = build_model(config.model, tokenizer.vocab_size).to(device).eval()
+    from_now_on = decode.WORTH_RECORDING
+    for name, worth in (("plain", sys.maxsize), ("recorded", from_now_on)):
+        decode.WORTH_RECORDING = worth
+        rates: list[float] = []
+        began = time.perf_counter()
+        while len(rates) < 4 or time.perf_counter() - began < seconds:
+            rates += [
+                piece.tokens_per_second
+                for piece in generate(model, tokenizer, "\n", SETTINGS)
+                if isinstance(piece, Done)
+            ]
+        say(f"writing, 10.65M, batch 1, {name}", spread(rates[1:], "tok/s"))
+    say("hoped for: writing", f"at least {HOPED['decode']:,.0f} tok/s")
+
+
+def beside(preset: str, folder: Path, device: torch.device, seconds: float) -> None:
+    """A prompt to the model in training: what either costs the other."""
+    config = load_preset(preset).replace({"train.compile": False})
+    dataset = made_up_dataset(config, folder)
+    take_step, live = make_step(config, dataset, device), LiveWeights()
+    record_step(take_step, 0)
+    alone = time_steps(take_step, seconds, lambda done: None)
+    vocab_size = dataset.tokenizer.vocab_size
+    prompter = LivePrompter(live, lambda: build_for(config, vocab_size).to(device).eval(), dataset.tokenizer)
+    rates: list[float] = []
+    over = threading.Event()
+
+    def prompt() -> None:
+        while not over.is_set():
+            for said in prompter({"prompt": "a", "settings": SETTINGS.to_dict()}, over.is_set):
+                if "done" in said and not over.is_set():
+                    rates.append(said["done"]["tokens_per_second"])
+
+    thread = threading.Thread(target=prompt)
+    thread.start()
+    try:
+        together = time_steps(take_step, 2 * seconds, lambda done: live.serve(0, take_step.parameters.flat))
+    finally:
+        over.set()
+        live.end()
+        thread.join()
+    say(f"{preset} while prompted", f"{1000 * together:.2f} ms a step (alone {1000 * alone:.2f})")
+    say("writing beside training", spread(rates, "tok/s") if rates else "no text was finished")
+
+
+# -- time to a loss --------------------------------------------------------------------------------------------------
+
+
+def train(preset: str, text: str, how: str, device: torch.device, folder: Path) -> None:
+    """A whole training process, its time to the target and its best loss."""
+    command = [sys.executable, "-m", "tui.cli", "--runs", f"{folder}/runs", "train", text]
+    command += ["--preset", preset, "--device", str(device), "--json"]
+    began = time.perf_counter()
+    reached, said, best, steps_a_second = "", "", (float("inf"), 0), 0.0
+    env = os.environ | {"PYTHONUNBUFFERED": "1"}  # a record comes when it is written
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            record: dict[str, Any] = json.loads(line) if line.startswith("{") else {}
+            said = said if record else line.strip() or said
+            if record.get("type") != "eval":
+                continue
+            seconds, step, loss = record["time_s"], record["step"], record["val_loss"]
+            best, steps_a_second = min(best, (loss, step)), step / seconds
+            if loss <= TARGET and not reached:
+                reached = f"{time.perf_counter() - began:.1f} s, {seconds:.1f} s of them training, {step:,} steps"
+    if process.returncode:
+        raise SystemExit(said)
+    whole = time.perf_counter() - began
+    say(f"{preset} to val {TARGET}, {how}", reached or f"NOT reached (hoped for: {HOPED['seconds']:.0f} s)")
+    say("  best val loss", f"{best[0]:.4f} at step {best[1]:,}; {whole:.1f} s in all, {steps_a_second:.0f} steps/s")
+
+
+if __name__ == "__main__":
+    main()
