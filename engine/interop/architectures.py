@@ -75,12 +75,14 @@ _SAID = {
     "embd_norm": "model.embd_norm true",
     "no_softcap": "model.softcap 0",
     "no_bias": "model.bias false",
+    "no_embd_window": "model.embd_window 1",
     "no_norm_weight": "model.norm_weight false",
 }
 
 
 def _gpt2_wants(config: ModelConfig) -> list[str]:
     return _lacking(
+        no_embd_window=config.embd_window == 1,
         learned=config.position != "rope",
         layernorm=config.norm == "layernorm",
         no_swiglu=config.mlp != "swiglu",
@@ -117,6 +119,7 @@ def _gpt2_linears(config: ModelConfig) -> Parts:
 
 def _llama_wants(config: ModelConfig) -> list[str]:
     return _lacking(
+        no_embd_window=config.embd_window == 1,
         rope=config.position == "rope",
         rmsnorm=config.norm == "rmsnorm",
         swiglu=config.mlp == "swiglu",
@@ -170,6 +173,7 @@ def _llama_linears(config: ModelConfig) -> Parts:
 
 def _nanochat_wants(config: ModelConfig) -> list[str]:
     return _lacking(
+        no_embd_window=config.embd_window == 1,
         rope=config.position == "rope",
         rmsnorm=config.norm == "rmsnorm",
         no_norm_weight=not config.norm_weight,

@@ -33,7 +33,7 @@ def parameter_role(name: str, ndim: int) -> Role:
     if name.endswith((".lora_a", ".lora_b")):
         return "adapter"
     kind = name.split(".")[-2] if "." in name else ""
-    if kind in ("wte", "wpe"):
+    if kind in ("wte", "wpe", "before"):
         return "embedding"
     if kind == "head":
         return "head"

@@ -33,11 +33,10 @@ class LayerCache:
         """
         if (slot := self.owner.slot) is not None:
             return self.keys.index_copy_(2, slot.position, k), self.values.index_copy_(2, slot.position, v)
-        start = self.owner.length
-        end = start + k.size(2)
-        self.keys[:, :, start:end] = k.detach()
-        self.values[:, :, start:end] = v.detach()
-        return self.keys[:, :, :end], self.values[:, :, :end]
+        start, n = self.owner.length, k.size(2)
+        self.keys.narrow(2, start, n).copy_(k.detach())
+        self.values.narrow(2, start, n).copy_(v.detach())
+        return self.keys.narrow(2, 0, start + n), self.values.narrow(2, 0, start + n)
 
 
 class KVCache:
@@ -61,6 +60,21 @@ class KVCache:
         shape = (config.n_layer, 2, batch, config.kv_heads, self.capacity, config.head_dim)
         buffer = torch.zeros(shape, device=device, dtype=dtype)
         self.layers = [LayerCache(self, buffer[i, 0], buffer[i, 1]) for i in range(config.n_layer)]
+        self.reach = config.embd_window - 1
+        # tokens held, each plus one; the first `reach` columns stay 0: nothing came before the beginning
+        self._tokens = torch.zeros(batch, self.reach + self.capacity, dtype=torch.int64, device=device)
+        self._distances = torch.arange(self.reach, device=device)
+
+    def before(self, ids: Tensor) -> Tensor:
+        """Note ids (B, T), the next tokens; the `reach` tokens before each, (B, T, reach): oldest first, each plus one,
+        0 where there is none.
+        """
+        if self.slot is not None:
+            self._tokens.index_copy_(1, self.slot.position + self.reach, ids + 1)
+            return self._tokens.index_select(1, self.slot.position + self._distances)[:, None]
+        end = self.length + ids.size(1)
+        self._tokens[:, self.reach + self.length : self.reach + end] = ids + 1
+        return self._tokens[:, self.length : self.reach + end - 1].unfold(1, self.reach, 1)
 
     def rows(self, table: Tensor, n: int) -> Tensor:
         """The rows of `table`, one for each position, that belong to the next n tokens."""
@@ -71,6 +85,21 @@ class KVCache:
     def reset(self) -> None:
         """Forget everything; the buffers stay."""
         self.length = 0
+
+    def select(self, rows: Tensor) -> None:
+        """Sequence i goes on from what sequence rows[i] held; rows is (B,)."""
+        self._tokens.copy_(self._tokens[rows])
+        for layer in self.layers:
+            for kept in (layer.keys, layer.values):
+                kept[:, :, : self.length] = kept[rows, :, : self.length]
+
+    def fill(self, one: KVCache) -> None:
+        """Every sequence holds what the only one of `one`, of the same capacity, does."""
+        self._tokens.copy_(one._tokens)
+        for layer, read in zip(self.layers, one.layers, strict=True):
+            layer.keys.copy_(read.keys)
+            layer.values.copy_(read.values)
+        self.length = one.length
 
     def crop(self, n: int) -> None:
         """Keep the first n tokens; more than are held keeps all."""

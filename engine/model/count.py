@@ -27,6 +27,8 @@ def parameter_table(config: ModelConfig, vocab_size: int) -> list[tuple[str, int
     if config.kind == "bigram":
         return [("token table", rows * rows)]
     parts = [("token embedding", rows * C)]
+    if config.embd_window > 1:
+        parts.append(("earlier tokens' embeddings", (config.embd_window - 1) * (rows + 1) * C))
     if config.position == "learned":
         parts.append(("position embedding", config.block_size * C))
     if config.kind == "single-head":

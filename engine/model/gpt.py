@@ -8,6 +8,7 @@ from torch import Generator, Tensor, nn
 
 from engine.config import ModelConfig
 from engine.model.attention import Attention, Rope
+from engine.model.before import TokensBefore
 from engine.model.cache import KVCache, LayerCache
 from engine.model.count import padded_vocab
 from engine.model.init import embedding_std, init_weights
@@ -40,8 +41,9 @@ class Block(nn.Module):
 class GPT(nn.Module):
     """Token ids (B, T) -> logits (B, T, vocab_size) (Radford et al. 2019), with every part `ModelConfig` can choose.
 
-    Parameters: wte, wpe (learned positions), norm_embd, blocks.N.{norm1, attn.qkv, attn.proj, norm2, mlp.fc, mlp.proj},
-    norm_f, head (absent when tied to wte). Weights are drawn from `generator` only; without one, from seed 0.
+    Parameters: wte, before (embd_window), wpe (learned positions), norm_embd, blocks.N.{norm1, attn.qkv, attn.proj,
+    norm2, mlp.fc, mlp.proj}, norm_f, head (absent when tied to wte). Weights are drawn from `generator` only; without
+    one, from seed 0.
     """
 
     supports_cache = True
@@ -52,6 +54,7 @@ class GPT(nn.Module):
         self.vocab_size = vocab_size
         rows = padded_vocab(config, vocab_size)
         self.wte = bare_embedding(rows, config.n_embd)
+        self.before = TokensBefore(config.embd_window - 1, rows, config.n_embd) if config.embd_window > 1 else None
         self.wpe = bare_embedding(config.block_size, config.n_embd) if config.position == "learned" else None
         self.norm_embd = make_norm(config) if config.embd_norm else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
@@ -105,6 +108,8 @@ class GPT(nn.Module):
             return table[:n] if cache is None else cache.rows(table, n)
 
         x = self.wte(ids)
+        if self.before is not None:
+            x = x + self.before(ids, cache)
         if self.wpe is not None:
             x = x + rows(self.wpe.weight)
         elif self.positions is not None:

@@ -27,9 +27,9 @@ def init_weights(model: nn.Module, config: ModelConfig, generator: Generator | N
 
     gpt2: normal, std 0.02, projections into the residual stream by 1 / sqrt(2 n_layer) less (Radford et al. 2019).
     xavier: uniform with variance 2 / (fan_in + fan_out) (Glorot & Bengio 2010); queries, keys, values each by itself.
-    zero-projection: projections into the residual stream and an untied head start at zero, so that every block starts
-    as the identity and the first loss is log(vocab); other matrices uniform with variance 1 / fan_in, which keeps a
-    normalized input's scale (the practice of modded-nanogpt and nanochat).
+    zero-projection: projections into the residual stream, an untied head and the tables of earlier tokens start at
+    zero, so that every block starts as the identity and the first loss is log(vocab); other matrices uniform with
+    variance 1 / fan_in, which keeps a normalized input's scale (the practice of modded-nanogpt and nanochat).
     """
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     for name, parameter in model.named_parameters():
@@ -38,7 +38,9 @@ def init_weights(model: nn.Module, config: ModelConfig, generator: Generator | N
             parameter.zero_()
         elif parameter.ndim == 1:
             parameter.fill_(1.0)
-        elif kind in ("wte", "wpe"):
+        elif kind == "before" and config.init == "zero-projection":
+            parameter.zero_()  # at first a token is only itself
+        elif kind in ("wte", "wpe", "before"):
             _embedding(parameter, config, generator)
         else:
             _matrix(parameter, kind, leaf, config, generator)

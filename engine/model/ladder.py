@@ -12,6 +12,8 @@ Written for reading, softmax and all; `engine.model.attention` is the fast one. 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
@@ -28,20 +30,22 @@ from engine.model.norm import make_norm
 from engine.model.positions import sinusoidal_table
 
 
-class Rung(nn.Module):
+class Rung(nn.Module, ABC):
     """What all rungs share: token ids (B, T) -> logits (B, T, vocab_size), and the loss. No cache."""
 
     supports_cache = False
 
     def __init__(self, config: ModelConfig, vocab_size: int) -> None:
         super().__init__()
+        if config.embd_window > 1:
+            raise ConfigError(f"model.kind {config.kind} sees earlier tokens by attention only: set embd_window 1")
         self.config = config
         self.vocab_size = vocab_size
         self.rows = padded_vocab(config, vocab_size)
 
+    @abstractmethod
     def scores(self, ids: Tensor) -> Tensor:
         """ids (B, T) -> scores (B, T, rows) of every row of the padded vocabulary."""
-        raise NotImplementedError
 
     def forward(self, ids: Tensor, cache: None = None, last: bool = False) -> Tensor:
         """Logits (B, T, vocab_size), or (B, 1, vocab_size) of the last position. Raises ValueError past block_size."""
@@ -88,9 +92,9 @@ class Embedded(Rung):
         self.positions: Tensor | None
         self.register_buffer("positions", table, persistent=False)
 
+    @abstractmethod
     def body(self, x: Tensor) -> Tensor:
         """(B, T, n_embd) -> (B, T, n_embd)."""
-        raise NotImplementedError
 
     def scores(self, ids: Tensor) -> Tensor:
         T = ids.size(1)

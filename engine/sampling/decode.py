@@ -105,11 +105,8 @@ class Context:
         """Sequence i goes on from what sequence rows[i] was; rows is (B,)."""
         self._history[:, : self.length] = self._history[rows, : self.length]
         if self._cache is not None:
-            held = self._cache.length
             with torch.inference_mode():
-                for layer in self._cache.layers:
-                    for kept in (layer.keys, layer.values):
-                        kept[:, :, :held] = kept[rows, :, :held]
+                self._cache.select(rows)
 
     def logits(self) -> Tensor:
         """Logits (B, V) of the next token, float32."""
@@ -133,10 +130,7 @@ class Context:
         keys = cache.layers[0].keys
         one = KVCache(self.model.config, 1, cache.capacity, keys.device, keys.dtype)
         logits = prefill(self.model, self._last(self.block_size)[:1], one)
-        for layer, read in zip(cache.layers, one.layers, strict=True):
-            layer.keys.copy_(read.keys)
-            layer.values.copy_(read.values)
-        cache.length = one.length
+        cache.fill(one)
         return logits.expand(self._history.size(0), -1)
 
     def _last(self, n: int) -> Tensor:

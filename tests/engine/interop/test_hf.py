@@ -81,8 +81,8 @@ def test_exports_compute_the_same_in_transformers(case: str, tmp_path: Path) -> 
     torch.testing.assert_close(logits, model(some_ids()), atol=1e-4, rtol=1e-4)
 
 
-def test_the_default_preset_exports_as_nanochat(tmp_path: Path) -> None:
-    model = disturbed(build_model(load_preset("nano").model, 65))
+def test_a_preset_exports_as_nanochat(tmp_path: Path) -> None:
+    model = disturbed(build_model(load_preset("titan").model, 65))
     assert export(model, None, tmp_path) == "NanoChatForCausalLM"
     torch.testing.assert_close(hf_logits(tmp_path, some_ids(65)), model(some_ids(65)), atol=1e-4, rtol=1e-4)
 
@@ -91,6 +91,8 @@ def test_what_transformers_cannot_compute_is_named(tmp_path: Path) -> None:
     near_llama = build_model(small(**{**LLAMA, "mlp": "relu2", "softcap": 15.0}), VOCAB)
     with pytest.raises(UserError, match=r"LlamaForCausalLM, needs model.mlp swiglu, model.softcap 0"):
         export(near_llama, None, tmp_path / "out")
+    with pytest.raises(UserError, match=r"NanoChatForCausalLM, needs model.embd_window 1$"):
+        export(build_model(load_preset("nano").model, 65), None, tmp_path / "out")
     rung = build_model(small(kind="bigram", position="none"), VOCAB)
     with pytest.raises(UserError, match="kind bigram"):
         export(rung, None, tmp_path / "out")

@@ -40,6 +40,7 @@ def configs(draw: st.DrawFn) -> ModelConfig:
         block_size=draw(st.integers(2, 9)),
         bias=draw(st.booleans()),
         position=draw(st.sampled_from(["learned", "sinusoidal", "none"] + ([] if rung else ["rope"]))),
+        embd_window=1 if rung else draw(st.sampled_from([1, 1, 2, 4])),
         norm=draw(st.sampled_from(["layernorm", "rmsnorm"])),
         norm_weight=draw(st.booleans()),
         embd_norm=draw(st.booleans()),
@@ -166,6 +167,16 @@ def test_the_cache_changes_no_logits(config: ModelConfig, data: st.DataObject) -
         torch.testing.assert_close(model(ids, cache, last=True), model(ids)[:, -1:], atol=1e-5, rtol=1e-5)
 
 
+def test_an_embedding_is_the_sum_over_its_window() -> None:
+    model = build_model(tiny(embd_window=3), VOCAB)
+    ids = some_ids(1, 5)[0]
+    own, earlier = model.wte.weight, model.before.weight.view(2, VOCAB + 1, -1)  # two back, one back; row 0: nothing
+    nothing = torch.tensor([0])
+    two_back, one_back = torch.cat((nothing, nothing, ids[:-2] + 1)), torch.cat((nothing, ids[:-1] + 1))
+    expected = own[ids] + earlier[0, two_back] + earlier[1, one_back]
+    torch.testing.assert_close(model.embed(ids[None])[0][0], expected)
+
+
 def test_more_tokens_than_the_context_are_refused() -> None:
     config = tiny()
     model = GPT(config, VOCAB)
@@ -245,14 +256,18 @@ def test_attention_maps_are_what_attention_uses() -> None:
 def test_state_holds_weights_only() -> None:
     config = load_preset("nano").model
     names = set(GPT(config, 65).state_dict())
-    layer = {f"blocks.{i}.{part}.weight" for i in range(4) for part in ("attn.qkv", "attn.proj", "mlp.fc", "mlp.proj")}
-    assert names == layer | {"wte.weight", "head.weight"}
+    layer = {f"blocks.{i}.{part}.weight" for i in range(3) for part in ("attn.qkv", "attn.proj", "mlp.fc", "mlp.proj")}
+    assert names == layer | {"wte.weight", "before.weight", "head.weight"}
 
 
 def test_roles_sort_the_parameters_for_the_optimizer() -> None:
-    config = tiny(position="learned", tie_embeddings=False, bias=True)
+    config = tiny(position="learned", tie_embeddings=False, bias=True, embd_window=3)
     roles = {name: parameter_role(name, p.ndim) for name, p in GPT(config, VOCAB).named_parameters()}
-    assert {name for name, role in roles.items() if role == "embedding"} == {"wte.weight", "wpe.weight"}
+    assert {name for name, role in roles.items() if role == "embedding"} == {
+        "wte.weight",
+        "wpe.weight",
+        "before.weight",
+    }
     assert roles["head.weight"] == "head"
     assert {name.split(".")[-2] for name, role in roles.items() if role == "matrix"} == {"qkv", "proj", "fc"}
     assert roles["blocks.0.norm1.weight"] == roles["blocks.1.mlp.fc.bias"] == "vector"

@@ -47,5 +47,5 @@ def chars() -> CharTokenizer:
 
 @pytest.fixture(scope="session")
 def letters(tiny: MakeModel, chars: CharTokenizer) -> GPT:
-    """A model of `chars`."""
-    return tiny(chars.vocab_size)
+    """A model of `chars`, its embeddings made of three tokens."""
+    return tiny(chars.vocab_size, embd_window=3)

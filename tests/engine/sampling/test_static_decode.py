@@ -54,7 +54,7 @@ def logits_of(model: GPT, ids: list[int], prompt: int, batch: int) -> list[Tenso
 def test_recorded_steps_give_the_logits_of_ordinary_ones(
     tiny: MakeModel, monkeypatch: pytest.MonkeyPatch, position: str, batch: int
 ) -> None:
-    model = tiny(29, position=position, n_kv_head=1, softcap=9.0)
+    model = tiny(29, position=position, n_kv_head=1, softcap=9.0, embd_window=3)
     ids = torch.randint(29, (50,), generator=torch.Generator().manual_seed(1)).tolist()  # the context of 16 slides
     expected = logits_of(model, ids, 5, batch)
     monkeypatch.setattr(decode, "asynchronous", lambda device: True)
