@@ -24,25 +24,24 @@ from tui.cli.options import (
 )
 from tui.cli.output import say
 from tui.cli.workbench import has_screen, open_workbench
+from tui.first import FIRST_CORPUS, first_config
 
 if TYPE_CHECKING:
     from engine.config import Config
     from engine.runs.layout import RunDir
 
-DEMO_CORPUS = "soap-notes"
-
 
 def demo(steps: Steps = None, runs: RunsDir = Path("runs"), corpora: CorporaDir = None) -> None:
     """Train a first model at once, on synthetic clinical notes."""
     preset = default_preset()
-    config = gather(preset, steps=steps)
+    config = first_config(steps)
     if has_screen():
         from tui.session import Start
 
-        open_workbench(runs, corpora, job=Start(DEMO_CORPUS, config, preset))
+        open_workbench(runs, corpora, job=Start(FIRST_CORPUS, config, preset))
         return
-    run = begin(DEMO_CORPUS, config, runs, preset=preset, corpora=corpora)
-    say(f"{run.name}: preset {preset} on {DEMO_CORPUS}, {config.train.max_steps:,} steps")
+    run = begin(FIRST_CORPUS, config, runs, preset=preset, corpora=corpora)
+    say(f"{run.name}: preset {preset} on {FIRST_CORPUS}, {config.train.max_steps:,} steps")
     end(run, runs, train_here(run, corpora, as_json=False), demo=True)
 
 
@@ -78,6 +77,9 @@ def train(
     sets: Sets = None,
     detach: Annotated[bool, typer.Option("--detach", help="Train in the background; says how to open it.")] = False,
     tui: Annotated[bool, typer.Option("--tui", help="Train in the workbench.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Train nothing: say what the run would need, and how long it would take.")
+    ] = False,
     runs: RunsDir = Path("runs"),
     corpora: CorporaDir = None,
     as_json: Json = False,
@@ -87,6 +89,8 @@ def train(
         ctx.fail("name a CORPUS to train on, or --resume RUN, and not both")
     if detach and tui:
         ctx.fail("--detach and --tui contradict each other")
+    if dry_run and (detach or tui or resume is not None):
+        ctx.fail("--dry-run is for a new run, and trains nothing: leave --detach, --tui and --resume out")
     if tui and not has_screen():
         raise UserError("--tui needs a terminal; without one leave it out, or use --detach")
     if resume is not None:
@@ -109,6 +113,11 @@ def train(
         ctx.fail("--from keeps the model of its run: leave --preset out")
     parent = None if base is None else base_of(base, runs)
     settings = gather(preset, config, sets or [], steps, seed, parent, lora)
+    if dry_run:
+        from tui.cli.measure import make_setup, show_forecast
+
+        show_forecast(make_setup(str(corpus), settings, device or "auto", corpora, parent), as_json)
+        return
     chosen = preset or ("tuned" if parent else default_preset())
     if tui and device is None and parent is None:
         from tui.session import Start

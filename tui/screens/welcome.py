@@ -10,6 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import Screen
 
+from tui.first import FIRST_CORPUS, first_config
 from tui.panes.keybar import KeyBar
 from tui.rows import Part, Row, width_of
 from tui.session import Start
@@ -18,7 +19,6 @@ from tui.widgets.paint import Painted
 if TYPE_CHECKING:
     from tui.app import Workbench
 
-FIRST_CORPUS = "soap-notes"
 CURVE_WIDTH, CURVE_HEIGHT = 56, 6
 WORDS: tuple[Row, ...] = (
     [("tinytui", "bright bold")],
@@ -26,7 +26,7 @@ WORDS: tuple[Row, ...] = (
     [("Train a small GPT from scratch in this terminal, watch the loss fall,", "foreground")],
     [("read what it writes at each checkpoint, and prompt it while it learns.", "foreground")],
     [],
-    [("⏎", "accent bold"), ("  train a first model now", "bright"), ("   nano on soap-notes", "dim")],
+    [("⏎", "accent bold"), ("  train a first model now", "bright"), (f"   nano on {FIRST_CORPUS}", "dim")],
     [("n", "accent bold"), ("  choose the text and the settings", "foreground")],
     [],
     [("synthetic clinical notes, not for clinical use", "dim")],
@@ -54,9 +54,9 @@ class WelcomeScreen(Screen[None]):
 
     def action_first(self) -> None:
         """Train the default preset on a shipped corpus, at once."""
-        from engine.config import DEFAULT_PRESET, load_preset
+        from engine.config import DEFAULT_PRESET
 
-        self.app.train(Start(FIRST_CORPUS, load_preset(DEFAULT_PRESET), DEFAULT_PRESET))
+        self.app.train(Start(FIRST_CORPUS, first_config(), DEFAULT_PRESET))
 
 
 class Welcome(Painted):

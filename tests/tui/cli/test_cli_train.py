@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from cli_for_tests import TINY, Cli, Trained, command, environment, invoke, one_complaint, wait_for
+from cli_for_tests import TINY, Cli, Trained, command, environment, invoke, one_complaint, small_text, wait_for
 
 ENDLESS = ("--steps", "10000000", "--set", "train.checkpoint_every=10000000", "--set", "train.eval_every=10000000")
 
@@ -74,7 +74,8 @@ def test_a_name_is_used_once(trained: Trained) -> None:
 
 
 def test_demo_without_a_terminal(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tui.cli.train.DEMO_CORPUS", "small.txt")  # the shipped one would take long to evaluate
+    Path("small.txt").write_text("".join(map(small_text, range(3))), encoding="utf-8")
+    monkeypatch.setattr("tui.cli.train.FIRST_CORPUS", "small.txt")  # the shipped one would take long to evaluate
     result = cli("demo", "--steps", 2)
     assert result.exit_code == 0, result.output
     assert "small-nano-1: finished at step 2 of 2" in result.stdout
