@@ -1,9 +1,10 @@
 """What the workbench costs: start, keys, bytes to the terminal, and what it takes from training.
 
-    python -m bench.screen [--rounds 3] [--steps 400]
+    python -m bench.screen [--rounds 3] [--steps 400] [--minutes 60]
 
 Training in the workbench is compared with the same training headless, in turn; both report the run's own
-`train_seconds`, so that neither start-up nor evaluation counts.
+`train_seconds`, so that neither start-up nor evaluation counts. With --minutes only the memory of a workbench that
+trains for so long is watched.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import psutil
 
 from bench.machine import describe, paired_ratio, percentile, say, spread
 from tests.terminal import Terminal
@@ -97,9 +100,9 @@ def against_headless(runs: str, rounds: int, steps: int) -> None:
     say("bytes to the terminal", spread(flow, "KB/s", 1e-3))
 
 
-def keys_while_training(runs: str, steps: int) -> None:
-    command = [*TINYTUI, "--runs", runs, "train", *TRAIN, "--name", "keys", "--steps", str(steps * 4), *QUIET, "--tui"]
-    with Terminal(command) as terminal:
+def keys_while_training(runs: str, steps: int, name: str, bandwidth: float | None = None) -> None:
+    command = [*TINYTUI, "--runs", runs, "train", *TRAIN, "--name", name, "--steps", str(steps * 4), *QUIET, "--tui"]
+    with Terminal(command, bandwidth=bandwidth) as terminal:
         terminal.wait("training", 60)
         terminal.pump(2.0)
         terminal.key("p")  # the prompt
@@ -111,7 +114,10 @@ def keys_while_training(runs: str, steps: int) -> None:
             waits.append(shown(terminal, lambda text, tail=typed[-12:]: tail in text, 5.0))
             terminal.pump(0.07)
         p50, p95 = percentile(waits, 0.5) * 1000, percentile(waits, 0.95) * 1000
-        say("key to screen while training", f"p50 {p50:.0f} ms  p95 {p95:.0f} ms  max {max(waits) * 1000:.0f} ms")
+        say(
+            f"key to screen while training, {name}",
+            f"p50 {p50:.0f} ms  p95 {p95:.0f} ms  max {max(waits) * 1000:.0f} ms",
+        )
 
 
 def idle(runs: str) -> None:
@@ -123,16 +129,40 @@ def idle(runs: str) -> None:
         say("idle", f"{(terminal.bytes - before) / 10:.0f} bytes/s")
 
 
+def memory(runs: str, minutes: float) -> None:
+    """What the process grows by, after a first minute in which everything has been shown once."""
+    command = [*TINYTUI, "--runs", runs, "train", *TRAIN, "--steps", "10000000", "--name", "long", "--tui"]
+    with Terminal(command) as terminal:
+        terminal.wait("training", 60)
+        process = psutil.Process(terminal.pid)
+        held = []
+        for _ in range(max(2, round(minutes))):
+            until = time.monotonic() + 60
+            while (left := until - time.monotonic()) > 0:
+                terminal.pump(min(0.25, left))
+                terminal.raw.clear()
+            held.append(process.memory_info().rss)
+        records = sum(1 for _ in (Path(runs) / "long" / "metrics.jsonl").open())
+        say("resident after the first minute", f"{held[0] / 1e6:.1f} MB")
+        say(f"more after {len(held)} minutes", f"{(held[-1] - held[0]) / 1e6:+.1f} MB; {records:,} records")
+        say("minute by minute", " ".join(f"{value / 1e6:.0f}" for value in held))
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--minutes", type=float, help="watch the memory of a workbench that trains, for so long")
     options = parser.parse_args()
     print(describe())
     with tempfile.TemporaryDirectory() as runs:
+        if options.minutes:
+            memory(runs, options.minutes)
+            return
         start_up(runs)
         against_headless(runs, options.rounds, options.steps)
-        keys_while_training(runs, options.steps)
+        keys_while_training(runs, options.steps, "local")
+        keys_while_training(runs, options.steps, "30 KB/s link", 30_000)
         idle(runs)
 
 

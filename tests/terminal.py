@@ -47,7 +47,10 @@ class Terminal:
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
         term: str = "xterm-256color",
+        bandwidth: float | None = None,
     ) -> None:
+        """`bandwidth` is that of the link to the program, in bytes a second; None is no limit."""
+        self.bandwidth = bandwidth
         self.columns, self.rows = columns, rows
         self.screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self.screen)
@@ -91,13 +94,15 @@ class Terminal:
             if not select.select([self.fd], [], [], left)[0]:
                 return
             try:
-                data = os.read(self.fd, 1 << 16)
+                data = os.read(self.fd, 1 << 16 if self.bandwidth is None else 512)
             except OSError:
                 data = b""
             if not data:
                 self.open = False
                 return
             self.first_byte = self.first_byte or time.monotonic() - self.started
+            if self.bandwidth is not None:
+                time.sleep(len(data) / self.bandwidth)
             self.bytes += len(data)
             self.raw += data
             with contextlib.suppress(Exception):  # pyte does not know every sequence

@@ -21,6 +21,7 @@ class Batches(ABC):
     def __init__(self, dataset: TokenDataset, config: Config, device: torch.device) -> None:
         self.dataset, self.device, self.salt = dataset, device, 0
         self.seed, self.size, self.length = config.train.seed, config.train.batch_size, config.model.block_size
+        self.micros = config.train.grad_accum
 
     @abstractmethod
     def get(self, step: int, micro: int) -> tuple[Tensor, Tensor]:
@@ -28,14 +29,18 @@ class Batches(ABC):
 
     def offsets(self, step: int, micro: int) -> np.ndarray:
         """Where in the training split the sequences of that micro-batch begin, int64 (B,)."""
-        return self.dataset.offsets(self.seed + self.salt, step, micro, self.size, self.length)
+        return self.dataset.offsets(self.seed + self.salt, self.number(step, micro), self.size, self.length)
+
+    def number(self, step: int, micro: int) -> int:
+        """Of that micro-batch's first sequence. A step has the same sequences however it is parted in micro-batches."""
+        return (step * self.micros + micro) * self.size
 
 
 class HostBatches(Batches):
     """Gathered from the memory-mapped corpus by the CPU, then copied to the device."""
 
     def get(self, step: int, micro: int) -> tuple[Tensor, Tensor]:
-        x, y = self.dataset.batch(self.seed + self.salt, step, micro, self.size, self.length)
+        x, y = self.dataset.batch(self.seed + self.salt, self.number(step, micro), self.size, self.length)
         inputs, targets = torch.from_numpy(x), torch.from_numpy(y)
         if self.device.type == "cpu":
             return inputs, targets

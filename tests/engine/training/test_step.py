@@ -69,6 +69,14 @@ def test_resident_and_host_batches_are_equal(dataset: TokenDataset) -> None:
     assert not torch.equal(host.get(0, 0)[0], resident.get(0, 0)[0])
 
 
+def test_smaller_micro_batches_have_the_same_sequences(dataset: TokenDataset) -> None:
+    whole = HostBatches(dataset, tiny_config("train.batch_size=6"), torch.device("cpu"))
+    parts = HostBatches(dataset, tiny_config("train.batch_size=2", "train.grad_accum=3"), torch.device("cpu"))
+    for step in (0, 1, 977):
+        micros = [parts.offsets(step, micro) for micro in range(3)]
+        assert np.array_equal(np.concatenate(micros), whole.offsets(step, 0))
+
+
 def test_a_bad_step_and_those_after_it_change_nothing(dataset: TokenDataset) -> None:
     step = make_step(tiny_config(), dataset)
     step(0, 1.0)
