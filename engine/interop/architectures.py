@@ -6,7 +6,8 @@ No class here imports transformers: a folder of the right files is all it needs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -55,6 +56,7 @@ class Architecture:
     positions: str | None
     norms: tuple[str, str, str] | None  # before attention, before the MLP, at the end; None: without weights
     transposed: bool  # weights stored (n_in, n_out)
+    code: Path | None = None  # of a class that transformers does not have; it is written beside the weights
 
 
 def _lacking(**checks: bool) -> list[str]:
@@ -76,6 +78,7 @@ _SAID = {
     "no_softcap": "model.softcap 0",
     "no_bias": "model.bias false",
     "no_embd_window": "model.embd_window 1",
+    "embd_window": "model.embd_window above 1",
     "no_norm_weight": "model.norm_weight false",
 }
 
@@ -173,7 +176,6 @@ def _llama_linears(config: ModelConfig) -> Parts:
 
 def _nanochat_wants(config: ModelConfig) -> list[str]:
     return _lacking(
-        no_embd_window=config.embd_window == 1,
         rope=config.position == "rope",
         rmsnorm=config.norm == "rmsnorm",
         no_norm_weight=not config.norm_weight,
@@ -184,8 +186,22 @@ def _nanochat_wants(config: ModelConfig) -> list[str]:
     )
 
 
+def _plain_nanochat_wants(config: ModelConfig) -> list[str]:
+    return _nanochat_wants(config) + _lacking(no_embd_window=config.embd_window == 1)
+
+
+def _windowed_nanochat_wants(config: ModelConfig) -> list[str]:
+    return _nanochat_wants(config) + _lacking(embd_window=config.embd_window > 1)
+
+
 def _nanochat_settings(config: ModelConfig) -> dict[str, Any]:
     return {**_rotary_settings(config), "final_logit_softcapping": config.softcap or None}
+
+
+def _windowed_nanochat_settings(config: ModelConfig) -> dict[str, Any]:
+    there = {"AutoConfig": "WindowedNanoChatConfig", "AutoModelForCausalLM": "WindowedNanoChatForCausalLM"}
+    auto_map = {auto: f"windowed_nanochat.{name}" for auto, name in there.items()}
+    return {**_nanochat_settings(config), "embd_window": config.embd_window, "auto_map": auto_map, "use_cache": False}
 
 
 def _nanochat_linears(config: ModelConfig) -> Parts:
@@ -234,7 +250,7 @@ LLAMA = Architecture(
 NANOCHAT = Architecture(
     name="NanoChatForCausalLM",
     model_type="nanochat",
-    wants=_nanochat_wants,
+    wants=_plain_nanochat_wants,
     settings=_nanochat_settings,
     linears=_nanochat_linears,
     layer="model.layers.",
@@ -243,7 +259,15 @@ NANOCHAT = Architecture(
     norms=None,
     transposed=False,
 )
-ARCHITECTURES = (GPT2, LLAMA, NANOCHAT)
+WINDOWED_NANOCHAT = replace(
+    NANOCHAT,
+    name="WindowedNanoChatForCausalLM",
+    model_type="windowed_nanochat",
+    wants=_windowed_nanochat_wants,
+    settings=_windowed_nanochat_settings,
+    code=Path(__file__).with_name("windowed_nanochat.py"),
+)
+ARCHITECTURES = (GPT2, LLAMA, NANOCHAT, WINDOWED_NANOCHAT)
 
 
 def architecture_of(config: ModelConfig) -> Architecture:
@@ -285,6 +309,9 @@ def hf_state(config: ModelConfig, vocab_size: int, state: dict[str, Tensor]) -> 
     out = {to.embedding: state["wte.weight"][:vocab_size]}
     if not config.tie_embeddings:
         out["lm_head.weight"] = state["head.weight"][:vocab_size]
+    if config.embd_window > 1:
+        tables = state["before.weight"].view(config.embd_window - 1, -1, config.n_embd)
+        out["before.weight"] = tables[:, : vocab_size + 1].flatten(0, 1)
     if to.positions is not None:
         out[to.positions] = _positions(config, vocab_size, state)
     for i in range(config.n_layer):

@@ -17,6 +17,7 @@ from engine.interop.tokenizers import write_tokenizer
 from engine.model.gpt import GPT
 from engine.model.lora import merged_state_dict
 from engine.model.norm import LAYER_EPS
+from engine.runs.atomic import write_atomic
 
 if TYPE_CHECKING:
     from engine.text.tokenizer import Tokenizer
@@ -29,7 +30,8 @@ ENDS = ("<END>", "<|endoftext|>")  # special tokens that end a text
 def export(model: GPT, tokenizer: Tokenizer | None, folder: Path) -> str:
     """Write config.json and model.safetensors for `AutoModelForCausalLM.from_pretrained(folder)`; the class' name.
 
-    The logits are equal; a LoRA adapter is merged. Where the library `tokenizers` can do what `tokenizer` does,
+    The logits are equal; a LoRA adapter is merged. Where transformers has no such class its code is written too, and
+    loading needs `trust_remote_code=True`. Where the library `tokenizers` can do what `tokenizer` does,
     tokenizer.json is written too. Raises UserError when no class of transformers computes this model, naming the
     settings, or when the folder cannot be written.
     """
@@ -40,9 +42,12 @@ def export(model: GPT, tokenizer: Tokenizer | None, folder: Path) -> str:
     make_folder(folder)
     write_tensors(folder / WEIGHTS, tensors)
     write_json(folder / "config.json", config)
+    architecture = architecture_of(model.config)
+    if architecture.code is not None:
+        write_atomic(folder / architecture.code.name, architecture.code.read_bytes())
     if tokenizer is not None:
         write_tokenizer(tokenizer, folder, model.config.block_size)
-    return architecture_of(model.config).name
+    return architecture.name
 
 
 def import_gpt2(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:

@@ -56,12 +56,14 @@ def export(
 
 def export_model(run: RunDir, checkpoint: str, folder: Path) -> None:
     """Write the model as transformers reads it."""
+    from engine.interop.architectures import architecture_of
     from engine.interop.hf import export as write
     from engine.training.checkpoint import load_model
 
     model, tokenizer, step = load_model(run, checkpoint)
     kind = write(model, tokenizer, folder)
-    say(f"{folder}: {kind} at step {step:,}; load it with AutoModelForCausalLM.from_pretrained({str(folder)!r})")
+    trust = ", trust_remote_code=True" if architecture_of(model.config).code is not None else ""
+    say(f"{folder}: {kind} at step {step:,}; load it with AutoModelForCausalLM.from_pretrained({str(folder)!r}{trust})")
 
 
 def export_adapter(run: RunDir, checkpoint: str, folder: Path) -> None:

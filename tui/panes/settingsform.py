@@ -11,7 +11,7 @@ from textual.binding import BindingType
 from textual.message import Message
 
 from tui.listed import Listed, quiet
-from tui.rows import Part
+from tui.rows import Part, width_of
 from tui.text import clean, fit
 
 LABEL = 19
@@ -248,8 +248,9 @@ class SettingsForm(Listed):
         look = "alarm" if wrong else "accent" if changed else "bright"
         mark = "•" if changed else " "
         if focused and row.choices:
-            inner = fit(f"◂ {value} ▸", room - 2)
-            return [(f"{mark} ", look + ground), (inner, look + " bold" + ground)]
+            ways = (f"◂ {value} ▸", f"◂{value}▸", value)  # rather no arrows than half a name
+            inner = next((way for way in ways if width_of([(way, "")]) <= room - 2), value)
+            return [(f"{mark} ", look + ground), (fit(inner, room - 2), look + " bold" + ground)]
         if not focused:
             return [(f"{mark} ", look), (fit(value, room - 2), look)]
         caret = min(self._caret, len(value))

@@ -22,6 +22,13 @@ from engine.text.words import WordTokenizer
 
 transformers = pytest.importorskip("transformers")
 
+
+@pytest.fixture(autouse=True)
+def code_is_copied_elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not to the user's cache: loading a model with code of its own copies that code."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path_factory.mktemp("modules")))
+
+
 VOCAB = 37
 
 GPT2 = {"position": "learned", "norm": "layernorm", "mlp": "gelu_tanh", "bias": True}
@@ -37,6 +44,8 @@ EXPORTS: dict[str, tuple[str, dict[str, object]]] = {
     "llama": ("LlamaForCausalLM", LLAMA),
     "llama, biases": ("LlamaForCausalLM", {**LLAMA, "bias": True, "tie_embeddings": False, "rope_base": 500.0}),
     "nanochat": ("NanoChatForCausalLM", {**NANOCHAT, "softcap": 15.0, "tie_embeddings": False}),
+    "nanochat, windows": ("WindowedNanoChatForCausalLM", {**NANOCHAT, "embd_window": 3, "tie_embeddings": False}),
+    "nanochat, padded windows": ("WindowedNanoChatForCausalLM", {**NANOCHAT, "embd_window": 2, "vocab_multiple": 16}),
     "nanochat, grouped": ("NanoChatForCausalLM", {**NANOCHAT, "n_kv_head": 2, "mlp": "gelu", "vocab_multiple": 16}),
 }
 
@@ -60,7 +69,9 @@ def disturbed(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def hf_logits(folder: Path, ids: torch.Tensor, adapter: Path | None = None) -> torch.Tensor:
-    model, info = transformers.AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    model, info = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, trust_remote_code=True, output_loading_info=True
+    )
     assert not info["missing_keys"] and not info["unexpected_keys"]
     if adapter is not None:
         import peft
@@ -81,18 +92,43 @@ def test_exports_compute_the_same_in_transformers(case: str, tmp_path: Path) -> 
     torch.testing.assert_close(logits, model(some_ids()), atol=1e-4, rtol=1e-4)
 
 
-def test_a_preset_exports_as_nanochat(tmp_path: Path) -> None:
-    model = disturbed(build_model(load_preset("titan").model, 65))
-    assert export(model, None, tmp_path) == "NanoChatForCausalLM"
+@pytest.mark.parametrize(
+    ("preset", "name"), [("titan", "NanoChatForCausalLM"), ("nano", "WindowedNanoChatForCausalLM")]
+)
+def test_presets_export(preset: str, name: str, tmp_path: Path) -> None:
+    model = disturbed(build_model(load_preset(preset).model, 65))
+    assert export(model, None, tmp_path) == name
     torch.testing.assert_close(hf_logits(tmp_path, some_ids(65)), model(some_ids(65)), atol=1e-4, rtol=1e-4)
+
+
+def test_a_windowed_model_writes_the_same_in_transformers(tmp_path: Path) -> None:
+    model = disturbed(build_model(small(**{**NANOCHAT, "embd_window": 3, "tie_embeddings": False}), VOCAB))
+    export(model, None, tmp_path)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, trust_remote_code=True).eval()
+    ids = some_ids()[:1, :5]
+    for use_cache in (False, True):
+        written = theirs.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=8,
+            do_sample=False,
+            use_cache=use_cache,
+            pad_token_id=0,
+        )
+        ours = ids
+        with torch.inference_mode():
+            for _ in range(8):
+                ours = torch.cat((ours, model(ours, last=True)[:, -1].argmax(-1, keepdim=True)), 1)
+        assert written.tolist() == ours.tolist()
 
 
 def test_what_transformers_cannot_compute_is_named(tmp_path: Path) -> None:
     near_llama = build_model(small(**{**LLAMA, "mlp": "relu2", "softcap": 15.0}), VOCAB)
     with pytest.raises(UserError, match=r"LlamaForCausalLM, needs model.mlp swiglu, model.softcap 0"):
         export(near_llama, None, tmp_path / "out")
-    with pytest.raises(UserError, match=r"NanoChatForCausalLM, needs model.embd_window 1$"):
-        export(build_model(load_preset("nano").model, 65), None, tmp_path / "out")
+    windows = build_model(small(**LLAMA, embd_window=2), VOCAB)
+    with pytest.raises(UserError, match=r"LlamaForCausalLM, needs model.embd_window 1$"):
+        export(windows, None, tmp_path / "out")
     rung = build_model(small(kind="bigram", position="none"), VOCAB)
     with pytest.raises(UserError, match="kind bigram"):
         export(rung, None, tmp_path / "out")

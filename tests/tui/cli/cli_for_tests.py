@@ -19,7 +19,6 @@ from tui.cli.app import app
 ROOT = Path(__file__).parents[3]
 TINY = (
     "--set", "model.n_layer=1", "--set", "model.n_head=2", "--set", "model.n_embd=16", "--set", "model.block_size=8",
-    "--set", "model.embd_window=1",  # so that it can be exported
     "--set", "train.batch_size=4", "--set", "train.eval_every=10", "--set", "train.sample_tokens=8", "--device", "cpu",
 )  # fmt: skip
 
