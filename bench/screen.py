@@ -162,7 +162,7 @@ def main() -> None:
         start_up(runs)
         against_headless(runs, options.rounds, options.steps)
         keys_while_training(runs, options.steps, "local")
-        keys_while_training(runs, options.steps, "30 KB/s link", 30_000)
+        keys_while_training(runs, options.steps, "30-KB-link", 30_000)
         idle(runs)
 
 

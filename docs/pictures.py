@@ -95,7 +95,7 @@ def welcome(runs: str) -> Terminal:
 def new_run(runs: str) -> Terminal:
     terminal = welcome(runs)
     terminal.key("n")
-    terminal.pump(2.0)
+    terminal.wait("s a step", 60)  # the pace, measured
     return terminal
 
 
