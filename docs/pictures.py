@@ -95,7 +95,8 @@ def welcome(runs: str) -> Terminal:
 def new_run(runs: str) -> Terminal:
     terminal = welcome(runs)
     terminal.key("n")
-    terminal.wait("s a step", 60)  # the pace, measured
+    terminal.wait("(measured", 60)
+    terminal.pump(0.5)
     return terminal
 
 

@@ -121,6 +121,7 @@ class TrainConfig(_Section):
     log_every: int = Field(0, ge=0, description="steps between reads of their losses; 0: 1, on a GPU what 1/4 s takes")
     keep_last: int = Field(3, ge=1, description="newest checkpoints kept; the best is always kept")
     sample_prompt: str = Field("\n", description="prompt of the sample written at each checkpoint")
+    sample_stop: str = Field("", description="text that ends that sample; empty: nothing but its length")
     sample_tokens: int = Field(200, ge=0, le=1_000_000, description="tokens of that sample; 0 writes none")
     seed: int = Field(1337, ge=0, le=2**63 - 1, description="seed of weights, batches and dropout")
     early_stop: int = Field(0, ge=0, description="evaluations without a better val loss before stopping; 0 is off")

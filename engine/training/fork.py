@@ -103,7 +103,8 @@ def fine_tuning_config(parent: RunDir, which: str | int = "best") -> Config:
     config = load_checkpoint(choose_checkpoint(parent, which)).config
     rates = ("learning_rate", "min_learning_rate", "muon_learning_rate")
     changes: dict[str, Any] = {f"train.{rate}": getattr(config.train, rate) / 10 for rate in rates}
-    return config.replace({**changes, "train.warmup_steps": 0, "train.sample_prompt": "\n", "train.lora_r": 0})
+    changes |= {"train.warmup_steps": 0, "train.lora_r": 0}
+    return config.replace({**changes, "train.sample_prompt": "\n", "train.sample_stop": ""})
 
 
 def check_base(parent: RunDir, checkpoint: Checkpoint, config: Config) -> None:

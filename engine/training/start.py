@@ -54,7 +54,8 @@ def start_run(
     dataset = TokenDataset.open(text, config.data, progress=progress, tokenizer=tokenizer)
     dataset.check(config.model.block_size)
     if config.train.sample_prompt == DEFAULT_SAMPLE_PROMPT and found.template is not None and found.examples:
-        config = config.replace({"train.sample_prompt": found.template.apply(found.examples[0])})
+        prompt, stops = found.template.apply(found.examples[0]), found.template.stops
+        config = config.replace({"train.sample_prompt": prompt, "train.sample_stop": stops[0] if stops else ""})
     run = create_run(
         runs_dir,
         name or new_name(runs_dir, found.name, preset or "custom"),

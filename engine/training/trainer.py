@@ -273,7 +273,8 @@ class Trainer:
         if train.sample_tokens == 0:
             return
         self.writer.status(phase="sampling")
-        settings = SamplingSettings(max_tokens=train.sample_tokens, seed=train.seed % 2**31)
+        stop = (train.sample_stop,) if train.sample_stop else ()
+        settings = SamplingSettings(max_tokens=train.sample_tokens, seed=train.seed % 2**31, stop=stop)
         done: Done | None = None
         try:
             with self._averaged_weights():

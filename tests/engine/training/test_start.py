@@ -1,0 +1,33 @@
+"""What a run gets from its corpus before it begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine.config import load_config
+from engine.runs.layout import RunDir
+from engine.runs.reader import RunReader
+from engine.training.start import start_run
+
+from .conftest import TINY, train
+
+
+def samples_of(run: RunDir) -> list[dict[str, object]]:
+    assert train(run).state == "finished"
+    reader = RunReader(run)
+    reader.poll()
+    return list(reader.samples)
+
+
+def test_samples_are_asked_and_ended_in_the_corpus_own_format(tmp_path: Path) -> None:
+    sets = [*TINY, "train.max_steps=2", "train.eval_every=2", "train.sample_tokens=400", "data.tokenizer=word"]
+    run = start_run("dialogues", load_config("nano", sets=[*sets, "data.vocab_size=400"]), tmp_path)
+    sample = samples_of(run)[-1]
+    assert str(sample["prompt"]).startswith("You: ") and str(sample["prompt"]).endswith("\nBot: ")
+    assert sample["settings"]["stop"] == ["<END>"] and "<END>" not in str(sample["text"])  # type: ignore[index]
+
+
+def test_a_prompt_of_ones_own_is_left_alone(tmp_path: Path) -> None:
+    sets = [*TINY, "train.max_steps=1", "train.sample_prompt=Once"]
+    sample = samples_of(start_run("dialogues", load_config("nano", sets=sets), tmp_path))[-1]
+    assert sample["prompt"] == "Once" and sample["settings"]["stop"] == []  # type: ignore[index]
