@@ -7,6 +7,7 @@ import os
 import pty
 import queue
 import select
+import signal
 import sys
 import time
 
@@ -230,8 +231,7 @@ class Terminal:
                 self.seen += os.read(self.fd, 65536).decode("utf-8", "replace")
 
     def end(self) -> None:
-        os.write(self.fd, b"\x11")  # ctrl+q
-        self.read(5, until="\x1b[?1049l")
+        os.kill(self.pid, signal.SIGKILL)  # asked to quit, Textual's own input thread may spin on the closed terminal
         os.close(self.fd)
         os.waitpid(self.pid, 0)
 
