@@ -20,7 +20,7 @@ import psutil
 
 @dataclass(frozen=True)
 class Device:
-    """One NVIDIA device, by its number in NVML; None where it does not tell."""
+    """One NVIDIA device, by the number CUDA gives it (`cuda:0`); None where it does not tell."""
 
     index: int
     name: str
@@ -108,8 +108,10 @@ class Telemetry:
             return []
         self._nvml = pynvml
         handles = []
-        for index in range(_ask(pynvml.nvmlDeviceGetCount) or 0):
-            handle = _ask(partial(pynvml.nvmlDeviceGetHandleByIndex, index))
+        for index, place in enumerate(visible_devices(_ask(pynvml.nvmlDeviceGetCount) or 0)):
+            by_number = isinstance(place, int)
+            find = pynvml.nvmlDeviceGetHandleByIndex if by_number else pynvml.nvmlDeviceGetHandleByUUID
+            handle = _ask(partial(find, place))
             if handle is not None:
                 name = _ask(partial(pynvml.nvmlDeviceGetName, handle)) or "GPU"
                 handles.append((index, name.decode(errors="replace") if isinstance(name, bytes) else str(name), handle))
@@ -130,6 +132,25 @@ class Telemetry:
             memory_used=None if memory is None else int(memory.used),
             memory_total=None if memory is None else int(memory.total),
         )
+
+
+def visible_devices(count: int) -> list[int | str]:
+    """Of `count` devices those CUDA shows, in its order: numbers in NVML, or UUIDs where the user names them so.
+
+    CUDA_VISIBLE_DEVICES is read as CUDA reads it: what comes after a device that is not there does not count.
+    """
+    said = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if said is None:
+        return list(range(count))
+    shown: list[int | str] = []
+    for name in (part.strip() for part in said.split(",")):
+        if name.isdigit() and int(name) < count:
+            shown.append(int(name))
+        elif name.startswith(("GPU-", "MIG-")):
+            shown.append(name)
+        else:
+            break
+    return shown
 
 
 def peak_rss() -> int:

@@ -42,6 +42,7 @@ class Driver(types.ModuleType):
             "nvmlShutdown": None,
             "nvmlDeviceGetCount": 2,
             "nvmlDeviceGetHandleByIndex": arguments[0] if arguments else None,
+            "nvmlDeviceGetHandleByUUID": arguments[0] if arguments else None,
             "nvmlDeviceGetName": b"H200",
             "nvmlDeviceGetUtilizationRates": types.SimpleNamespace(gpu=91),
             "nvmlDeviceGetTemperature": 64,
@@ -53,6 +54,7 @@ class Driver(types.ModuleType):
 @pytest.fixture
 def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
     made = Driver()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setitem(sys.modules, "pynvml", made)
     return made
 
@@ -81,6 +83,19 @@ def test_devices_are_told_in_plain_units(driver: Driver) -> None:
     assert (device.memory_used, device.memory_total) == (1 << 30, 1 << 37)
     telemetry.close()
     assert telemetry.sample().devices == devices and driver.loads == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "handles"),
+    [("1", [1]), ("1,0", [1, 0]), ("", []), ("-1", []), ("1,7,0", [1]), (" 0 , GPU-3f2a ", [0, "GPU-3f2a"])],
+)
+def test_devices_have_the_numbers_cuda_gives_them(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, said: str, handles: list[object]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", said)
+    telemetry = Telemetry()
+    assert [device.index for device in telemetry.sample().devices] == list(range(len(handles)))
+    assert telemetry._handles is not None and [handle for *_, handle in telemetry._handles] == handles
 
 
 def test_a_driver_that_refuses_or_dies_leaves_gaps_and_no_error(driver: Driver) -> None:
