@@ -35,7 +35,7 @@ class SamplingSettings:
     top_p: float = 1.0  # only the likeliest tokens that together reach p; 1 is off, 0 leaves the likeliest alone
     min_p: float = 0.0  # only tokens at least this likely, relative to the likeliest; 0 is off
     repetition_penalty: float = 1.0  # above 1 makes tokens of the prompt and the output less likely; 1 is off
-    max_tokens: int = 200
+    max_tokens: int = 400
     seed: int | None = None  # unset: a fresh one, told with the result
     stop: tuple[str, ...] = ()  # strings that end the text and are cut from it
     stop_ids: tuple[int, ...] = ()  # tokens that end the text and are cut from it

@@ -71,7 +71,7 @@ class PromptPane(Pane):
         yield Slider("temperature", 0.8, TEMPERATURE, id="temperature")
         yield Slider("top-k", 40, top_k_scale(65), id="top-k")
         yield Slider("top-p", 1.0, TOP_P, id="top-p")
-        yield Slider("max tokens", 200, TOKENS, id="tokens")
+        yield Slider("max tokens", SamplingSettings().max_tokens, TOKENS, id="tokens")
         with Horizontal(id="seed-row"):
             yield Rows(id="seed-label")
             seed = Input(str(random.randrange(10_000)), type="integer", compact=True, max_length=10, id="seed")
