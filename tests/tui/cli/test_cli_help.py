@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from cli_for_tests import Cli, Trained, command, environment, invoke, one_complaint
 
+from tui.cli import spare_the_others
 from tui.cli.app import PANELS
 
 COMMANDS = {
@@ -122,3 +124,19 @@ def test_a_reader_that_goes_away_is_no_error(trained: Trained) -> None:
     )
     assert done.stdout.startswith("step,")
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_waiting_threads_sleep_early_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], spins: str | None
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    spare_the_others()
+    assert os.environ.get("GOMP_SPINCOUNT") == spins
+    os.environ.pop("GOMP_SPINCOUNT", None)
