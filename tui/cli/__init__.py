@@ -6,7 +6,6 @@ import os
 import sys
 import threading
 
-
 SPINS = 3000
 """How often a waiting thread of GNU OpenMP, which PyTorch computes with on Linux, looks before it sleeps.
 
