@@ -22,7 +22,7 @@ def main() -> None:
     try:
         app(prog_name="tinytui")
     except SystemExit as ending:
-        if "torch" in sys.modules:
+        if "torch" in sys.modules or threading.active_count() > 1:
             leave(ending.code if isinstance(ending.code, int) else 0)
         raise
 
@@ -34,7 +34,10 @@ def spare_the_others() -> None:
 
 
 def leave(code: int) -> None:
-    """End the process once all that it does is done, without the second that PyTorch takes to be taken apart."""
+    """End the process once all that it does is done, without the second that PyTorch takes to be taken apart.
+
+    Nor is a thread waited for that reads a terminal which is gone: Textual's may do so for ever.
+    """
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
             # one that trains is waited for; one that still reads a dead terminal has nothing left to say

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[3]
 PROGRAM = """
 import json, sys, threading, time
 from pathlib import Path
-import tui.app, tui.session
+import tui.app, tui.cli, tui.session
 from engine.config import load_preset
 from engine.runs.layout import RunDir
 
@@ -37,7 +37,7 @@ class Training:
     def __init__(self, job, runs_dir, corpora_dir):
         self.run = RunDir(Path("runs/made-up").absolute())
         self.steps, self.told = int(sys.argv[1]), threading.Event()
-        self.thread = threading.Thread(target=self.train)
+        self.thread = threading.Thread(target=self.train, name="train-made-up")
     def begin(self):
         self.thread.start()
     @property
@@ -58,7 +58,7 @@ class Training:
 
 tui.session.Training = Training
 start = tui.session.Start("made-up", load_preset("nano"), "nano")
-sys.exit(tui.app.open_workbench(Path("runs"), start=start))
+tui.cli.leave(tui.app.open_workbench(Path("runs"), start=start))  # as the command ends
 """
 
 
