@@ -82,7 +82,7 @@ def headless(place: Path, env: dict[str, str], *words: str) -> subprocess.Comple
     )
 
 
-STEPS = 300
+STEPS = 900  # long enough to be found running by a second screen on a busy machine
 
 
 @pytest.fixture(scope="module")
