@@ -13,7 +13,7 @@ from engine.errors import UserError
 from engine.sampling.settings import SamplingSettings
 from tui.cli.options import CorporaDir, Json, Run, RunsDir
 from tui.cli.output import is_terminal, print_json, printable, say
-from tui.cli.writing import LIVE, Written, open_writer, run_template, search
+from tui.cli.writing import LIVE, Written, open_writer, run_template, search, side_by_side
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
@@ -134,20 +134,6 @@ def streams(
     writer = open_writer(run, checkpoint)
     for number in range(num):
         yield writer(prompt, settings if settings.seed is None else settings.replace(seed=settings.seed + number))
-
-
-def side_by_side(run: RunDir, checkpoint: str, prompt: str, settings: SamplingSettings, num: int) -> Iterator[Written]:
-    """`num` texts with a checkpoint's weights, in batches. Raises as `open_writer` does."""
-    from engine.sampling.draw import fresh_seed
-    from engine.sampling.generate import BATCH, SEEDS, generate_many
-    from engine.training.checkpoint import load_model
-
-    model, tokenizer, step = load_model(run, checkpoint)
-    first = fresh_seed() if settings.seed is None else settings.seed
-    for start in range(0, num, BATCH):
-        batch = settings.replace(seed=(first + start) % SEEDS)
-        for done in generate_many(model, tokenizer, prompt, batch, min(BATCH, num - start)):
-            yield Written(done.text, done.tokens, done.stop_reason, done.seed, done.tokens_per_second, step)
 
 
 def read_prompt(prompt: str) -> str:

@@ -57,6 +57,20 @@ def loaded_writer(run: RunDir, checkpoint: str) -> Writer:
     return write
 
 
+def side_by_side(run: RunDir, checkpoint: str, prompt: str, settings: SamplingSettings, num: int) -> Iterator[Written]:
+    """`num` texts with a checkpoint's weights, in batches. Raises as `open_writer` does."""
+    from engine.sampling.draw import fresh_seed
+    from engine.sampling.generate import BATCH, SEEDS, generate_many
+    from engine.training.checkpoint import load_model
+
+    model, tokenizer, step = load_model(run, checkpoint)
+    first = fresh_seed() if settings.seed is None else settings.seed
+    for start in range(0, num, BATCH):
+        batch = settings.replace(seed=(first + start) % SEEDS)
+        for done in generate_many(model, tokenizer, prompt, batch, min(BATCH, num - start)):
+            yield Written(done.text, done.tokens, done.stop_reason, done.seed, done.tokens_per_second, step)
+
+
 def search(
     run: RunDir,
     checkpoint: str,
