@@ -4,13 +4,19 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: run test check lint types imports bench clean
+.PHONY: run test check lint types imports faults clean
 
 run: $(VENV)/.installed
 	$(BIN)/tinytui demo
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# every promise of docs/reliability.md tried as often as its table says; hours, and the machine to itself
+faults: $(VENV)/.installed-dev
+	rm -f build/faults.jsonl && mkdir -p build
+	-FAULTS=whole FAULTS_REPORT=$(CURDIR)/build/faults.jsonl $(BIN)/python -m pytest tests/faults
+	$(BIN)/python -m tests.faults.report build/faults.jsonl "$$($(BIN)/python -m bench.machine)"
 
 check: lint types imports
 
