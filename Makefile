@@ -16,7 +16,7 @@ test: $(VENV)/.installed-dev
 faults: $(VENV)/.installed-dev
 	rm -f build/faults.jsonl && mkdir -p build
 	-FAULTS=whole FAULTS_REPORT=$(CURDIR)/build/faults.jsonl $(BIN)/python -m pytest tests/faults
-	$(BIN)/python -m tests.faults.report build/faults.jsonl "$$($(BIN)/python -m bench.machine)"
+	$(BIN)/python -m tests.faults.report build/faults.jsonl
 
 check: lint types imports
 

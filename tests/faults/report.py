@@ -1,4 +1,4 @@
-"""Writes what `make faults` counted into docs/reliability.md: `python -m tests.faults.report ROWS.jsonl MACHINE`.
+"""Writes what `make faults` counted into docs/reliability.md: `python -m tests.faults.report ROWS.jsonl`.
 
 The table stands between two marks; the words around it are written by hand.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+
+from bench.machine import describe
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
@@ -23,13 +25,13 @@ def table(rows: list[dict[str, object]]) -> str:
     return "\n".join(lines)
 
 
-def main(rows: Path, machine: str) -> None:
+def main(rows: Path) -> None:
     measured = [json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines()]
     page = PAGE.read_text(encoding="utf-8")
     head, rest = page.split(BEGIN)
     tail = rest.split(END)[1]
-    PAGE.write_text(f"{head}{BEGIN}\n{machine}\n\n{table(measured)}\n{END}{tail}", encoding="utf-8")
+    PAGE.write_text(f"{head}{BEGIN}\nOn: {describe()}.\n\n{table(measured)}\n{END}{tail}", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]))
