@@ -4,7 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: run test check lint types imports faults clean
+.PHONY: run test check lint types imports faults mutants clean
 
 run: $(VENV)/.installed
 	$(BIN)/tinytui demo
@@ -17,6 +17,11 @@ faults: $(VENV)/.installed-dev
 	rm -f build/faults.jsonl && mkdir -p build
 	-FAULTS=whole FAULTS_REPORT=$(CURDIR)/build/faults.jsonl $(BIN)/python -m pytest tests/faults
 	$(BIN)/python -m tests.faults.report build/faults.jsonl
+
+# 200 small changes of the engine, each of which a test should notice; SEED draws them anew
+mutants: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutants]'
+	$(BIN)/python -m tests.faults.mutants --count 200 $(if $(SEED),--seed $(SEED))
 
 check: lint types imports
 
