@@ -10,7 +10,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from engine.errors import UserError
-from engine.runs.atomic import cannot, write_atomic
+from engine.files import cannot, write_atomic
 
 
 def make_folder(folder: Path) -> Path:

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from engine.config import ModelConfig
 from engine.errors import UserError
+from engine.files import write_atomic
 from engine.interop.architectures import ACTIVATIONS, GPT2, architecture_of, hf_config, hf_state
 from engine.interop.files import make_folder, read_json, write_json, write_tensors
 from engine.interop.tokenizers import write_tokenizer
 from engine.model.gpt import GPT
 from engine.model.lora import merged_state_dict
 from engine.model.norm import LAYER_EPS
-from engine.runs.atomic import write_atomic
 
 if TYPE_CHECKING:
     from engine.text.tokenizer import Tokenizer

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.files import write_atomic
 from engine.interop.files import write_json
-from engine.runs.atomic import write_atomic
 
 if TYPE_CHECKING:
     from engine.text.tokenizer import Tokenizer

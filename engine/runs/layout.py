@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import RunError
-from engine.runs.atomic import cannot, sync_folder, write_atomic
+from engine.files import cannot, sync_folder, write_atomic
 from engine.runs.environment import environment as this_environment
 from engine.runs.lock import RunLock, is_locked
 from engine.runs.records import pretty_json

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from engine.errors import LockedError, RunError
-from engine.runs.atomic import cannot
+from engine.files import cannot
 
 _held: weakref.WeakSet[RunLock] = weakref.WeakSet()
 

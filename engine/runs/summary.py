@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.runs.atomic import open_atomic
+from engine.files import open_atomic
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.runs.records import TRAIN_KEYS, VAL_KEYS

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self, SupportsFloat
 
 from engine.errors import RunError, UserError
-from engine.runs.atomic import cannot, remove_leftovers, write_atomic
+from engine.files import cannot, sweep, write_atomic
 from engine.runs.layout import RunDir
 from engine.runs.lock import RunLock, hostname
 from engine.runs.records import TORN, json_line, metric_line, pretty_json
@@ -49,7 +49,7 @@ class RunWriter:
             raise RunError(f"{self.run.path} is not a run; see tinytui runs list")
         self._lock.acquire()
         try:
-            remove_leftovers(self.run.path)
+            sweep(self.run.path)
             for name, path in (
                 ("metrics", self.run.metrics),
                 ("samples", self.run.samples),

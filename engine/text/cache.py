@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.errors import CorpusError, TokenizerError
+from engine.files import reason, sync_folder
 from engine.text.encoding import encode_stream
-from engine.text.files import reason, sync_dir
 from engine.text.mapped import Mapped, checksum
 from engine.text.tokenizer import Tokenizer, load_tokenizer, save_tokenizer, train_tokenizer
 
@@ -69,7 +69,7 @@ def cached_tokens(
         for _ in range(10):  # another process may put its own there, or take a damaged one away, between two steps
             try:
                 temporary.rename(folder)
-                sync_dir(folder.parent)
+                sync_folder(folder.parent)
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
@@ -111,7 +111,7 @@ def _write(folder: Path, text: Text, tokenizer: Tokenizer, cut: int, progress: P
         json.dump(meta, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
-    sync_dir(folder)
+    sync_folder(folder)
     folder.chmod(0o755)
 
 

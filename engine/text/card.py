@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from engine.errors import CorpusError
+from engine.files import reason
 from engine.text.corpus import Corpus, Format
-from engine.text.files import reason
 from engine.text.template import Template
 
 CARD = "corpus.toml"

@@ -17,10 +17,10 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from engine.errors import CorpusError
+from engine.files import reason, sync_folder
 from engine.text.card import CARD, card_text, read_card
 from engine.text.check import Progress, Scan, scan
 from engine.text.corpus import Corpus, Format
-from engine.text.files import reason, sync_dir
 from engine.text.places import cache_dir, default_corpora_dir, shipped_dir
 from engine.text.records import Columns, choose_columns, read_records
 
@@ -182,7 +182,7 @@ def new_folder(name: str, corpora_dir: Path | None) -> Iterator[Path]:
         staging = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".partial", dir=root))
         yield staging
         staging.chmod(0o755)
-        sync_dir(staging)
+        sync_folder(staging)
         try:
             staging.rename(target)
         except OSError:
@@ -190,7 +190,7 @@ def new_folder(name: str, corpora_dir: Path | None) -> Iterator[Path]:
                 raise taken from None
             raise
         staging = None
-        sync_dir(root)
+        sync_folder(root)
     except OSError as error:
         raise CorpusError(f"cannot write to {root}: {reason(error)}") from None
     finally:

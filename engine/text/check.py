@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from engine.errors import CorpusError
-from engine.text.files import reason, whole_file
+from engine.files import open_atomic, reason
 
 Progress = Callable[[str, float], None]
 BLOCK = 1 << 20
@@ -119,7 +119,7 @@ def remembered_scan(path: Path, cache: Path, progress: Progress | None = None, o
     found = scan(path, progress)
     if ours or time.time_ns() - status.st_mtime_ns > RACY_NS:
         try:
-            with whole_file(memory) as file:
+            with open_atomic(memory, parents=True, kind=CorpusError) as file:
                 file.write(json.dumps({"file": key, "scan": asdict(found)}).encode())
         except CorpusError:
             pass  # a cache that cannot be written costs time, not the run

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from engine.errors import CorpusError
+from engine.files import open_atomic
 from engine.text.check import Progress, Scan, check_file, remembered_scan
-from engine.text.files import whole_file
 from engine.text.places import cache_dir
 from engine.text.records import read_records
 from engine.text.template import CHAT_TEMPLATE, Template
@@ -188,7 +188,7 @@ class Corpus:
         key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:32]
         path = cache / "texts" / f"{key}.txt"
         if not path.is_file():
-            with whole_file(path) as file:
+            with open_atomic(path, parents=True, kind=CorpusError) as file:
                 if not sum(file.write(piece.encode()) for piece in pieces(progress)):
                     raise CorpusError(f"{self.path} has no records; a corpus needs text")
         return _as_text(path, cache, progress, self._record_end)

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.errors import CorpusError
+from engine.files import open_atomic
 from engine.text.check import Progress, Scan, scan
 from engine.text.corpus import Corpus
-from engine.text.files import whole_file
 
 GUTENBERG_URL = "https://www.gutenberg.org/cache/epub/{id}/pg{id}.txt"
 TIMEOUT = 30  # seconds without a byte
@@ -71,7 +71,7 @@ def cut_gutenberg(source: Path, target: Path) -> str:
     for line in head[: starts[0] if starts else HEAD]:
         if line.lower().startswith("title:") and not title:
             title = line.partition(":")[2].strip()
-    with source.open(encoding="utf-8-sig") as file, whole_file(target) as out:
+    with source.open(encoding="utf-8-sig") as file, open_atomic(target, kind=CorpusError) as out:
         out.writelines(line.encode() for line in _book(file, starts[0] + 1 if starts else 0))
     return title
 
@@ -108,7 +108,7 @@ def _download(url: str, path: Path, progress: Progress | None, name: str = "") -
             if not answer.url.startswith(("http://", "https://")):
                 raise CorpusError(f"{url} leads away from http; fetch it another way")
             decoder = _decoder(answer.headers.get_content_charset("utf-8"))
-            with whole_file(path) as file:
+            with open_atomic(path, kind=CorpusError) as file:
                 for block in _blocks(answer, url, progress):
                     file.write(block if decoder is None else decoder.decode(block).encode())
                 if decoder is not None:

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from engine.errors import TokenizerError
+from engine.files import reason
 from engine.text.bytelevel import byte_alphabet
-from engine.text.files import reason
 from engine.text.places import cache_dir
 from engine.text.tokenizer import Ids, Tokenizer
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engine.errors import CorpusError
+from engine.files import open_atomic
 from engine.text.check import Progress
-from engine.text.files import whole_file
 
 # Not the library itself, or tables rather than prose and code.
 LEFT_OUT = {
@@ -52,7 +52,7 @@ def build_stdlib(cache: Path, progress: Progress | None = None, library: Path | 
     path = cache / "built" / f"python-stdlib-{version}-{where}.txt"
     if path.is_file():
         return path
-    with whole_file(path) as file:
+    with open_atomic(path, parents=True, kind=CorpusError) as file:
         written = sum(file.write(piece.encode()) for piece in _sources(source_files(library), library, progress))
         if written < LEAST:
             raise CorpusError(

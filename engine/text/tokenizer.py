@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import CorpusError, TokenizerError
-from engine.text.files import reason, whole_file
+from engine.errors import TokenizerError
+from engine.files import make_folder, reason, write_output
 
 if TYPE_CHECKING:
     from engine.config import DataConfig
@@ -197,12 +197,9 @@ def _classes() -> dict[str, type[Tokenizer]]:
 
 
 def save_tokenizer(tokenizer: Tokenizer, path: Path) -> None:
-    """Writes the tokenizer as JSON, whole or not at all. Raises TokenizerError when it cannot be written."""
-    try:
-        with whole_file(path) as file:
-            file.write(_canonical(tokenizer.to_dict()))
-    except CorpusError as error:
-        raise TokenizerError(str(error)) from None
+    """Writes the tokenizer as JSON to what a person named (`files.open_output`). Raises TokenizerError in one line."""
+    make_folder(path.parent, TokenizerError)
+    write_output(path, _canonical(tokenizer.to_dict()), TokenizerError)
 
 
 def load_tokenizer(path: Path) -> Tokenizer:

@@ -12,7 +12,7 @@ import torch
 
 from engine.config import Config, TrainConfig, make_config, split_key
 from engine.errors import CheckpointError, ConfigError
-from engine.runs.atomic import sync_folder
+from engine.files import sync_folder
 from engine.runs.layout import RunDir, create_run, new_name
 from engine.runs.writer import RunWriter
 from engine.text.dataset import TokenDataset

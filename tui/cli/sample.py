@@ -101,7 +101,7 @@ def sample(
         elif passage is not None:
             say(f"at most {len(passage):,} characters on end stand in the corpus: {passage!r}", err=True)
     if out is not None:
-        from engine.runs.atomic import write_atomic
+        from engine.files import write_atomic
 
         write_atomic(out, "\n---\n".join(text.rstrip("\n") + "\n" for text in texts).encode("utf-8", "replace"))
         if not as_json:

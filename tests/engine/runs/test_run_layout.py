@@ -8,7 +8,7 @@ import pytest
 
 from engine.config import load_preset
 from engine.errors import LockedError, RunError, UserError
-from engine.runs.atomic import open_atomic, write_atomic
+from engine.files import open_atomic, write_atomic
 from engine.runs.environment import environment
 from engine.runs.layout import RunDir, create_run, default_runs_dir, find_run, list_runs, new_name, remove_run
 from engine.runs.status import read_status
@@ -148,7 +148,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_named_with_the_reason(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"cannot write .*gone/x: No such file or directory; its folder does not exist"):
+    with pytest.raises(UserError, match=r"cannot write .*gone/x: no such file or directory; its folder does not exist"):
         write_atomic(tmp_path / "gone" / "x", b"")
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match=r"cannot write .*folder: "):

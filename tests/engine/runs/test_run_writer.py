@@ -221,7 +221,7 @@ def test_a_full_disk_is_named_and_costs_no_record_before_or_after(run: RunDir) -
     process = child(code, run.path)
     out, _ = process.communicate()
     first, *rest = out.splitlines()
-    assert first == f"cannot write {run.metrics}: File too large"
+    assert first == f"cannot write {run.metrics}: file too large; raise the limit on the size of files (ulimit -f) and try again"
     assert rest == ["False", "True"]
     reader = RunReader(run)
     reader.poll()

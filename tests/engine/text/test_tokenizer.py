@@ -143,7 +143,7 @@ def test_a_missing_file_and_a_place_that_cannot_be_written(tmp_path: Path) -> No
     with pytest.raises(TokenizerError, match="cannot read"):
         load_tokenizer(tmp_path / "none.json")
     (tmp_path / "file").write_text("")
-    with pytest.raises(TokenizerError, match="cannot write"):
+    with pytest.raises(TokenizerError, match="cannot make"):
         save_tokenizer(BYTE, tmp_path / "file" / "tokenizer.json")
 
 

@@ -1,0 +1,225 @@
+"""Writing files so that each is whole at every moment: the old one, or the new one, never a piece of either.
+
+The run directory, the corpora, the caches and all that a person names as an output are written through this room.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from engine.errors import UserError
+
+FORGOTTEN = 3600.0
+"""Seconds after which what a killed process left in a shared folder belongs to nobody."""
+
+_ADVICE = {
+    errno.ENOSPC: "free some space and try again",
+    errno.EDQUOT: "free some of your quota and try again",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f) and try again",
+    errno.EIO: "the disk gives errors; choose another",
+    errno.EACCES: "check its permissions",
+    errno.EPERM: "check its permissions",
+    errno.EROFS: "choose a folder that can be written",
+    errno.EEXIST: "a file of that name is in its place",
+    errno.ENOTDIR: "a part of the path is not a folder",
+    errno.EISDIR: "choose the name of a file",
+    errno.ENOENT: "its folder does not exist",
+    errno.ENXIO: "choose the name of a file",
+    errno.ELOOP: "its links lead in a circle",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+_OWN_STREAM = re.compile(r"/dev/(?:(?P<out>stdout)|stderr|fd/(?P<fd>\d+))|/proc/self/fd/(?P<proc>\d+)")
+
+
+def reason(error: OSError) -> str:
+    """The system's own words for what went wrong, in lower case: `no space left on device`."""
+    words = error.strerror or str(error) or type(error).__name__
+    return words[0].lower() + words[1:]
+
+
+def cannot(verb: str, path: Path | str, error: OSError, kind: type[UserError] = UserError) -> UserError:
+    """The failure as one line that names the path, the reason and what to do: `cannot write PATH: reason; advice`."""
+    advice = _ADVICE.get(error.errno or 0, "")
+    return kind(f"cannot {verb} {path}: {reason(error)}" + (f"; {advice}" if advice else ""))
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes a rename inside `folder` last through a power loss; file systems that cannot sync a folder are let be."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(fd)
+
+
+def beside(path: Path, ending: str = "tmp") -> Path:
+    """A free name in the folder of `path` for what is not whole yet: `.NAME.1f2e3d4c.tmp`; see `sweep`."""
+    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.{ending}")
+
+
+def sweep(folder: Path, *patterns: str, older_than: float = 0.0) -> None:
+    """Removes files and folders that killed writers left in `folder`: those that match, last changed long enough ago.
+
+    Only the one writer of a folder may sweep what is new. What cannot be removed stays for the next time.
+    """
+    for pattern in patterns or (".*.tmp", ".*.partial"):
+        for left in folder.glob(pattern):
+            with contextlib.suppress(OSError):
+                if older_than and time.time() - left.lstat().st_mtime < older_than:
+                    continue
+                if left.is_dir() and not left.is_symlink():
+                    shutil.rmtree(left, ignore_errors=True)
+                else:
+                    left.unlink()
+
+
+@contextlib.contextmanager
+def open_atomic(
+    path: Path, *, sync: bool = True, parents: bool = False, kind: type[UserError] = UserError
+) -> Iterator[BinaryIO]:
+    """A file to write that becomes `path` when the block ends well, and is gone when it does not.
+
+    Temporary file beside it, synced, renamed over it, folder synced. `sync=False` leaves out both syncs: still never
+    half a file for a reader, but the old one may come back after a power loss. Raises `kind` naming the path and the
+    reason (disk full, permission); the old file is then intact. `parents` makes the folders above it too.
+    """
+    temp = beside(path)
+    try:
+        if parents:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with temp.open("xb") as file:
+            yield file
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        temp.replace(path)
+        if sync:
+            sync_folder(path.parent)
+    except OSError as error:
+        raise cannot("write", path, error, kind) from None
+    finally:
+        with contextlib.suppress(OSError):
+            temp.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, data: bytes, *, sync: bool = True, kind: type[UserError] = UserError) -> None:
+    """Replaces the content of `path` by `data`, whole or not at all; see `open_atomic`."""
+    with open_atomic(path, sync=sync, kind=kind) as file:
+        file.write(data)
+
+
+def make_folder(folder: Path, kind: type[UserError] = UserError) -> Path:
+    """The folder, made with all above it when it is not there. Raises `kind` when it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot("make", folder, error, kind) from None
+    return folder
+
+
+# -- paths that a person names as an output ------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def open_output(path: Path, kind: type[UserError] = UserError) -> Iterator[BinaryIO]:
+    """What a person named, to be written: only a regular file is ever replaced, whole or not at all.
+
+    A link is followed to what it names, and stays. Devices, FIFOs and this process' own streams (`/dev/stdout`) are
+    written into, as `cat` does. Folders and sockets are refused. Raises `kind` in one line; an old file is then intact.
+    """
+    try:
+        fd = _written_into(path)
+        if fd is not None:
+            with os.fdopen(fd, "wb") as stream:
+                yield stream
+            return
+        target = Path(os.path.realpath(path))
+        old = target.stat() if target.exists() else None
+        if old is not None and not os.access(target, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise cannot("write", path, error, kind) from None
+    with open_atomic(target, kind=kind) as file:
+        if old is not None:
+            with contextlib.suppress(OSError):
+                os.fchown(file.fileno(), old.st_uid, old.st_gid)
+            with contextlib.suppress(OSError):
+                os.fchmod(file.fileno(), stat.S_IMODE(old.st_mode))
+        yield file
+
+
+def write_output(path: Path, data: bytes, kind: type[UserError] = UserError) -> None:
+    """Writes `data` to what a person named; see `open_output`."""
+    with open_output(path, kind) as file:
+        file.write(data)
+
+
+def _written_into(path: Path) -> int | None:
+    """A descriptor for what is written into in place; None for a regular file, there or not yet. Raises OSError."""
+    if own := _OWN_STREAM.fullmatch(str(path)):
+        return os.dup(int(own["fd"] or own["proc"] or (1 if own["out"] else 2)))
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder")
+    if stat.S_ISSOCK(mode):
+        raise OSError(errno.ENXIO, "it is a socket")
+    if stat.S_ISREG(mode) and os.path.exists(os.path.realpath(path)):  # noqa: PTH110 - pairs with realpath
+        return None
+    return os.open(path, os.O_WRONLY | os.O_TRUNC)  # also an open file without a name, under /proc/PID/fd
+
+
+@contextlib.contextmanager
+def open_output_folder(folder: Path, *, force: bool = False, kind: type[UserError] = UserError) -> Iterator[Path]:
+    """A folder to put files in, which all appear in `folder` when the block ends well, and not at all otherwise.
+
+    A folder that holds something is refused but by `force`: then files of the same names are replaced (by the rules of
+    `open_output`, devices and the like refused) and all others stay. Raises `kind` in one line.
+    """
+    made = not folder.exists()
+    if not made and not folder.is_dir():
+        raise kind(f"cannot write into {folder}: it is no folder; choose another name")
+    staging: Path | None = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder, ".export.*.tmp", older_than=FORGOTTEN)
+        if not force and any(not entry.match(".export.*.tmp") for entry in folder.iterdir()):
+            raise kind(
+                f"{folder} is not empty; choose another folder, or add --force: "
+                "files of the same names are then replaced, others stay"
+            )
+        staging = beside(folder / "export")
+        staging.mkdir()
+        yield staging
+        names = sorted(entry.name for entry in staging.iterdir())
+        targets = {name: Path(os.path.realpath(folder / name)) for name in names}
+        for name, target in targets.items():
+            if target.exists() and not target.is_file():
+                raise kind(f"cannot write {folder / name}: it is no regular file; choose another folder")
+        for name, target in targets.items():
+            (staging / name).replace(target)
+        sync_folder(folder)
+        made = False
+    except OSError as error:
+        raise cannot("write into", folder, error, kind) from None
+    finally:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+        if made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()

@@ -1,0 +1,342 @@
+"""What the files of a run hold, checked at the door: they come back whole and of the right types, or with the reason.
+
+A file may be cut, edited, of another program or no file at all. Whoever reads one through here gets the values as they
+stand in it, or `DamagedError`: one line that names the file, the field and what is wrong with it. Names that are not
+known here are kept as they are, for older and newer programs have their own.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import reprlib
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, InstanceOf, ValidationError
+
+from engine.errors import RunError
+
+MAX_BYTES = 1 << 20
+"""Of a JSON file of a run; run.json, the greatest, has some 4 KiB."""
+MAX_DEPTH = 32
+"""Objects and lists inside each other; nothing of ours has more than 5."""
+MAX_NUMBER = 2**53
+"""Whole numbers up to here are exact in every program that reads JSON."""
+
+
+class DamagedError(RunError):
+    """A file of a run does not hold what it must; the message is `FILE: what is wrong`."""
+
+
+def _key_of_a_device(states: dict[str, str]) -> dict[str, str]:
+    for device, text in states.items():
+        if device != "cpu" and not device.removeprefix("cuda:").isdecimal():
+            raise ValueError(f"must be by cpu and cuda:N, not {device!r:.40}")
+        base64.b64decode(text, validate=True)
+    return states
+
+
+def _plain(value: object) -> object:
+    if value is not None and not isinstance(value, bool | int | float | str):
+        raise ValueError("must be text, a number, true, false or null")
+    return value
+
+
+def _file_names(hashes: dict[str, str]) -> dict[str, str]:
+    for name in hashes:
+        if name in ("", ".", "..") or "/" in name or "\0" in name:
+            raise ValueError(f"must be by names of files, not {name!r:.60}")
+    return hashes
+
+
+Text = InstanceOf[str]
+"""Any text, also with the halves of surrogate pairs that a model can write."""
+Whole = Annotated[int, Field(ge=0, le=MAX_NUMBER)]
+Number = Annotated[float, Field(ge=-1e300, le=1e300)]
+Seconds = Annotated[float, Field(ge=0, le=1e12)]
+Time = Annotated[float, Field(ge=0, le=1e11)]
+"""Unix seconds."""
+Plain = Annotated[Any, AfterValidator(_plain)]
+
+
+class Entry(BaseModel):
+    """An object of a run's files."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+
+class Corpus(Entry):
+    name: Text | None = None
+    path: Text | None = None
+    sha256: Text | None = None
+    bytes: Whole | None = None
+    train_tokens: Whole | None = None
+    val_tokens: Whole | None = None
+
+
+class TokenizerFacts(Entry):
+    kind: Text | None = None
+    vocab_size: Whole | None = None
+    fingerprint: Text | None = None
+
+
+class Parent(Entry):
+    run: Text | None = None
+    path: Text | None = None
+    step: Whole | None = None
+
+
+class Environment(Entry):
+    device: Text | None = None
+    threads: Whole | None = None
+    torch: Text | None = None
+    host: Text | None = None
+
+
+class TrainSettings(Entry):
+    max_steps: Whole | None = None
+    sample_prompt: Text | None = None
+    sample_stop: Text | None = None
+    __pydantic_extra__: dict[str, Plain]
+
+
+class Settings(Entry):
+    """A run's settings as far as those who only look at it use them; whoever trains asks `make_config`."""
+
+    model: dict[str, Plain] | None = None
+    data: dict[str, Plain] | None = None
+    train: TrainSettings | None = None
+    __pydantic_extra__: dict[str, dict[str, Plain]]
+
+
+class Info(Entry):
+    """`run.json`."""
+
+    format: Whole = 1
+    name: Text | None = None
+    created: Time | None = None
+    preset: Text | None = None
+    config: Settings
+    seed: Annotated[int, Field(ge=0, le=2**63)] | None = None
+    corpus: Corpus | None = None
+    tokenizer: TokenizerFacts | None = None
+    template: dict[str, Text | list[Text]] | None = None
+    parent: Parent | None = None
+    environment: Environment | None = None
+
+
+class Status(Entry):
+    """`status.json`."""
+
+    state: Text | None = None
+    phase: Text | None = None
+    message: Text | None = None
+    problem: Text | None = None
+    pid: Whole | None = None
+    host: Text | None = None
+    socket: Text | None = None
+    heartbeat: Time | None = None
+    step: Whole | None = None
+    steps: Whole | None = None
+    tokens: Whole | None = None
+    tokens_per_s: Number | None = None
+    eta_s: Seconds | None = None
+    train_seconds: Seconds | None = None
+    eval_seconds: Seconds | None = None
+    learning_rate: Number | None = None
+    lr_scale: Number | None = None
+    best_val_loss: Number | None = None
+    best_val_step: Whole | None = None
+    last_val_loss: Number | None = None
+    last_val_bpb: Number | None = None
+    params: Whole | None = None
+    device: Text | None = None
+    memory: dict[str, Whole | None] | None = None
+    peak_memory_bytes: Whole | None = None
+
+
+class Owner(Entry):
+    """`lock`."""
+
+    pid: Whole | None = None
+    host: Text | None = None
+    socket: Text | None = None
+    started: Time | None = None
+
+
+class Sample(Entry):
+    """A line of `samples.jsonl`."""
+
+    step: Whole
+    prompt: Text | None = None
+    text: Text | None = None
+    settings: dict[str, Any] | None = None
+    seed: int | None = None
+    tokens_per_s: Number | None = None
+    copied: dict[str, Any] | None = None
+
+
+class Event(Entry):
+    """A line of `events.jsonl`; step -1 is before the first."""
+
+    step: Annotated[int, Field(ge=-1, le=MAX_NUMBER)] | None = None
+    time: Time | None = None
+    kind: Text
+    message: Text | None = None
+    alarm: Text | None = None
+    path: Text | None = None
+    val_loss: Number | None = None
+    warnings: list[Text] | None = None
+
+
+class Resumed(Entry):
+    """The line that takes back what came after its step."""
+
+    resumed: Whole
+
+
+class State(Entry):
+    """`state.json` of a checkpoint."""
+
+    step: Whole
+    tokens: Whole
+    train_seconds: Seconds
+    eval_seconds: Seconds
+    lr_scale: Number
+    rollbacks: Whole
+    val_loss: Number | None = None
+    watch: dict[str, Plain]
+    rng: Annotated[dict[str, str], AfterValidator(_key_of_a_device)]
+    environment: dict[str, Plain] = {}
+
+
+class Manifest(Entry):
+    """`manifest.json` of a checkpoint."""
+
+    step: Whole
+    sha256: Annotated[
+        dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]], AfterValidator(_file_names)
+    ]
+
+
+class TokenizerTree(Entry):
+    """`tokenizer.json` of a checkpoint; what else it holds depends on its kind."""
+
+    kind: str
+
+
+def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
+    """What a plain file of at most `limit` bytes holds; never waits for a pipe or a device.
+
+    Raises DamagedError naming it, and FileNotFoundError where there is none.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with open(fd, "rb") as file:  # noqa: PTH123 - opened already
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise DamagedError(f"{path} is not a file")
+            data = file.read(limit + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(path) from None
+    except OSError as error:
+        raise DamagedError(f"{path} cannot be read: {error.strerror}") from None
+    if len(data) > limit:
+        raise DamagedError(f"{path} has more than {limit:,} bytes, which none of ours has")
+    return data
+
+
+def decode(data: bytes) -> Any:
+    """The JSON value in `data`. Raises ValueError in a few words: not UTF-8, not JSON, nested too deep."""
+    try:
+        value = json.loads(data.decode("utf-8"), parse_constant=_no_constant)
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8 text") from None
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    except ValueError:
+        raise ValueError("it is not JSON") from None
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return value
+    raise ValueError("it is nested too deep")
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def problems_of(value: object, kind: type[Entry]) -> dict[str, str]:
+    """What is wrong with `value` as a `kind`, by the name of each field of it that is; "" for the whole."""
+    try:
+        kind.model_validate(value)
+    except ValidationError as error:
+        found: dict[str, str] = {}
+        for one in error.errors():
+            found.setdefault(str(one["loc"][0]) if one["loc"] else "", _said(one))
+        return found
+    return {}
+
+
+def problem_of(value: object, kind: type[Entry]) -> str:
+    """The first thing wrong with `value` as a `kind`, in a few words; "" when it is one."""
+    return next(iter(problems_of(value, kind).values()), "")
+
+
+def load(path: Path, kind: type[Entry], limit: int = MAX_BYTES) -> dict[str, Any]:
+    """The object in the JSON file `path`, which is a `kind`.
+
+    Raises DamagedError naming file and field, and FileNotFoundError where there is no file.
+    """
+    try:
+        value = decode(read_bytes(path, limit))
+        problem = problem_of(value, kind)
+    except ValueError as error:
+        problem = str(error)
+    if problem:
+        raise DamagedError(f"{path}: {problem}")
+    assert isinstance(value, dict)
+    return value
+
+
+_MUST = {
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a number",
+    "bool_type": "must be true or false",
+    "string_type": "must be text",
+    "is_instance_of": "must be text",
+    "model_type": "must be an object",
+    "dict_type": "must be an object",
+    "list_type": "must be a list",
+    "string_pattern_mismatch": "must be 64 hexadecimal digits",
+}
+
+
+def _said(error: Mapping[str, Any]) -> str:
+    """`corpus must be an object, not -1`."""
+    where = ".".join(str(part) for part in error["loc"])[:80] or "it"
+    limits = error.get("ctx") or {}
+    match error["type"]:
+        case "missing":
+            return f"{where} is missing"
+        case "greater_than_equal":
+            must = f"must be at least {limits['ge']:,}"
+        case "less_than_equal":
+            must = f"must be at most {limits['le']:,}"
+        case "value_error":
+            return f"{where} {str(limits.get('error', 'is damaged'))[:120]}"
+        case kind:
+            must = _MUST.get(kind, "must be of another type")
+    return f"{where} {must}, not {reprlib.repr(error['input'])}"
