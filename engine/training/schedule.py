@@ -6,6 +6,12 @@ import math
 
 from engine.config import TrainConfig
 
+SCHEDULE = ("learning_rate", "min_learning_rate", "schedule", "warmup_steps", "decay_fraction")
+"""The settings that the rates of a run follow from, beside `max_steps`."""
+
+HIGHEST_RATE = 10.0
+"""What the settings allow too."""
+
 
 def lr_multiplier(step: int, train: TrainConfig) -> float:
     """Multiplier in [min/peak, 1] for the update that makes step `step` + 1 (so `step` counts from 0).
@@ -26,3 +32,10 @@ def lr_multiplier(step: int, train: TrainConfig) -> float:
     done = min(1.0, (step - start) / max(1, train.max_steps - start))
     left = 0.5 * (1.0 + math.cos(math.pi * done)) if train.schedule == "cosine" else 1.0 - done
     return floor + (1.0 - floor) * left
+
+
+def rate_problem(value: float) -> str:
+    """Why `value` cannot be a learning rate, in a few words; empty when it can."""
+    if not 0.0 < value <= HIGHEST_RATE:  # NaN neither
+        return f"it must be above 0 and at most {HIGHEST_RATE:g}"
+    return ""

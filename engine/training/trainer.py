@@ -41,7 +41,7 @@ from engine.training.live import LiveWeights
 from engine.training.memory import activation_bytes, memory_peak, memory_split
 from engine.training.optim import Optimizer
 from engine.training.record import StepLog, StepRecord
-from engine.training.schedule import lr_multiplier
+from engine.training.schedule import SCHEDULE, lr_multiplier, rate_problem
 from engine.training.step import TrainStep
 from engine.training.watch import Watch
 
@@ -94,7 +94,7 @@ class Trainer:
         train = self.config.train
         self._say_memory()
         with self.compilation as compilation:
-            self.writer.status(state="running", phase=compilation.phase, step=self.step, steps=train.max_steps)
+            self._status(state="running", phase=compilation.phase)
             while self.step < train.max_steps and not self.stopping and not self.obey():
                 compilation.poll(self.step)
                 self._one_step()
@@ -144,6 +144,11 @@ class Trainer:
         """Learning rates over their peaks for the update after `step`: the schedule, times what a person set."""
         return lr_multiplier(step, self.config.train) * self.lr_scale
 
+    @property
+    def learning_rate(self) -> float:
+        """AdamW's rate in force: that of the next update."""
+        return self.multiplier(self.step) * self.config.train.learning_rate
+
     # -- records -----------------------------------------------------------------------------------------------------
 
     def flush(self) -> None:
@@ -179,19 +184,21 @@ class Trainer:
     def _status(self, **fields: Any) -> None:
         train, watch = self.config.train, self.watch
         left = (train.max_steps - self.step) * (self.train_seconds / self.step) if self.step else None
-        evaluation = self.evaluation[1] if self.evaluation else None
+        if self.evaluation is not None:
+            last = self.evaluation[1]
+            fields |= {"last_val_loss": last.loss, "last_val_bpb": last.bits_per_byte}
         self.writer.status(
             step=self.step,
             steps=train.max_steps,
             tokens=self.step * self.config.tokens_per_step,
+            learning_rate=self.learning_rate,
+            lr_scale=self.lr_scale,
             tokens_per_s=round(self.log.tokens_per_s, 1),
             eta_s=None if left is None else round(left, 1),
             train_seconds=round(self.train_seconds, 3),
             eval_seconds=round(self.eval_seconds, 3),
             best_val_loss=watch.best_loss,
             best_val_step=watch.best_step,
-            last_val_loss=evaluation.loss if evaluation else None,
-            last_val_bpb=evaluation.bits_per_byte if evaluation else None,
             peak_memory_bytes=memory_peak(self.device),
             **fields,
         )
@@ -376,7 +383,7 @@ class Trainer:
         self.step = self.checkpoint_step = checkpoint.step
         self.train_seconds = self.log.read_up_to = float(state["train_seconds"])
         self.eval_seconds = float(state["eval_seconds"])
-        self.lr_scale, self.rollbacks = float(state["lr_scale"]), int(state["rollbacks"])
+        self.lr_scale, self.rollbacks = self._scale_after(checkpoint), int(state["rollbacks"])
         self.batches.salt = self.rollbacks
         self.watch = Watch(**state["watch"])
         restore_rng(state["rng"])
@@ -386,6 +393,20 @@ class Trainer:
             for key in now
             if key in before and before[key] != now[key]
         ]
+
+    def _scale_after(self, checkpoint: Checkpoint) -> float:
+        """`lr_scale` to go on with: what was set by hand holds for the schedule that it was set in.
+
+        Another peak or shape (a fork's) is a decision of its own. With more steps the same schedule is stretched, and
+        then a rate raised late in the old one, where it was low, must not raise the whole of the new one.
+        """
+        scale, train, before = float(checkpoint.state["lr_scale"]), self.config.train, checkpoint.config.train
+        if any(getattr(train, name) != getattr(before, name) for name in SCHEDULE):
+            return 1.0
+        if scale > 1.0 and train.max_steps != before.max_steps:
+            then, now = (lr_multiplier(checkpoint.step, each) for each in (before, train))
+            return max(1.0, scale * then / now) if now > then else scale
+        return scale
 
     # -- spikes ------------------------------------------------------------------------------------------------------
 
@@ -452,10 +473,19 @@ class Trainer:
             self._wanted.append(do)
 
     def _set_learning_rate(self, value: float) -> None:
-        """From here on the schedule is scaled so that AdamW's learning rate is `value` at this step."""
-        scheduled = lr_multiplier(self.step, self.config.train) * self.config.train.learning_rate
-        if scheduled <= 0:
-            self.writer.event("alarm", self.step, alarm="learning_rate", message="the schedule is at zero here")
+        """From here on the schedule is scaled so that AdamW's rate is `value` at the next update.
+
+        The rate in force already changes nothing. What cannot be set leaves an alarm and the rate as it is.
+        """
+        if math.isclose(value, self.learning_rate, rel_tol=1e-12):
             return
-        self.lr_scale = value / scheduled
-        self.writer.event("learning_rate", self.step, value=value, scale=self.lr_scale)
+        scheduled = lr_multiplier(self.step, self.config.train) * self.config.train.learning_rate
+        scale = value / scheduled if scheduled > 0 else math.inf
+        problem = rate_problem(value) or ("" if math.isfinite(scale) else "the schedule is at zero here")
+        if problem:
+            message = f"learning rate {value:g} is not set: {problem}"
+            self.writer.event("alarm", self.step, alarm="learning_rate", message=message)
+            return
+        before, self.lr_scale = self.learning_rate, scale
+        self.writer.event("learning_rate", self.step, value=value, before=before, scale=scale)
+        self._status()
