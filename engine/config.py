@@ -6,22 +6,39 @@ A setting's name, meaning, bounds and default are written once, here. `Config` i
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from engine.errors import ConfigError
+from engine.reading import read_small
 
 PRESETS = Path(__file__).parent / "presets"
 DEFAULT_PRESET = "nano"
+_EVER = 10**12  # steps that no run takes: what is done every so many is never done
+MOST_BYTES = 1 << 18
+"""Of a settings file; all settings with their names are some 2 KB."""
+# A key of more parts than any setting has; reading one of thousands takes tomllib minutes.
+_LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){16}""")
 
 
 class _Section(BaseModel):
+    """Settings of one kind. Every number and every text has an upper bound: generous, but none is without one."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number_is_true(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise PydanticCustomError("boolean", "should be a value, not true or false")
+        return value
 
 
 class ModelConfig(_Section):
@@ -38,7 +55,7 @@ class ModelConfig(_Section):
     dropout: float = Field(0.0, ge=0.0, lt=1.0, description="dropout probability")
     bias: bool = Field(False, description="biases in linear layers and LayerNorms")
     position: Literal["learned", "rope", "sinusoidal", "none"] = Field("rope", description="how positions are told")
-    rope_base: float = Field(10_000.0, gt=1.0, description="base of the rotary frequencies")
+    rope_base: float = Field(10_000.0, gt=1.0, le=1e12, description="base of the rotary frequencies")
     embd_window: int = Field(
         1, ge=1, le=64, description="tokens an embedding is made of: its own and those before it, a table a distance"
     )
@@ -46,9 +63,11 @@ class ModelConfig(_Section):
     norm_weight: bool = Field(True, description="learned gain in the norms")
     embd_norm: bool = Field(False, description="normalize right after the embedding")
     mlp: Literal["gelu", "gelu_tanh", "relu", "relu2", "swiglu"] = Field("gelu", description="MLP non-linearity")
-    mlp_width: int | None = Field(None, ge=1, description="hidden width of the MLP; unset: 4 n_embd (swiglu 8/3)")
+    mlp_width: int | None = Field(
+        None, ge=1, le=262_144, description="hidden width of the MLP; unset: 4 n_embd (swiglu 8/3)"
+    )
     qk_norm: bool = Field(False, description="RMS-normalize queries and keys (after RoPE)")
-    softcap: float = Field(0.0, ge=0.0, description="logits are softcap*tanh(logits/softcap); 0 is off")
+    softcap: float = Field(0.0, ge=0.0, le=1e6, description="logits are softcap*tanh(logits/softcap); 0 is off")
     tie_embeddings: bool = Field(True, description="output head shares the embedding's weights")
     init: Literal["gpt2", "xavier", "zero-projection"] = Field("gpt2", description="initialization of the weights")
     vocab_multiple: int = Field(
@@ -57,15 +76,23 @@ class ModelConfig(_Section):
 
     @model_validator(mode="after")
     def _heads_fit(self) -> ModelConfig:
+        unit = self.n_head * (2 if self.position == "rope" else 1)  # rope turns pairs of numbers
+        near = unit * min(max(1, round(self.n_embd / unit)), 16384 // unit)
         if self.n_embd % self.n_head:
             raise ValueError(
-                f"model.n_embd {self.n_embd} is not a multiple of model.n_head {self.n_head}; "
-                f"try n_embd {self.n_head * max(1, round(self.n_embd / self.n_head))}"
+                f"model.n_embd {self.n_embd} is not a multiple of model.n_head {self.n_head}; try n_embd {near}"
+            )
+        if self.n_embd % unit:
+            raise ValueError(
+                f"position rope needs an even head width; n_embd / n_head is {self.head_dim}; try n_embd {near}"
             )
         if self.n_kv_head is not None and self.n_head % self.n_kv_head:
-            raise ValueError(f"model.n_head {self.n_head} is not a multiple of model.n_kv_head {self.n_kv_head}")
-        if self.position == "rope" and self.head_dim % 2:
-            raise ValueError(f"position rope needs an even head width; n_embd / n_head is {self.head_dim}")
+            divisors = [n for n in range(1, self.n_head + 1) if self.n_head % n == 0]
+            closest = min(divisors, key=lambda n: abs(n - self.kv_heads))
+            raise ValueError(
+                f"model.n_head {self.n_head} is not a multiple of model.n_kv_head {self.n_kv_head}; "
+                f"try n_kv_head {closest}"
+            )
         return self
 
     @property
@@ -98,8 +125,8 @@ class DataConfig(_Section):
 class TrainConfig(_Section):
     """The optimization, its schedule and what is kept of it."""
 
-    batch_size: int = Field(12, ge=1, description="sequences in a micro-batch")
-    grad_accum: int = Field(1, ge=1, description="micro-batches in a step")
+    batch_size: int = Field(12, ge=1, le=1_048_576, description="sequences in a micro-batch")
+    grad_accum: int = Field(1, ge=1, le=1_048_576, description="micro-batches in a step")
     max_steps: int = Field(2000, ge=1, le=100_000_000, description="optimizer steps")
     optimizer: Literal["adamw", "muon"] = Field("adamw", description="muon: for hidden matrices, AdamW for the rest")
     learning_rate: float = Field(1e-3, gt=0.0, le=10.0, description="peak learning rate of AdamW")
@@ -108,28 +135,36 @@ class TrainConfig(_Section):
     embd_lr_scale: float = Field(1.0, gt=0.0, le=1000.0, description="embeddings' learning rate over learning_rate")
     head_lr_scale: float = Field(1.0, gt=0.0, le=1000.0, description="untied head's learning rate over learning_rate")
     schedule: Literal["cosine", "wsd", "linear", "constant"] = Field("cosine", description="learning rate over the run")
-    warmup_steps: int = Field(100, ge=0, description="steps of linear warm-up")
+    warmup_steps: int = Field(100, ge=0, le=_EVER, description="steps of linear warm-up")
     decay_fraction: float = Field(0.2, gt=0.0, le=1.0, description="last part of the run in which wsd decays")
     weight_decay: float = Field(0.1, ge=0.0, le=10.0, description="decoupled weight decay of matrices")
     beta1: float = Field(0.9, ge=0.0, lt=1.0, description="AdamW's first moment decay")
     beta2: float = Field(0.99, ge=0.0, lt=1.0, description="AdamW's second moment decay")
-    grad_clip: float = Field(1.0, ge=0.0, description="largest gradient norm; 0 is off")
+    grad_clip: float = Field(1.0, ge=0.0, le=1e9, description="largest gradient norm; 0 is off")
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = Field("fp32", description="arithmetic of the forward pass")
     compile: bool = Field(False, description="torch.compile the step, in the background; for GPUs: no gain on a CPU")
-    eval_every: int = Field(250, ge=1, description="steps between exact evaluations")
-    checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints")
-    log_every: int = Field(0, ge=0, description="steps between reads of their losses; 0: 1, on a GPU what 1/4 s takes")
-    keep_last: int = Field(3, ge=1, description="newest checkpoints kept; the best is always kept")
-    sample_prompt: str = Field("\n", description="prompt of the sample written at each checkpoint")
-    sample_stop: str = Field("", description="text that ends that sample; empty: nothing but its length")
+    eval_every: int = Field(250, ge=1, le=_EVER, description="steps between exact evaluations")
+    checkpoint_every: int = Field(500, ge=1, le=_EVER, description="steps between checkpoints")
+    log_every: int = Field(
+        0, ge=0, le=_EVER, description="steps between reads of their losses; 0: 1, on a GPU what 1/4 s takes"
+    )
+    keep_last: int = Field(3, ge=1, le=_EVER, description="newest checkpoints kept; the best is always kept")
+    sample_prompt: str = Field("\n", max_length=100_000, description="prompt of the sample written at each checkpoint")
+    sample_stop: str = Field(
+        "", max_length=10_000, description="text that ends that sample; empty: nothing but its length"
+    )
     sample_tokens: int = Field(200, ge=0, le=1_000_000, description="tokens of that sample; 0 writes none")
     seed: int = Field(1337, ge=0, le=2**63 - 1, description="seed of weights, batches and dropout")
-    early_stop: int = Field(0, ge=0, description="evaluations without a better val loss before stopping; 0 is off")
+    early_stop: int = Field(
+        0, ge=0, le=_EVER, description="evaluations without a better val loss before stopping; 0 is off"
+    )
     ema: float = Field(0.0, ge=0.0, lt=1.0, description="decay of averaged weights, evaluated and sampled; 0 is off")
     lora_r: int = Field(0, ge=0, le=4096, description="rank of LoRA adapters; only they are trained; 0 trains all")
-    lora_alpha: float = Field(16.0, gt=0.0, description="strength of LoRA adapters: they count lora_alpha / lora_r")
+    lora_alpha: float = Field(
+        16.0, gt=0.0, le=1e6, description="strength of LoRA adapters: they count lora_alpha / lora_r"
+    )
     spike_rollback: float = Field(
-        0.0, ge=0.0, description="loss over its average that rolls back to a checkpoint; 0 is off"
+        0.0, ge=0.0, le=1e9, description="loss over its average that rolls back to a checkpoint; 0 is off"
     )
 
     @model_validator(mode="after")
@@ -176,13 +211,29 @@ def split_key(key: str) -> tuple[str, str]:
         section, name = next((s for s, cls in SECTIONS.items() if key in cls.model_fields), ""), key
     if section in SECTIONS and name in SECTIONS[section].model_fields:
         return section, name
+    close = _closest(name)
+    raise ConfigError(
+        f"no setting {_short(key)}; " + (f"did you mean {' or '.join(close)}?" if close else "see tinytui presets")
+    )
+
+
+def _closest(name: str) -> list[str]:
+    """Settings whose own names, without the section, could have been meant; none for what resembles none."""
     from difflib import get_close_matches
 
-    known = [f"{s}.{n}" for s, cls in SECTIONS.items() for n in cls.model_fields]
-    close = get_close_matches(key if dot else f"train.{key}", known, n=3, cutoff=0.5)
-    raise ConfigError(
-        f"no setting {key!r}; " + (f"did you mean {' or '.join(close)}?" if close else "see tinytui presets")
-    )
+    known = {n: f"{s}.{n}" for s, cls in SECTIONS.items() for n in cls.model_fields}
+    wanted = name[:100].lower().replace("-", "_")
+    return [known[n] for n in get_close_matches(wanted, known, n=3, cutoff=0.7)]
+
+
+def _short(value: object) -> str:
+    """Anything as it would be typed, in some 60 characters."""
+    from reprlib import Repr
+
+    short = Repr()
+    short.maxstring = short.maxother = short.maxlong = 60
+    short.maxdict = short.maxlist = short.maxlevel = 2
+    return short.repr(value)
 
 
 def parse_value(section: str, name: str, text: str) -> Any:
@@ -222,7 +273,7 @@ def _one_line(error: ValidationError) -> str:
         except ConfigError as unknown:
             return str(unknown)
     given = first.get("input")
-    return f"{where}: {message.removeprefix('input ')}, not {given!r}"
+    return f"{where}: {message.removeprefix('input ')}, not {_short(given)}"
 
 
 def preset_names() -> list[str]:
@@ -233,10 +284,9 @@ def preset_names() -> list[str]:
 
 @cache
 def _preset_tree(name: str) -> dict[str, Any]:
-    path = PRESETS / f"{name}.toml"
-    if not path.is_file() or path.parent != PRESETS:
-        raise ConfigError(f"no preset {name!r}; there are {', '.join(preset_names())}")
-    return tomllib.loads(path.read_text(encoding="utf-8"))
+    if name not in preset_names():
+        raise ConfigError(f"no preset {_short(name)}; there are {', '.join(preset_names())}")
+    return tomllib.loads((PRESETS / f"{name}.toml").read_text(encoding="utf-8"))
 
 
 def preset_about(name: str) -> str:
@@ -271,7 +321,7 @@ def parse_sets(sets: Iterable[str]) -> dict[str, str]:
     for text in sets:
         key, equals, value = text.partition("=")
         if not equals:
-            raise ConfigError(f"--set takes key=value, not {text!r}")
+            raise ConfigError(f"--set takes key=value, not {_short(text)}")
         section, name = split_key(key.strip())
         changes[f"{section}.{name}"] = value
     return changes
@@ -279,14 +329,19 @@ def parse_sets(sets: Iterable[str]) -> dict[str, str]:
 
 def _read_settings(file: Path) -> dict[str, Any]:
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise ConfigError(f"cannot read settings from {file}: {reason}") from None
+        text = read_small(file, MOST_BYTES, ConfigError).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"cannot read settings from {file}: it is not text; name a TOML or JSON file") from None
+    form = "JSON" if file.suffix == ".json" else "TOML"
+    if form == "TOML" and _LONG_KEY.search(text):
+        raise ConfigError(f"{file} has a key of more than 16 parts; settings are named like train.seed")
     try:
-        tree = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
+        tree = json.loads(text) if form == "JSON" else tomllib.loads(text)
+    except RecursionError:
+        raise ConfigError(f"{file} is nested too deeply; it holds settings in sections model, data and train") from None
     except ValueError as error:
-        raise ConfigError(f"{file} is not valid {'JSON' if file.suffix == '.json' else 'TOML'}: {error}") from None
+        said = " ".join(str(error).split())[:100]
+        raise ConfigError(f"{file} is not valid {form}: {said}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{file} must hold settings by name, in sections model, data and train")
     return tree
@@ -297,6 +352,8 @@ def _flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in tree.items():
         if key == "about":
             continue
+        if key in SECTIONS and not isinstance(value, Mapping):
+            raise ConfigError(f"{key} is a section and holds settings by name, not {_short(value)}")
         if isinstance(value, Mapping):
             flat.update({f"{key}.{name}": inner for name, inner in value.items()})
         else:
