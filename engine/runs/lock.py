@@ -19,6 +19,7 @@ from typing import Any, Self
 
 from engine.errors import LockedError, RunError
 from engine.files import cannot
+from engine.runs.schema import DamagedError, Owner, load_line, read_bytes
 
 _held: weakref.WeakSet[RunLock] = weakref.WeakSet()
 
@@ -39,42 +40,37 @@ class RunLock:
 
     def acquire(self) -> Self:
         """Raises LockedError naming the owner, RunError when the run is gone, UserError when it cannot be written."""
+        _held.add(self)  # before there is anything to hold: a fork of another thread may come at any moment
         try:
-            self._fd = self._open()
+            self._take()
+            self.say(self.socket)
         except FileNotFoundError:
+            self.drop()
             raise RunError(f"{self.path.parent} is gone; see tinytui runs list") from None
         except OSError as error:
+            self.drop()
             raise cannot("lock", self.path, error) from None
-        _held.add(self)
-        try:
-            self.say(self.socket)
         except BaseException:
             self.release()
             raise
         return self
 
-    def _open(self) -> int:
+    def _take(self) -> None:
         give_up = time.monotonic() + PATIENCE
         while True:
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o666)
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.path.samestat(os.fstat(fd), os.stat(self.path)):  # noqa: PTH116 - pairs with fstat
-                    return fd
-                os.close(fd)  # the run was removed and made anew between open and flock
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(self._fd), os.stat(self.path)):  # noqa: PTH116 - pairs with fstat
+                    return
+                # else the run was removed and made anew between open and flock
             except OSError as error:
-                os.close(fd)
                 if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                     raise
                 if time.monotonic() > give_up:
-                    raise self._locked() from None
+                    raise locked(self.path.parent) from None
+            self._close()
             time.sleep(0.01)
-
-    def _locked(self) -> LockedError:
-        owner = read_owner(self.path)
-        name = self.path.parent.name
-        who = f"process {owner.get('pid', '?')} on {owner.get('host', '?')}" if owner else "another process"
-        return LockedError(f"run {name} is being trained by {who}; open it with tinytui open {name}")
 
     def say(self, socket: str) -> None:
         """Writes whose lock this is and the control socket's path; the file is never empty in between."""
@@ -100,8 +96,11 @@ class RunLock:
 
     def drop(self) -> None:
         """Closes this process' hold on the lock; where a fork shares it, the other process keeps it."""
-        fd, self._fd = self._fd, -1
         _held.discard(self)
+        self._close()
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
 
@@ -142,12 +141,55 @@ def is_locked(path: Path) -> bool | None:
 
 
 def read_owner(path: Path) -> dict[str, Any]:
-    """{pid, host, socket, started} of the last holder of the lock file `path`; {} when there was none."""
+    """{pid, host, socket, started} of the last trainer that held the lock file `path`; {} when there was none."""
     try:
-        owner = json.loads(path.read_bytes().split(b"\n", 1)[0])
-    except (OSError, ValueError):
+        return load_line(read_bytes(path).split(b"\n", 1)[0], Owner)
+    except (OSError, ValueError, DamagedError):
         return {}
-    return owner if isinstance(owner, dict) else {}
+
+
+def locked(folder: Path) -> LockedError:
+    """Why nobody else may train the run at `folder` now: its trainer, or whoever else holds its lock, by name."""
+    path, name = folder / "lock", folder.name
+    owner, found = read_owner(path), holders(path)
+    if found and owner.get("pid") not in found and not (owner.get("host") == hostname() and _lives(owner.get("pid"))):
+        pid = min(found)
+        return LockedError(f"run {name} is locked by process {pid}{_of_user(pid)}, no trainer of ours; end that first")
+    who = f"process {owner.get('pid', '?')} on {owner.get('host', '?')}" if owner else "another process"
+    return LockedError(f"run {name} is being trained by {who}; open it with tinytui open {name}")
+
+
+def _lives(pid: int | None) -> bool:
+    try:
+        os.kill(pid or 0, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return bool(pid)
+
+
+def holders(path: Path) -> set[int]:
+    """Processes that hold the file `path` with flock, as the kernel lists them; none where it does not."""
+    try:
+        facts = path.stat()
+        lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        return set()
+    place = f"{os.major(facts.st_dev):02x}:{os.minor(facts.st_dev):02x}:{facts.st_ino}"
+    fields = [line.split() for line in lines]
+    held = [each for each in fields if len(each) == 8 and each[1] == "FLOCK" and each[5] == place]
+    return {int(pid) for _, _, _, _, pid, *_ in held if int(pid) > 0}  # 0, -1: in another container
+
+
+def _of_user(pid: int) -> str:
+    import pwd
+
+    try:
+        user = Path(f"/proc/{pid}").stat().st_uid
+        return f" of {pwd.getpwuid(user).pw_name}"
+    except (OSError, KeyError):
+        return ""
 
 
 def hostname() -> str:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from engine.errors import RunError
-from engine.runs.layout import FORMAT, RunDir
+from engine.runs.layout import RunDir
 from engine.runs.parse import Rows, split_block, split_lines
+from engine.runs.schema import Event, Resumed, Sample, decode, problem_of
 from engine.runs.series import Series
-from engine.runs.status import ALIVE, read_json, true_status
-from engine.runs.tail import Tail
+from engine.runs.status import ALIVE, read_info, read_said, true_status
+from engine.runs.tail import MAX_LINE, TOO_LONG, Tail
 
 MAX_PROBLEMS = 20
 """Damaged lines named for each file; more are counted."""
@@ -37,16 +37,14 @@ class RunReader:
         self.changed: frozenset[str] = frozenset()
         """What the last poll found changed: of info, status, series, samples, events."""
         self._said: dict[str, Any] | None = None
+        self._damage: dict[str, str] = {}
+        """What is wrong now with run.json and status.json."""
         self._facts: dict[Path, tuple[int, ...]] = {}
         self._metrics = _JsonLines(run.metrics, self.series.clear)
         self._samples = _JsonLines(run.samples, self.samples.clear)
         self._events = _JsonLines(run.events, self.events.clear)
-        info = read_json(run.run_json)
-        if info is None:
-            raise RunError(f"{run.path} is not a run: its run.json cannot be read; see tinytui runs list")
-        if info.get("format", FORMAT) > FORMAT:
-            raise RunError(f"run {run.name} was written by a later tinytui; update tinytui to open it")
-        self._poll_info()
+        self._touched(run.run_json)
+        self.info = read_info(run)
         self._poll_status()
 
     def poll(self) -> bool:
@@ -64,7 +62,7 @@ class RunReader:
     @property
     def problems(self) -> list[str]:
         """What could not be read, a line each with file and line number, and why a dead trainer's run failed."""
-        said = self.status.get("problem")
+        said = self.status.get("problem") or self._damage.get("info")
         logs = [problem for log in (self._metrics, self._samples, self._events) for problem in log.problems()]
         return ([str(said)] if said else []) + logs
 
@@ -80,21 +78,26 @@ class RunReader:
     def _poll_info(self) -> bool:
         if not self._touched(self.run.run_json):
             return False
-        info = read_json(self.run.run_json)
-        if info is None or info == self.info:
+        try:
+            info = read_info(self.run)
+        except RunError as error:  # it was whole before, and what it said then still holds
+            self._damage["info"] = str(error)
+            return self.run.exists
+        repaired = self._damage.pop("info", "") != ""
+        if info == self.info and not repaired:
             return False
         self.info = info
         return True
 
     def _poll_status(self) -> bool:
         if self._touched(self.run.status_json):
-            self._said = read_json(self.run.status_json)
+            self._said, self._damage["status"] = read_said(self.run)
         elif self.status.get("state") not in (*ALIVE, "new"):
             if not self.run.exists and self.status.get("problem") != _GONE:
                 self.status = {**self.status, "problem": _GONE}
                 return True
             return False
-        status = true_status(self.run, self._said)
+        status = true_status(self.run, self._said, self._damage.get("status", ""))
         if not self.run.exists:
             status |= {"state": "failed", "problem": _GONE}
         if status == self.status:
@@ -124,10 +127,11 @@ class RunReader:
 
     def _add_sample(self, block: bytes, log: _JsonLines) -> None:
         def add(sample: dict[str, Any]) -> str | None:
-            if "resumed" in sample:
+            mark = "resumed" in sample
+            if problem := problem_of(sample, Resumed if mark else Sample):
+                return f"{problem}; left out"
+            if mark:
                 self.samples[:] = [kept for kept in self.samples if kept["step"] <= sample["resumed"]]
-            elif not isinstance(sample.get("step"), int):
-                return "no step; left out"
             else:
                 self.samples.append(sample)
             return None
@@ -137,8 +141,8 @@ class RunReader:
 
     def _add_event(self, block: bytes, log: _JsonLines) -> None:
         def add(event: dict[str, Any]) -> str | None:
-            if not isinstance(event.get("kind"), str):
-                return "no kind; left out"
+            if problem := problem_of(event, Event):
+                return f"{problem}; left out"
             self.events.append(event)
             return None
 
@@ -162,7 +166,7 @@ class _JsonLines:
         self.line = 0
         self._forget = forget
         self._bad: list[tuple[int, str]] = []
-        self._more = 0
+        self._more = self._last_bad = 0
         self._unreadable = ""
 
     def poll(self, take: Callable[[bytes, _JsonLines], None]) -> bool:
@@ -171,7 +175,7 @@ class _JsonLines:
             return False
         rewritten = self.tail.rewritten()
         if rewritten:
-            self.line, self._bad, self._more = 0, [], 0
+            self.line, self._bad, self._more, self._last_bad = 0, [], 0, 0
             self._forget()
         line = self.line
         try:
@@ -188,10 +192,13 @@ class _JsonLines:
         if not line.strip():
             self.note(None)
             return
+        if line == TOO_LONG:
+            self.note(f"longer than {MAX_LINE >> 20} MiB; left out")
+            return
         try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            self.note("not JSON; left out")
+            record = decode(line)
+        except ValueError as error:
+            self.note(f"{str(error).removeprefix('it is ')}; left out")
             return
         if not isinstance(record, dict):
             self.note("not a record; left out")
@@ -205,6 +212,7 @@ class _JsonLines:
         self.line += 1
         if problem is None:
             return
+        self._last_bad = self.line
         if len(self._bad) < MAX_PROBLEMS:
             self._bad.append((self.line, problem))
         else:
@@ -212,7 +220,9 @@ class _JsonLines:
 
     def _excuse(self) -> None:
         """The writer says that the line before was cut short by a kill: no damage."""
-        if self._bad and self._bad[-1][0] == self.line and not self._more:
+        if self._last_bad == self.line and self._more:
+            self._more -= 1
+        elif self._last_bad == self.line and self._bad:
             self._bad.pop()
         self.line += 1
 

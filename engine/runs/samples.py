@@ -30,7 +30,7 @@ def copied_part(sample: Mapping[str, Any]) -> CopiedPart | None:
     if not isinstance(said, Mapping):
         return None
     numbers = [number for key in ("length", "start", "checked", "of") if type(number := said.get(key)) is int]
-    if len(numbers) < 4:
+    if len(numbers) < 4 or min(numbers) < 0:
         return None
     length, start, checked, of = numbers
     return CopiedPart(length, start, checked >= of, said.get("too_much") is True)

@@ -36,13 +36,22 @@ def _key_of_a_device(states: dict[str, str]) -> dict[str, str]:
     for device, text in states.items():
         if device != "cpu" and not device.removeprefix("cuda:").isdecimal():
             raise ValueError(f"must be by cpu and cuda:N, not {device!r:.40}")
-        base64.b64decode(text, validate=True)
+        try:
+            base64.b64decode(text, validate=True)
+        except ValueError:
+            raise ValueError(f"of {device} is not base64") from None
     return states
 
 
 def _plain(value: object) -> object:
     if value is not None and not isinstance(value, bool | int | float | str):
         raise ValueError("must be text, a number, true, false or null")
+    return value
+
+
+def _words(value: object) -> object:
+    if not isinstance(value, str) and not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
+        raise ValueError("must be text or a list of texts")
     return value
 
 
@@ -124,7 +133,7 @@ class Info(Entry):
     seed: Annotated[int, Field(ge=0, le=2**63)] | None = None
     corpus: Corpus | None = None
     tokenizer: TokenizerFacts | None = None
-    template: dict[str, Text | list[Text]] | None = None
+    template: dict[str, Annotated[Any, AfterValidator(_words)]] | None = None
     parent: Parent | None = None
     environment: Environment | None = None
 
@@ -200,7 +209,9 @@ class Resumed(Entry):
 
 
 class State(Entry):
-    """`state.json` of a checkpoint."""
+    """`state.json` of a checkpoint. Programs before this one wrote a loss that is not finite as it is."""
+
+    model_config = ConfigDict(allow_inf_nan=True)
 
     step: Whole
     tokens: Whole
@@ -208,7 +219,7 @@ class State(Entry):
     eval_seconds: Seconds
     lr_scale: Number
     rollbacks: Whole
-    val_loss: Number | None = None
+    val_loss: float | None = None
     watch: dict[str, Plain]
     rng: Annotated[dict[str, str], AfterValidator(_key_of_a_device)]
     environment: dict[str, Plain] = {}
@@ -218,9 +229,7 @@ class Manifest(Entry):
     """`manifest.json` of a checkpoint."""
 
     step: Whole
-    sha256: Annotated[
-        dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]], AfterValidator(_file_names)
-    ]
+    sha256: Annotated[dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]], AfterValidator(_file_names)]
 
 
 class TokenizerTree(Entry):
@@ -249,10 +258,10 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
     return data
 
 
-def decode(data: bytes) -> Any:
+def decode(data: bytes, *, not_finite: bool = False) -> Any:
     """The JSON value in `data`. Raises ValueError in a few words: not UTF-8, not JSON, nested too deep."""
     try:
-        value = json.loads(data.decode("utf-8"), parse_constant=_no_constant)
+        value = json.loads(data.decode("utf-8"), parse_constant=None if not_finite else _no_constant)
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8 text") from None
     except RecursionError:
@@ -293,19 +302,23 @@ def problem_of(value: object, kind: type[Entry]) -> str:
     return next(iter(problems_of(value, kind).values()), "")
 
 
-def load(path: Path, kind: type[Entry], limit: int = MAX_BYTES) -> dict[str, Any]:
-    """The object in the JSON file `path`, which is a `kind`.
+def load(path: Path, kind: type[Entry], limit: int = MAX_BYTES, *, not_finite: bool = False) -> dict[str, Any]:
+    """The object in the JSON file `path`, which is a `kind`; with `not_finite` it may say NaN, which is no JSON.
 
     Raises DamagedError naming file and field, and FileNotFoundError where there is no file.
     """
+    data = read_bytes(path, limit)
     try:
-        value = decode(read_bytes(path, limit))
-        problem = problem_of(value, kind)
+        return load_line(data, kind, not_finite=not_finite)
     except ValueError as error:
-        problem = str(error)
-    if problem:
-        raise DamagedError(f"{path}: {problem}")
-    assert isinstance(value, dict)
+        raise DamagedError(f"{path}: {error}") from None
+
+
+def load_line(data: bytes, kind: type[Entry], *, not_finite: bool = False) -> dict[str, Any]:
+    """The object in one line of JSON, which is a `kind`. Raises ValueError in a few words."""
+    value: dict[str, Any] = decode(data, not_finite=not_finite)
+    if problem := problem_of(value, kind):
+        raise ValueError(problem)
     return value
 
 
@@ -332,9 +345,9 @@ def _said(error: Mapping[str, Any]) -> str:
         case "missing":
             return f"{where} is missing"
         case "greater_than_equal":
-            must = f"must be at least {limits['ge']:,}"
+            must = f"must be at least {limits['ge']:,g}"
         case "less_than_equal":
-            must = f"must be at most {limits['le']:,}"
+            must = f"must be at most {limits['le']:,g}"
         case "value_error":
             return f"{where} {str(limits.get('error', 'is damaged'))[:120]}"
         case kind:

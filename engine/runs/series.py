@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any, overload
 
 import numpy as np
@@ -161,7 +162,7 @@ class Series:
         if "resumed" in record:
             step = record["resumed"]
             if not _is_step(step):
-                return f"resumed from {step!r}, which is no step; left out"
+                return f"resumed from {reprlib.repr(step)}, which is no step; left out"
             self.train.rewind(step)
             self.val.rewind(step)
             return None
@@ -173,11 +174,11 @@ class Series:
             if value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float):
-                return f"{key} is not a number; left out"
+                return f"{key:.40} is not a number; left out"
             try:
                 values[key] = float(value)
             except OverflowError:
-                return f"{key} is out of range; left out"
+                return f"{key:.40} is out of range; left out"
         return (self.val if "val_loss" in record else self.train).add(int(step), values)
 
     def clear(self) -> None:

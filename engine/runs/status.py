@@ -1,47 +1,89 @@
-"""What a run's state truly is: what its status file says, unless its trainer is dead."""
+"""What a run's small files say, and what its state truly is: what its status says, unless its trainer is dead."""
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
-from engine.runs.layout import RunDir
+from engine.errors import RunError
+from engine.runs.layout import FORMAT, RunDir
 from engine.runs.lock import hostname, is_locked, read_owner
+from engine.runs.schema import DamagedError, Info, Status, decode, load, problems_of, read_bytes
 
 ALIVE = ("running", "paused")
 """States that claim a living trainer."""
 
 SILENCE = 120.0
-"""Seconds without a heartbeat after which a trainer on another machine counts as dead."""
+"""Seconds without a heartbeat after which a trainer on another machine counts as dead; clocks may differ by as much."""
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
     """The JSON object in `path`; None when there is none, or it cannot be read."""
     try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        value = decode(read_bytes(path))
+    except (OSError, ValueError, DamagedError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def read_info(run: RunDir) -> dict[str, Any]:
+    """`run.json`. Raises RunError naming what is damaged in it, or that a later program wrote it."""
+    try:
+        info = load(run.run_json, Info)
+    except FileNotFoundError:
+        raise RunError(f"{run.path} is not a run: it has no run.json; see tinytui runs list") from None
+    except DamagedError as error:
+        later = (read_json(run.run_json) or {}).get("format")
+        if not isinstance(later, int) or later <= FORMAT:
+            raise DamagedError(f"run {run.name} is damaged: {error}; restore that file from a copy") from None
+        info = {"format": later}
+    if info.get("format", FORMAT) > FORMAT:
+        raise RunError(f"run {run.name} was written by a later tinytui; update tinytui to open it")
+    return info
+
+
+def read_said(run: RunDir) -> tuple[dict[str, Any] | None, str]:
+    """What status.json says, None where there is none, and what is damaged in it; that is left out."""
+    try:
+        value = decode(read_bytes(run.status_json))
+    except FileNotFoundError:
+        return None, ""
+    except DamagedError as error:
+        return {}, str(error)
+    except ValueError as error:
+        return {}, f"{run.status_json}: {error}"
+    wrong = problems_of(value, Status)
+    if not isinstance(value, dict):
+        return {}, f"{run.status_json}: {wrong['']}"
+    return (
+        {name: field for name, field in value.items() if name not in wrong},
+        f"{run.status_json}: {next(iter(wrong.values()))}; left out" if wrong else "",
+    )
 
 
 def read_status(run: RunDir) -> dict[str, Any]:
     """status.json with `state` made true: a run whose trainer is dead is `failed` and has a `problem` that says so.
 
-    A run that was created and never trained is `new`.
+    A run that was created and never trained is `new`. What is damaged in the file is left out, and is a `problem`.
     """
-    return true_status(run, read_json(run.status_json))
+    return true_status(run, *read_said(run))
 
 
-def true_status(run: RunDir, said: dict[str, Any] | None) -> dict[str, Any]:
-    """As `read_status`, from the status file's content already read (None: there is none)."""
+def true_status(run: RunDir, said: dict[str, Any] | None, damage: str = "") -> dict[str, Any]:
+    """As `read_status`, from what `read_said` gave."""
     if said is None:
         return {"state": "running" if run.live else "new", "step": 0}
     status = dict(said)
-    if status.get("state") in ALIVE and not _breathing(run, status):
-        again = read_json(run.status_json)  # it may have ended properly between our two looks
-        if again is not None and again.get("state") not in ALIVE:
+    if damage:
+        status["problem"] = damage
+    if "state" not in status:
+        status["state"] = "running" if run.live else "failed" if damage else "stopped"
+        if status["state"] == "failed":
+            status["problem"] = f"{damage}; go on with tinytui train --resume {run.name}"
+    elif status["state"] in ALIVE and not _breathing(run, status):
+        again, _ = read_said(run)  # it may have ended properly between our two looks
+        if again is not None and again.get("state", "running") not in ALIVE:
             return again
         pid = status.get("pid", "?")
         status["state"] = "failed"
@@ -50,10 +92,14 @@ def true_status(run: RunDir, said: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _breathing(run: RunDir, status: dict[str, Any]) -> bool:
-    host = status.get("host") or read_owner(run.lock).get("host")
-    if host == hostname():
-        locked = is_locked(run.lock)
-        if locked is not None:
-            return locked
+    """Whether the trainer lives: on its own machine the lock decides, for another one its last heartbeat.
+
+    A heartbeat far in the future is as dead as one of the past: a clock was moved since.
+    """
+    locked = is_locked(run.lock)
+    if locked:
+        return True
+    if locked is False and (status.get("host") or read_owner(run.lock).get("host")) == hostname():
+        return False
     heartbeat = status.get("heartbeat")
-    return isinstance(heartbeat, int | float) and time.time() - heartbeat < SILENCE
+    return heartbeat is not None and abs(time.time() - heartbeat) < SILENCE

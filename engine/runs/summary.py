@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from engine.errors import RunError
 from engine.files import open_atomic
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.runs.records import TRAIN_KEYS, VAL_KEYS
 from engine.runs.samples import copied_part
 from engine.runs.series import Floats, Steps, Table
-from engine.runs.status import read_json, read_status
+from engine.runs.status import read_info, read_status
 
 CSV_COLUMNS = TRAIN_KEYS + tuple(key for key in VAL_KEYS if key not in TRAIN_KEYS)
 
@@ -26,9 +27,10 @@ def overview(run: RunDir) -> dict[str, Any]:
     The fields of `summary` but `checkpoints` and `copied`; those that only the logs know are None until the trainer
     tells them in its status.
     """
-    info = read_json(run.run_json)
-    facts = _facts(run, info or {}, read_status(run))
-    return facts if info is not None else facts | {"state": "damaged", "problem": "its run.json cannot be read"}
+    try:
+        return _facts(run, read_info(run), read_status(run))
+    except RunError as error:
+        return _facts(run, {}, {}) | {"state": "damaged", "problem": str(error)}
 
 
 def summary(run: RunDir) -> dict[str, Any]:

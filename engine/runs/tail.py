@@ -8,6 +8,10 @@ from pathlib import Path
 
 BLOCK = 1 << 20
 """Bytes read at a time."""
+MAX_LINE = 64 << 20
+"""Bytes of a line; a longer one, which no program of ours writes, is passed over in bounded memory."""
+TOO_LONG = b"\0too long"
+"""Stands in a block for a line that was passed over."""
 _SEAM = 64
 
 
@@ -19,6 +23,8 @@ class Tail:
         self._facts: tuple[int, ...] = ()
         self._offset = 0
         self._seam = b""
+        self._skipping = False
+        """Whether the bytes at `_offset` are in the middle of a line that is too long."""
 
     def changed(self) -> bool:
         """Whether the file is another than at the last `blocks`: one stat."""
@@ -41,7 +47,7 @@ class Tail:
         facts = self._stat()
         if facts and facts[:2] == self._facts[:2] and facts[2] >= self._offset and self._seam_holds():
             return False
-        self._offset, self._seam = 0, b""
+        self._offset, self._seam, self._skipping = 0, b"", False
         return True
 
     def _seam_holds(self) -> bool:
@@ -64,14 +70,25 @@ class Tail:
             size = BLOCK
             while self._offset < end:
                 data = os.pread(file.fileno(), min(size, end - self._offset), self._offset)
-                whole = data.rfind(b"\n") + 1
-                if not whole:
-                    if len(data) < size:
-                        return
+                if not data:  # cut shorter meanwhile
+                    return
+                if self._skipping:
+                    end_of_line = data.find(b"\n") + 1
+                    self._skipping = not end_of_line
+                    self._pass(data[: end_of_line or len(data)])
+                    if end_of_line:
+                        yield TOO_LONG + b"\n"
+                elif whole := data.rfind(b"\n") + 1:
+                    size = BLOCK
+                    self._pass(data[:whole])
+                    yield data[:whole]
+                elif len(data) < size:
+                    return
+                elif size < MAX_LINE:
                     size *= 2  # a line longer than a block
-                    continue
-                size = BLOCK
-                block = data[:whole]
-                self._offset += whole
-                self._seam = block[-_SEAM:]
-                yield block
+                else:
+                    size, self._skipping = BLOCK, True
+
+    def _pass(self, data: bytes) -> None:
+        self._offset += len(data)
+        self._seam = data[-_SEAM:]

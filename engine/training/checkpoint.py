@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import base64
 import errno
-import hashlib
 import json
 import os
 import re
 import shutil
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,16 +25,24 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from engine.config import Config, make_config
-from engine.errors import CheckpointError, NoRoomError
+from engine.errors import CheckpointError, NoRoomError, UserError
 from engine.model.gpt import GPT
 from engine.model.lora import merge_lora
 from engine.runs.layout import RunDir
+from engine.runs.schema import DamagedError
 from engine.sampling.columns import for_decoding
 from engine.text.tokenizer import Tokenizer, tokenizer_from_dict
 from engine.training.build import build_for
+from engine.training.verify import (
+    AVERAGED,
+    read_config,
+    read_loss,
+    read_state,
+    read_tokenizer,
+    sha256_of,
+    verify_checkpoint,
+)
 from engine.training.watch import Watch
-
-FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "config.json", "tokenizer.json")
 
 
 @dataclass
@@ -47,17 +56,6 @@ class Checkpoint:
     optimizer: dict[str, Tensor]
     state: dict[str, Any]
     tokenizer: Tokenizer
-
-
-@dataclass(frozen=True)
-class Verified:
-    """What `runs verify` says of one checkpoint."""
-
-    step: int
-    path: Path
-    ok: bool
-    weights_sha256: str
-    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ def write_checkpoint(run: RunDir, contents: Contents) -> Path:
         _save_json(temporary / "state.json", {"step": contents.step, **contents.state})
         _save_json(temporary / "config.json", contents.config.model_dump())
         _save_json(temporary / "tokenizer.json", contents.tokenizer)
-        manifest = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
+        manifest = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
         _save_json(temporary / "manifest.json", {"step": contents.step, "sha256": manifest})
         for path in temporary.iterdir():
             _sync(path)
@@ -171,27 +169,6 @@ def prune(run: RunDir, keep: set[int], keep_last: int) -> list[int]:
     return gone
 
 
-def verify_checkpoint(path: Path) -> Verified:
-    """Check every byte against the manifest."""
-    step = int(path.name.removeprefix("step-")) if path.name.removeprefix("step-").isdigit() else -1
-    try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))["sha256"]
-        weights = str(manifest["model.safetensors"])
-        for name in FILES:
-            if name not in manifest:
-                raise KeyError(name)
-        for name, expected in manifest.items():
-            if not (path / name).is_file():
-                return Verified(step, path, False, weights, f"{name} is missing")
-            if _sha256(path / name) != expected:
-                return Verified(step, path, False, weights, f"{name} is damaged: its SHA-256 is not the manifest's")
-    except FileNotFoundError:
-        return Verified(step, path, False, "", "manifest.json is missing")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return Verified(step, path, False, "", f"manifest.json cannot be read: {error}")
-    return Verified(step, path, True, weights)
-
-
 def load_checkpoint(path: Path) -> Checkpoint:
     """A verified checkpoint. Raises CheckpointError that names the file and the damage."""
     if not path.is_dir():
@@ -200,15 +177,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not found.ok:
         raise CheckpointError(f"checkpoint {path} cannot be used: {found.problem}")
     try:
-        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-        config = make_config(json.loads((path / "config.json").read_text(encoding="utf-8")))
-        tokenizer = tokenizer_from_dict(json.loads((path / "tokenizer.json").read_text(encoding="utf-8")))
+        state = read_state(path)
+        config = make_config(read_config(path))
+        tokenizer = tokenizer_from_dict(read_tokenizer(path))
         weights = load_file(path / "model.safetensors")
         optimizer = load_file(path / "optimizer.safetensors")
-        if (path / "averaged.safetensors").is_file():
-            optimizer.update({f"ema.{k}": v for k, v in load_file(path / "averaged.safetensors").items()})
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"checkpoint {path} cannot be read: {error}") from None
+        if (path / AVERAGED).is_file():
+            optimizer.update({f"ema.{k}": v for k, v in load_file(path / AVERAGED).items()})
+    except (OSError, ValueError, SafetensorError, UserError) as error:
+        raise CheckpointError(f"checkpoint {path} cannot be used: {' '.join(str(error).split())}") from None
     return Checkpoint(path, int(state["step"]), config, weights, optimizer, state, tokenizer)
 
 
@@ -217,39 +194,47 @@ def choose_checkpoint(run: RunDir, which: str | int = "last") -> Path:
     steps = run.checkpoint_steps()
     if not steps:
         raise CheckpointError(f"run {run.name} has no checkpoint yet; press c while it trains, or wait for the first")
-    text = str(which)
-    if text == "last":
-        return run.checkpoint(steps[-1])
-    if text == "best":
-        return run.checkpoint(best_step(run, steps))
-    if text.isdigit() and int(text) in steps:
-        return run.checkpoint(int(text))
+    return _in_order(run, steps, str(which))[0][0]
+
+
+def _in_order(run: RunDir, steps: list[int], which: str) -> tuple[list[Path], list[str]]:
+    """The checkpoints that `which` may mean, the one it does mean first; and those whose loss cannot be known."""
+    if which == "last":
+        return [run.checkpoint(step) for step in reversed(steps)], []
+    if which == "best":
+        losses, problems = known_losses(run, steps)
+        unknown = [step for step in reversed(steps) if step not in losses]
+        return [run.checkpoint(step) for step in (*sorted(losses, key=losses.__getitem__), *unknown)], problems
+    if which.isdecimal() and int(which) in steps:
+        return [run.checkpoint(int(which))], []
     raise CheckpointError(
-        f"run {run.name} has no checkpoint {text!r}; there are best, last, {', '.join(map(str, steps))}"
+        f"run {run.name} has no checkpoint {which!r:.60}; there are best, last, {', '.join(map(str, steps))}"
     )
 
 
-def best_step(run: RunDir, steps: list[int]) -> int:
-    """The step, of those given, whose checkpoint has the lowest validation loss; the last when none was evaluated."""
-    losses = {step: loss for step in steps if (loss := checkpoint_loss(run, step)) is not None}
-    return min(losses, key=lambda step: losses[step]) if losses else steps[-1]
-
-
-def checkpoint_loss(run: RunDir, step: int) -> float | None:
-    """Validation loss measured at that checkpoint's step, if it was."""
-    try:
-        state = json.loads((run.checkpoint(step) / "state.json").read_text(encoding="utf-8"))
-        return None if state.get("val_loss") is None else float(state["val_loss"])
-    except (OSError, ValueError):
-        return None
+def known_losses(run: RunDir, steps: list[int]) -> tuple[dict[int, float], list[str]]:
+    """The checkpoints' validation losses by step, and what is damaged where one cannot be known."""
+    losses: dict[int, float] = {}
+    problems: list[str] = []
+    for step in steps:
+        path = run.checkpoint(step)
+        try:
+            loss = read_loss(path)
+        except FileNotFoundError as error:
+            problems.append(f"checkpoint {path} cannot be used: {Path(str(error)).name} is missing")
+        except DamagedError as error:
+            problems.append(f"checkpoint {path} cannot be used: {str(error).removeprefix(f'{path}/')}")
+        else:
+            if loss is not None:
+                losses[step] = loss
+    return losses, problems
 
 
 def list_checkpoints(run: RunDir) -> list[dict[str, Any]]:
     """`[{step, path, val_loss}]`, oldest first."""
-    return [
-        {"step": step, "path": str(run.checkpoint(step)), "val_loss": checkpoint_loss(run, step)}
-        for step in run.checkpoint_steps()
-    ]
+    steps = run.checkpoint_steps()
+    losses, _ = known_losses(run, steps)
+    return [{"step": step, "path": str(run.checkpoint(step)), "val_loss": losses.get(step)} for step in steps]
 
 
 def fill_model(model: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
@@ -268,11 +253,31 @@ def fill_model(model: nn.Module, weights: dict[str, Tensor], source: Path) -> No
 
 
 def load_model(
-    run: RunDir, which: str | int = "best", device: str | torch.device = "cpu"
+    run: RunDir,
+    which: str | int = "best",
+    device: str | torch.device = "cpu",
+    *,
+    say: Callable[[str], None] = warnings.warn,
 ) -> tuple[GPT, Tokenizer, int]:
-    """(model for writing with, its tokenizer, step): the averaged weights where the run keeps them."""
-    checkpoint = load_checkpoint(choose_checkpoint(run, which))
-    return for_decoding(checkpoint_model(checkpoint).to(device)), checkpoint.tokenizer, checkpoint.step
+    """(model for writing with, its tokenizer, step): the averaged weights where the run keeps them.
+
+    A damaged "best" or "last" is passed over for the next one that is whole, which `say` is told in one line each.
+    Raises CheckpointError when there is none, or the one asked for by its step is damaged.
+    """
+    steps = run.checkpoint_steps()
+    paths, unknown = _in_order(run, steps, str(which)) if steps else ([choose_checkpoint(run, which)], [])
+    problems: list[str] = []
+    for path in paths:
+        try:
+            checkpoint = load_checkpoint(path)
+            model = for_decoding(checkpoint_model(checkpoint).to(device))
+        except CheckpointError as error:
+            problems.append(str(error))
+            continue
+        for problem in dict.fromkeys([*problems, *unknown]):
+            say(f"{problem}; {path.name} is used")
+        return model, checkpoint.tokenizer, checkpoint.step
+    raise CheckpointError(problems[0])
 
 
 def checkpoint_model(checkpoint: Checkpoint) -> GPT:
@@ -311,11 +316,6 @@ def _cannot_write(final: Path, run: RunDir, error: OSError | SafetensorError) ->
 
 def _save_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:

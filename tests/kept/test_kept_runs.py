@@ -15,9 +15,9 @@ from engine import SamplingSettings, generate, load_model
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.runs.summary import overview, summary
-from engine.training.checkpoint import verify_checkpoint
 from engine.training.host import TrainingHost
 from engine.training.start import resume_run
+from engine.training.verify import verify_checkpoint
 
 HERE = Path(__file__).parent
 KEPT = sorted(HERE.glob("format-*/runs/*"))

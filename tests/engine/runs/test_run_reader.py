@@ -336,7 +336,7 @@ def test_what_is_no_run_or_too_new_is_refused(run: RunDir, tmp_path: Path) -> No
     with pytest.raises(RunError, match="update tinytui"):
         RunReader(run)
     run.run_json.write_text('{"form')
-    with pytest.raises(RunError, match=r"run\.json cannot be read"):
+    with pytest.raises(RunError, match=r"run soap-1 is damaged: .*run\.json: it is not JSON; restore"):
         RunReader(run)
 
 

@@ -16,10 +16,11 @@ from engine.errors import CheckpointError, NoRoomError
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.runs.writer import RunWriter
-from engine.training.checkpoint import load_checkpoint, verify_checkpoint
+from engine.training.checkpoint import load_checkpoint
 from engine.training.host import TrainingHost
 from engine.training.start import resume_run
 from engine.training.trainer import Trainer
+from engine.training.verify import verify_checkpoint
 
 from .conftest import train
 

@@ -1,0 +1,112 @@
+"""Whether a checkpoint on disk is what was written: all bytes against its manifest, small files against a schema."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.runs.schema import DamagedError, Manifest, Settings, State, TokenizerTree, load, read_bytes
+
+FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "config.json", "tokenizer.json")
+AVERAGED = "averaged.safetensors"
+"""There only where the run averages its weights."""
+
+MOST_STATE = 16 << 20
+"""Bytes of state.json; a generator's state is 7 KB for a CPU, less for a GPU."""
+MOST_TOKENIZER = 1 << 29
+"""Bytes of tokenizer.json; a vocabulary of a million words is about 50 MB."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What `runs verify` says of one checkpoint."""
+
+    step: int
+    path: Path
+    ok: bool
+    weights_sha256: str
+    problem: str = ""
+
+
+def verify_checkpoint(path: Path) -> Verified:
+    """Check every byte against the manifest, and what the small files say against their schemas."""
+    step = _step_of(path)
+    weights = ""
+    try:
+        manifest = read_manifest(path)
+        weights = manifest["model.safetensors"]
+        for name, expected in manifest.items():
+            if not (path / name).is_file():
+                raise DamagedError(f"{name} is missing")
+            if sha256_of(path / name) != expected:
+                raise DamagedError(f"{name} is damaged: its SHA-256 is not the manifest's")
+        read_state(path)
+        read_config(path)
+        read_tokenizer(path)
+    except FileNotFoundError as error:
+        return Verified(step, path, False, weights, f"{Path(str(error)).name} is missing")
+    except DamagedError as error:
+        return Verified(step, path, False, weights, str(error).removeprefix(f"{path}/"))
+    except OSError as error:
+        return Verified(step, path, False, weights, f"it cannot be read: {error.strerror}")
+    return Verified(step, path, True, weights)
+
+
+def read_manifest(path: Path) -> dict[str, str]:
+    """SHA-256 of each file by its name. Raises DamagedError when a file is not named, or the step is another."""
+    told = load(path / "manifest.json", Manifest)
+    _check_step(path, "manifest.json", told["step"])
+    hashes: dict[str, str] = told["sha256"]
+    wanted = (*FILES, AVERAGED) if (path / AVERAGED).exists() else FILES
+    for name in wanted:
+        if name not in hashes:
+            raise DamagedError(f"manifest.json: it does not name {name}")
+    return hashes
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """`state.json`. Raises DamagedError naming the field, and FileNotFoundError."""
+    state = load(path / "state.json", State, MOST_STATE, not_finite=True)
+    _check_step(path, "state.json", state["step"])
+    return state
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """`config.json`, not yet checked setting by setting. Raises as `read_state` does."""
+    return load(path / "config.json", Settings)
+
+
+def read_tokenizer(path: Path) -> dict[str, Any]:
+    """`tokenizer.json`, of whose kind the tokenizer itself judges. Raises as `read_state` does."""
+    return load(path / "tokenizer.json", TokenizerTree, MOST_TOKENIZER)
+
+
+def read_loss(path: Path) -> float | None:
+    """The validation loss measured at the checkpoint; None when there was none, or it is no number.
+
+    Raises DamagedError, and FileNotFoundError, when it cannot be known.
+    """
+    expected = read_manifest(path)["state.json"]
+    if hashlib.sha256(read_bytes(path / "state.json", MOST_STATE)).hexdigest() != expected:
+        raise DamagedError("state.json is damaged: its SHA-256 is not the manifest's")
+    loss = read_state(path).get("val_loss")
+    return float(loss) if loss is not None and math.isfinite(loss) else None
+
+
+def _step_of(path: Path) -> int:
+    digits = path.name.removeprefix("step-")
+    return int(digits) if digits.isdecimal() else -1
+
+
+def _check_step(path: Path, name: str, step: int) -> None:
+    if step != _step_of(path) >= 0:
+        raise DamagedError(f"{name}: it is of step {step}, not of {path.name}")
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
