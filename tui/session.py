@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import RunError, UserError
+from tui.reading import Reading, one_line
 
 if TYPE_CHECKING:
     from engine.config import Config
-    from engine.control import ControlClient
     from engine.runs.layout import RunDir
     from engine.runs.reader import RunReader
     from engine.text.corpus import Corpus, Template
@@ -71,6 +71,7 @@ class Training:
         self.error: str | None = None
         self._runs_dir, self._corpora_dir = runs_dir, corpora_dir
         self._cancelled = False
+        self._gate = threading.Lock()  # between the moment it may begin and the word that it may not
         self._thread = threading.Thread(target=self._start, name="start-training", daemon=True)
 
     def begin(self) -> None:
@@ -83,7 +84,7 @@ class Training:
     @property
     def alive(self) -> bool:
         """Whether it trains, or is about to."""
-        return self.starting or (self.host is not None and self.host.alive)
+        return (self.starting and not self._cancelled) or (self.host is not None and self.host.alive)
 
     def _start(self) -> None:
         try:
@@ -103,56 +104,55 @@ class Training:
                 )
             else:
                 resume_run(self.job.run, max_steps=self.job.max_steps)
-            if self._cancelled or self.run is None:
-                return
             device = self.job.device if isinstance(self.job, Resume) else None
             host = TrainingHost(self.run, device=device, corpora_dir=self._corpora_dir)
-            host.start()
-            self.host = host
-        except UserError as error:
-            self.error = str(error)
-        except Exception as error:  # a bug; the screen lives on and names it
-            self.error = f"this is a bug: {' '.join(f'{type(error).__name__}: {error}'.split())}"
+            with self._gate:
+                if self._cancelled:
+                    return
+                host.start()
+                self.host = host
+        except Exception as error:  # also a bug: the screen lives on and names it
+            self.error = one_line(error)
 
     def _progress(self, stage: str, fraction: float) -> None:
         self.stage, self.fraction = stage, fraction
 
-    def finish(self, checkpoint: bool = True) -> None:
-        """Stop and wait until the trainer's thread is gone."""
-        self._cancelled = True
-        self._thread.join()
-        if self.host is not None:
-            self.host.stop(checkpoint=checkpoint)
-            self.host.join()
+    def stop(self) -> None:
+        """Ask it to end with a checkpoint, or not to begin at all; returns at once. Once asked it stays asked."""
+        with self._gate:
+            asked, self._cancelled = self._cancelled, True
+            if self.host is not None and not asked:
+                self.host.stop()
 
-    def wait(self, seconds: float) -> bool:
-        """Wait up to `seconds` for the training to end by itself; True when it has."""
-        if self.starting:
+    def wait(self, seconds: float) -> None:
+        """Wait up to `seconds` for the start to be over, or the training."""
+        if self.host is not None:
+            self.host.join(seconds)
+        else:
             self._thread.join(seconds)
-            return False
-        if self.host is None:
-            return True
-        self.host.join(seconds)
-        return not self.host.alive
 
 
 class Session:
-    """The run shown and the training held; one a workbench."""
+    """The run shown and the training held; one a workbench.
+
+    One run is shown or none. From the moment another one is asked for, nothing of the run before is there any more: no
+    name, no numbers, nobody to send a command to. When it cannot be read, `problem` says why and nothing is shown.
+    """
 
     def __init__(self, runs_dir: Path, corpora_dir: Path | None) -> None:
         self.runs_dir, self.corpora_dir = runs_dir, corpora_dir
         self.run: RunDir | None = None
         self.reader: RunReader | None = None
         self.training: Training | None = None
-        self.start_error = ""
-        """Why the training last asked for did not begin."""
+        self.problem = ""
+        """Why what was last asked for (a run to show, a training) did not come about."""
         self.notices: deque[Notice] = deque()
-        self._opened: deque[tuple[RunDir, RunReader]] = deque()
         self._opening: RunDir | None = None
+        self._reading: Reading | None = None
+        self._to_show: Training | None = None  # shown as soon as it has a trainer, unless another run is asked for
         self._taken = False
         self._events_told = 0
-        self._client: ControlClient | None = None
-        self._commands: queue.SimpleQueue[tuple[ControlClient, str, dict[str, Any], str]] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[tuple[RunDir, str, dict[str, Any], str]] = queue.SimpleQueue()
         self._sender: threading.Thread | None = None
         self._corpora: dict[str, Corpus | None] = {}
 
@@ -160,63 +160,86 @@ class Session:
 
     def expect(self, run: RunDir) -> None:
         """`run` will be opened in a moment; until then its name is said."""
-        self._opening = run
+        self.close()
+        self._opening, self._to_show = run, None
 
     def open(self, run: RunDir) -> None:
         """Show `run` as soon as it is read; a small one at once, a run of a million steps a second later."""
-        self.expect(run)
-        reading = threading.Thread(target=self._read, args=(run,), name="open-run", daemon=True)
-        reading.start()
-        reading.join(0.1)
-        self._take_opened()
-
-    def _read(self, run: RunDir) -> None:
-        try:
-            from engine.runs.reader import RunReader
-
-            reader = RunReader(run)
-            reader.poll()
-        except (UserError, OSError) as error:
-            self.notices.append(Notice(str(error), bad=True))
+        if self.run is not None and self.run.path == run.path:
             return
-        self._opened.append((run, reader))
+        self.expect(run)
+        self._reading = Reading(run)
+        self._reading.wait(0.1)
+        self._take_read()
 
-    def _take_opened(self) -> None:
-        while self._opened:
-            run, reader = self._opened.popleft()
-            if run.path != (self._opening and self._opening.path):
-                continue
-            self.run, self.reader, self._client, self._opening = run, reader, None, None
-            self._taken, self._events_told = True, len(reader.events)
+    def _take_read(self) -> None:
+        reading = self._reading
+        if reading is None or not reading.done:
+            return
+        self._reading = self._opening = None
+        self._taken = True
+        if reading.reader is None:
+            self.problem = reading.error
+            return
+        self.run, self.reader = reading.run, reading.reader
+        self._events_told = len(reading.reader.events)
 
     @property
     def opening(self) -> str:
         """The name of the run being read, or nothing."""
         return self._opening.name if self._opening is not None else ""
 
+    @property
+    def starting(self) -> Training | None:
+        """The training asked for last, while it has no trainer yet."""
+        return self._to_show if self.run is None and self._opening is None else None
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to look at: no run shown or asked for, nothing that went wrong."""
+        return self.run is None and self._opening is None and self._to_show is None and not self.problem
+
     def close(self) -> None:
-        """Show no run (it was deleted)."""
-        self.run = self.reader = self._client = self._opening = None
+        """Show no run, or the one this process trains."""
+        self.run = self.reader = self._opening = self._reading = None
+        self.problem = ""
+        self._to_show = self.training if self.training is not None and self.training.alive else None
+        self._taken = True
 
     def poll(self) -> bool:
         """Pick up what is new; True when anything the screen shows may have changed."""
-        self._take_opened()
-        changed, self._taken = self._taken, False
-        training = self.training
-        if training is not None and training.run is not None and training.host is not None:
-            shown = self.run if self._opening is None else self._opening
-            if shown is None:
-                self.open(training.run)
-                changed = True
+        training, wanted = self.training, self._to_show
+        if wanted is not None and wanted.host is not None and wanted.run is not None:
+            self.open(wanted.run)
         if training is not None and training.error is not None:
-            self.start_error = training.error
             self.training = None
-            changed = True
-        if self.reader is not None and self.reader.poll():
-            changed = True
-            if "events" in self.reader.changed:
-                self._tell_events(self.reader.events)
+            self._not_begun(training, training.error)
+        self._take_read()
+        changed, self._taken = self._taken, False
+        return self._poll_reader() or changed
+
+    def _poll_reader(self) -> bool:
+        reader, run = self.reader, self.run
+        if reader is None or run is None:
+            return False
+        try:
+            changed = reader.poll()
+        except Exception as error:  # as when it is opened
+            self.close()
+            self.problem = f"{run.name}: {one_line(error)}"
+            return True
+        if changed and "events" in reader.changed:
+            self._tell_events(reader.events)
         return changed
+
+    def _not_begun(self, training: Training, error: str) -> None:
+        """Say why a training did not begin, where the person waits for it; a run to be resumed is shown as it is."""
+        if training is not self._to_show:
+            self.notices.append(Notice(error, bad=True))
+            return
+        if isinstance(training.job, Resume):
+            self.open(training.job.run)
+        self.problem, self._to_show, self._taken = error, None, True
 
     def _tell_events(self, events: list[dict[str, Any]]) -> None:
         """Notice what happened to the run since the last look."""
@@ -243,14 +266,12 @@ class Session:
     @property
     def own(self) -> bool:
         """Whether the run shown is the one this process trains."""
+        return self.run is not None and self.trains(self.run)
+
+    def trains(self, run: RunDir) -> bool:
+        """Whether this process trains `run`."""
         training = self.training
-        return (
-            training is not None
-            and training.alive
-            and training.run is not None
-            and self.run is not None
-            and training.run.path == self.run.path
-        )
+        return training is not None and training.alive and training.run is not None and training.run.path == run.path
 
     def corpus(self) -> Corpus | None:
         """The corpus of the run shown, when it is still known."""
@@ -276,33 +297,24 @@ class Session:
 
     # -- the line to its trainer ---------------------------------------------------------------------------------------
 
-    @property
-    def client(self) -> ControlClient:
-        """The line to the trainer of the run shown; raises RunError when no run is shown."""
-        if self.run is None:
-            raise RunError("no run is open; press n for a new one, r for the list")
-        if self._client is None:
-            from engine.control import ControlClient
-
-            self._client = ControlClient(self.run)
-        return self._client
-
-    def send(self, do: str, said: str, **fields: Any) -> None:
-        """Give the trainer a command, without waiting; `said` is noticed once it has taken it."""
+    def send(self, run: RunDir, do: str, said: str, **fields: Any) -> None:
+        """Give the trainer of `run` a command, without waiting; `said` is noticed once it has taken it."""
         if self._sender is None:
             self._sender = threading.Thread(target=self._send_all, name="commands", daemon=True)
             self._sender.start()
-        self._commands.put((self.client, do, fields, said))
+        self._commands.put((run, do, fields, said))
 
     def _send_all(self) -> None:
         while True:
-            client, do, fields, said = self._commands.get()
+            run, do, fields, said = self._commands.get()
             try:
-                client.send(do, **fields)
+                from engine.control import ControlClient
+
+                ControlClient(run).send(do, **fields)
                 if said:
                     self.notices.append(Notice(said))
-            except (UserError, OSError) as error:
-                self.notices.append(Notice(str(error), bad=True))
+            except Exception as error:  # also a bug: the next command is sent all the same
+                self.notices.append(Notice(one_line(error), bad=True))
 
     # -- the training of this process ----------------------------------------------------------------------------------
 
@@ -311,9 +323,8 @@ class Session:
         if self.training is not None and self.training.alive:
             name = self.training.run.name if self.training.run is not None else "a run"
             raise RunError(f"{name} trains in this process; detach it (d) or stop it (q) first")
-        self.start_error = ""
-        self.training = Training(job, self.runs_dir, self.corpora_dir)
         self.close()
+        self.training = self._to_show = Training(job, self.runs_dir, self.corpora_dir)
         self.training.begin()
 
 

@@ -44,8 +44,13 @@ class LossPane(Pane):
     def focus_target(self) -> None:
         self.query_one(LossPlot).focus()
 
-    def show(self, reader: RunReader, now: Latest, cursor: int | None) -> None:
-        """Draw the run as it stands; `cursor` is the step of the sample shown."""
+    def clear(self) -> None:
+        """Draw no run; the next one is seen whole, whatever was zoomed into before."""
+        self.query_one(LossPlot).clear(EMPTY)
+        self.say_problem("")
+
+    def show(self, reader: RunReader, now: Latest, cursor: int | None, problem: str = "") -> None:
+        """Draw the run as it stands; `cursor` is the step of the sample shown, `problem` what else is to be said."""
         series = reader.series
         self.query_one(LossPlot).show(
             PlotData.run(
@@ -59,7 +64,7 @@ class LossPane(Pane):
                 empty=EMPTY,
             )
         )
-        self.say_problem(str(reader.status.get("problem") or reader.status.get("message") or ""))
+        self.say_problem(problem or str(reader.status.get("problem") or reader.status.get("message") or ""))
 
     def say_problem(self, problem: str) -> None:
         """What went wrong, in a few lines under the curve; nothing takes them away."""

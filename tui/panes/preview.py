@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.content import Content
 
-from engine.errors import UserError
 from tui.panes.pane import Pane
+from tui.reading import Reading, one_line
 from tui.text import clean, fit
 from tui.view import latest
 from tui.widgets.plot import LossPlot, PlotData
@@ -19,6 +17,7 @@ if TYPE_CHECKING:
     from engine.runs.layout import RunDir
     from engine.runs.reader import RunReader
 
+EMPTY = "the loss of the chosen run"
 REST = 1  # polls that the cursor must rest on a run before it is read
 
 
@@ -31,12 +30,11 @@ class RunPreview(Pane):
         super().__init__(id="preview")
         self._wanted: RunDir | None = None
         self._rested = 0
+        self._reading: Reading | None = None
         self._reader: RunReader | None = None
-        self._read: deque[RunReader | str] = deque()
-        self._reading = False
 
     def compose(self) -> ComposeResult:
-        plot = LossPlot(PlotData(empty="the loss of the chosen run"))
+        plot = LossPlot(PlotData(empty=EMPTY))
         plot.can_focus = False
         yield plot
 
@@ -46,40 +44,37 @@ class RunPreview(Pane):
         return self._reader.run if self._reader is not None else None
 
     def look_at(self, run: RunDir | None) -> None:
-        """Show this run as soon as the cursor rests on it."""
+        """Show this run as soon as the cursor rests on it; of the one before nothing stays."""
         if run != self._wanted:
-            self._wanted, self._rested, self._reader = run, 0, None
+            self._wanted, self._rested, self._reading, self._reader = run, 0, None, None
+            self.query_one(LossPlot).clear(EMPTY)
+            self.say_title(Content("loss"))
+            self._say("")
 
     def tick(self) -> None:
         """Called at every poll of the app."""
-        if not self.display:
+        if not self.display or self._wanted is None:
             return
-        while self._read:
-            found = self._read.popleft()
-            self._reading = False
-            if isinstance(found, str):
-                self._say(found)
-            elif found.run == self._wanted:
-                self._reader = found
-                self._draw()
         self._rested += 1
-        if self._reader is not None:
-            if self._reader.poll():
-                self._draw()
-        elif self._wanted is not None and not self._reading and self._rested > REST:
-            self._reading = True
-            threading.Thread(target=self._load, args=(self._wanted,), name="preview", daemon=True).start()
+        if self._reading is None:
+            if self._rested > REST:
+                self._reading = Reading(self._wanted)
+        elif self._reading.done:
+            self._follow(self._reading)
 
-    def _load(self, run: RunDir) -> None:
-        from engine.runs.reader import RunReader
-
+    def _follow(self, reading: Reading) -> None:
+        """Show what was read, and what was added since; a run that cannot be read is left alone until the cursor comes
+        back to it."""
+        reader = reading.reader
         try:
-            reader = RunReader(run)
-            reader.poll()
-        except (UserError, OSError) as error:
-            self._read.append(str(error))
-            return
-        self._read.append(reader)
+            changed = reader is not None and reader.poll()
+        except Exception as error:  # damaged since it was read
+            reading.reader, reading.error = None, one_line(error)
+        if reading.reader is None:
+            self._say(reading.error)
+        elif changed or self._reader is None:
+            self._reader = reader
+            self._draw()
 
     def _draw(self) -> None:
         reader = self._reader

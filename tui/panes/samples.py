@@ -66,6 +66,12 @@ class SamplesPane(Pane):
         """The step of the page shown."""
         return int(self._samples[self._index]["step"]) if self._samples else None
 
+    def clear(self) -> None:
+        """Show no run's samples; of the next run the newest page is followed."""
+        self._index = -1
+        self._samples = ()
+        self._turn()
+
     def show(self, samples: Sequence[Mapping[str, Any]], empty: str = EMPTY) -> None:
         """The samples of the run, oldest first; `empty` is said while there are none."""
         following = self.following
@@ -104,7 +110,7 @@ class SamplesPane(Pane):
             key: tuple[Any, ...] = ()
         else:
             sample = self._samples[self._index]
-            key = (self._index, sample.get("step"), len(str(sample.get("text", ""))))
+            key = (self._index, sample.get("step"), sample.get("text"), sample.get("prompt"))
         self._title()
         if key == self._shown:
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tui.rows import Part, Rows, cut
+from tui.rows import Part, Row, Rows, cut
 from tui.text import clean, fmt_duration, fmt_loss
 from tui.view import Latest, state_part
 
@@ -15,6 +15,10 @@ class Tiny(Rows):
     def __init__(self) -> None:
         super().__init__()
         self._lines: list[list[Part]] = []
+
+    def show_words(self, words: Row, problem: str) -> None:
+        """Before there is a run, or where none could be shown."""
+        self.show([cut(words, max(1, self.size.width)), [(clean(problem, keep_newlines=False), "alarm")]])
 
     def show_run(self, name: str, now: Latest) -> None:
         mark, look = state_part(now.state, now.phase)

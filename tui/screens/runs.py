@@ -1,7 +1,9 @@
-"""Screen 4: all runs, live and ended: open, resume, delete."""
+"""Screen 4: all runs, live and ended: open, resume, stop, delete."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
@@ -12,13 +14,14 @@ from textual.screen import Screen
 from engine.errors import UserError
 from engine.runs.layout import RunDir, list_runs, remove_run
 from engine.runs.summary import overview
-from tui.actions import RUNS, bindings
+from tui.actions import RUNS, Action, bindings
 from tui.menu import Menu
 from tui.panes.keybar import KeyBar
 from tui.panes.preview import RunPreview
 from tui.rows import Part, Row, Rows
+from tui.screens.asking import ask_to_resume, ask_to_stop
 from tui.screens.confirm import ConfirmScreen, Way
-from tui.session import Notice, Resume, Session
+from tui.session import LIVE_STATES, Notice, Session
 from tui.text import clean, fit, fmt_count, fmt_loss
 from tui.view import ago, state_part, step_of
 
@@ -85,16 +88,21 @@ class RunsScreen(Screen[None]):
         self.action_reload()
 
     def action_reload(self) -> None:
-        """Read the two small files of every run."""
+        """Read the two small files of every run; the cursor stays on its run, wherever that stands now."""
         try:
             runs = list_runs(self._session.runs_dir)
         except UserError as error:
             self._session.notices.append(Notice(str(error), bad=True))
             runs = []
-        self._facts = [overview(run) for run in runs]
-        self._show()
+        facts = in_order([overview(run) for run in runs])
+        cursor = follow(self._paths(), self.query_one(Menu).cursor, [str(each["path"]) for each in facts])
+        self._facts = facts
+        self._show(cursor)
 
-    def _show(self) -> None:
+    def _paths(self) -> list[str]:
+        return [str(each["path"]) for each in self._facts]
+
+    def _show(self, cursor: int | None = None) -> None:
         menu = self.query_one(Menu)
         width = max(20, menu.size.width - 2)
         columns = columns_for(width)
@@ -103,23 +111,32 @@ class RunsScreen(Screen[None]):
             for i, (name, size, right, _) in enumerate(columns)
         )
         self.query_one("#head", Rows).show([[("  " + head, "dim")]] if self._facts else [])
-        menu.set_items([line(facts, columns) for facts in self._facts])
+        menu.set_items([line(facts, columns) for facts in self._facts], cursor)
         self.query_one(RunPreview).look_at(self._run() if self._facts else None)
-        live = sum(facts["state"] in ("running", "paused") for facts in self._facts)
+        live = sum(facts["state"] in LIVE_STATES for facts in self._facts)
         where = clean(str(self._session.runs_dir), keep_newlines=False)
         count = "1 run" if len(self._facts) == 1 else f"{len(self._facts)} runs"
         said: list[Part] = [("tinytui  ", "bright bold"), (count, "bright")]
         said += [(f"  {live} live", "good")] if live else []
         self.query_one("#runs-line", Rows).show([[*said, (f"  in {where}", "dim")]])
-        self.query_one(KeyBar).show_keys(self.app.keys_here())
+        self._show_keys()
+
+    def _show_keys(self) -> None:
+        if self.is_current:  # behind a dialogue they stay as they were
+            self.query_one(KeyBar).show_keys(self.app.keys_here())
+
+    def relabel(self, action: Action) -> Action:
+        """`x` stops a live run before it can delete it."""
+        live = action.do == "delete" and bool(self._facts) and self._chosen()["state"] in LIVE_STATES
+        return replace(action, label="stop") if live else action
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in ("open", "delete"):
             return bool(self._facts)
         if action == "resume":
-            return bool(self._facts) and self._chosen()["state"] in ("stopped", "failed", "new")
+            return bool(self._facts) and self._chosen()["state"] in ("finished", "stopped", "failed", "new")
         if action == "back":
-            return self._session.run is not None
+            return not self._session.empty
         return True
 
     def _chosen(self) -> dict[str, Any]:
@@ -132,7 +149,7 @@ class RunsScreen(Screen[None]):
 
     def on_menu_moved(self) -> None:
         self.query_one(RunPreview).look_at(self._run() if self._facts else None)
-        self.query_one(KeyBar).show_keys(self.app.keys_here())
+        self._show_keys()
 
     def on_menu_chosen(self) -> None:
         self.action_open()
@@ -145,19 +162,21 @@ class RunsScreen(Screen[None]):
             self.app.open_run(self._run())
 
     def action_resume(self) -> None:
-        if self._facts:
-            self.app.train(Resume(self._run()))
+        if self.check_action("resume", ()):
+            facts = self._chosen()
+            step, steps = int(facts["step"] or 0), int(facts["steps"] or 0)
+            ask_to_resume(self.app, self._run(), state=facts["state"], step=step, steps=steps)
 
     def action_back(self) -> None:
-        if self._session.run is not None:
+        if not self._session.empty:
             self.app.show_train()
 
     def action_delete(self) -> None:
         if not self._facts:
             return
         facts, run = self._chosen(), self._run()
-        if facts["state"] in ("running", "paused"):
-            self._session.notices.append(Notice(f"{run.name} is being trained; stop it first", bad=True))
+        if facts["state"] in LIVE_STATES:
+            ask_to_stop(self.app, run)
             return
         said: list[Row] = [
             [
@@ -181,6 +200,20 @@ class RunsScreen(Screen[None]):
                 self._session.close()
             self._session.notices.append(Notice(f"{run.name} deleted"))
         self.action_reload()
+
+
+def in_order(facts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Live runs first, the newest of them on top, so that no row moves because another run wrote its heartbeat."""
+    live = [each for each in facts if each["state"] in LIVE_STATES]
+    live.sort(key=lambda each: (-float(each["created"] or 0), str(each["name"])))
+    return live + [each for each in facts if each["state"] not in LIVE_STATES]
+
+
+def follow(before: Sequence[str], cursor: int, after: Sequence[str]) -> int:
+    """Where in `after` the run is that the cursor stood on in `before`; when it is gone, its nearest neighbour there,
+    of those below it first."""
+    places = {path: index for index, path in enumerate(after)}
+    return next((places[path] for path in [*before[cursor:], *before[:cursor][::-1]] if path in places), 0)
 
 
 def columns_for(width: int) -> list[tuple[str, int, bool, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events
@@ -12,7 +13,6 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input
 
-from engine.errors import ConfigError, RunError
 from tui.actions import TRAIN, Action, bindings
 from tui.machine import MachineWatch
 from tui.panes.device import Device, DevicePane
@@ -24,17 +24,21 @@ from tui.panes.samples import SamplesPane
 from tui.panes.tabs import PaneTabs
 from tui.panes.tiny import Tiny
 from tui.panes.topline import TopLine
-from tui.screens.ask import AskScreen
-from tui.session import Notice, Resume, Session
-from tui.text import fmt_lr
+from tui.rows import Row
+from tui.screens.asking import ask_learning_rate, ask_to_detach, ask_to_resume, ask_to_stop
+from tui.session import Notice, Session
+from tui.text import clean
 from tui.view import Latest, latest, name_in, setting
 from tui.widgets.plot import LossPlot
 
 if TYPE_CHECKING:
+    from engine.runs.reader import RunReader
     from tui.app import Workbench
 
 GRID, TABS, TINY = "grid", "tabs", "tiny"
-LIVE_ONLY = ("pause", "checkpoint", "sample", "learning_rate")
+LIVE_ONLY = ("pause", "checkpoint", "sample", "learning_rate", "stop")
+AFTER_ESCAPE = 1.0
+"""Seconds after escape in which `d` is taken for a letter of what was being typed."""
 
 
 def layout_for(width: int, height: int) -> str:
@@ -57,9 +61,10 @@ class TrainScreen(Screen[None]):
         super().__init__()
         self._session = session
         self._watch: MachineWatch | None = None
-        self._run_shown: Any = None
+        self._shown: RunReader | None = None
         self._zoomed: str | None = None
         self._layout = ""
+        self._escaped = float("-inf")
         self.now = Latest()
 
     def compose(self) -> ComposeResult:
@@ -82,12 +87,12 @@ class TrainScreen(Screen[None]):
     def refresh_run(self) -> None:
         """Bring every visible pane up to date with the session."""
         session, reader = self._session, self._session.reader
+        if reader is not self._shown:
+            self._shown = reader
+            self._other_run()
         if reader is None:
             self._show_waiting()
             return
-        if session.run is not self._run_shown:
-            self._run_shown = session.run
-            self.query_one(PromptPane).run_changed()
         self.now = now = latest(reader)
         name = session.run.name if session.run is not None else ""
         self.query_one(TopLine).show_run(name, now.state, now, self._device_name())
@@ -95,27 +100,40 @@ class TrainScreen(Screen[None]):
             self.query_one(Tiny).show_run(name, now)
             return
         if self._sees("loss"):
-            self.query_one(LossPane).show(reader, now, self._cursor())
+            self.query_one(LossPane).show(reader, now, self._cursor(), session.problem)
         if self._sees("device"):
             self.query_one(DevicePane).show(self._device())
         self.query_one(SamplesPane).show(reader.samples, self._samples_empty())
         self.query_one(PromptPane).show_source()
         self.show_keys()
 
+    def _other_run(self) -> None:
+        """Another run than before is shown, or none: nothing of the one before stays on the screen."""
+        self.now = Latest()
+        self._watch_machine()
+        self.query_one(LossPane).clear()
+        self.query_one(DevicePane).show(Device())
+        self.query_one(SamplesPane).clear()
+        self.query_one(PromptPane).run_changed()
+
     def _show_waiting(self) -> None:
-        training, opening = self._session.training, self._session.opening
-        error = self._session.start_error
-        self.query_one(LossPane).say_problem(error)
-        if training is not None:
-            percent = f" {100 * training.fraction:.0f}%" if 0 < training.fraction < 1 else ""
-            self.query_one(TopLine).show_words([("○ ", "accent"), (f"{training.stage}{percent}", "foreground")])
-        elif error:
-            self.query_one(TopLine).show_words([("✖ not started", "alarm"), ("  n changes the settings", "dim")])
-        elif opening:
-            self.query_one(TopLine).show_words([("○ reading ", "accent"), (opening, "bright")])
-        else:
-            self.query_one(TopLine).show_words([("no run is open; n starts one, r lists them", "dim")])
+        problem, words = self._session.problem, self._waiting_words()
+        self.query_one(LossPane).say_problem(problem)
+        self.query_one(TopLine).show_words(words)
+        self.query_one(Tiny).show_words(words, problem)
         self.show_keys()
+
+    def _waiting_words(self) -> Row:
+        session = self._session
+        if session.opening:
+            return [("○ reading ", "accent"), (clean(session.opening, keep_newlines=False), "bright")]
+        if session.starting is not None:
+            fraction = session.starting.fraction
+            percent = f" {100 * fraction:.0f}%" if 0 < fraction < 1 else ""
+            return [("○ ", "accent"), (f"{session.starting.stage}{percent}", "foreground")]
+        if session.problem:
+            return [("✖ no run is open", "alarm"), ("  r lists the runs, n starts a new one", "dim")]
+        return [("no run is open; n starts one, r lists them", "dim")]
 
     def _device_name(self) -> str:
         reader = self._session.reader
@@ -234,8 +252,9 @@ class TrainScreen(Screen[None]):
         self.show_pane(event.name, alone=self._zoomed is not None)
 
     def show_keys(self) -> None:
-        """The keys that work here: the pane's, this screen's, the app's."""
-        self.query_one(KeyBar).show_keys(self.app.keys_here())
+        """The keys that work here: the pane's, this screen's, the app's; behind a dialogue they stay as they were."""
+        if self.is_current:
+            self.query_one(KeyBar).show_keys(self.app.keys_here())
 
     def on_key_bar_pressed(self, event: KeyBar.Pressed) -> None:
         self.app.do(event.action)
@@ -257,7 +276,7 @@ class TrainScreen(Screen[None]):
         if action in LIVE_ONLY:
             return self._session.live
         if action == "detach":
-            return self._session.own
+            return self._session.own and not self.query_one(PromptPane).busy
         if action == "resume":
             return self._session.run is not None and not self._session.live and not self._training_here()
         return True
@@ -265,39 +284,43 @@ class TrainScreen(Screen[None]):
     def _training_here(self) -> bool:
         return self._session.training is not None and self._session.training.alive
 
+    def _send(self, do: str, said: str) -> None:
+        if self._session.run is not None:
+            self._session.send(self._session.run, do, said)
+
     def action_pause(self) -> None:
         if self._session.state == "paused":
-            self._session.send("resume", "training goes on")
+            self._send("resume", "training goes on")
         else:
-            self._session.send("pause", "")
+            self._send("pause", "")
 
     def action_checkpoint(self) -> None:
-        self._session.send("checkpoint", "a checkpoint is written at the next step")
+        self._send("checkpoint", "a checkpoint is written at the next step")
 
     def action_sample(self) -> None:
-        self._session.send("sample", "a sample is written at the next step")
+        self._send("sample", "a sample is written at the next step")
 
     def action_learning_rate(self) -> None:
-        reader = self._session.reader
-        planned = setting(reader.info, "train", "learning_rate") if reader is not None else None
-        about = f"peak of the schedule; now {fmt_lr(self.now.lr)}, planned {fmt_lr(planned)}"
-        self.app.push_screen(AskScreen("learning rate", about, fmt_lr(planned), parse_learning_rate), self._set_rate)
+        run, reader = self._session.run, self._session.reader
+        if run is None or reader is None:
+            return
+        rate, scale = reader.status.get("learning_rate", self.now.lr), reader.status.get("lr_scale", 1.0)
+        ask_learning_rate(self.app, run, rate, reader.info, scale)
 
-    def _set_rate(self, value: float | None) -> None:
-        if value is not None:
-            self._session.send("learning_rate", "", value=value)
+    def action_stop(self) -> None:
+        if self._session.run is not None:
+            ask_to_stop(self.app, self._session.run)
 
     def action_resume(self) -> None:
-        run = self._session.run
-        if run is None:
-            return
-        try:
-            self._session.train(Resume(run))
-        except RunError as error:
-            self._session.notices.append(Notice(str(error), bad=True))
+        run, now = self._session.run, self.now
+        if run is not None:
+            ask_to_resume(self.app, run, state=now.state, step=now.step, steps=now.steps)
 
     def action_detach(self) -> None:
-        self.app.detach()
+        if time.monotonic() - self._escaped < AFTER_ESCAPE:
+            self._session.notices.append(Notice("d right after esc is taken for a letter; once more detaches"))
+        else:
+            ask_to_detach(self.app)
 
     def action_zoom(self) -> None:
         pane = self.focused_pane()
@@ -320,23 +343,13 @@ class TrainScreen(Screen[None]):
     def action_back(self) -> None:
         prompt, pane = self.query_one(PromptPane), self.focused_pane()
         focused: Widget | None = self.focused
+        self._escaped = time.monotonic()
         if prompt.busy:
             prompt.stop()
         elif isinstance(focused, Input) and pane is not None:
             self.query_one("#answer" if pane.id == "prompt" else "#loss").focus()
         elif self._zoomed is not None and pane is not None and pane.id is not None:
             self.show_pane(pane.id, alone=False)
-
-
-def parse_learning_rate(text: str) -> float:
-    """A learning rate as typed. Raises ConfigError with the bounds."""
-    try:
-        value = float(text)
-    except ValueError:
-        raise ConfigError(f"{text!r} is not a number; try 3e-4") from None
-    if not 0 < value <= 10:
-        raise ConfigError("a learning rate is above 0 and at most 10")
-    return value
 
 
 def _where(state: str, host: str) -> str:

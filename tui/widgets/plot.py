@@ -78,9 +78,20 @@ class LossPlot(Painted, can_focus=True):
     def show(self, data: PlotData) -> None:
         """Show a snapshot. While the widget is hidden it is only kept."""
         if {one.name for one in data.series} != {one.name for one in self._data.series}:
-            self._state, self._view = ChartState(), replace(self._view, window=None)
+            self._forget()
         self._data = data
+        if self._view.window is not None and self._view.window[1] > data.span[1]:  # a run begun anew is shorter
+            self._view = replace(self._view, window=None)
         self.repaint()
+
+    def clear(self, empty: str) -> None:
+        """Show nothing but a word about it; the next snapshot is of something else, and seen whole."""
+        self._forget()
+        self._data = PlotData(empty=empty)
+        self.repaint()
+
+    def _forget(self) -> None:
+        self._state, self._view = ChartState(), replace(self._view, window=None)
 
     def zoom(self, factor: float) -> None:
         """Show 1/factor of the present window, around the cursor if it is in it, else around the newest point."""

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import json
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pilot_for_tests import FakeTraining, listed, live_run, on_screen, until
 from runs_for_tests import write_run
-from textual.pilot import Pilot
 
-from engine.control import CommandQueue, ControlServer
-from engine.runs.layout import RunDir
-from engine.runs.writer import RunWriter
 from tui.app import Workbench
-from tui.hangup import Ending
-from tui.menu import Menu
+from tui.signals import Ending
 from tui.panes.loss import LossPane
 from tui.panes.prompt import PromptPane
 from tui.panes.promptinput import PromptInput
@@ -38,54 +32,6 @@ from tui.widgets.stream import OutputText
 
 Bench = Callable[..., Workbench]
 SIZE = (120, 36)
-
-
-async def until(pilot: Pilot[Any], test: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Wait until `test` holds; what polls the run is polled."""
-    end = time.monotonic() + seconds
-    while not test():
-        assert time.monotonic() < end, "it did not happen"
-        pilot.app._poll()
-        await pilot.pause(0.02)
-
-
-def listed(app: Workbench) -> bool:
-    """Whether the list of runs is on the screen."""
-    return (
-        isinstance(app.screen, RunsScreen) and bool(app.screen.query(Menu)) and bool(app.screen.query_one(Menu).items)
-    )
-
-
-def answer(request: dict[str, Any], cancelled: Callable[[], bool]) -> Iterator[dict[str, Any]]:
-    """A model that repeats the prompt, then says a few words; `for ever` it never ends by itself."""
-    yield {"piece": {"id": 0, "text": f"<{request['prompt']}>"}}
-    if "for ever" in request["prompt"]:
-        while not cancelled():
-            time.sleep(0.005)
-        return
-    yield {"piece": {"id": 1, "text": " \x1b]0;title\x07[red]well[/red]"}}
-    settings = request["settings"]
-    yield {
-        "done": {"stop_reason": "length", "tokens": 2, "seed": settings["seed"], "tokens_per_second": 100.0, "step": 41}
-    }
-
-
-@contextmanager
-def live_run(run: RunDir, state: str = "running") -> Iterator[CommandQueue]:
-    """Makes `run` alive in this process: lock, status and socket as a trainer has them, without one."""
-    commands = CommandQueue()
-    with RunWriter(run) as writer, ControlServer(run, commands, answer) as server:
-        writer.status(state=state, phase="training", step=340, steps=500)
-        writer.serve_at(server.path)
-        yield commands
-
-
-class FakeTraining:
-    """Stands where a Training stands; alive until it is finished."""
-
-    def __init__(self, run: RunDir) -> None:
-        self.run, self.host, self.error, self.stage, self.fraction = run, None, None, "", 0.0
-        self.alive = True
 
 
 # -- where one begins
@@ -123,11 +69,10 @@ async def test_a_run_that_cannot_be_read_is_named_in_one_line(runs: Path) -> Non
     run = write_run(runs, "a-1")
     run.run_json.write_text("{")
     app = Workbench(runs, run=run)
-    said: list[str] = []
     async with app.run_test(size=SIZE) as pilot:
-        app.say = lambda notice: said.append(notice.text)  # type: ignore[method-assign]
-        await until(pilot, lambda: bool(said))
-    assert "run.json" in said[0] and "\n" not in said[0]
+        await until(pilot, lambda: bool(app.session.problem))
+        await until(pilot, lambda: "run.json" in on_screen(app) and "no run is open" in on_screen(app))
+        assert "\n" not in app.session.problem and "reading" not in on_screen(app)
 
 
 async def test_deleting_a_run_asks_first(runs: Path) -> None:

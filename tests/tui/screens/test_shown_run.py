@@ -1,0 +1,315 @@
+"""Which run is shown: from the key on the one that was asked for, or none; in whatever order reads begin and end."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pilot_for_tests import FakeTraining, listed, live_run, on_screen, until
+from runs_for_tests import write_run
+from textual.pilot import Pilot
+
+import tui.reading
+from engine.config import load_preset
+from engine.runs.layout import RunDir
+from tui.app import Workbench
+from tui.panes.device import DevicePane, DeviceView
+from tui.panes.preview import RunPreview
+from tui.panes.samples import SamplesPane
+from tui.screens.runs import RunsScreen
+from tui.screens.train import LIVE_ONLY, TrainScreen
+from tui.session import Resume, Session, Start
+from tui.widgets.plot import LossPlot
+
+SIZE = (120, 36)
+
+
+class Gates:
+    """Reads of runs that end when they are told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun: list[str] = []
+        self._open: dict[str, threading.Event] = {}
+        real = tui.reading.Reading._read
+
+        def read(reading: tui.reading.Reading) -> None:
+            self.begun.append(reading.run.name)
+            self.gate(reading.run.name).wait(30)
+            real(reading)
+
+        monkeypatch.setattr(tui.reading.Reading, "_read", read)
+
+    def gate(self, name: str) -> threading.Event:
+        return self._open.setdefault(name, threading.Event())
+
+    def let(self, name: str, session: Session) -> None:
+        """Let the reads of `name` end, and the session see it."""
+        self.gate(name).set()
+        deadline = time.monotonic() + 10
+        while any(thread.name == "read-run" and thread.is_alive() for thread in threading.enumerate()):
+            if time.monotonic() > deadline or any(not gate.is_set() for gate in self._open.values()):
+                break
+            time.sleep(0.002)
+        reading = session._reading
+        if reading is not None and reading.run.name == name:
+            reading.wait(10)
+        session.poll()
+
+
+@pytest.fixture
+def gates(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gates]:
+    made = Gates(monkeypatch)
+    yield made
+    for gate in made._open.values():
+        gate.set()
+
+
+def damage(run: RunDir) -> RunDir:
+    run.run_json.write_text("{")
+    return run
+
+
+# -- the rule, without a screen
+
+
+@pytest.mark.parametrize("ends", list(permutations("ABC")), ids="".join)
+@pytest.mark.parametrize("broken", ["", "B", "C", "BC"])
+def test_the_run_asked_for_last_is_shown_in_whatever_order_reads_end(
+    runs: Path, gates: Gates, ends: tuple[str, ...], broken: str
+) -> None:
+    found = {name: write_run(runs, name, step=3) for name in "ABC"}
+    for name in broken:
+        damage(found[name])
+    session = Session(runs, None)
+    for name in "ABC":
+        session.open(found[name])
+        assert session.opening == name and session.run is None and session.reader is None
+    for name in ends:
+        gates.let(name, session)
+        if name != "C" and session.opening:
+            assert (session.opening, session.run, session.problem) == ("C", None, "")
+    assert session.opening == ""
+    if "C" in broken:
+        assert session.run is None and session.reader is None and "run.json" in session.problem
+    else:
+        assert session.run is not None and session.reader is not None
+        assert session.run.name == session.reader.run.name == "C" and session.problem == ""
+
+
+@pytest.mark.parametrize("then", ["A", "broken"])
+def test_a_run_asked_for_twice_is_read_anew_and_the_first_read_is_nobody_s(runs: Path, gates: Gates, then: str) -> None:
+    found = {name: write_run(runs, name, step=3) for name in ("A", "broken")}
+    damage(found["broken"])
+    session = Session(runs, None)
+    session.open(found["A"])
+    session.open(found["broken"])
+    session.open(found[then])
+    gates.let("A", session)
+    assert session.run is (None if then == "broken" else session.reader and session.reader.run)
+    gates.let("broken", session)
+    assert bool(session.problem) is (then == "broken")
+
+
+def test_a_training_that_does_not_begin_shows_the_run_it_was_to_go_on_with(runs: Path) -> None:
+    run = write_run(runs, "done", step=500)
+    session = Session(runs, None)
+    session.open(run)
+    session.train(Resume(run))  # all its steps are made
+    deadline = time.monotonic() + 60
+    while session.starting is not None and not session.problem:
+        assert time.monotonic() < deadline
+        session.poll()
+        time.sleep(0.01)
+    assert "--steps" in session.problem and "\n" not in session.problem
+    assert session.run is not None and session.run.path == run.path
+    session.close()
+    assert session.problem == ""
+
+
+def test_a_training_s_run_is_shown_once_and_never_over_one_asked_for_since(runs: Path) -> None:
+    shown, trained = write_run(runs, "shown", step=3), write_run(runs, "trained", step=3)
+    session = Session(runs, None)
+    training: Any = FakeTraining(trained)
+    session.training = session._to_show = training
+    session.open(shown)
+    training.host = object()
+    session.poll()
+    assert session.run == shown
+    session.open(damage(write_run(runs, "broken", step=3)))
+    session.poll()
+    assert session.run is None and "broken" in session.problem  # not the training's, which nobody asked for
+    session.close()  # deleted: then it is the training's
+    session.poll()
+    assert session.run == trained
+    training.alive = False
+    session.close()
+    session.poll()
+    assert session.run is None and session.empty
+
+
+# -- on the screen
+
+
+async def open_from_list(app: Workbench, pilot: Pilot[Any], name: str) -> None:
+    """Open the run of that name as a person does."""
+    if not isinstance(app.screen, RunsScreen):
+        await pilot.press("r")
+    await until(pilot, lambda: listed(app))
+    names = [each["name"] for each in app.screen._facts]
+    await pilot.press("home", *["down"] * names.index(name), "enter")
+    await until(pilot, lambda: isinstance(app.screen, TrainScreen))
+
+
+def what_is_of(app: Workbench, run: RunDir) -> list[str]:
+    """Everything by which `run` could still be seen or reached."""
+    screen, session = app.screen, app.session
+    found = [where for where, text in (("name", on_screen(app)),) if run.name in text]
+    if any(len(one.steps) for one in screen.query_one(LossPlot).data.series):
+        found.append("curve")
+    if screen.query_one(SamplesPane).step is not None:
+        found.append("samples")
+    if screen.query_one(DevicePane).query_one(DeviceView)._device.params is not None:
+        found.append("device")
+    if session.run is not None or session.reader is not None or session.live or session.own:
+        found.append("session")
+    found += [action.do for action in app.keys_here() if action.do in (*LIVE_ONLY, "detach", "resume")]
+    return found
+
+
+@pytest.mark.parametrize("size", [(120, 36), (80, 24), (30, 10)], ids=["grid", "tabs", "tiny"])
+@pytest.mark.parametrize("fails", [False, True], ids=["opens", "fails"])
+async def test_from_the_key_on_nothing_of_the_run_before_is_there(
+    runs: Path, gates: Gates, size: tuple[int, int], fails: bool
+) -> None:
+    first, second = write_run(runs, "zebra", step=340), write_run(runs, "other", step=200)
+    gates.gate("zebra").set()
+    with live_run(first) as commands:
+        app = Workbench(runs, run=first)
+        async with app.run_test(size=size) as pilot:
+            await until(pilot, lambda: app.session.live)
+            await pilot.press("+", "+")
+            if fails:
+                damage(second)
+            app.open_run(second)
+            await until(pilot, lambda: "reading" in on_screen(app) and "other" in on_screen(app))
+            assert what_is_of(app, first) == []
+            await pilot.press("space", "c", "s", "l", "x", "d", "u")
+            assert isinstance(app.screen, TrainScreen)
+            gates.gate("other").set()
+            if fails:
+                await until(pilot, lambda: "run.json" in on_screen(app) or size[1] < 12 and "other" in on_screen(app))
+                assert what_is_of(app, first) == [] and "reading" not in on_screen(app)
+                await pilot.press("space", "c", "s", "l", "x", "d", "u")
+                assert isinstance(app.screen, TrainScreen)
+                await pilot.press("r")
+                await until(pilot, lambda: listed(app))
+            else:
+                await until(pilot, lambda: app.session.run == second)
+                await pilot.pause()
+                assert "zebra" not in on_screen(app)
+                if size[0] >= 80:
+                    assert app.screen.query_one(LossPlot).data.last_step == 200
+        assert commands.drain() == []
+
+
+async def test_another_run_can_be_chosen_while_one_is_read_for_ever(runs: Path, gates: Gates) -> None:
+    write_run(runs, "slow", step=3)
+    write_run(runs, "quick", step=3)
+    gates.gate("quick").set()
+    app = Workbench(runs)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: listed(app))
+        await open_from_list(app, pilot, "slow")
+        await until(pilot, lambda: "reading" in on_screen(app))
+        await open_from_list(app, pilot, "quick")
+        await until(pilot, lambda: app.session.run is not None and app.session.run.name == "quick")
+        gates.gate("slow").set()
+        await until(pilot, lambda: not any(each.name == "read-run" for each in threading.enumerate()))
+        assert app.session.run is not None and app.session.run.name == "quick"
+
+
+async def test_a_run_that_breaks_while_it_is_shown_is_named_and_let_go(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = write_run(runs, "a-1", step=30)
+    app = Workbench(runs, run=run)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.session.reader is not None)
+
+        def broken() -> bool:
+            raise TypeError("damage that nobody thought of")
+
+        monkeypatch.setattr(app.session.reader, "poll", broken)
+        await until(pilot, lambda: "no run is open" in on_screen(app))
+        assert "a-1: this is a bug: TypeError: damage that nobody thought of" in app.session.problem
+        assert app.session.run is None
+
+
+async def test_a_broken_run_is_read_once_while_the_cursor_rests_on_it(runs: Path, gates: Gates) -> None:
+    damage(write_run(runs, "broken", step=3))
+    write_run(runs, "good", step=3)
+    for name in ("broken", "good"):
+        gates.gate(name).set()
+    app = Workbench(runs)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await until(pilot, lambda: listed(app))
+        names = [each["name"] for each in app.screen._facts]
+        preview = app.screen.query_one(RunPreview)
+        await pilot.press("home", *["down"] * names.index("broken"))
+        await until(pilot, lambda: "run.json" in str(preview.border_subtitle))
+        for _ in range(30):
+            app._poll()
+            await pilot.pause()
+        assert gates.begun.count("broken") == 1
+        await pilot.press("up" if names.index("good") < names.index("broken") else "down")
+        assert "run.json" not in str(preview.border_subtitle)  # of the run before nothing stays
+        await until(pilot, lambda: preview.shown is not None and preview.shown.name == "good")
+
+
+async def test_a_new_run_is_seen_whole_whatever_was_zoomed_into_before(runs: Path) -> None:
+    first, second = write_run(runs, "a-1", step=500), write_run(runs, "a-2", step=40)
+    app = Workbench(runs, run=first)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.session.reader is not None)
+        plot = app.screen.query_one(LossPlot)
+        await pilot.press("+", "+", "+")
+        assert plot.view.window is not None
+        app.open_run(second)
+        await until(pilot, lambda: plot.data.last_step == 40)
+        assert plot.view.window is None
+        await pilot.pause()
+        drawn = "\n".join("".join(text for text, _ in row) for row in plot.paint(*plot.size))
+        assert any(0x2800 < ord(character) < 0x2900 for character in drawn)
+
+
+async def test_a_run_begun_anew_under_a_zoom_is_seen_whole(runs: Path) -> None:
+    run = write_run(runs, "a-1", step=500)
+    app = Workbench(runs, run=run)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.session.reader is not None)
+        plot = app.screen.query_one(LossPlot)
+        await pilot.press("+", "+")
+        lines = run.metrics.read_bytes().splitlines(keepends=True)
+        info = json.loads(run.run_json.read_text())
+        info["config"]["train"]["max_steps"] = 20
+        run.run_json.write_text(json.dumps(info))
+        run.status_json.write_text(json.dumps({"state": "stopped", "step": 20, "steps": 20}))
+        run.metrics.unlink()
+        run.metrics.write_bytes(b"".join(lines[:20]))
+        await until(pilot, lambda: plot.data.last_step == 20)
+        assert plot.view.window is None
+
+
+async def test_a_training_that_cannot_begin_says_so_and_lets_go(runs: Path) -> None:
+    write_run(runs, "a-1", step=3)
+    app = Workbench(runs, start=Start("no-such-corpus", load_preset("nano"), "nano"))
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: bool(app.session.problem), 60)
+        await until(pilot, lambda: "no-such-corpus" in on_screen(app) and "n starts a new one" in on_screen(app))
+        assert app.session.training is None and app.session.run is None
