@@ -209,7 +209,7 @@ def curves(runs: list[RunDir]) -> PlotData:
 def verify(run: Run, runs: RunsDir = Path("runs"), as_json: Json = False) -> None:
     """Check every checkpoint against its SHA-256. Exits 1 when one is damaged."""
     from engine.runs.layout import find_run
-    from engine.training.checkpoint import verify_checkpoint
+    from engine.training.verify import verify_checkpoint
 
     found = find_run(run, runs)
     rows = []
@@ -291,12 +291,12 @@ def rm(run: Runs, yes: Yes = False, runs: RunsDir = Path("runs")) -> None:
 
 def settings_of(run: RunDir) -> dict[str, Any]:
     """A run's settings by their full names, with its corpus, device and threads."""
-    from engine.runs.status import read_json
+    from engine.runs.status import read_info
 
-    info = read_json(run.run_json) or {}
+    info = read_info(run)
     flat: dict[str, Any] = {"corpus": (info.get("corpus") or {}).get("name")}
-    for section, values in (info.get("config") or {}).items():
-        flat.update({f"{section}.{name}": value for name, value in values.items()})
+    for section, values in info["config"].items():
+        flat.update({f"{section}.{name}": value for name, value in (values or {}).items()})
     environment = info.get("environment") or {}
     return flat | {key: environment.get(key) for key in ("device", "threads", "torch")}
 

@@ -148,9 +148,9 @@ def read_prompt(prompt: str) -> str:
 
 def default_prompt(run: RunDir) -> str:
     """What the run's own samples begin with."""
-    from engine.runs.status import read_json
+    from engine.runs.status import read_info
 
-    settings: dict[str, Any] = (read_json(run.run_json) or {}).get("config", {}).get("train", {})
+    settings: dict[str, Any] = read_info(run)["config"].get("train") or {}
     return str(settings.get("sample_prompt") or "\n")
 
 

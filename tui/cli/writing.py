@@ -127,8 +127,12 @@ def from_line(done: dict[str, Any], text: str) -> Written:
 
 def run_template(run: RunDir) -> Template | None:
     """The prompt template of the corpus the run was trained on, if it has one."""
-    from engine.runs.status import read_json
+    from engine.errors import CorpusError, RunError
+    from engine.runs.status import read_info
     from engine.text.template import Template
 
-    tree = (read_json(run.run_json) or {}).get("template")
-    return Template.from_dict(tree) if isinstance(tree, dict) else None
+    tree = read_info(run).get("template")
+    try:
+        return Template.from_dict(tree) if tree is not None else None
+    except CorpusError as error:
+        raise RunError(f"run {run.name} is damaged: {run.run_json}: {error}; --raw leaves the template out") from None
