@@ -240,6 +240,8 @@ def main() -> int:
             return "equivalent"
         lines = covered.get(mutant.file, {})
         tests = list(dict.fromkeys(test for line in mutant.lines for test in lines.get(str(line), [])))
+        if not tests and any(str(line) in lines for line in mutant.lines):  # run once, by the import
+            tests = list(dict.fromkeys(test for some in lines.values() for test in some))
         tree = free.get()
         try:
             alive = survives(mutant, tests, tree)
