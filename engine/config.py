@@ -126,7 +126,7 @@ class TrainConfig(_Section):
     """The optimization, its schedule and what is kept of it."""
 
     batch_size: int = Field(12, ge=1, le=1_048_576, description="sequences in a micro-batch")
-    grad_accum: int = Field(1, ge=1, le=1_048_576, description="micro-batches in a step")
+    grad_accum: int = Field(1, ge=1, le=1_073_741_824, description="micro-batches in a step")
     max_steps: int = Field(2000, ge=1, le=100_000_000, description="optimizer steps")
     optimizer: Literal["adamw", "muon"] = Field("adamw", description="muon: for hidden matrices, AdamW for the rest")
     learning_rate: float = Field(1e-3, gt=0.0, le=10.0, description="peak learning rate of AdamW")

@@ -10,8 +10,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from engine.config import Config, DataConfig, TrainConfig
-from engine.model.count import count_parameters, flops_per_token, parameter_table
+from engine.errors import ConfigError
+from engine.model.count import GPT2_VOCAB, count_parameters, flops_per_token, parameter_table
 from engine.training.pace import Pace
+
+BEYOND = 2.0
+"""Times the whole memory of a machine that no run can be squeezed into, however rough the estimate."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,51 @@ def activation_estimate(config: Config, vocab_size: int, gpu: bool = False) -> i
     ends = 3 * 4 * C + (2 if model.softcap else 1) * 4 * vocab_size
     casts = half * count_parameters(model, vocab_size) if half == 2 else 0
     return tokens * (model.n_layer * block + ends) + casts
+
+
+def least_vocab(data: DataConfig) -> int:
+    """The fewest tokens a vocabulary of that kind has, whatever the corpus."""
+    return {"byte": 256, "gpt2": GPT2_VOCAB, "bpe": 256, "word": 256}.get(data.tokenizer, 1)
+
+
+def check_memory(config: Config, vocab_size: int, device: str = "auto") -> None:
+    """Raises ConfigError, before anything is allocated, for a run far larger than the whole memory of `device`.
+
+    On a GPU a micro-batch that does not fit is halved as long as it is even, so there the smallest counts.
+    """
+    total, gpu = whole_memory(device)
+    need = forecast(config, vocab_size, gpu=gpu)
+    activations = need.activations // (config.train.batch_size & -config.train.batch_size) if gpu else need.activations
+    model = need.memory - need.activations
+    if total is None or model + activations <= BEYOND * total:
+        return
+    advice = "train.batch_size (and raise train.grad_accum) or model.block_size"
+    if model > BEYOND * total:
+        advice = "model.n_embd, model.n_layer or the vocabulary"
+    raise ConfigError(
+        f"this does not fit: a step needs about {_gib(model + activations)} of memory ({_gib(model)} for the model, "
+        f"{_gib(activations)} for a micro-batch), {'the GPU' if gpu else 'this machine'} has {_gib(total)}; "
+        f"lower {advice}"
+    )
+
+
+def whole_memory(device: str = "auto") -> tuple[int | None, bool]:
+    """(bytes of memory there are, whether they are a GPU's) for `device`; for `auto` the larger of both."""
+    from engine.telemetry import Telemetry
+
+    telemetry = Telemetry()
+    sample = telemetry.sample()
+    telemetry.close()
+    gpus = {each.index: each.memory_total for each in sample.devices if each.memory_total is not None}
+    if device.startswith("cuda"):
+        number = device.partition(":")[2] or "0"
+        return gpus.get(int(number)) if number.isdecimal() else None, True
+    largest = max(gpus.values(), default=0) if device == "auto" else 0
+    return max(sample.memory_total, largest), largest > 0
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:,.1f} GiB"
 
 
 def available_memory() -> tuple[int | None, bool]:

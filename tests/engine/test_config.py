@@ -152,7 +152,7 @@ def test_a_prompt_with_many_dots_is_no_long_key(tmp_path: Path) -> None:
 
 def test_a_preset_of_no_name() -> None:
     for name in ("", "../nano", "x" * 5000, "nano\0", "NANO"):
-        with pytest.raises(ConfigError, match="no preset .*; there are nano") as caught:
+        with pytest.raises(ConfigError, match=r"no preset .*; there are nano") as caught:
             load_preset(name)
         one_line(caught.value)
     assert all(load_preset(name) for name in preset_names())
