@@ -70,9 +70,9 @@ class ControlClient:
 
     def _connect(self) -> socket.socket:
         owner = _read_object(self.run.path / "lock")
-        path, host = str(owner.get("socket") or ""), owner.get("host")
+        path, host = str(owner.get("socket") or ""), str(owner.get("host") or "another machine")
         if path and host != socket.gethostname() and not os.path.exists(path):  # noqa: PTH110
-            raise RunError(f"run {self.run.name} is trained on {host}; open it there")
+            raise RunError(f"run {self.run.name} is trained on {host:.100}; open it there")
         if not self.run.live:  # a copy of a run's folder names the socket of the original
             raise self._not_live()
         if not path:
@@ -84,7 +84,7 @@ class ControlClient:
         except PermissionError:
             connection.close()
             raise RunError(f"run {self.run.name} is trained by another user; ask them") from None
-        except OSError:
+        except (OSError, ValueError):  # a path that is none
             connection.close()
             raise self._silent() from None
         return connection
@@ -116,11 +116,15 @@ class ControlClient:
             for line in lines:
                 try:
                     answer = json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     raise self._silent() from None
+                if not isinstance(answer, dict):
+                    raise self._silent()
                 if "error" in answer:
                     raise RunError(str(answer["error"]))
                 yield answer
+            if len(received) > 2 * MAX_LINE:
+                raise self._silent()
 
     def _not_live(self) -> RunError:
         name = self.run.name
@@ -132,7 +136,9 @@ class ControlClient:
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_bytes().split(b"\n", 1)[0])
-    except (OSError, ValueError):
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with open(fd, "rb") as file:  # noqa: PTH123 - opened already
+            value = json.loads(file.readline(1 << 16))
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

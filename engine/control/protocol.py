@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import math
 import os
+import reprlib
 import stat
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, InstanceOf, ValidationError
 
 from engine.errors import RunError
-
-COMMANDS = ("pause", "resume", "stop", "checkpoint", "sample", "learning_rate", "prompt", "ping")
 
 MAX_LINE = 1 << 20
 """Bytes of a request line, and of answers that wait for a client that does not read."""
 MAX_PATH = 100
 """Bytes of a socket's path; the kernel takes 108, macOS 104."""
+MAX_ALTERNATIVES = 1000
+"""Likeliest tokens that may be asked for beside each that is drawn."""
 
 Command = dict[str, Any]
 
@@ -35,30 +37,84 @@ class RunPlace(Protocol):
     def live(self) -> bool: ...
 
 
+def _settings(tree: dict[str, Any]) -> dict[str, Any]:
+    """Values or lists of them; what each setting takes is the sampler's to say."""
+    for name, value in tree.items():
+        if not all(one is None or isinstance(one, _SCALAR) for one in (value if isinstance(value, list) else [value])):
+            raise ValueError(f"not {reprlib.repr(value)} for {reprlib.repr(name)}")
+    return tree
+
+
+_SCALAR = (bool, int, float, str)
+Text = InstanceOf[str]
+
+
+class _Command(BaseModel):
+    """A command without anything to it."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    do: str
+
+
+class _Stop(_Command):
+    checkpoint: bool = True
+    reason: Text = ""
+
+
+class _Sample(_Command):
+    prompt: Text = ""
+
+
+class _LearningRate(_Command):
+    value: Annotated[float, Field(gt=0)]
+
+
+class _Prompt(_Command):
+    prompt: Text
+    settings: Annotated[dict[str, Any], AfterValidator(_settings)] = {}
+    alternatives: Annotated[int, Field(ge=0, le=MAX_ALTERNATIVES)] = 0
+
+
+_KINDS: dict[str, type[_Command]] = {
+    "pause": _Command,
+    "resume": _Command,
+    "stop": _Stop,
+    "checkpoint": _Command,
+    "sample": _Sample,
+    "learning_rate": _LearningRate,
+    "prompt": _Prompt,
+    "ping": _Command,
+}
+COMMANDS = tuple(_KINDS)
+
+_TAKES = {
+    "learning_rate.value": "a value that is a positive number",
+    "prompt.prompt": "a prompt that is text",
+    "sample.prompt": "a prompt that is text",
+    "prompt.settings": 'settings by name, such as {"temperature": 0.8}',
+    "prompt.alternatives": f"alternatives that are a whole number from 0 to {MAX_ALTERNATIVES}",
+    "stop.checkpoint": "a checkpoint that is true or false",
+    "stop.reason": "a reason that is text",
+}
+
+
 def check_command(command: object) -> Command:
-    """`command` when a trainer can carry it out; RunError in one line otherwise."""
+    """`command` as a trainer can carry it out, of what it says only what is known; RunError in one line otherwise."""
     if not isinstance(command, dict):
         raise RunError(f'a command is an object like {{"do": "pause"}}, not {type(command).__name__}')
     do = command.get("do")
-    if do not in COMMANDS:
-        raise RunError(f"no command {do!r:.60}; there are {', '.join(COMMANDS)}")
-    if do == "learning_rate":
-        value = command.get("value")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not _is_positive(value):
-            raise RunError(f"learning_rate takes a value that is a positive number, not {value!r:.60}")
-        return {**command, "value": float(value)}
-    if do in ("prompt", "sample") and not isinstance(command.get("prompt", "" if do == "sample" else None), str):
-        raise RunError(f"{do} takes a prompt that is text, not {command.get('prompt')!r:.80}")
-    if do == "prompt" and not isinstance(command.get("settings", {}), dict):
-        raise RunError('prompt takes settings by name, such as {"temperature": 0.8}')
-    return command
-
-
-def _is_positive(value: float) -> bool:
+    if not isinstance(do, str) or do not in _KINDS:
+        raise RunError(f"no command {reprlib.repr(do)}; there are {', '.join(COMMANDS)}")
     try:
-        return math.isfinite(value) and value > 0 and math.isfinite(float(value))
-    except OverflowError:
-        return False
+        checked = _KINDS[do].model_validate(command)
+    except ValidationError as error:
+        first = error.errors()[0]
+        takes = _TAKES[f"{do}.{first['loc'][0]}"]
+        given = None if first["type"] == "missing" else first["input"]
+        said = str(first["ctx"]["error"]) if first["type"] == "value_error" else f"not {reprlib.repr(given)}"
+        raise RunError(f"{do} takes {takes}, {said}") from None
+    return checked.model_dump(exclude_unset=True)
 
 
 def socket_path(run: Path) -> Path:

@@ -20,6 +20,8 @@ from engine.errors import RunError, UserError
 MAX_CLIENTS = 32
 IDLE = 30.0
 """Seconds a client may take for a request line."""
+MAX_SAID = 2000
+"""Characters of an error's line: it may repeat what the client sent."""
 DRAIN = 30.0
 """Seconds the rest of an answer waits for its client to read it."""
 
@@ -159,7 +161,7 @@ class ControlServer:
                 return self._stream(client, command)
             self.queue.put(command)
         except UserError as error:
-            return client.push({"error": str(error)}) and client.drain()
+            return client.push({"error": one_line(error)}) and client.drain()
         return client.push({"ok": True}) and client.drain()
 
     def _stream(self, client: _Client, command: Command) -> bool:
@@ -175,13 +177,18 @@ class ControlServer:
                     break
         except UserError as error:
             ended = True
-            client.push({"error": str(error)})
+            client.push({"error": one_line(error)})
         except Exception as error:
             ended = True
-            client.push({"error": f"the trainer could not answer: {type(error).__name__}: {error}"})
+            client.push({"error": f"the trainer could not answer: {type(error).__name__}: {one_line(error)}"})
         if not ended:
             client.push({"error": f"run {self.run.name} broke the answer off; try again"})
         return client.drain()
+
+
+def one_line(error: Exception) -> str:
+    """What it says, in one line of a length to show."""
+    return " ".join(str(error).split())[:MAX_SAID]
 
 
 class _Client:

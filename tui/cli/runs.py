@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine.errors import RunError
+from tui.cli import live
 from tui.cli.export import export, import_
 from tui.cli.options import Json, Run, RunsDir, Yes, complete_run
 from tui.cli.output import is_terminal, one_line, print_facts, print_json, print_table, say
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 PLOT_HEIGHT = 22  # rows of a plot where there is no terminal to fill
 
-app = typer.Typer(help="Runs: list, show, plot, compare, verify, export, fork, remove.", no_args_is_help=True)
+app = typer.Typer(
+    help="Runs: list, show, plot, stop, pause, compare, verify, export, fork, remove.", no_args_is_help=True
+)
 
 Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs' names or paths.", autocompletion=complete_run)]
 
@@ -238,6 +241,11 @@ def verify(run: Run, runs: RunsDir = Path("runs"), as_json: Json = False) -> Non
         raise typer.Exit(1)
 
 
+app.command()(live.stop)
+app.command()(live.pause)
+app.command()(live.resume)
+app.command()(live.checkpoint)
+app.command("set-lr")(live.set_lr)
 app.command()(export)
 app.command("import")(import_)
 
@@ -277,11 +285,12 @@ def fork(
 def rm(run: Runs, yes: Yes = False, runs: RunsDir = Path("runs")) -> None:
     """Delete runs with all that is in them. One that is being trained is refused."""
     from engine.runs.layout import find_run, remove_run
+    from tui.cli.launch import how_to
 
     found = [find_run(name, runs) for name in run]
     for each in found:
         if each.live:
-            raise RunError(f"run {each.name} is being trained; stop it first, in tinytui open {each.name}")
+            raise RunError(f"run {each.name} is being trained; stop it first: {how_to('runs stop', each, runs)}")
     if not yes:
         typer.confirm(f"delete {', '.join(one_line(each.name) for each in found)} for good?", abort=True)
     for each in found:
