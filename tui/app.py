@@ -21,11 +21,13 @@ from textual.widgets import Input
 from engine.errors import RunError, UserError
 from tui.actions import ACTIONS, APP, RUNS, Action, bindings, of_scope
 from tui.driver import Terminal
-from tui.hangup import Ending, EndSignals, hung_up, wake
+from tui.ending import ScreenEnder, finish, run_screen
+from tui.hangup import hung_up
 from tui.pacing import Paced
 from tui.rows import Rows
 from tui.session import Notice, Resume, Session, Start
 from tui.settings import load_settings, save_setting
+from tui.signals import PROCESS, Ending
 from tui.text import clean
 from tui.theme import DARK, LIGHT, THEMES, Themed
 
@@ -339,60 +341,11 @@ def open_workbench(
     there are none the first-start screen. theme: one of `tui.theme.THEMES`; unset, the one used last.
     """
     app = Workbench(runs_dir, corpora_dir, run=run, start=start, theme=theme)
-    with EndSignals() as signals:
-
-        def end_screen() -> None:
-            if signals.ending is Ending.HANGUP and isinstance(app._driver, Terminal):
-                app._driver.abandon()
-            if app._loop is not None and signals.ending is not None:
-                wake(app._loop, lambda: app.exit(signals.ending))
-
-        signals.listen(end_screen)
-        ending = app.run() or Ending.LEAVE
-        ending = signals.ending or ending
-        if ending is Ending.HANGUP and signals.ending is None:
-            signals.end(Ending.HANGUP)
-        if app.return_code and signals.ending is None:
-            ending = Ending.BROKEN
-        return finish(app.session, ending, signals) or app.return_code or 0
-
-
-def finish(session: Session, ending: Ending, signals: EndSignals) -> int:
-    """What becomes of this process' training after the screen: stopped, handed over, or waited for. The exit code."""
-    training = session.training
-    if training is None or not training.alive:
-        return ending.exit_code
-    if ending is Ending.BROKEN:
-        tell("the screen ended by a bug; training goes on here, Ctrl-C stops it with a checkpoint")
-    if ending in (Ending.HANGUP, Ending.BROKEN):
-        while not training.wait(0.5):
-            if signals.ending is not None and signals.ending is not Ending.HANGUP:
-                training.finish()
-                return signals.ending.exit_code
-        return 0
-    name = training.run.name if training.run is not None else "the run"
-    tell(f"{name}: writing a checkpoint …")
-    training.finish()
-    if training.run is None:
-        return ending.exit_code
-    from tui.cli.launch import how_to, leave
-
-    if ending is Ending.DETACH:
-        try:
-            leave(training.run, session.runs_dir, as_json=False)
-        except UserError as error:
-            tell(f"{name} could not be detached: {error}")
-            return 1
-        return 0
-    tell(f"{name}: stopped with a checkpoint; go on with: {how_to('train --resume', training.run, session.runs_dir)}")
-    tell(f"open it with: {how_to('open', training.run, session.runs_dir)}")
-    return ending.exit_code
-
-
-def tell(line: str) -> None:
-    """A line for whoever still looks; a terminal that is gone is no error."""
-    try:
-        sys.stdout.write(clean(line, keep_newlines=False) + "\n")
-        sys.stdout.flush()
-    except OSError:
-        pass
+    screen = ScreenEnder(app)
+    with PROCESS.watching(screen) as signals:
+        ending, broken = run_screen(app, signals)
+        screen.gone()
+        code = finish(app.session.training, runs_dir, ending, signals)
+    if broken is not None:
+        raise broken
+    return code or app.return_code or 0

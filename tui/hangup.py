@@ -1,59 +1,31 @@
-"""How the workbench ends when it is not asked at the keyboard.
+"""A terminal that closes, stalls or dies, so that nothing which still uses it fails, waits or spins.
 
-- SIGHUP, a closed terminal: the screen ends, training goes on in this process without one.
-- SIGTERM, SIGINT from outside: a checkpoint, then the end.
-
-A handler may run while the main thread stands in a write that a stalled terminal does not take, so it never waits: it
-gives the terminal up (which frees that write), notes why, and wakes the loop.
+What follows from it for the training of this process is decided in `tui.signals` and at the end of `tui.app`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import select
-import signal
 import threading
-from collections.abc import Callable
-from enum import Enum
-from types import FrameType
+from collections.abc import Iterable
 
 
-class Ending(Enum):
-    """Why the screen went away, and so what becomes of the training of this process."""
-
-    LEAVE = "leave"  # nothing trains here
-    STOP = "stop"  # asked at the keyboard: checkpoint, then end
-    DETACH = "detach"  # checkpoint, then a background process goes on
-    HANGUP = "hangup"  # the terminal is gone: train on without it
-    TERMINATE = "terminate"  # SIGTERM: checkpoint, then end
-    INTERRUPT = "interrupt"  # SIGINT: the same
-    BROKEN = "broken"  # a bug ended the screen: as a hang-up, but said
-
-    @property
-    def exit_code(self) -> int:
-        return {Ending.TERMINATE: 143, Ending.INTERRUPT: 130}.get(self, 0)
-
-
-SIGNALS = {signal.SIGHUP: Ending.HANGUP, signal.SIGTERM: Ending.TERMINATE, signal.SIGINT: Ending.INTERRUPT}
-
-
-def give_up_terminal() -> None:
-    """Put silence behind file descriptors 0, 1 and 2, so that nothing that still uses them fails or spins.
+def give_up(terminal: Iterable[int]) -> None:
+    """Put silence behind those of the file descriptors 0, 1 and 2 that are the terminal's; safe in a signal handler.
 
     Reading waits for ever on a pipe that nobody writes to (the end of a file would be readable all the time, and the
     input thread would turn without pause); writing goes to the null device. One byte, a key that nothing is bound to,
     frees an input thread that had seen the dying terminal readable and reads only now.
     """
-    silent, keep_open = os.pipe()
-    os.write(keep_open, b"\0")
-    os.set_inheritable(keep_open, False)
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silent, 0)
-    os.dup2(null, 1)
-    os.dup2(null, 2)
-    os.close(silent)
-    os.close(null)
+    for fd in terminal:
+        if fd == 0:
+            silence, keep_open = os.pipe()
+            os.write(keep_open, b"\0")
+        else:
+            silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, fd)
+        os.close(silence)
 
 
 def hung_up(fd: int) -> bool:
@@ -104,47 +76,3 @@ class TerminalFile:
 
     def abandon(self) -> None:
         self._gone.set()
-
-
-class EndSignals:
-    """The handlers of SIGNALS while the workbench runs and while it trains on without a screen.
-
-    The first SIGTERM or SIGINT ends in order; `ending` says which came. Use as a context manager in the main thread.
-    """
-
-    def __init__(self) -> None:
-        self.ending: Ending | None = None
-        self._listeners: list[Callable[[], None]] = []
-        self._before: dict[int, object] = {}
-
-    def listen(self, listener: Callable[[], None]) -> None:
-        """Call `listener` (which must not wait) in the handler of every signal that comes."""
-        self._listeners.append(listener)
-
-    def __enter__(self) -> EndSignals:
-        for number in SIGNALS:
-            self._before[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
-        self.end(SIGNALS[signal.Signals(number)])
-
-    def end(self, ending: Ending) -> None:
-        """Note `ending` and tell the listeners; a hang-up never undoes an end that was asked for."""
-        if ending is Ending.HANGUP:
-            give_up_terminal()
-            self.ending = self.ending or ending
-        else:
-            self.ending = ending
-        for listener in self._listeners:
-            listener()
-
-
-def wake(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
-    """Run `call` in `loop` soon; from a signal handler, a loop that has ended is no error."""
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(call)

@@ -33,6 +33,8 @@ class TrainingHost:
         self.error: str | None = None
         self.state: str | None = None
         """How it ended: finished, stopped or failed; None while it lives."""
+        self.begun = False
+        """Whether it has come to the first step, so that there may be something to save."""
         self._writer = RunWriter(run)
         self._thread = threading.Thread(target=self._run, name=f"train-{run.name}")
 
@@ -51,6 +53,11 @@ class TrainingHost:
 
     def join(self, timeout: float | None = None) -> None:
         self._thread.join(timeout)
+
+    def give_up(self, why: str) -> None:
+        """Say in the status that the run ends here, whatever its thread is doing; the process must end right after."""
+        self._writer.status(state="stopped", phase="", message=why, problem=why)
+        self._writer.close()  # from here on the thread writes nothing more into the status
 
     def _run(self) -> None:
         writer = self._writer
@@ -109,6 +116,7 @@ class TrainingHost:
             except RunError as error:  # training matters more than talking to it
                 writer.event("alarm", trainer.step, alarm="control", message=str(error))
             try:
+                self.begun = True
                 return trainer.run()
             except TrainingError:
                 if trainer.step > 0 and trainer.checkpoint_step != trainer.step:

@@ -5,6 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from typing import TYPE_CHECKING
+
+from tui.signals import PROCESS, leave_in_a_line, open_closed
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 SPINS = 3000
 """How often a waiting thread of GNU OpenMP, which PyTorch computes with on Linux, looks before it sleeps.
@@ -16,15 +22,41 @@ on two cores made a step of 22 ms take 2,600. With 3,000 a step on a quiet machi
 
 def main() -> None:
     """Run the command that the process' arguments name, and end the process with its exit status."""
+    PROCESS.install()
+    sys.unraisablehook = unraisable
+    open_closed()
     spare_the_others()
-    from tui.cli.app import app
-
+    code = 1
     try:
+        from tui.cli.app import app
+
         app(prog_name="tinytui")
     except SystemExit as ending:
-        if "torch" in sys.modules or threading.active_count() > 1:
-            leave(ending.code if isinstance(ending.code, int) else 0)
-        raise
+        code = ending.code if isinstance(ending.code, int) else 0
+    except BrokenPipeError:  # whoever read it has gone
+        pass
+    except BaseException as error:
+        if not PROCESS.interrupted:
+            show_traceback(error)
+    if PROCESS.interrupted:
+        leave_in_a_line()
+    leave(code)
+
+
+def unraisable(problem: UnraisableHookArgs) -> None:
+    """An interrupt that came where nothing can be raised, in a finalizer, is one all the same."""
+    if PROCESS.interrupted and isinstance(problem.exc_value, KeyboardInterrupt):
+        leave_in_a_line()
+    sys.__unraisablehook__(problem)
+
+
+def show_traceback(error: BaseException) -> None:
+    """A traceback on stderr in which nothing drives a terminal, whatever a path, a name or a file held."""
+    import traceback
+
+    from tui.text import clean
+
+    sys.stderr.write("".join(clean(line) for line in traceback.format_exception(error)))
 
 
 def spare_the_others() -> None:

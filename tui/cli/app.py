@@ -19,6 +19,10 @@ from tui.cli import bench, chat, corpora, doctor, ladder, measure, presets, runs
 from tui.cli.options import CorporaDir, RunsDir
 from tui.cli.output import complain
 from tui.cli.workbench import open_workbench
+from tui.signals import PROCESS
+
+OUTLIVING = ("train", "demo", "ladder")
+"""Commands that a terminal which goes away does not end."""
 
 PANELS = ("Train", "Prompt", "Keep", "This machine")
 COLUMN = 12  # cells for the names of commands in the help
@@ -47,6 +51,8 @@ class CommandGroup(TyperGroup):
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
         except Exception as error:
+            if PROCESS.interrupted:  # half an import, a library's own word for it: no error of anybody's
+                raise typer.Abort from None
             if is_usage_error(error) or ctx.params.get("debug"):
                 raise
             complain(describe(error))
@@ -65,7 +71,8 @@ class CommandGroup(TyperGroup):
         try:
             code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
         except typer.Abort:
-            complain("cancelled")
+            if not PROCESS.interrupted:  # or it is said at the very end, in whichever way that is reached
+                complain("cancelled")
             code = 1
         except Exception as error:
             if not is_usage_error(error):
@@ -139,6 +146,8 @@ def root(
 
     Without a command it opens; `tinytui demo` trains a first model at once.
     """
+    if ctx.invoked_subcommand not in OUTLIVING:
+        PROCESS.plain()
     if ctx.invoked_subcommand is None:
         open_workbench(runs, corpora)
 

@@ -12,6 +12,7 @@ import typer
 
 from engine.errors import RunError, TrainingError
 from tui.cli.output import is_terminal, print_json, progress, say
+from tui.signals import PROCESS
 
 if TYPE_CHECKING:
     from engine.config import Config
@@ -56,10 +57,11 @@ def begin(
 
 def go_on(run: RunDir, steps: int | None) -> None:
     """Make a run that stopped ready to be trained again, to `steps` where given."""
+    from engine.runs.lock import locked
     from engine.training.start import resume_run
 
     if run.live:
-        raise RunError(f"run {run.name} is being trained already; open it with tinytui open {run.name}")
+        raise locked(run.path)
     resume_run(run, max_steps=steps)
 
 
@@ -67,13 +69,13 @@ def train_here(run: RunDir, corpora: Path | None, as_json: bool = False, quiet: 
     """Train in this process' worker thread and show it on stdout, unless `quiet`; the exit code."""
     from engine.runs.reader import RunReader
     from engine.training.host import TrainingHost
-    from tui.cli.follow import EndSignals, follow
+    from tui.cli.follow import follow
     from tui.cli.views import Lines, ProgressLine, Records, Silence, View
 
     reader = RunReader(run)
     reader.poll()
     host = TrainingHost(run, corpora_dir=corpora)
-    with EndSignals(run) as signals:
+    with PROCESS.watching() as signals:
         view: View
         if quiet:
             view = Silence()

@@ -25,6 +25,7 @@ from tui.cli.options import (
 from tui.cli.output import say
 from tui.cli.workbench import has_screen, open_workbench
 from tui.first import FIRST_CORPUS, first_config
+from tui.signals import PROCESS
 
 if TYPE_CHECKING:
     from engine.config import Config
@@ -91,6 +92,7 @@ def train(
         ctx.fail("--detach and --tui contradict each other")
     if dry_run and (detach or tui or resume is not None):
         ctx.fail("--dry-run is for a new run, and trains nothing: leave --detach, --tui and --resume out")
+    tui = tui and not PROCESS.hung_up  # a terminal that has gone since is trained on without
     if tui and not has_screen():
         raise UserError("--tui needs a terminal; without one leave it out, or use --detach")
     if resume is not None:

@@ -49,12 +49,10 @@ class Training:
                 break
             Path("step.json").write_text(json.dumps(step))
         Path("ended.json").write_text(json.dumps({"told": self.told.is_set(), "cpu": time.process_time()}))
-    def finish(self, checkpoint=True):
+    def stop(self):
         self.told.set()
-        self.thread.join()
     def wait(self, seconds):
         self.thread.join(seconds)
-        return not self.alive
 
 tui.session.Training = Training
 start = tui.session.Start("made-up", load_preset("nano"), "nano")
