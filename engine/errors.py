@@ -27,10 +27,6 @@ class CheckpointError(UserError):
     """A checkpoint that is missing, damaged, or of another shape."""
 
 
-class NoRoomError(CheckpointError):
-    """The disk, or the user's part of it, is full: a checkpoint can be written when there is room again."""
-
-
 class RunError(UserError):
     """A run that does not exist, or cannot be used this way."""
 
@@ -40,4 +36,4 @@ class LockedError(RunError):
 
 
 class TrainingError(UserError):
-    """Training had to stop: a non-finite loss, no memory, a full disk."""
+    """Training had to stop: a non-finite loss, no memory."""

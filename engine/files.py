@@ -22,10 +22,13 @@ from engine.errors import UserError
 FORGOTTEN = 3600.0
 """Seconds after which what a killed process left in a shared folder belongs to nobody."""
 
+MOST_IN_PLACE = 1 << 16
+"""Bytes of a file that is written over in place."""
+
 _ADVICE = {
-    errno.ENOSPC: "free some space and try again",
-    errno.EDQUOT: "free some of your quota and try again",
-    errno.EFBIG: "raise the limit on the size of files (ulimit -f) and try again",
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some of your quota",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
     errno.EIO: "the disk gives errors; choose another",
     errno.EACCES: "check its permissions",
     errno.EPERM: "check its permissions",
@@ -119,6 +122,23 @@ def write_atomic(path: Path, data: bytes, *, sync: bool = True, kind: type[UserE
     """Replaces the content of `path` by `data`, whole or not at all; see `open_atomic`."""
     with open_atomic(path, sync=sync, kind=kind) as file:
         file.write(data)
+
+
+def overwrite(path: Path, data: bytes) -> None:
+    """Writes JSON over the file in place, filled up with spaces: for a full disk, where a new file has no room.
+
+    Raises OSError, with the old content in its place, when even that cannot be.
+    """
+    fd = os.open(path, os.O_RDWR)
+    try:
+        old = os.pread(fd, MOST_IN_PLACE, 0)
+        data = data.rstrip(b"\n").ljust(len(old) - 1) + b"\n"
+        if os.pwrite(fd, data, 0) < len(data):
+            os.pwrite(fd, old, 0)
+            os.ftruncate(fd, len(old))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    finally:
+        os.close(fd)
 
 
 def make_folder(folder: Path, kind: type[UserError] = UserError) -> Path:

@@ -10,14 +10,14 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import RunError
-from engine.files import cannot, sync_folder, write_atomic
+from engine.files import FORGOTTEN, beside, cannot, sync_folder, write_atomic
 from engine.runs.environment import environment as this_environment
 from engine.runs.lock import RunLock, is_locked
 from engine.runs.records import pretty_json
@@ -29,6 +29,8 @@ FORMAT = 1
 """Version of the run directory's contract, in `run.json` as `format`; a reader says so when it meets a newer one."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_LEFT = re.compile(r"\.[A-Za-z0-9_][A-Za-z0-9._-]*\.(\d+|[0-9a-f]{8})\.(tmp|removed)")
+_ENTRIES = re.compile(r"\..*|(run|status)\.json|(metrics|samples|events)\.jsonl|checkpoints|outputs|lock|log\.txt")
 _CHECKPOINT = re.compile(r"step-(\d{8,})")
 
 
@@ -176,8 +178,11 @@ def create_run(
     tokenizer: Mapping[str, Any] | None = None,
     parent: Mapping[str, Any] | None = None,
     environment: Mapping[str, Any] | None = None,
+    fill: Callable[[RunDir], None] | None = None,
 ) -> RunDir:
     """Makes the run directory with its `run.json`, both at once: no other process ever sees it without.
+
+    `fill` puts what else it begins with (a fork's checkpoint) into the directory before it has its name.
 
     `corpus` holds at least name and sha256; `parent` is {run, step} of a fork; `environment` defaults to
     `environment()`. Facts known only later are added with `RunWriter.describe`.
@@ -199,14 +204,16 @@ def create_run(
         "parent": None if parent is None else dict(parent),
         "environment": dict(this_environment() if environment is None else environment),
     }
-    temp = run.path.with_name(f".{name}.{os.getpid()}.tmp")
+    temp = beside(run.path)
     try:
         runs_dir.mkdir(parents=True, exist_ok=True)
+        _sweep(runs_dir)
         if run.path.exists():
             raise FileExistsError
-        shutil.rmtree(temp, ignore_errors=True)
         temp.mkdir()
         write_atomic(temp / "run.json", pretty_json(info))
+        if fill is not None:
+            fill(RunDir(temp.absolute()))
         temp.rename(run.path)  # fails when another process made a run of this name meanwhile
         sync_folder(runs_dir)
     except FileExistsError:
@@ -235,9 +242,22 @@ def remove_run(run: RunDir) -> None:
     if run.path.is_symlink() or not run.exists:
         raise RunError(f"{run.path} is not a run; nothing was removed")
     with RunLock(run.path):
-        doomed = run.path.with_name(f".{run.name}.{os.getpid()}.removed")
+        doomed = beside(run.path, "removed")
         try:
+            _sweep(run.path.parent)
             run.path.rename(doomed)
             shutil.rmtree(doomed)
         except OSError as error:
             raise cannot("remove", run.path, error) from None
+
+
+def _sweep(runs_dir: Path) -> None:
+    """Removes runs that were being made or removed when their process was killed, long ago; only what is ours."""
+    for entry in runs_dir.glob(".*"):
+        with contextlib.suppress(OSError):
+            if not _LEFT.fullmatch(entry.name) or entry.is_symlink() or not entry.is_dir():
+                continue
+            if time.time() - entry.stat().st_mtime < FORGOTTEN or is_locked(entry / "lock"):
+                continue
+            if all(_ENTRIES.fullmatch(inside.name) for inside in entry.iterdir()):
+                shutil.rmtree(entry, ignore_errors=True)

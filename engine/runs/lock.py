@@ -87,6 +87,16 @@ class RunLock:
     def held(self) -> bool:
         return self._fd >= 0
 
+    @property
+    def in_place(self) -> bool:
+        """Whether the file that is locked is still the one at its path."""
+        try:
+            return os.path.samestat(os.fstat(self._fd), self.path.stat())
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True  # nobody knows; writing will tell
+
     def release(self) -> None:
         """Gives the lock back; harmless when it is not held."""
         if self._fd >= 0:

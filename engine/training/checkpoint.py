@@ -1,31 +1,24 @@
-"""Checkpoints that come back exactly, or say why not.
+"""Checkpoints that come back exactly, or say why not; `saving.py` writes them.
 
-A checkpoint is a folder: `model.safetensors`, `optimizer.safetensors`, `state.json`, `config.json`, `tokenizer.json`
-and `manifest.json` with the SHA-256 of each. It is written beside its place, synced, and renamed, so that under its
-name it is always whole. On load every byte is checked: safetensors itself does not notice a flipped bit.
+On load every byte is checked against the manifest: safetensors itself does not notice a flipped bit.
 """
 
 from __future__ import annotations
 
 import base64
-import errno
-import json
-import os
-import re
-import shutil
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from engine.config import Config, make_config
-from engine.errors import CheckpointError, NoRoomError, UserError
+from engine.errors import CheckpointError, UserError
 from engine.model.gpt import GPT
 from engine.model.lora import merge_lora
 from engine.runs.layout import RunDir
@@ -39,10 +32,8 @@ from engine.training.verify import (
     read_loss,
     read_state,
     read_tokenizer,
-    sha256_of,
     verify_checkpoint,
 )
-from engine.training.watch import Watch
 
 
 @dataclass
@@ -56,19 +47,6 @@ class Checkpoint:
     optimizer: dict[str, Tensor]
     state: dict[str, Any]
     tokenizer: Tokenizer
-
-
-@dataclass(frozen=True)
-class Contents:
-    """All that goes into a checkpoint."""
-
-    step: int
-    config: Config
-    weights: dict[str, Tensor]
-    optimizer: dict[str, Tensor]
-    state: dict[str, Any]
-    tokenizer: dict[str, Any]
-    averaged: dict[str, Tensor] = field(default_factory=dict)
 
 
 def rng_states() -> dict[str, str]:
@@ -87,86 +65,6 @@ def restore_rng(states: dict[str, str]) -> None:
             torch.set_rng_state(state)
         elif torch.cuda.is_available() and int(device.removeprefix("cuda:")) < torch.cuda.device_count():
             torch.cuda.set_rng_state(state, device)
-
-
-def write_checkpoint(run: RunDir, contents: Contents) -> Path:
-    """Write, sync, rename. Raises NoRoomError, or CheckpointError (no permission), and then leaves nothing behind."""
-    final = run.checkpoint(contents.step)
-    temporary = run.checkpoints / f".writing-{final.name}-{os.getpid()}"
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        _save_tensors(temporary / "model.safetensors", contents.weights)
-        _save_tensors(temporary / "optimizer.safetensors", contents.optimizer)
-        if contents.averaged:
-            _save_tensors(temporary / "averaged.safetensors", contents.averaged)
-        _save_json(temporary / "state.json", {"step": contents.step, **contents.state})
-        _save_json(temporary / "config.json", contents.config.model_dump())
-        _save_json(temporary / "tokenizer.json", contents.tokenizer)
-        manifest = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
-        _save_json(temporary / "manifest.json", {"step": contents.step, "sha256": manifest})
-        for path in temporary.iterdir():
-            _sync(path)
-        _sync(temporary)
-        if final.exists():  # the same step again (a resumed run): what stands there is equal or damaged
-            old = run.checkpoints / f".old-{final.name}-{os.getpid()}"
-            final.rename(old)
-            temporary.rename(final)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            temporary.rename(final)
-        _sync(run.checkpoints)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise _cannot_write(final, run, error) from None
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    return final
-
-
-def fresh_state() -> dict[str, Any]:
-    """`state.json` of a checkpoint at step 0."""
-    return {
-        "tokens": 0,
-        "train_seconds": 0.0,
-        "eval_seconds": 0.0,
-        "lr_scale": 1.0,
-        "rollbacks": 0,
-        "val_loss": None,
-        "watch": Watch().to_dict(),
-        "rng": rng_states(),
-        "environment": {},
-    }
-
-
-def remove_orphans(run: RunDir) -> None:
-    """Clear away what a killed writer left: unfinished folders, and an old one whose successor stands."""
-    if not run.checkpoints.is_dir():
-        return
-    for path in run.checkpoints.iterdir():
-        if path.name.startswith(".old-"):
-            final = run.checkpoints / path.name.removeprefix(".old-").rsplit("-", 1)[0]
-            if not final.exists():  # killed between the two renames
-                path.rename(final)
-                continue
-        if path.name.startswith((".writing-", ".old-")):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def prune(run: RunDir, keep: set[int], keep_last: int) -> list[int]:
-    """Remove all but the newest `keep_last` and those in `keep`; returns the steps removed.
-
-    Called only after a newer checkpoint stands: the old is never removed before the new is safe.
-    """
-    steps = run.checkpoint_steps()
-    gone = [step for step in steps[:-keep_last] if step not in keep]
-    for step in gone:
-        path = run.checkpoint(step)
-        doomed = path.with_name(f".old-removed-{step}-{os.getpid()}")
-        path.rename(doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
-    return gone
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -297,30 +195,3 @@ def newest_good(run: RunDir) -> tuple[Checkpoint | None, list[str]]:
         except CheckpointError as error:
             problems.append(str(error))
     return None, problems
-
-
-def _save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    # views of one flat buffer share storage, which safetensors refuses; parameters are small enough to copy
-    save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in sorted(tensors.items())}, path)
-
-
-def _cannot_write(final: Path, run: RunDir, error: OSError | SafetensorError) -> CheckpointError:
-    """The failure in one line. Of a system's error safetensors gives only the number, at the end of its own words."""
-    if isinstance(error, SafetensorError) and (told := re.search(r"\(os error (\d+)\)", str(error))):
-        error = OSError(int(told[1]), os.strerror(int(told[1])))
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return NoRoomError(f"no room left on the disk of {run.path}")
-    why = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
-    return CheckpointError(f"cannot write the checkpoint {final}: {why}")
-
-
-def _save_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,23 +11,22 @@ from typing import Any
 
 import torch
 
-from engine.config import Config, TrainConfig, make_config, split_key
+from engine.config import Config, TrainConfig, split_key
 from engine.errors import CheckpointError, ConfigError
-from engine.files import sync_folder
+from engine.files import open_atomic, sync_folder
 from engine.runs.layout import RunDir, create_run, new_name
 from engine.runs.writer import RunWriter
 from engine.text.dataset import TokenDataset
 from engine.training.build import build_for
 from engine.training.checkpoint import (
     Checkpoint,
-    Contents,
     checkpoint_model,
     choose_checkpoint,
-    fresh_state,
     load_checkpoint,
-    write_checkpoint,
 )
-from engine.training.start import run_info
+from engine.training.forecast import check_memory
+from engine.training.saving import Contents, fresh_state, write_checkpoint
+from engine.training.start import run_config, run_info
 
 FREE_IN_A_FORK = {name for name in TrainConfig.model_fields if name not in ("optimizer", "ema", "lora_r", "lora_alpha")}
 """Settings of `train.` that a fork may change: those that need no other state than the checkpoint's."""
@@ -53,13 +53,23 @@ def fork_run(
             )
     checkpoint = load_checkpoint(choose_checkpoint(run, step))
     info = run_info(run)
-    config = make_config(info["config"]).replace(changes or {})
-    fork = create_run(
+    config = run_config(run).replace(changes or {})
+    check_memory(config, checkpoint.tokenizer.vocab_size, str((info.get("environment") or {}).get("device", "auto")))
+
+    def fill(fork: RunDir) -> None:
+        for source, target in ((run.metrics, fork.metrics), (run.samples, fork.samples)):
+            with open_atomic(target) as file:
+                file.writelines(line.encode() for line in _up_to(source, checkpoint.step))
+        _copy_checkpoint(checkpoint.path, fork.checkpoint(checkpoint.step))
+        with RunWriter(fork) as writer:
+            writer.status(state="stopped", step=checkpoint.step, steps=config.train.max_steps)
+
+    return create_run(
         runs_dir,
         name or new_name(runs_dir, run.name, f"at-{checkpoint.step}"),
         config,
-        corpus=info["corpus"],
-        preset=info.get("preset", ""),
+        corpus=info.get("corpus") or {},
+        preset=info.get("preset") or "",
         template=info.get("template"),
         tokenizer=info.get("tokenizer"),
         parent={
@@ -69,18 +79,20 @@ def fork_run(
             "how": "fork",
             "changes": dict(changes or {}),
         },
-        environment=info.get("environment", {}),
+        environment=info.get("environment") or {},
+        fill=fill,
     )
-    for source, target in ((run.metrics, fork.metrics), (run.samples, fork.samples)):
-        target.write_text("".join(_up_to(source, checkpoint.step)), encoding="utf-8")
-    target = fork.checkpoint(checkpoint.step)
-    temporary = target.with_name(f".writing-{target.name}")
-    shutil.copytree(checkpoint.path, temporary)
-    temporary.rename(target)
-    sync_folder(fork.checkpoints)
-    with RunWriter(fork) as writer:
-        writer.status(state="stopped", step=checkpoint.step, steps=config.train.max_steps)
-    return fork
+
+
+def _copy_checkpoint(source: Path, target: Path) -> None:
+    """Copies a folder of files and syncs them. Raises OSError; `target` is then not whole."""
+    target.mkdir(parents=True)
+    for path in source.iterdir():
+        with path.open("rb") as read, (target / path.name).open("xb") as file:
+            shutil.copyfileobj(read, file, 1 << 20)
+            file.flush()
+            os.fsync(file.fileno())
+    sync_folder(target)
 
 
 def _up_to(path: Path, step: int) -> Iterator[str]:

@@ -6,18 +6,16 @@ socket, whether it is in the same process or not.
 
 from __future__ import annotations
 
-import gc
 import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.config import Config, make_config
 from engine.control import CommandQueue, ControlServer
 from engine.errors import RunError, TrainingError, UserError
 from engine.runs.layout import RunDir
 from engine.runs.writer import RunWriter
-from engine.training.start import open_dataset, run_info
+from engine.training.start import open_dataset, run_config, run_info
 
 if TYPE_CHECKING:
     from engine.model.gpt import GPT
@@ -66,11 +64,11 @@ class TrainingHost:
             self.state = self._train(writer)
         except UserError as error:
             self._fail(str(error))
-        except MemoryError:
-            self._fail("out of memory; lower train.batch_size (and raise train.grad_accum), or model.block_size")
         except Exception as error:
-            if type(error).__name__ == "OutOfMemoryError":
-                self._fail("the GPU is out of memory; lower train.batch_size and raise train.grad_accum to match")
+            from engine.training.shortage import is_out_of_memory
+
+            if is_out_of_memory(error):
+                self._fail("out of memory: the model and its optimizer do not fit; lower model.n_layer or model.n_embd")
             else:
                 import traceback
 
@@ -86,26 +84,6 @@ class TrainingHost:
         self._writer.status(state="failed", phase="", message=message, problem=message)
 
     def _train(self, writer: RunWriter) -> str:
-        """Train; when the device has too little memory for the micro-batch, halve it and accumulate twice as often."""
-        import torch
-
-        while True:
-            try:
-                return self._train_as_it_is(writer)
-            except torch.OutOfMemoryError:
-                config = make_config(run_info(self.run)["config"])
-                smaller = halved(config)
-                if smaller is None:
-                    raise
-                writer.describe(config=smaller.model_dump(mode="json"))
-                size, accumulate = smaller.train.batch_size, smaller.train.grad_accum
-                message = f"out of memory: micro-batch {size} x {accumulate} instead, the global batch is the same"
-                writer.event("alarm", 0, alarm="memory", message=message)
-            gc.collect()  # the trainer that failed, with the memory of its graphs
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-
-    def _train_as_it_is(self, writer: RunWriter) -> str:
         from engine.training.live import LivePrompter
 
         trainer, build = self._prepare(writer)
@@ -131,15 +109,16 @@ class TrainingHost:
         import torch
 
         from engine.training.build import build_for
-        from engine.training.checkpoint import newest_good, remove_orphans
+        from engine.training.checkpoint import newest_good
         from engine.training.device import choose_device
         from engine.training.live import LiveWeights
         from engine.training.precision import check_precision, set_matmul_precision
+        from engine.training.saving import remove_orphans
         from engine.training.trainer import Trainer
 
         info = run_info(self.run)
-        config = make_config(info["config"])
-        device = choose_device(self.device or info.get("environment", {}).get("device", "auto"))
+        config = run_config(self.run)
+        device = choose_device(self.device or (info.get("environment") or {}).get("device") or "auto")
         check_precision(config.train.precision, device)
         set_matmul_precision(config.train.precision)
         writer.status(phase="reading the corpus")
@@ -168,11 +147,3 @@ class TrainingHost:
             writer.rewind(trainer.step)
             writer.event("resumed", trainer.step, warnings=warnings, **trainer.environment())
         return trainer, build
-
-
-def halved(config: Config) -> Config | None:
-    """Half the micro-batch, twice the accumulation: the same global batch. None when it cannot be halved."""
-    train = config.train
-    if train.batch_size % 2:
-        return None
-    return config.replace({"train.batch_size": train.batch_size // 2, "train.grad_accum": 2 * train.grad_accum})

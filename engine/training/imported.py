@@ -10,7 +10,7 @@ from engine.interop.hf import import_gpt2
 from engine.runs.layout import RunDir, create_run, new_name
 from engine.runs.writer import RunWriter
 from engine.text.gpt2 import load_gpt2
-from engine.training.checkpoint import Contents, fresh_state, write_checkpoint
+from engine.training.saving import Contents, fresh_state, write_checkpoint
 
 
 def import_run(folder: Path, runs_dir: Path | None = None, *, name: str | None = None) -> RunDir:
@@ -29,17 +29,20 @@ def import_run(folder: Path, runs_dir: Path | None = None, *, name: str | None =
             "put the merges.txt that belongs to it beside them"
         )
     config = make_config({**load_preset("gpt2").model_dump(), "model": model.model_dump()})
-    run = create_run(
+
+    def fill(run: RunDir) -> None:
+        write_checkpoint(run, Contents(0, config, weights, {}, fresh_state(), tokenizer.to_dict()))
+        with RunWriter(run) as writer:
+            writer.event("imported", 0, path=str(folder))
+            params = sum(tensor.numel() for tensor in weights.values())
+            writer.status(state="finished", step=0, steps=0, params=params)
+
+    return create_run(
         runs_dir,
         name or new_name(runs_dir, folder.resolve().name, "imported"),
         config,
         corpus={"name": "unknown", "path": None, "sha256": ""},
         preset="imported",
         tokenizer={"kind": "gpt2", "vocab_size": tokenizer.vocab_size, "fingerprint": tokenizer.fingerprint},
+        fill=fill,
     )
-    write_checkpoint(run, Contents(0, config, weights, {}, fresh_state(), tokenizer.to_dict()))
-    with RunWriter(run) as writer:
-        writer.event("imported", 0, path=str(folder))
-        params = sum(tensor.numel() for tensor in weights.values())
-        writer.status(state="finished", step=0, steps=0, params=params)
-    return run

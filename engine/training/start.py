@@ -10,12 +10,13 @@ from engine.config import Config, make_config
 from engine.errors import ConfigError, CorpusError, RunError
 from engine.runs.environment import environment
 from engine.runs.layout import RunDir, create_run, new_name
-from engine.runs.status import read_json
+from engine.runs.status import read_info, read_said
 from engine.runs.writer import RunWriter
 from engine.text.catalog import find_corpus
 from engine.text.corpus import Text
 from engine.text.dataset import TokenDataset
 from engine.text.tokenizer import Tokenizer
+from engine.training.forecast import check_memory, least_vocab
 
 Progress = Callable[[str, float], None]
 
@@ -39,6 +40,7 @@ def start_run(
     `base` is the (run, checkpoint) to fine-tune; `config` begins as `fork.fine_tuning_config` of it.
     Raises CorpusError, TokenizerError, ConfigError, CheckpointError or RunError, and then has made nothing.
     """
+    check_memory(config, least_vocab(config.data), device)
     found = find_corpus(corpus, corpora_dir)
     text = found.prepare(progress=progress)
     parent = None
@@ -53,10 +55,16 @@ def start_run(
     tokenizer = parent.tokenizer if parent is not None else None
     dataset = TokenDataset.open(text, config.data, progress=progress, tokenizer=tokenizer)
     dataset.check(config.model.block_size)
+    check_memory(config, dataset.tokenizer.vocab_size, device)
     if config.train.sample_prompt == DEFAULT_SAMPLE_PROMPT and found.template is not None and found.examples:
         prompt, stops = found.template.apply(found.examples[0]), found.template.stops
         config = config.replace({"train.sample_prompt": prompt, "train.sample_stop": stops[0] if stops else ""})
-    run = create_run(
+
+    def fill(run: RunDir) -> None:
+        if parent is not None:
+            write_base(run, parent, config, dataset)
+
+    return create_run(
         runs_dir,
         name or new_name(runs_dir, found.name, preset or "custom"),
         config,
@@ -79,17 +87,15 @@ def start_run(
         if base is None or parent is None
         else {"run": base[0].name, "path": str(base[0].path), "step": parent.step, "how": "fine-tune"},
         environment={**environment(), "device": device},
+        fill=fill,
     )
-    if parent is not None:
-        write_base(run, parent, config, dataset)
-    return run
 
 
 def resume_run(run: RunDir, *, max_steps: int | None = None) -> RunDir:
     """Ready `run` to go on, to `max_steps` when given. Raises RunError when it has nothing left to do."""
-    info = run_info(run)
-    config = make_config(info["config"])
-    status = read_json(run.status_json) or {}
+    config = run_config(run)
+    status, _ = read_said(run)
+    status = status or {}
     done = int(status.get("step") or 0)
     wanted = max_steps if max_steps is not None else config.train.max_steps
     if status.get("state") == "finished" and done >= wanted:
@@ -104,11 +110,16 @@ def resume_run(run: RunDir, *, max_steps: int | None = None) -> RunDir:
 
 
 def run_info(run: RunDir) -> dict[str, Any]:
-    """`run.json`. Raises RunError when it cannot be read."""
-    info = read_json(run.run_json)
-    if info is None or "config" not in info:
-        raise RunError(f"{run.run_json} cannot be read; restore it from a copy, or start a new run")
-    return info
+    """`run.json`. Raises RunError naming what is damaged in it."""
+    return read_info(run)
+
+
+def run_config(run: RunDir) -> Config:
+    """The run's settings. Raises RunError when run.json is damaged, ConfigError naming a setting that cannot be."""
+    try:
+        return make_config(run_info(run)["config"])
+    except ConfigError as error:
+        raise ConfigError(f"{run.run_json}: {error}") from None
 
 
 def open_dataset(run: RunDir, corpora_dir: Path | None = None, tokenizer: Tokenizer | None = None) -> TokenDataset:
@@ -116,27 +127,27 @@ def open_dataset(run: RunDir, corpora_dir: Path | None = None, tokenizer: Tokeni
 
     Raises CorpusError when its corpus is gone or has changed since.
     """
-    data = make_config(run_info(run)["config"]).data
+    data = run_config(run).data
     return TokenDataset.open(corpus_text(run, corpora_dir), data, tokenizer=tokenizer)
 
 
 def corpus_text(run: RunDir, corpora_dir: Path | None = None) -> Text:
     """The text `run` is trained on. Raises CorpusError when it is gone or has changed since."""
-    corpus = run_info(run)["corpus"]
+    corpus = run_info(run).get("corpus") or {}
     problem = CorpusError(f"run {run.name} does not say which corpus it was trained on")
     changed = False
     # by name first: an added corpus has a card (columns, template) that its file alone has not
-    for place in dict.fromkeys((corpus["name"], corpus.get("path"))):
+    for place in dict.fromkeys((corpus.get("name"), corpus.get("path"))):
         try:
             text = find_corpus(place, corpora_dir).prepare() if place else None
         except CorpusError as error:
             problem = error
             continue
-        if text is not None and text.sha256 == corpus["sha256"]:
+        if text is not None and text.sha256 == corpus.get("sha256"):
             return text
         changed = changed or text is not None
     if changed:
         raise CorpusError(
-            f"corpus {corpus['name']} has changed since run {run.name} began; restore it, or start a new run on it"
+            f"corpus {corpus.get('name')} has changed since run {run.name} began; restore it, or start a new run on it"
         )
     raise problem

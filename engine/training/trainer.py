@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from engine.config import Config
 from engine.control import CommandQueue
-from engine.errors import NoRoomError, TrainingError, UserError
+from engine.errors import RunError, TrainingError, UserError
 from engine.model.gpt import GPT
 from engine.model.kernels import keep_freed_memory
 from engine.runs.writer import RunWriter
@@ -24,15 +23,7 @@ from engine.sampling.generate import Done, generate
 from engine.sampling.settings import SamplingSettings
 from engine.text.dataset import TokenDataset
 from engine.training.batches import make_batches
-from engine.training.checkpoint import (
-    Checkpoint,
-    Contents,
-    fill_model,
-    prune,
-    restore_rng,
-    rng_states,
-    write_checkpoint,
-)
+from engine.training.checkpoint import Checkpoint, fill_model, restore_rng, rng_states
 from engine.training.compiled import Compilation
 from engine.training.copied import CopyCheck
 from engine.training.evaluate import Evaluation, Interrupted, evaluate
@@ -41,11 +32,16 @@ from engine.training.live import LiveWeights
 from engine.training.memory import activation_bytes, memory_peak, memory_split
 from engine.training.optim import Optimizer
 from engine.training.record import StepLog, StepRecord
-from engine.training.schedule import SCHEDULE, lr_multiplier, rate_problem
+from engine.training.saving import Contents, prune, write_checkpoint
+from engine.training.schedule import SCHEDULE, is_evaluated, lr_multiplier, rate_problem
+from engine.training.shortage import MicroBatchTooLargeError, free_memory, is_out_of_memory, smaller_batch
 from engine.training.step import TrainStep
 from engine.training.watch import Watch
 
 DISK_RETRY_SECONDS = 5.0
+"""Between two tries at a checkpoint; it is written whole each time."""
+RETRY_SECONDS = 0.5
+"""Between two tries at records, which lie ready in memory."""
 MAX_ROLLBACKS = 3
 
 
@@ -75,7 +71,6 @@ class Trainer:
         self.batches = make_batches(dataset, config, device)
         self.take_step = TrainStep(self.model, self.parameters, self.optimizer, self.batches, config)
         self.compilation = Compilation(self.take_step, dataset.tokenizer.vocab_size, writer)
-        self.averaged = self.parameters.flat.clone() if config.train.ema else None
         self.step, self.lr_scale, self.rollbacks = 0, 1.0, 0
         self.train_seconds, self.eval_seconds = 0.0, 0.0
         self.watch = Watch()
@@ -83,6 +78,7 @@ class Trainer:
         self.checkpoint_step: int | None = None
         self.paused = False
         self.stop: dict[str, Any] | None = None
+        self._ended = ""
         self._wanted: list[str] = []
         self.log = StepLog(writer, config, device)
         self.copies = CopyCheck(dataset)
@@ -98,7 +94,7 @@ class Trainer:
             while self.step < train.max_steps and not self.stopping and not self.obey():
                 compilation.poll(self.step)
                 self._one_step()
-                self.live.serve(self.step, self._sampled_flat())
+                self.live.serve(self.step, self.optimizer.sampled)
                 if self.log.due or self.step >= train.max_steps:
                     self.flush()
                 self._keep_up()
@@ -108,23 +104,63 @@ class Trainer:
         """One optimizer step; its loss is read by `flush`."""
         began = time.perf_counter()
         multiplier = self.multiplier(self.step)
-        result = self.take_step(self.step, multiplier)
-        if self.averaged is not None:
-            self.averaged.lerp_(self.parameters.flat, 1.0 - self.config.train.ema)
+        result = self._make_room(lambda: self.take_step(self.step, multiplier))
         self.log.add(self.step + 1, multiplier * self.config.train.learning_rate, result)
         self.step += 1
         self.train_seconds += time.perf_counter() - began
+
+    def _make_room(self, take: Callable[[], Tensor]) -> Tensor:
+        """A step, with smaller micro-batches from here on if it has no room otherwise; nothing is lost by that.
+
+        Raises TrainingError where it has none with the smallest, or the update has none.
+        """
+        freed = False
+        while True:
+            try:
+                return take()
+            except MicroBatchTooLargeError:
+                smaller = smaller_batch(self.config)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._stop_in_update()
+            self.live.free()
+            free_memory()
+            if freed:  # it was not a prompt that took the room
+                if smaller is None:
+                    raise TrainingError(
+                        f"out of memory at step {self.step + 1} with a micro-batch of one sequence; "
+                        "lower model.block_size, model.n_embd or model.n_layer in a new run"
+                    )
+                self._shrink(smaller)
+            freed = True
+
+    def _shrink(self, config: Config) -> None:
+        self.config = self.log.config = config
+        self.take_step.shrink(config)
+        size, accumulate = config.train.batch_size, config.train.grad_accum
+        message = f"out of memory: micro-batch {size} x {accumulate} instead, the global batch is the same"
+        self.writer.event("alarm", self.step, alarm="memory", message=message)
+        self.writer.describe(config=config.model_dump(mode="json"))
+        self.compilation.begin_anew(self.step)
+
+    def _stop_in_update(self) -> NoReturn:
+        if self.optimizer.torn:
+            raise UserError(
+                f"out of memory in the midst of the update of step {self.step + 1}; end what else needs memory, then "
+                f"tinytui train --resume {self.writer.run.name} goes on from the last checkpoint"
+            )
+        raise TrainingError(f"out of memory in the update of step {self.step + 1}; end what else needs memory, resume")
 
     def _keep_up(self) -> None:
         """What is due after a step: evaluation, sample, checkpoint."""
         train = self.config.train
         last = self.step >= train.max_steps
-        better = False
-        if last or self.step % train.eval_every == 0:
-            better = self.evaluate()
+        evaluated = is_evaluated(self.step, train)
+        better = evaluated and self.evaluate()
         if self.stop is None and (last or better or self.step % train.checkpoint_every == 0):
             self.checkpoint(sample=True)
-        if self.stop is None and self.watch.should_stop(train.early_stop):
+        if evaluated and self.stop is None and self.watch.should_stop(train.early_stop):
             self.writer.event(
                 "early_stop", self.step, best_val_loss=self.watch.best_loss, best_step=self.watch.best_step
             )
@@ -133,12 +169,14 @@ class Trainer:
     def _end(self) -> str:
         self.flush()
         early = self.stop is not None and self.stop.get("reason") == "early_stop"
-        if self.checkpoint_step != self.step and (self.stop or {}).get("checkpoint", True):
+        if not self._saved() and (self.stop or {}).get("checkpoint", True):
             self.checkpoint()
-        state = "finished" if early or self.step >= self.config.train.max_steps else "stopped"
-        self.writer.event(state, self.step)
-        self._status(state=state, phase="")
-        return state
+        self._ended = "finished" if early or self.step >= self.config.train.max_steps else "stopped"
+        self.writer.event(self._ended, self.step)
+        self._status(state=self._ended, phase="")
+        if self.writer.stuck and (why := self._until(self.writer.retry, RETRY_SECONDS)):
+            raise self._unsaved(why)
+        return self._ended
 
     def multiplier(self, step: int) -> float:
         """Learning rates over their peaks for the update after `step`: the schedule, times what a person set."""
@@ -173,11 +211,16 @@ class Trainer:
         what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient norm is {record.grad_norm}"
         self.take_step.bad_step.fill_(-1)
         self.step = bad - 1
-        offsets = self.batches.offsets(self.step, 0).tolist()
-        self.writer.event("not_finite", bad, what=what, batch_offsets=offsets[:64])
+        micro = self.take_step.bad_micro_batch(self.step) if train.grad_accum > 1 else 0
+        offsets = self.batches.offsets(self.step, micro or 0).tolist()
+        self.writer.event("not_finite", bad, what=what, micro_batch=micro, batch_offsets=offsets[:64])
         starts = ", ".join(map(str, offsets[:4])) + (", …" if len(offsets) > 4 else "")
+        if micro is None:  # each is finite by itself, their sum is not
+            which = f"{train.grad_accum} micro-batches, the first"
+        else:
+            which = "batch" if train.grad_accum == 1 else f"micro-batch {micro + 1} of {train.grad_accum}"
         raise TrainingError(
-            f"step {bad}: {what}; stopped before the update, batch at training tokens {starts}; "
+            f"step {bad}: {what}; stopped before the update, {which} at training tokens {starts}; "
             f"lower train.learning_rate ({train.learning_rate:g}) or raise train.warmup_steps ({train.warmup_steps})"
         )
 
@@ -186,11 +229,15 @@ class Trainer:
         left = (train.max_steps - self.step) * (self.train_seconds / self.step) if self.step else None
         if self.evaluation is not None:
             last = self.evaluation[1]
-            fields |= {"last_val_loss": last.loss, "last_val_bpb": last.bits_per_byte}
+            known = math.isfinite(last.loss)
+            fields |= {
+                "last_val_loss": last.loss if known else None,
+                "last_val_bpb": last.bits_per_byte if known else None,
+            }
         self.writer.status(
             step=self.step,
             steps=train.max_steps,
-            tokens=self.step * self.config.tokens_per_step,
+            tokens=self.log.tokens(self.step),
             learning_rate=self.learning_rate,
             lr_scale=self.lr_scale,
             tokens_per_s=round(self.log.tokens_per_s, 1),
@@ -204,33 +251,22 @@ class Trainer:
         )
 
     def _say_memory(self) -> None:
-        x, y = self.batches.get(0, 0)
-        activations = activation_bytes(self.model, x, y, self.config.train.precision)
+        """Say what the memory is for; activations as measured by one pass, where there is room for it."""
+        activations = 0
+        try:
+            activations = activation_bytes(self.model, *self.batches.get(0, 0), self.config.train.precision)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
         split = memory_split(self.parameters, self.optimizer, activations)
         params = sum(slot.stop - slot.start for slot in self.parameters.slots)
         self.writer.status(memory=split, params=params, device=str(self.device))
 
     # -- evaluation, samples, checkpoints ----------------------------------------------------------------------------
 
-    @contextmanager
-    def _averaged_weights(self) -> Iterator[None]:
-        """The averaged weights in the model's place, where the run keeps them."""
-        if self.averaged is None:
-            yield
-            return
-        kept = self.parameters.flat.clone()
-        self.parameters.flat.copy_(self.averaged)
-        try:
-            yield
-        finally:
-            self.parameters.flat.copy_(kept)
-
-    def _sampled_flat(self) -> Tensor:
-        return self.parameters.flat if self.averaged is None else self.averaged
-
     def _between(self) -> bool:
         """Called inside long work: prompts are served, and True asks it to give way."""
-        self.live.serve(self.step, self._sampled_flat())
+        self.live.serve(self.step, self.optimizer.sampled)
         self.writer.status()
         for command in self.commands.drain():
             self._take(command)
@@ -241,7 +277,7 @@ class Trainer:
         self.flush()
         self.writer.status(phase="evaluating")
         try:
-            with self._averaged_weights():
+            with self.optimizer.averaged_weights():
                 result = evaluate(
                     self.model,
                     self.dataset,
@@ -252,24 +288,35 @@ class Trainer:
                 )
         except Interrupted:
             return False
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            message = "no memory for an evaluation, not even of one sequence; it is left out, training goes on"
+            self.writer.event("alarm", self.step, alarm="memory", message=message)
+            self.writer.status(phase=self.compilation.phase)
+            return False
         self.eval_seconds += result.seconds
         self.evaluation = (self.step, result)
-        better = self.watch.evaluated(self.step, result.loss)
+        better = self.watch.evaluated(self.step, result.loss, result.tokens)
         self.writer.metric(
             step=self.step,
-            tokens=self.step * self.config.tokens_per_step,
+            tokens=self.log.tokens(self.step),
             time_s=self.train_seconds,
             val_loss=result.loss,
             val_bpb=result.bits_per_byte,
             eval_s=result.seconds,
         )
-        if self.watch.overfits():
+        if not math.isfinite(result.loss):
+            message = f"the validation loss is {result.loss}; it never counts as the best, lower train.learning_rate"
+            self.writer.event("alarm", self.step, alarm="validation", message=message)
+        if self.watch.alarm():
             self.writer.event(
                 "alarm",
                 self.step,
                 alarm="overfitting",
                 best_val_loss=self.watch.best_loss,
                 best_step=self.watch.best_step,
+                val_loss=result.loss,
             )
         self._status(phase=self.compilation.phase)
         return better
@@ -283,18 +330,23 @@ class Trainer:
         stop = (train.sample_stop,) if train.sample_stop else ()
         settings = SamplingSettings(max_tokens=train.sample_tokens, seed=train.seed % 2**31, stop=stop)
         done: Done | None = None
+        copied, alarm = None, ""
         try:
-            with self._averaged_weights():
+            with self.optimizer.averaged_weights():
                 stream = generate(
                     self.model, self.dataset.tokenizer, train.sample_prompt, settings, cancelled=self._between
                 )
                 for piece in stream:
                     if isinstance(piece, Done):
                         done = piece
-        except UserError as error:
-            self.writer.event("alarm", self.step, alarm="sample", message=str(error))
+            if done is not None and done.stop_reason != "cancelled":
+                copied, alarm = self.copies.look(done.text, self._between)
+        except Exception as error:
+            if not isinstance(error, UserError) and not is_out_of_memory(error):
+                raise
+            said = str(error) if isinstance(error, UserError) else "no memory for a sample; it is left out"
+            self.writer.event("alarm", self.step, alarm="sample", message=said)
         if done is not None and done.stop_reason != "cancelled":
-            copied, alarm = self.copies.look(done.text, self._between)
             self.writer.sample(
                 step=self.step,
                 prompt=train.sample_prompt,
@@ -312,41 +364,96 @@ class Trainer:
         """Write a checkpoint of this step, then prune; sample first when asked.
 
         While it cannot be written (the disk is full) training waits, with everything in memory, until it can or a stop.
+        Raises UserError that says what is not saved, after a stop.
         """
         self.flush()
         if sample:
             self.sample()
         self.writer.status(phase="checkpointing")
-        while True:
-            try:
-                self.writer.sync()
-                path = write_checkpoint(self.writer.run, self._contents())
-                break
-            except UserError as error:
-                if self.stop is not None:
-                    raise
-                self._wait_to_write(error)
-        self.checkpoint_step = self.step
+        if why := self._until(self._write_checkpoint, DISK_RETRY_SECONDS):
+            raise self._unsaved(why)
+        path = self.writer.run.checkpoint(self.step)
         self.writer.event("checkpoint", self.step, path=path.name, val_loss=self._val_loss())
         keep = {step for step in (self.watch.best_step,) if step is not None}
-        prune(self.writer.run, keep, self.config.train.keep_last)
+        prune(self.writer.run, self.step, keep, self.config.train.keep_last)
         self.writer.status(phase=self.compilation.phase, message="")
 
-    def _wait_to_write(self, error: UserError) -> None:
-        until = ", make room and it goes on" if isinstance(error, NoRoomError) else " and tries again"
-        self.writer.status(state="paused", message=f"{error}; training waits{until}")
-        deadline = time.monotonic() + DISK_RETRY_SECONDS
-        while self.stop is None and time.monotonic() < deadline:
-            self.commands.wait(0.2)
-            self._between()
-        self.writer.status(state="running")
+    def _write_checkpoint(self) -> str:
+        """Why no checkpoint, or not the records before it, could be written. On leaving it is written without them."""
+        why = ""
+        try:
+            self.writer.sync()
+        except UserError as error:
+            why = str(error)
+            if self.writer.taken or not self._leaving:
+                return why
+        try:
+            write_checkpoint(self.writer.run, self._contents())
+        except UserError as error:
+            return str(error)
+        self.checkpoint_step = self.step
+        return why
+
+    def _saved(self) -> bool:
+        """Whether the checkpoint of this step stands."""
+        return self.checkpoint_step == self.step and self.writer.run.checkpoint(self.step).is_dir()
+
+    # -- waiting for a disk ------------------------------------------------------------------------------------------
+
+    @property
+    def _leaving(self) -> bool:
+        """Whether a person wants an end: then nothing is waited for any more."""
+        return self.stop is not None and self.stop.get("reason") != "early_stop"
+
+    def _until(self, written: Callable[[], str], seconds: float) -> str:
+        """Try every `seconds` what says why it could not, until it could or the run is to end; what it said last.
+
+        Meanwhile training waits with everything in memory and says so; prompts and commands are served. Raises RunError
+        when another run has taken this one's place.
+        """
+        began, waited_for = time.monotonic(), ""
+        while (why := written()) and not self._leaving:
+            if self.writer.taken:
+                raise RunError(self.writer.taken)
+            waited_for = why
+            self.writer.status(state="paused", message=f"{why}; training waits, and goes on by itself")
+            deadline = time.monotonic() + seconds
+            while not self._leaving and time.monotonic() < deadline:
+                self.commands.wait(min(0.2, seconds))
+                self._between()
+        if waited_for and not why:
+            waited = round(time.monotonic() - began, 1)
+            self.writer.event("waited", self.step, seconds=waited, message=f"training waited: {waited_for}")
+            self.writer.status(state=self._ended or ("paused" if self.paused else "running"), message="")
+        return why
+
+    def _settle(self) -> None:
+        """Wait while a record is not written; a run that was taken away and written again gets its checkpoint again."""
+        if self.writer.stuck and self._until(self.writer.retry, RETRY_SECONDS):
+            return
+        last = self.checkpoint_step
+        gone = last is not None and not self.writer.run.checkpoint(last).is_dir()
+        if (gone or self.writer.restored) and not self._leaving:
+            self.writer.restored = False
+            self.checkpoint()
+
+    def _unsaved(self, why: str) -> UserError:
+        """The end of a run that could not be written, in one line: why, and what is lost."""
+        lost = [*self.writer.unsaved(), *([] if self._saved() else [f"the checkpoint of step {self.step}"])]
+        steps = self.writer.run.checkpoint_steps()
+        last = f"the last checkpoint is of step {steps[-1]}" if steps else "there is no checkpoint"
+        return UserError(f"{why}; stopped without saving {', '.join(lost) or 'the status'}; {last}")
 
     def _val_loss(self) -> float | None:
-        return self.evaluation[1].loss if self.evaluation and self.evaluation[0] == self.step else None
+        """Of the weights as they are; None when it was not measured, or is no number."""
+        if self.evaluation is None or self.evaluation[0] != self.step:
+            return None
+        loss = self.evaluation[1].loss
+        return loss if math.isfinite(loss) else None
 
     def _contents(self) -> Contents:
         state = {
-            "tokens": self.step * self.config.tokens_per_step,
+            "tokens": self.log.tokens(self.step),
             "train_seconds": self.train_seconds,
             "eval_seconds": self.eval_seconds,
             "lr_scale": self.lr_scale,
@@ -363,7 +470,7 @@ class Trainer:
             optimizer={**self.optimizer.tensors(), **self.take_step.scaler.tensors()},
             state=state,
             tokenizer=self.dataset.tokenizer.to_dict(),
-            averaged={} if self.averaged is None else self.parameters.tensors(self.averaged),
+            averaged={} if self.optimizer.averaged is None else self.parameters.tensors(self.optimizer.averaged),
         )
 
     def environment(self) -> dict[str, Any]:
@@ -376,23 +483,31 @@ class Trainer:
         fill_model(self.model, checkpoint.weights, checkpoint.path)
         self.optimizer.load(checkpoint.optimizer)
         self.take_step.scaler.load(checkpoint.optimizer)
-        if self.averaged is not None:
-            for name, view in self.parameters.tensors(self.averaged).items():
+        if self.optimizer.averaged is not None:  # begun from the weights where there is no average yet
+            for name, view in self.parameters.tensors(self.optimizer.averaged).items():
                 view.copy_(checkpoint.optimizer.get(f"ema.{name}", checkpoint.weights[name]))
         state = checkpoint.state
         self.step = self.checkpoint_step = checkpoint.step
+        self.log.counted = (checkpoint.step, int(state["tokens"]))
         self.train_seconds = self.log.read_up_to = float(state["train_seconds"])
         self.eval_seconds = float(state["eval_seconds"])
         self.lr_scale, self.rollbacks = self._scale_after(checkpoint), int(state["rollbacks"])
         self.batches.salt = self.rollbacks
-        self.watch = Watch(**state["watch"])
+        self.watch = Watch.from_dict(state["watch"])
+        if (loss := state.get("val_loss")) is not None:
+            known = Evaluation(loss, self.dataset.bits_per_byte(loss), len(self.dataset.val) - 1, 0.0)
+            self.evaluation = (checkpoint.step, known)
         restore_rng(state["rng"])
         before, now = state.get("environment", {}), self.environment()
-        return [
+        warnings = [
             f"{key} was {before[key]}, is {now[key]}: from here the numbers can differ in the last bits"
             for key in now
             if key in before and before[key] != now[key]
         ]
+        if self.watch.should_stop(self.config.train.early_stop):
+            self.watch.since_best = 0
+            warnings.append("it had stopped early: train.early_stop counts anew from here")
+        return warnings
 
     def _scale_after(self, checkpoint: Checkpoint) -> float:
         """`lr_scale` to go on with: what was set by hand holds for the schedule that it was set in.
@@ -419,9 +534,11 @@ class Trainer:
         good, _ = newest_good(self.writer.run)
         if good is None:
             return False
-        rollbacks = self.rollbacks + 1
+        rollbacks, scale = self.rollbacks + 1, self.lr_scale
         self.restore(good)
         self.rollbacks = self.batches.salt = rollbacks
+        self.lr_scale = scale  # what was set by hand since then stays
+        self.checkpoint_step = None  # which has other batches before it
         self.writer.rewind(good.step)
         self.writer.event("rollback", step, to=good.step, loss=loss, running=self.watch.running)
         return True
@@ -436,10 +553,12 @@ class Trainer:
         """Carry out the commands that have come; while paused, wait here for more. True when told to stop."""
         for command in self.commands.drain():
             self._take(command)
+        self._settle()
         self._do_wanted()
         while self.paused and self.stop is None:
             self.commands.wait(0.25)
             self._between()
+            self._settle()
             self._do_wanted()
         return self.stopping
 
@@ -487,5 +606,6 @@ class Trainer:
             self.writer.event("alarm", self.step, alarm="learning_rate", message=message)
             return
         before, self.lr_scale = self.learning_rate, scale
+        self.checkpoint_step = None  # which has the rate before
         self.writer.event("learning_rate", self.step, value=value, before=before, scale=scale)
         self._status()
