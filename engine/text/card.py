@@ -1,7 +1,7 @@
 """corpus.toml: a corpus' card on disk.
 
 title = "..."            about, source, license: text
-format = "csv"           text (default), csv or jsonl
+format = "csv"           text (default), csv, jsonl or parquet
 file = "pairs.csv"       beside the card
 sha256 = "..."           what the file must hash to
 url = "https://..."      where the file can be fetched

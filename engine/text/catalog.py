@@ -1,4 +1,4 @@
-"""The corpora there are: shipped with tinytui, the user's own, known ones to fetch, and any file by its path.
+"""The corpora there are: shipped with tinytui, the user's own, known ones to fetch, and any file or folder by its path.
 
 The user's corpora are folders in `corpora_dir` (default `default_corpora_dir()`), each with a file and its corpus.toml.
 """
@@ -19,10 +19,11 @@ from pathlib import Path
 from engine.errors import CorpusError
 from engine.files import reason, sync_folder
 from engine.text.card import CARD, card_text, read_card
-from engine.text.check import Progress, Scan, scan
-from engine.text.corpus import Corpus, Format
+from engine.text.check import Progress
+from engine.text.corpus import Corpus, Text
 from engine.text.places import cache_dir, default_corpora_dir, shipped_dir
-from engine.text.records import Columns, choose_columns, read_records
+from engine.text.records import Columns, choose_columns
+from engine.text.source import Source, known_suffix, stem
 
 __all__ = [
     "add_corpus",
@@ -36,9 +37,6 @@ __all__ = [
     "shipped_dir",
 ]
 
-FORMATS: dict[str, Format] = {
-    ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
-}  # fmt: skip
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 GUTENBERG = re.compile(r"gutenberg:([1-9][0-9]{0,6})")
 STALE = 24 * 3600  # seconds after which what a killed `add` left behind is swept away
@@ -83,7 +81,7 @@ def _only_known(corpus: Corpus) -> bool:
 
 
 def find_corpus(name_or_path: str, corpora_dir: Path | None = None) -> Corpus:
-    """The corpus of that name, or the text, CSV or JSONL file at that path.
+    """The corpus of that name, or the file or folder at that path: text, tables, conversations, archives of them.
 
     Raises CorpusError that names near matches when there is neither, or says what is wrong with the file.
     """
@@ -97,8 +95,11 @@ def find_corpus(name_or_path: str, corpora_dir: Path | None = None) -> Corpus:
     if name_or_path.startswith(("http://", "https://")):
         raise CorpusError(f"fetch it first, then train on it by its name: tinytui corpora fetch {name_or_path}")
     path = Path(name_or_path).expanduser()
-    looks_like_path = path.suffix.lower() in (".txt", *FORMATS) or len(path.parts) > 1 or path.is_file()
+    # a folder is named with a slash, so that a corpus' name never means whatever folder happens to be here
+    looks_like_path = known_suffix(path) or "/" in name_or_path or name_or_path in (".", "..") or path.is_file()
     if not looks_like_path:
+        if path.is_dir():
+            raise CorpusError(f"no corpus {name_or_path!r}; the folder of that name is {name_or_path}/, with a slash")
         near = get_close_matches(name_or_path, corpora, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(corpora)}, or give a path"
         raise CorpusError(f"no corpus {name_or_path!r}; {hint}")
@@ -106,13 +107,18 @@ def find_corpus(name_or_path: str, corpora_dir: Path | None = None) -> Corpus:
 
 
 def _from_file(path: Path, prompt_column: str | None = None, response_column: str | None = None) -> Corpus:
-    format = FORMATS.get(path.suffix.lower(), "text")
     columns: Columns = ()
-    if format != "text":
-        columns = choose_columns(path, format, prompt_column, response_column)
-    elif prompt_column or response_column:
-        raise CorpusError(f"{path} is not CSV or JSONL, so it has no columns; leave out --prompt-column")
-    return Corpus(slug(path.stem), title=path.name, source=str(path), format=format, path=path, columns=columns)
+    chat = False
+    with Source(path) as source:
+        format = source.format
+        if format != "text":
+            columns, chat = choose_columns(source, prompt_column, response_column)
+        elif prompt_column or response_column:
+            raise CorpusError(
+                f"{path} is no table (CSV, JSONL, Parquet), so it has no columns; leave out --prompt-column"
+            )
+    title = path.name or str(path)
+    return Corpus(slug(stem(path)), title=title, source=str(path), format=format, path=path, columns=columns, chat=chat)
 
 
 def slug(text: str) -> str:
@@ -132,39 +138,53 @@ def add_corpus(
 ) -> Corpus:
     """Copies `file` and a card into the user's corpora, whole or not at all; `name` defaults to the file's.
 
-    A known corpus' name (tinyshakespeare) takes its card, and its file must have the known hash. Raises CorpusError for
-    a file that is not sound, a name that is taken or cannot be one.
+    A text, CSV or JSONL file is kept as it is; of everything else (folders, archives, Parquet, conversations) the text
+    is kept that it becomes. A known corpus' name (tinyshakespeare) takes its card, and its file must have the known
+    hash. Raises CorpusError for a file that is not sound, a name that is taken or cannot be one.
     """
     file = Path(file).expanduser()
     corpus = _from_file(file, prompt_column, response_column)
-    folder = _folder_name(name) if name else corpus.name
-    found = scan(file, progress)
-    card = _card_to_add(corpus, check_name(folder), found, file)
-    if corpus.format != "text" and next(read_records(file, corpus.format, corpus.columns), None) is None:
-        raise CorpusError(f"{file} has no records; a corpus needs text")
+    folder = check_name(_folder_name(name) if name else corpus.name)
+    known = next((card for card in _cards(shipped_dir(), shipped=True) if card.name == folder), None)
+    if known is not None and not _only_known(known):
+        raise CorpusError(f"{folder} is shipped with tinytui; choose another --name")
     with new_folder(folder, corpora_dir) as staging:
-        target = staging / card.path.name
-        shutil.copyfile(file, target)
-        if scan(target).sha256 != found.sha256:
-            raise CorpusError(f"{file} changed while it was copied; add it again")
-        finish(staging, replace(card, path=target, sha256=found.sha256))
+        text = corpus.prepare(cache_dir(), progress)  # says what is wrong with any of it
+        card = _card_to_add(corpus, folder, text, staging)
+        if known is not None:
+            card = _as_known(known, card)
+        finish(staging, card)
     return find_corpus(folder, corpora_dir)
 
 
-def _card_to_add(corpus: Corpus, folder: str, found: Scan, file: Path) -> Corpus:
-    known = next((card for card in _cards(shipped_dir(), shipped=True) if card.name == folder), None)
-    if known is None:
-        # never named like the card
-        stored = slug(file.stem) + (file.suffix.lower() if corpus.format != "text" else ".txt")
-        return replace(corpus, name=folder, source=f"added from {file.name}", path=Path(stored))
-    if not _only_known(known):
-        raise CorpusError(f"{folder} is shipped with tinytui; choose another --name")
-    if known.sha256 not in (None, found.sha256):
+def _card_to_add(corpus: Corpus, folder: str, text: Text, staging: Path) -> Corpus:
+    """The card of `corpus`, whose file is copied into `staging`, or the text it becomes where that is what is kept."""
+    with Source(corpus.path) as source:
+        as_it_is = source.plain and not corpus.chat and corpus.format in ("text", "csv", "jsonl")
+        expected = source.digest() if as_it_is else text.sha256
+    # never named like the card
+    suffix = corpus.path.suffix.lower() if as_it_is and corpus.format != "text" else ".txt"
+    target = staging / f"{slug(stem(corpus.path))}{suffix}"
+    try:
+        shutil.copyfile(corpus.path if as_it_is else text.path, target)
+    except OSError as error:
+        raise CorpusError(f"cannot copy {corpus.path}: {reason(error)}") from None
+    with Source(target, corpus.format if as_it_is else "text") as copy:
+        if copy.digest() != expected:
+            raise CorpusError(f"{corpus.path} changed while it was copied; add it again")
+    card = replace(corpus, name=folder, source=f"added from {corpus.title}", path=target, sha256=expected)
+    return card if as_it_is else replace(card, format="text", columns=(), chat=False, boundary=text.boundary)
+
+
+def _as_known(known: Corpus, card: Corpus) -> Corpus:
+    if known.sha256 not in (None, card.sha256):
         raise CorpusError(
-            f"{file} is not {folder}: its SHA-256 is {found.sha256[:12]}..., not {str(known.sha256)[:12]}... "
-            f"({found.n_bytes:,} bytes); add it under another --name"
+            f"{card.title} is not {known.name}: its SHA-256 is {str(card.sha256)[:12]}..., "
+            f"not {str(known.sha256)[:12]}... ({card.path.stat().st_size:,} bytes); add it under another --name"
         )
-    return replace(known, shipped=False)
+    target = card.path.with_name(known.path.name)
+    card.path.rename(target)
+    return replace(known, path=target, shipped=False)
 
 
 @contextlib.contextmanager

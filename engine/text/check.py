@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import hashlib
 import json
 import os
@@ -11,9 +12,12 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from engine.errors import CorpusError
-from engine.files import open_atomic, reason
+from engine.files import make_folder, reason, write_atomic
+from engine.text.decode import not_utf8, refuse_no_text
+from engine.text.kinds import HEAD
 
 Progress = Callable[[str, float], None]
 BLOCK = 1 << 20
@@ -59,12 +63,11 @@ def scan(path: Path, progress: Progress | None = None) -> Scan:
     with path.open("rb") as file:
         while block := file.read(BLOCK):
             digest.update(block)
-            if b"\0" in block:
-                raise CorpusError(
-                    f"{path} is not text: a NUL byte at offset {done + block.index(0):,}{_utf16_hint(path)}"
-                )
             if done == 0:
                 bom = block.startswith(codecs.BOM_UTF8)
+                refuse_no_text(block[:HEAD], str(path))
+            if b"\0" in block:
+                raise CorpusError(f"{path} is not text: a NUL byte at offset {done + block.index(0):,}")
             data = rest + block
             crlf = crlf or b"\r\n" in block or (ended_in_cr and block.startswith(b"\n"))
             ended_in_cr = block.endswith(b"\r")
@@ -73,7 +76,7 @@ def scan(path: Path, progress: Progress | None = None) -> Scan:
             if progress is not None:
                 progress("checking", min(1.0, done / size))
     if rest:
-        raise _not_utf8(path, done - len(rest), rest[0])
+        raise not_utf8(str(path), done - len(rest), rest[0])
     if done == 3 and bom:
         raise CorpusError(f"{path} is empty but for a byte order mark; a corpus needs text")
     return Scan(done, digest.hexdigest(), bom, crlf)
@@ -84,43 +87,47 @@ def _decoded(data: bytes, start: int, path: Path) -> int:
     try:
         return codecs.utf_8_decode(data, "strict", False)[1]
     except UnicodeDecodeError as error:
-        raise _not_utf8(path, start + error.start, data[error.start]) from None
-
-
-def _not_utf8(path: Path, offset: int, byte: int) -> CorpusError:
-    hint = _utf16_hint(path) or f"; convert it, e.g. iconv -f ISO-8859-1 -t UTF-8 {path.name} > utf8.txt"
-    return CorpusError(f"{path} is not UTF-8 text: byte 0x{byte:02x} at offset {offset:,}{hint}")
-
-
-def _utf16_hint(path: Path) -> str:
-    with path.open("rb") as file:
-        if file.read(2) not in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            return ""
-    return f"; it looks like UTF-16: iconv -f UTF-16 -t UTF-8 {path.name} > utf8.txt"
+        raise not_utf8(str(path), start + error.start, data[error.start]) from None
 
 
 def remembered_scan(path: Path, cache: Path, progress: Progress | None = None, ours: bool = False) -> Scan:
     """`scan`, or what it found before when the file's size, time of change and inode are the same.
 
-    A file changed within the last two seconds is scanned but not remembered: it could change again unseen. One in the
-    cache is `ours`: never changed in place, so remembered at once.
+    One in the cache is `ours`: never changed in place, so remembered at once.
     """
     check_file(path)
     place = path.resolve()
     status = place.stat()
     key = [str(place), status.st_size, status.st_mtime_ns, status.st_ino]
-    memory = cache / "checked" / f"{hashlib.sha256(os.fsencode(place)).hexdigest()[:32]}.json"
+    changed = 0 if ours else status.st_mtime_ns
+    found = remembered("scan", place, key, changed, cache, lambda: asdict(scan(path, progress)))
+    try:
+        return Scan(**found)
+    except TypeError:  # what was remembered is damaged
+        return scan(path, progress)
+
+
+def remembered(what: str, place: Path, key: object, changed: int, cache: Path, find: Callable[[], Any]) -> Any:
+    """What `find` gives for what lies at `place` in the state `key`, or gave before for the same.
+
+    What `changed` (nanoseconds) within the last two seconds is looked at but not remembered: it could change again
+    unseen.
+    """
+    memory = cache / "checked" / f"{hashlib.sha256(os.fsencode(place)).hexdigest()[:32]}-{what}.json"
     try:
         record = json.loads(memory.read_bytes())
         if record["file"] == key:
-            return Scan(**record["scan"])
+            return record[what]
     except (OSError, ValueError, TypeError, KeyError):
         pass  # nothing remembered, or damaged: look again
-    found = scan(path, progress)
-    if ours or time.time_ns() - status.st_mtime_ns > RACY_NS:
-        try:
-            with open_atomic(memory, parents=True, kind=CorpusError) as file:
-                file.write(json.dumps({"file": key, "scan": asdict(found)}).encode())
-        except CorpusError:
-            pass  # a cache that cannot be written costs time, not the run
+    found = find()
+    if time.time_ns() - changed > RACY_NS:
+        with contextlib.suppress(CorpusError):  # a cache that cannot be written costs time, not the run
+            write(memory, json.dumps({"file": key, what: found}).encode())
     return found
+
+
+def write(path: Path, data: bytes) -> None:
+    """A small file of the cache, whole or not at all. Raises CorpusError."""
+    make_folder(path.parent, CorpusError)
+    write_atomic(path, data, kind=CorpusError)

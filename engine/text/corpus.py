@@ -1,43 +1,42 @@
 """A corpus is text with a card: where it comes from, how its records look, how to prompt a model trained on it.
 
 `Corpus` is the card; `Corpus.prepare` gives `Text`, a UTF-8 file ready to be split and streamed. A plain text file is
-used where it lies. Everything else (CSV, JSONL, generated corpora, files with a byte order mark or CR LF line ends) is
-rendered once into the cache, line ends as LF.
+used where it lies. Everything else (tables, conversations, folders, archives, compressed files, files with a byte order
+mark or CR LF line ends, generated corpora) is rendered once into the cache, line ends as LF (`render.py`).
 """
 
 from __future__ import annotations
 
 import codecs
-import hashlib
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 from engine.errors import CorpusError
-from engine.files import open_atomic
-from engine.text.check import Progress, Scan, check_file, remembered_scan
+from engine.text.check import Progress, remembered_scan
 from engine.text.places import cache_dir
-from engine.text.records import read_records
+from engine.text.render import Recipe, content_hash, rendered
+from engine.text.source import Format, Source
 from engine.text.template import CHAT_TEMPLATE, Template
 
 __all__ = ["CHAT_TEMPLATE", "Corpus", "Format", "Progress", "Template", "Text"]
 
-Format = Literal["text", "csv", "jsonl"]
-RENDERING = 1  # goes up when the same file would be rendered differently, so that old renderings are not used
 REACH = 1 << 26  # bytes searched for a record boundary to either side of the split
-SEPARATOR = "\n\n"  # between records that have no template
 
 
 @dataclass(frozen=True)
 class Text:
-    """A UTF-8 file (no byte order mark, LF line ends), its size and hash, and what ends its records, if anything."""
+    """A UTF-8 file (no byte order mark, LF line ends), its size and hash, and what ends its records, if anything.
+
+    `left_out` says in words what of the source is not in it.
+    """
 
     path: Path
     n_bytes: int
     sha256: str
     boundary: str | None = None
+    left_out: str = ""
 
     def split(self, val_fraction: float) -> int:
         """The byte offset where validation begins: int((1 - val_fraction) * n_bytes), moved to where a text may be cut.
@@ -121,8 +120,9 @@ def _next_end(file: BinaryIO, mark: bytes, target: int, n_bytes: int) -> int | N
 class Corpus:
     """The card of a corpus. `path` is its file, which for a corpus with a `url` or a `builder` need not be there yet.
 
-    `columns` are the (prompt, response) or (text,) columns of CSV and JSONL; `boundary` ends a record; `sha256` is what
-    the file must hash to; `problem` says in one line why a broken card cannot be used.
+    Without a card `path` may also be a folder. `columns` are the (prompt, response) or (text,) columns of a table, or
+    with `chat` the one that holds conversations; `boundary` ends a record; `sha256` is what the file must hash to;
+    `problem` says in one line why a broken card cannot be used.
     """
 
     name: str
@@ -141,15 +141,17 @@ class Corpus:
     url: str | None = None
     builder: str | None = None
     problem: str | None = None
+    chat: bool = False
 
     def __post_init__(self) -> None:
-        if self.format != "text" and (len(self.columns) == 2) != (self.template is not None):
-            object.__setattr__(self, "template", CHAT_TEMPLATE if len(self.columns) == 2 else None)
+        answers = self.chat or len(self.columns) == 2
+        if self.format != "text" and answers != (self.template is not None):
+            object.__setattr__(self, "template", CHAT_TEMPLATE if answers else None)
 
     @property
     def available(self) -> bool:
         """Whether `prepare` needs no network: the file is here, or is built from what is here."""
-        return self.problem is None and (self.builder is not None or self.path.is_file())
+        return self.problem is None and (self.builder is not None or self.path.exists())
 
     def prepare(self, cache: Path | None = None, progress: Progress | None = None) -> Text:
         """The corpus as one UTF-8 file, checked; built or rendered into `cache` (default: the user's) when needed.
@@ -168,63 +170,24 @@ class Corpus:
                 f"{self.name} is not on this machine yet: tinytui corpora fetch {self.name}, "
                 f"or with a copy of your own: tinytui corpora add FILE --name {self.name}"
             )
-        found = remembered_scan(self.path, cache, progress)
-        if self.sha256 is not None and found.sha256 != self.sha256:
-            raise CorpusError(
-                f"{self.path} is not the file that corpus {self.name} was made with (its SHA-256 differs); "
-                + ("install tinytui again" if self.shipped else f"tinytui corpora rm {self.name}, then add it again")
-            )
-        if self.format == "text":
-            if not (found.bom or found.crlf):
+        with Source(self.path, self.format) as source:
+            plain = source.plain and self.format == "text"
+            found = remembered_scan(self.path, cache, progress) if plain else None
+            if self.sha256 not in (None, found.sha256 if found else content_hash(source, cache, progress)):
+                raise CorpusError(
+                    f"{self.path} is not the file that corpus {self.name} was made with (its SHA-256 differs); "
+                    + (
+                        "install tinytui again"
+                        if self.shipped
+                        else f"tinytui corpora rm {self.name}, then add it again"
+                    )
+                )
+            if found and not (found.bom or found.crlf):
                 return Text(self.path.resolve(), found.n_bytes, found.sha256, self.boundary)
-            return self._rendered(found, cache, progress, self._clean_text)
-        return self._rendered(found, cache, progress, self._clean_records)
-
-    def _rendered(
-        self, found: Scan, cache: Path, progress: Progress | None, pieces: Callable[[Progress | None], Iterator[str]]
-    ) -> Text:
-        template = self.template.to_dict() if self.template else None
-        recipe = [RENDERING, found.sha256, self.format, self.path.suffix.lower(), self.columns, template, self.boundary]
-        key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:32]
-        path = cache / "texts" / f"{key}.txt"
-        if not path.is_file():
-            with open_atomic(path, parents=True, kind=CorpusError) as file:
-                if not sum(file.write(piece.encode()) for piece in pieces(progress)):
-                    raise CorpusError(f"{self.path} has no records; a corpus needs text")
-        return _as_text(path, cache, progress, self._record_end)
-
-    @property
-    def _record_end(self) -> str | None:
-        """What ends a record of the prepared text: the card's boundary, or what rendering puts there."""
-        if self.boundary or self.format == "text":
-            return self.boundary
-        return (self.template.suffix or None) if self.template else SEPARATOR
-
-    def _clean_text(self, progress: Progress | None) -> Iterator[str]:
-        size, done = check_file(self.path), 0
-        with self.path.open(encoding="utf-8-sig", newline="") as file:
-            held = ""  # a CR at a block's end may belong to a CR LF
-            while block := file.read(1 << 20):
-                block = held + block
-                held = "\r" if block.endswith("\r") else ""
-                yield block.removesuffix("\r").replace("\r\n", "\n") if held else block.replace("\r\n", "\n")
-                done += len(block)
-                if progress is not None:
-                    progress("cleaning", min(1.0, done / size))
-            yield held
-
-    def _clean_records(self, progress: Progress | None) -> Iterator[str]:
-        size, done = check_file(self.path), 0
-        for number, values in enumerate(read_records(self.path, self.format, self.columns)):
-            if self.template is not None:
-                yield self.template.record(*values)
-            else:
-                yield values[0] + (self.boundary or SEPARATOR)
-            done += sum(map(len, values))
-            if progress is not None and number % 1000 == 0:
-                progress("rendering", min(1.0, done / size))
+            made = rendered(source, Recipe(self.columns, self.chat, self.template, self.boundary), cache, progress)
+        return _as_text(made.path, cache, progress, made.boundary, made.left_out)
 
 
-def _as_text(path: Path, cache: Path, progress: Progress | None, boundary: str | None) -> Text:
+def _as_text(path: Path, cache: Path, progress: Progress | None, boundary: str | None, left_out: str = "") -> Text:
     found = remembered_scan(path, cache, progress, ours=True)
-    return Text(path.resolve(), found.n_bytes, found.sha256, boundary)
+    return Text(path.resolve(), found.n_bytes, found.sha256, boundary, left_out)

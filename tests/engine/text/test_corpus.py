@@ -80,7 +80,7 @@ def test_line_ends_across_blocks_are_cleaned(tmp_path: Path, monkeypatch: pytest
         (b"abc\0def", "NUL byte at offset 3"),
         (b"caf\xe9 au lait", "byte 0xe9 at offset 3.*iconv"),
         (b"good\xc3", "byte 0xc3 at offset 4"),
-        ("h\u00e9".encode("utf-16"), "UTF-16.*iconv"),
+        ("h\u00e9llo, you".encode("utf-16-le"), "UTF-16 text without a byte order mark.*iconv"),
     ],
 )
 def test_what_is_no_text_is_refused_in_one_line(tmp_path: Path, data: bytes, says: str) -> None:
@@ -100,7 +100,9 @@ def test_the_offset_is_right_beyond_the_first_block(tmp_path: Path) -> None:
 def test_missing_directory_and_special_files_are_refused(tmp_path: Path) -> None:
     fifo = tmp_path / "pipe.txt"
     os.mkfifo(fifo)
-    for path, says in ((tmp_path / "no.txt", "no file"), (tmp_path, "is a directory"), (fifo, "not a regular file")):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for path, says in ((tmp_path / "no.txt", "no file"), (empty, "no text in"), (fifo, "not a regular file")):
         with pytest.raises(CorpusError, match=says):
             find_corpus(str(path)).prepare(tmp_path / "cache")
 
@@ -198,8 +200,11 @@ def test_jsonl_takes_numbers_and_passes_over_blank_lines(tmp_path: Path) -> None
         ("a.jsonl", '{"prompt": "a", "response": "b"}\n{"prompt": "c"}\n', "line 2: no 'response'"),
         ("a.jsonl", '{"prompt": "a", "response": ["b"]}\n', "line 1: 'response' is a list"),
         ("a.jsonl", '{"prompt": "a", "response": "\\ud800"}\n', "line 1.*surrogate"),
-        ("a.jsonl", "[" * 100_000, "line 1: not valid JSON"),
-        ("a.json", '[{"prompt": "a"}]', "one object a line"),
+        pytest.param("a.jsonl", "[" * 100_000, "object 1: not valid JSON", id="nested"),
+        ("a.json", '[{"prompt": "a", "response": "b"}, 3]', "object 2: not a JSON object"),
+        ("a.json", '[{"prompt": "a", "response": "b"} {}]', "object 2: not valid JSON .there is no comma"),
+        ("a.json", '[{"prompt": "a", "response": "b"}', "object 2: not valid JSON"),
+        ("a.json", '[{"prompt": "a", "response": "b"}] x', "more after the end"),
     ],
 )
 def test_damaged_tables_are_refused_with_the_line(tmp_path: Path, name: str, data: str | bytes, says: str) -> None:

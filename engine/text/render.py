@@ -1,0 +1,154 @@
+"""A source as one UTF-8 text in the cache, made once: records in their template, texts one after the other.
+
+texts/<key>.txt     the text; the key is a hash of the source's content and of how it was rendered
+      <key>.json    what ends its records, and what was left out
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import CorpusError
+from engine.files import open_atomic
+from engine.text.check import Progress, remembered, write
+from engine.text.decode import as_lines
+from engine.text.records import CHAT_END, SEPARATOR, Columns, rendered_records
+from engine.text.source import Part, Source
+from engine.text.template import Template
+from engine.text.unpack import TooMuchError
+
+RENDERING = 2  # goes up when the same source would be rendered differently, so that old renderings are not used
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A text in the cache, what ends its records, if anything, and in words what was left out of it."""
+
+    path: Path
+    boundary: str | None
+    left_out: str = ""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a source becomes text: see `Corpus`."""
+
+    columns: Columns = ()
+    chat: bool = False
+    template: Template | None = None
+    boundary: str | None = None
+
+    def key(self, source: Source, digest: str) -> str:
+        shape = [source.format, [part.tabs for part in source.parts[:1]]]
+        template = self.template.to_dict() if self.template else None
+        tree = [RENDERING, digest, shape, self.columns, self.chat, template, self.boundary]
+        return hashlib.sha256(json.dumps(tree).encode()).hexdigest()[:32]
+
+
+def content_hash(source: Source, cache: Path, progress: Progress | None = None) -> str:
+    """SHA-256 of the source's bytes, remembered while nothing of it changes."""
+    place = source.path.resolve()
+    return str(remembered("digest", place, source.state(), source.newest(), cache, lambda: source.digest(progress)))
+
+
+def rendered(source: Source, recipe: Recipe, cache: Path, progress: Progress | None = None) -> Rendered:
+    """The text of a source, from the cache or made now. Raises CorpusError when it cannot be, or has no text."""
+    state = source.state()
+    path = cache / "texts" / f"{recipe.key(source, content_hash(source, cache, progress))}.txt"
+    about = path.with_suffix(".json")
+    if path.is_file():
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # damaged: made again
+            tree = json.loads(about.read_bytes())
+            return Rendered(path, tree["boundary"], str(tree["left_out"]))
+    counted: Counter[str] = Counter()
+    with open_atomic(path, parents=True, kind=CorpusError) as file:
+        n_bytes = texts = 0
+        for piece in _pieces(source, recipe, counted):
+            texts += piece is None
+            if piece is not None:
+                n_bytes += file.write(piece)
+                if progress is not None:
+                    progress("rendering", source.fraction)
+        if not n_bytes:
+            what = "text" if source.format == "text" else "records"
+            raise CorpusError(f"{source.path} has no {what}{source.left_out()}; a corpus needs text")
+        if source.again() != state:
+            raise CorpusError(f"{source.path} changed while it was read; start again")
+        made = Rendered(path, _boundary(source, recipe, texts), _left_out(source, counted))
+        write(about, json.dumps({"boundary": made.boundary, "left_out": made.left_out}).encode())
+    return made
+
+
+def _boundary(source: Source, recipe: Recipe, texts: int) -> str | None:
+    """What ends a record of the rendered text: what was given, or what rendering puts there."""
+    if source.format == "text":
+        return recipe.boundary or (SEPARATOR if texts > 1 else None)
+    if recipe.template is None:
+        return recipe.boundary or SEPARATOR
+    if recipe.chat:
+        return recipe.template.suffix + CHAT_END
+    return recipe.boundary or recipe.template.suffix or None
+
+
+def _left_out(source: Source, counted: Counter[str]) -> str:
+    said = [f"{count:,} {what}{'s' if count > 1 else ''}" for what, count in counted.items()]
+    files = source.left_out().removeprefix("; left out: ")
+    return ", ".join([*said, *([files] if files else [])])
+
+
+def _pieces(source: Source, recipe: Recipe, counted: Counter[str]) -> Iterator[bytes | None]:
+    """The text in pieces of bytes; None after the end of each whole text."""
+    if source.format == "text":
+        yield from _texts(source)
+        return
+    separator = recipe.boundary or SEPARATOR
+    for record in rendered_records(source, recipe.columns, recipe.template, separator, recipe.chat, counted):
+        yield record.encode()
+
+
+def _texts(source: Source) -> Iterator[bytes | None]:
+    """Every part that is text, line ends LF, a blank line between two; of several, those that are none are left out."""
+    ended = b""  # how the text before ended; empty before the first
+    for part in source.parts:
+        if source.single is None and not _is_text(source, part):
+            continue
+        if ended:
+            yield b"\n" if ended == b"\n" else b"\n\n"
+        with as_lines(source.blocks(part)) as file:
+            for block in _lf(iter(lambda: file.read(_PIECE), "")):
+                ended = block[-1:].encode() or ended
+                yield block.encode()
+        yield None
+
+
+def _is_text(source: Source, part: Part) -> bool:
+    """Whether a part can be read to its end; if not, it is noted why."""
+    try:
+        for _ in source.blocks(part):
+            pass
+    except TooMuchError:
+        raise
+    except CorpusError as error:
+        why = str(error).removeprefix(part.name).removeprefix(" is ")
+        source.skipped.append((part.inner, why.partition("; ")[0].partition(", and a corpus")[0]))
+        return False
+    return True
+
+
+def _lf(blocks: Iterator[str]) -> Iterator[str]:
+    """CR LF as LF; a CR alone stays."""
+    held = ""  # a CR at a block's end may belong to a CR LF
+    for block in blocks:
+        block = held + block
+        held = "\r" if block.endswith("\r") else ""
+        if text := block.removesuffix("\r").replace("\r\n", "\n") if held else block.replace("\r\n", "\n"):
+            yield text
+    if held:
+        yield held
