@@ -19,13 +19,14 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Input
 
 from engine.errors import RunError, UserError
-from tui.actions import ACTIONS, APP, RUNS, Action, bindings, of_scope
+from tui.actions import ACTIONS, APP, RUNS, Action, bindings, is_text, of_scope
 from tui.driver import Terminal
 from tui.ending import ScreenEnder, finish, run_screen
 from tui.hangup import hung_up
+from tui.news import News, Notice
 from tui.pacing import Paced
 from tui.rows import Rows
-from tui.session import Notice, Resume, Session, Start
+from tui.session import Resume, Session, Start
 from tui.settings import load_settings, save_setting
 from tui.signals import PROCESS, Ending
 from tui.text import clean
@@ -66,6 +67,7 @@ class Workbench(Paced, Themed, App[Ending]):
         self.session = Session(runs_dir, corpora_dir)
         self.animation_level = "none"
         self._behind = False
+        self._news = News()
         self._first: RunDir | Start | Resume | None = start if start is not None else run
         if not self.no_color:
             wanted = theme or str(load_settings().get("theme", ""))
@@ -100,6 +102,9 @@ class Workbench(Paced, Themed, App[Ending]):
     def on_mount(self) -> None:
         self.call_after_refresh(self.call_later, self._begin)
 
+    def on_unmount(self) -> None:
+        self.session.end_prompts()
+
     async def _begin(self) -> None:
         if self._first is not None and not isinstance(self._first, Start | Resume):
             self.session.expect(self._first)
@@ -117,25 +122,37 @@ class Workbench(Paced, Themed, App[Ending]):
     def _poll(self) -> None:
         if not self.screen_stack or not self.screen.is_mounted:  # on the way in, or out
             return
-        waiting = self.session.reader is None and bool(self.session.opening or self.session.training)
+        waiting = bool(self.session.opening or self.session.starting)
         self._behind = self.session.poll() or self._behind or waiting
         while self.session.notices:
-            self.say(self.session.notices.popleft())
-        screen = self.screen
-        tick, refresh = getattr(screen, "tick", None), getattr(screen, "refresh_run", None)
-        if tick is not None:
-            tick()
-        if refresh is not None and self._behind and self.pacer.ready():
+            self._news.add(self.session.notices.popleft())
+        self._tell()
+        drawn = False
+        for screen in filter(lambda each: each.is_mounted, self.screen_stack):  # what lies behind a dialogue too
+            tick, refresh = getattr(screen, "tick", None), getattr(screen, "refresh_run", None)
+            if tick is not None:
+                tick()
+            if refresh is not None and self._behind and self.pacer.ready():
+                drawn = True
+                refresh()
+        if drawn:
             self._behind = False
-            refresh()
             self.call_after_refresh(self.pacer.sent)
         if isinstance(self._driver, Terminal) and hung_up(self._driver.fileno):
             self.exit(Ending.HANGUP)
 
     def say(self, notice: Notice) -> None:
-        """A line at the corner of the screen for a few seconds; longer when something did not work."""
+        """A line in the upper corner of the screen for a few seconds; longer when something did not work."""
+        self._news.add(notice)
+        self._tell()
+
+    def _tell(self) -> None:
+        notice = self._news.next(self.size.width - 2)
+        if notice is None:
+            return
+        self.clear_notifications()
         self.notify(
-            clean(notice.text, keep_newlines=False),
+            notice.text,
             severity="error" if notice.bad else "information",
             timeout=8 if notice.bad else 3,
             markup=False,
@@ -195,42 +212,53 @@ class Workbench(Paced, Themed, App[Ending]):
     # -- actions -------------------------------------------------------------------------------------------------------
 
     def keys_here(self) -> list[Action]:
-        """The actions whose keys work where the focus is: of the pane, the screen, the app."""
-        chain: list[Any] = []
-        node: Any = self.focused or self.screen
+        """The actions whose keys work where the focus is, the innermost first, each with the keys that reach it.
+
+        In an input what is a character is text, and a key that something inside takes is not offered again.
+        """
+        screen = self.workplace
+        typing = isinstance(screen.focused, Input)
+        relabel = getattr(screen, "relabel", None)
+        taken: set[str] = set()
+        found = []
+        for owner in self.owners():
+            for action in of_scope(owner.scope):
+                if owner.check_action(action.name, ()) is not True:
+                    continue
+                free = [key for key in action.keys if key not in taken and not (typing and is_text(key))]
+                taken.update(free)
+                if free or not action.key:
+                    shown = action if free == action.keys else action.with_keys(free)
+                    found.append(relabel(shown) if relabel is not None else shown)
+        return found
+
+    @property
+    def workplace(self) -> Screen[Any]:
+        """The screen below all dialogues."""
+        return next((each for each in reversed(self.screen_stack) if not isinstance(each, ModalScreen)), self.screen)
+
+    def owners(self) -> list[Any]:
+        """What has actions, from the widget with the focus up to the app."""
+        node: Any = self.workplace.focused or self.workplace
+        found = []
         while node is not None:
             if getattr(node, "scope", ""):
-                chain.append(node)
+                found.append(node)
             node = node.parent
-        typing = isinstance(self.focused, Input)  # then letters are text
-        found = []
-        for owner in chain:
-            relabel = getattr(self.screen, "relabel", None)
-            for action in of_scope(owner.scope):
-                first = action.key.split(",")[0]
-                if typing and (len(first) == 1 or first == "space"):
-                    continue
-                if owner.check_action(action.do.split("(")[0], ()) is not True:
-                    continue
-                found.append(relabel(action) if relabel is not None else action)
         return found
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Whether an action of the app means something on this screen."""
         if action == "runs":
             return getattr(self.screen, "scope", "") != RUNS
+        if action == "palette":
+            return not self.in_dialogue  # there the key is the dialogue's
         return super().check_action(action, parameters)
 
     def owner_of(self, action: Action) -> Any:
         """The node an action runs on, None where there is none now."""
-        if action.scope == APP:
-            return self
-        if getattr(self.screen, "scope", "") == action.scope:
-            return self.screen
-        for node in self.screen.query("*"):
-            if getattr(node, "scope", "") == action.scope:
-                return node
-        return None
+        nodes = [*self.owners(), self.workplace, *self.workplace.query("*")]
+        return next((node for node in nodes if getattr(node, "scope", "") == action.scope), None)
 
     def do(self, action: Action) -> None:
         """Run an action as its key would."""
@@ -241,12 +269,10 @@ class Workbench(Paced, Themed, App[Ending]):
     def action_palette(self) -> None:
         from tui.screens.choose import Choice, ChooseScreen
 
-        if self.in_dialogue:
-            return
         choices = []
         for action in ACTIONS:
             owner = self.owner_of(action) if action.palette else None
-            if owner is not None and owner.check_action(action.do.split("(")[0], ()) is True:
+            if owner is not None and owner.check_action(action.name, ()) is True:
                 choices.append(Choice(action.about, action, action.key_shown, action.label))
         self.push_screen(ChooseScreen("commands", choices), lambda action: self.do(action) if action else None)
 
@@ -254,10 +280,7 @@ class Workbench(Paced, Themed, App[Ending]):
         from tui.screens.help import HelpScreen, help_lines
 
         if not self.in_dialogue:
-            node: Any = self.focused
-            while node is not None and not getattr(node, "help_lines", None):
-                node = node.parent
-            self.push_screen(HelpScreen(*help_lines(self.screen, node)))
+            self.push_screen(HelpScreen(*help_lines(self.owners(), self.keys_here())))
 
     def action_train_screen(self) -> None:
         self.show_train()
@@ -312,7 +335,6 @@ class Workbench(Paced, Themed, App[Ending]):
                     Way("d", "detach", "go on in the background without this screen", Ending.DETACH),
                     Way("escape", "stay", "go on watching", None),
                 ),
-                again=Ending.STOP,
             ),
             self._leave,
         )

@@ -4,46 +4,79 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+import stat
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from pydantic import Field
+
+from engine.runs.schema import Entry, Number, Text, Time, Whole, load_line
+
+KEEP = 500
+"""Prompts of a run that can be recalled."""
+KEEP_BYTES = 4 << 20
+"""Of the file's end, where they are read from."""
 
 
 @dataclass(frozen=True)
 class Prompted:
-    """One prompt and what came of it. `step` is the weights' step; `source` how they were asked for."""
+    """One prompt and what came of it. `step` is the weights' step; `source` how they were asked for.
+
+    `text` is as the model wrote it, to be cleaned before it is shown; `problem` is why it was not answered to its end.
+    """
 
     prompt: str
-    text: str
-    source: str
-    step: int | None
-    settings: dict[str, Any]
+    text: str = ""
+    source: str = ""
+    step: int | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
     templated: bool = False
     time: float = 0.0
     stop_reason: str = ""
     tokens: int = 0
     tokens_per_second: float = 0.0
+    problem: str = ""
 
 
-FIELDS = frozenset(Prompted.__dataclass_fields__)
+class Line(Entry):
+    """A line of `prompts.jsonl`, as a `Prompted`."""
+
+    prompt: Text
+    text: Text = ""
+    source: Text = ""
+    step: Whole | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+    templated: bool = False
+    time: Time = 0.0
+    stop_reason: Text = ""
+    tokens: Whole = 0
+    tokens_per_second: Number = 0.0
+    problem: Text = ""
 
 
 class PromptHistory:
-    """Read once, then appended to. Damaged lines are skipped; a folder that cannot be written to keeps it in memory."""
+    """Read once, then appended to, from any thread. Damaged lines are skipped; where the file cannot be written it
+    lasts as long as the program."""
 
-    def __init__(self, path: Path, keep: int = 500) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.entries: list[Prompted] = _read(path)[-keep:]
+        self.entries: list[Prompted] = _read(path)[-KEEP:]
 
     def append(self, entry: Prompted) -> None:
+        """Keep `entry`, in one write after a whole line."""
         self.entries.append(entry)
-        line = json.dumps(asdict(entry)) + "\n"
+        line = json.dumps(asdict(entry)).encode() + b"\n"
         try:
-            fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o644)
         except OSError:
             return
         try:
-            os.write(fd, line.encode("utf-8", "replace"))
+            facts = os.fstat(fd)
+            if not stat.S_ISREG(facts.st_mode):
+                return
+            torn = facts.st_size > 0 and os.pread(fd, 1, facts.st_size - 1) != b"\n"
+            os.write(fd, b"\n" + line if torn else line)
         except OSError:
             pass  # a full disk costs the history, never the prompt
         finally:
@@ -55,15 +88,28 @@ class PromptHistory:
 
 
 def _read(path: Path) -> list[Prompted]:
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError:
-        return []
     entries = []
-    for line in lines:
+    for line in _end_of(path).splitlines():
         try:
-            record = json.loads(line)
-            entries.append(Prompted(**{name: record[name] for name in FIELDS if name in record}))
-        except (ValueError, TypeError):
+            record = load_line(line, Line)
+        except ValueError:
             continue
+        entries.append(Prompted(**{name: record[name] for name in Line.model_fields if name in record}))
     return entries
+
+
+def _end_of(path: Path) -> bytes:
+    """The last KEEP_BYTES of a plain file; nothing of what is none."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return b""
+    try:
+        facts = os.fstat(fd)
+        if not stat.S_ISREG(facts.st_mode):
+            return b""
+        return os.pread(fd, KEEP_BYTES, max(0, facts.st_size - KEEP_BYTES))
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)

@@ -1,16 +1,18 @@
-"""A prompt on its way: a thread that leaves what the model writes where the screen picks it up."""
+"""A prompt on its way: a thread that keeps what the model writes and puts it into the history however it ends."""
 
 from __future__ import annotations
 
+import hashlib
 import threading
-from collections import deque
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engine.control import ControlClient
 from engine.errors import UserError
 from engine.sampling.settings import SamplingSettings
+from tui.history import Prompted
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
@@ -42,36 +44,62 @@ class Outcome:
 
 
 class LoadedModels:
-    """The checkpoint loaded last, so that the next prompt to it starts at once. Used by one prompt at a time."""
+    """The checkpoint loaded last, so that the next prompt to it starts at once: one, whoever asks.
+
+    It is known by the run's path and what is in the checkpoint, never by a name alone: a run may be deleted and made
+    again, and "best" is another one after each evaluation. Prompts of several threads take turns.
+    """
 
     def __init__(self) -> None:
-        self._key: tuple[str, str | int] | None = None
-        self._loaded: tuple[Any, Any, int] | None = None
+        self._guard = threading.Lock()
+        self._known: tuple[tuple[str, str], tuple[Any, Any, int]] | None = None
 
     def get(self, run: RunDir, source: str | int) -> tuple[Any, Any, int]:
         """Model, tokenizer and step of that checkpoint; raises CheckpointError when there is none or it is damaged."""
-        from engine.training.checkpoint import load_model
+        from engine.training.checkpoint import choose_checkpoint, load_model
 
-        key = (str(run.path), source)
-        if self._loaded is None or self._key != key or not isinstance(source, int):
-            self._key, self._loaded = key, None
-            self._loaded = load_model(run, which=source)
-        return self._loaded
+        with self._guard:
+            wanted = _content(run, choose_checkpoint(run, source).name)
+            if self._known is not None and self._known[0] == wanted and wanted[1]:
+                return self._known[1]
+            self._known = None  # two at a time would take twice the memory
+            loaded = load_model(run, which=source)
+            self._known = _content(run, run.checkpoint(loaded[2]).name), loaded
+            return loaded
+
+
+def _content(run: RunDir, checkpoint: str) -> tuple[str, str]:
+    """The run's path and the hash of the manifest, which holds those of all files; "" where it cannot be read."""
+    try:
+        manifest = (run.checkpoints / checkpoint / "manifest.json").read_bytes()
+    except OSError:
+        return str(run.path), ""
+    return str(run.path), hashlib.sha256(manifest).hexdigest()
 
 
 class PromptJob(threading.Thread):
-    """One prompt. `pieces` fills while it runs; then `outcome` or `error` is set and `done` is true."""
+    """One prompt. `pieces` grows while it runs; then `outcome` is set, or `error`, and `done` is true.
 
-    def __init__(self, request: Request, models: LoadedModels) -> None:
+    `keep` is given what became of it, once, before it is done.
+    """
+
+    def __init__(self, request: Request, models: LoadedModels, keep: Callable[[Prompted], None]) -> None:
         super().__init__(name="prompt", daemon=True)
         self.request = request
-        self.pieces: deque[str] = deque()
+        self.pieces: list[str] = []
         self.outcome: Outcome | None = None
         self.error: str | None = None
         self.done = False
         self._models = models
+        self._keep = keep
+        self._kept = threading.Lock()
         self._client = ControlClient(request.run) if request.source == LIVE else None
         self._cancelled = threading.Event()
+
+    @property
+    def text(self) -> str:
+        """What the model wrote so far, raw."""
+        return "".join(self.pieces)
 
     def cancel(self) -> None:
         """Ask it to stop at the next token; what is written so far stays."""
@@ -96,7 +124,31 @@ class PromptJob(threading.Thread):
         finally:
             if self.outcome is None and self.error is None:
                 self.outcome = Outcome(stop_reason="cancelled", seed=self.request.settings.seed)
+            self.keep()
             self.done = True
+
+    def keep(self) -> None:
+        """Put it into the history as it stands, unless it is there."""
+        if not self._kept.acquire(blocking=False):
+            return
+        request = self.request
+        outcome = self.outcome or Outcome("failed" if self.error is not None else "cancelled")
+        seed = outcome.seed if outcome.seed is not None else request.settings.seed
+        self._keep(
+            Prompted(
+                prompt=request.prompt,
+                text=self.text,
+                source=str(request.source),
+                step=outcome.step,
+                settings={**request.settings.to_dict(), "seed": seed},
+                templated=request.templated,
+                time=round(time.time(), 3),
+                stop_reason=outcome.stop_reason,
+                tokens=outcome.tokens,
+                tokens_per_second=round(outcome.tokens_per_second, 1),
+                problem=self.error or "",
+            )
+        )
 
     def _live(self) -> Iterator[str]:
         assert self._client is not None

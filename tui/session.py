@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import RunError, UserError
+from tui.news import Notice
 from tui.reading import Reading, one_line
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from engine.runs.reader import RunReader
     from engine.text.corpus import Corpus, Template
     from engine.training.host import TrainingHost
+    from tui.conversation import Conversations
 
 LIVE_STATES = ("running", "paused")
 
@@ -47,14 +49,6 @@ class Resume:
     run: RunDir
     max_steps: int | None = None
     device: str | None = None
-
-
-@dataclass(frozen=True)
-class Notice:
-    """One line for the person; `bad` when something did not work."""
-
-    text: str
-    bad: bool = False
 
 
 class Training:
@@ -155,6 +149,7 @@ class Session:
         self._commands: queue.SimpleQueue[tuple[RunDir, str, dict[str, Any], str]] = queue.SimpleQueue()
         self._sender: threading.Thread | None = None
         self._corpora: dict[str, Corpus | None] = {}
+        self._talks: Conversations | None = None
 
     # -- the run shown -------------------------------------------------------------------------------------------------
 
@@ -294,6 +289,22 @@ class Session:
 
             return Template.from_dict(found)
         return None
+
+    # -- prompts -------------------------------------------------------------------------------------------------------
+
+    @property
+    def talks(self) -> Conversations:
+        """What is asked of the runs; it outlives the screens that show it."""
+        if self._talks is None:
+            from tui.conversation import Conversations
+
+            self._talks = Conversations()
+        return self._talks
+
+    def end_prompts(self) -> None:
+        """Stop all prompts; they are in their histories then."""
+        if self._talks is not None:
+            self._talks.end()
 
     # -- the line to its trainer ---------------------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -17,10 +16,12 @@ from textual.widgets import Input
 from engine.errors import UserError
 from engine.sampling.settings import SamplingSettings
 from tui.actions import PROMPT, bindings
-from tui.history import Prompted, PromptHistory
+from tui.conversation import Conversation, Sheet
+from tui.history import Prompted
+from tui.outputs import save_output
 from tui.panes.pane import Pane
 from tui.panes.promptinput import PromptInput
-from tui.prompting import LIVE, LoadedModels, Outcome, PromptJob, Request
+from tui.prompting import LIVE, Outcome, PromptJob, Request
 from tui.rows import Rows
 from tui.screens.choose import Choice, ChooseScreen
 from tui.session import Notice, Session
@@ -35,18 +36,22 @@ TOKENS = Scale(1, 4000, step=1, fine=1, coarse=1, digits=0, log=True)
 OWN_PROMPTS = "prompts"
 TICK = 0.1
 """Seconds between two looks at what the model wrote."""
+SEED_DIGITS = 19
+"""Of the greatest seed, 2^63 - 1."""
 
 
 class PromptPane(Pane):
-    """Holds one prompt under way at most; `tick` moves what it wrote to the screen."""
+    """Shows the conversation with the session's run; `tick` moves what the model wrote to the screen."""
 
     scope = PROMPT
     title = "prompt"
     about: ClassVar[tuple[str, ...]] = (
         "Asks the weights that are training now, without stopping them, or any",
-        "checkpoint. Enter sends, escape stops, up and down recall what you asked.",
+        "checkpoint. Enter sends, escape stops; it goes on when you look elsewhere.",
+        "In the input ↑ ↓ walk through what you asked. What you type and do not send",
+        "is never lost: it stays at its place, a new prompt below the newest.",
         "alt+enter or ctrl+j makes a new line; it is shown as ⏎.",
-        "Sliders: ← → step, shift fine, page up and down coarse, or type a value.",
+        "A slider also takes a typed value, or off where it has one.",
         "Every prompt is kept with its settings and seed in the run's prompts.jsonl.",
     )
     BINDINGS: ClassVar[list[BindingType]] = bindings(PROMPT)
@@ -54,66 +59,106 @@ class PromptPane(Pane):
     def __init__(self, session: Session) -> None:
         super().__init__(id="prompt")
         self._session = session
-        self._models = LoadedModels()
-        self._job: PromptJob | None = None
-        self._history: PromptHistory | None = None
-        self._recalled = 0
-        self._chosen: str | int | None = None
-        self._templated = True
-        self._locked = False
+        self._talk = Conversation(None, None)
+        self._streaming: PromptJob | None = None
         self._written = 0
+        self._ask = PromptInput(id="ask")
+        self._answer = OutputText(empty=EMPTY, id="answer")
+        self._sliders = {
+            "temperature": Slider("temperature", 0.8, TEMPERATURE, id="temperature"),
+            "top_k": Slider("top-k", 40, top_k_scale(65), id="top-k"),
+            "top_p": Slider("top-p", 1.0, TOP_P, id="top-p"),
+            "max_tokens": Slider("max tokens", SamplingSettings().max_tokens, TOKENS, id="tokens"),
+        }
+        self._defaults = {name: slider.value for name, slider in self._sliders.items()}
+        self._seed = Input(type="integer", compact=True, max_length=SEED_DIGITS, id="seed")
+        self._seed.cursor_blink = False
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="ask-row"):
             yield Rows(id="ask-mark")
-            yield PromptInput(id="ask")
-        yield OutputText(empty=EMPTY, id="answer")
-        yield Slider("temperature", 0.8, TEMPERATURE, id="temperature")
-        yield Slider("top-k", 40, top_k_scale(65), id="top-k")
-        yield Slider("top-p", 1.0, TOP_P, id="top-p")
-        yield Slider("max tokens", SamplingSettings().max_tokens, TOKENS, id="tokens")
+            yield self._ask
+        yield self._answer
+        yield from self._sliders.values()
         with Horizontal(id="seed-row"):
             yield Rows(id="seed-label")
-            seed = Input(str(random.randrange(10_000)), type="integer", compact=True, max_length=10, id="seed")
-            seed.cursor_blink = False
-            yield seed
+            yield self._seed
             yield Rows(id="lock")
 
     def on_mount(self) -> None:
         self._ticker = self.set_interval(TICK, self.tick, pause=True)
         self.query_one("#ask-mark", Rows).show([[("❯", "accent bold")]])
-        self._say_seed()
+        self.query_one("#seed-label", Rows).show([[(" seed", "dim")]])
+        self._show_sheet()
+
+    def on_unmount(self) -> None:
+        self._write_back()
 
     def focus_target(self) -> None:
-        self.query_one("#ask").focus()
+        self._ask.focus()
 
-    # -- the run -------------------------------------------------------------------------------------------------------
+    # -- the run and what is asked of it -------------------------------------------------------------------------------
 
     def run_changed(self) -> None:
-        """Another run is shown: its history, vocabulary and template."""
-        self.stop()
+        """Another run is shown, or none: its conversation, vocabulary and template."""
+        self._write_back()
         run, reader = self._session.run, self._session.reader
-        self._history = PromptHistory(run.path / "prompts.jsonl") if run is not None else None
-        self._recalled = 0
-        self._chosen = None
-        self.query_one("#answer", OutputText).clear()
-        self._subtitle("")
-        if reader is not None:
+        if run is None or reader is None:
+            self._talk = Conversation(None, None)
+        else:
+            self._talk = self._session.talks.of(run, reader.info.get("created"))
             tokenizer = reader.info.get("tokenizer") or {}
             vocab = tokenizer.get("vocab_size") if isinstance(tokenizer, Mapping) else None
-            self.query_one("#top-k", Slider).scale = top_k_scale(int(vocab or 50_257))
+            self._sliders["top_k"].scale = top_k_scale(int(vocab or 50_257))
         corpus = self._session.corpus()
-        ask = self.query_one("#ask", PromptInput)
         example = corpus.examples[0] if corpus is not None and corpus.examples else ""
-        ask.placeholder = f"e.g. {clean(example, keep_newlines=False)}" if example else "type a prompt"
+        self._ask.placeholder = f"e.g. {clean(example, keep_newlines=False)}" if example else "type a prompt"
+        self._show_sheet()
+        self._show_answer()
+
+    def _write_back(self) -> None:
+        """What the widgets hold becomes the conversation's."""
+        self._talk.sheet = Sheet(
+            self._ask.text,
+            self._talk.sheet.templated,
+            {name: slider.value for name, slider in self._sliders.items()},
+            self._seed.value,
+        )
+
+    def _show_sheet(self) -> None:
+        sheet = self._talk.sheet
+        self._ask.text = sheet.prompt
+        for name, slider in self._sliders.items():
+            slider.set_value(sheet.values.get(name, self._defaults[name]))
+        self._seed.value = sheet.seed
+        self._say_lock()
         self.show_source()
+
+    def _show_answer(self) -> None:
+        """What the conversation shows, from its beginning, and then as it is written."""
+        shown, self._streaming = self._talk.shown, None
+        if isinstance(shown, PromptJob):
+            self._streaming, self._written = shown, 0
+            self._answer.start("" if shown.request.templated else shown.request.prompt)
+            self._subtitle("waiting for the weights" if shown.request.source == LIVE else "loading the checkpoint")
+            self._ticker.resume()
+            self.tick()
+        elif shown is not None:
+            self._answer.set_text(shown.text, "" if shown.templated else shown.prompt)
+            self._subtitle(_from_history(shown))
+            if shown.problem:
+                self._fail(shown.problem)
+        else:
+            self._answer.clear()
+            self._subtitle("")
 
     @property
     def source(self) -> str | int:
         """Whom the prompt goes to: the live weights while there are any, unless a checkpoint was chosen."""
-        if self._chosen is None or (self._chosen == LIVE and not self._session.live):
+        chosen = self._talk.source
+        if chosen is None or (chosen == LIVE and not self._session.live):
             return LIVE if self._session.live else "best"
-        return self._chosen
+        return chosen
 
     def show_source(self) -> None:
         """Say in the border whom the prompt goes to, and in which format."""
@@ -123,7 +168,7 @@ class PromptPane(Pane):
         if self._template() is not None:
             reader = self._session.reader
             name = name_in(reader.info, "corpus") if reader is not None else ""
-            said = f"{clean(name, keep_newlines=False)} format" if self._templated else "as typed"
+            said = f"{clean(name, keep_newlines=False)} format" if self._talk.sheet.templated else "as typed"
             if len(said) + 32 < self.size.width:
                 parts.append((f"  {said}", "$dim"))
         self.say_title(Content.assemble(*parts))
@@ -138,14 +183,18 @@ class PromptPane(Pane):
 
     def settings(self) -> SamplingSettings:
         """The sliders as settings; raises UserError for a seed that is none."""
-        seed = self.query_one("#seed", Input).value.strip()
-        template = self._template() if self._templated else None
+        typed = self._seed.value.strip()
+        try:
+            seed = int(typed) if typed else None
+        except ValueError:
+            raise UserError(f"seed must be a whole number, not {typed!r}") from None
+        template = self._template() if self._talk.sheet.templated else None
         return SamplingSettings(
-            temperature=self.query_one("#temperature", Slider).value,
-            top_k=int(self.query_one("#top-k", Slider).value),
-            top_p=self.query_one("#top-p", Slider).value,
-            max_tokens=int(self.query_one("#tokens", Slider).value),
-            seed=int(seed) if seed.isdigit() else None,
+            temperature=self._sliders["temperature"].value,
+            top_k=int(self._sliders["top_k"].value),
+            top_p=self._sliders["top_p"].value,
+            max_tokens=int(self._sliders["max_tokens"].value),
+            seed=seed,
             stop=template.stops if template is not None else (),
         ).check()
 
@@ -155,130 +204,88 @@ class PromptPane(Pane):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
+        if event.input is self._seed and event.value != self._talk.sheet.seed and self._seed.has_focus:
+            self._talk.locked = True  # a seed that was typed is the one that is meant
+            self._say_lock()
+
+    def on_slider_typing(self) -> None:
+        """The keys of a slider change while a value is typed."""
+        show_keys = getattr(self.screen, "show_keys", None)
+        if show_keys is not None:
+            show_keys()
 
     def action_run(self) -> None:
-        if self._job is not None and not self._job.done:
-            self.stop()
-        run = self._session.run
-        if run is None:
-            self._subtitle("no run is open", bad=True)
+        run = self._talk.run
+        if run is None or run != self._session.run:  # or another is being opened
+            self._answer.start()
+            self._fail("no run is open; n starts one, r lists them")
             return
-        if not self._locked:
-            self.query_one("#seed", Input).value = str(random.randrange(10_000))
-        prompt = self.query_one("#ask", PromptInput).text
-        template = self._template() if self._templated else None
+        if not self._talk.locked:
+            self._seed.value = str(random.randrange(10_000))
+        self._write_back()
+        sheet = self._talk.sheet
+        template = self._template() if sheet.templated else None
         try:
             settings = self.settings()
         except UserError as error:
-            self._subtitle(str(error), bad=True)
+            self._answer.start()
+            self._fail(str(error))
             return
-        applied = template.apply(prompt) if template is not None else prompt or "\n"
-        request = Request(run, self.source, prompt, applied, settings, template is not None)
-        self._written = 0
-        self._recalled = 0
-        self.query_one("#answer", OutputText).start("" if template is not None else prompt)
-        self._subtitle("waiting for the weights" if request.source == LIVE else "loading the checkpoint")
-        self._job = PromptJob(request, self._models)
-        self._job.start()
-        self._ticker.resume()
+        applied = template.apply(sheet.prompt) if template is not None else sheet.prompt or "\n"
+        request = Request(run, self.source, sheet.prompt, applied, settings, template is not None)
+        self._talk.ask(request, self._session.talks.models)
+        self._show_answer()
 
     @property
     def busy(self) -> bool:
         """Whether a prompt is under way."""
-        return self._job is not None
+        return self._talk.busy or self._streaming is not None
 
     def stop(self) -> None:
         """Stop the prompt under way; what it wrote stays."""
-        if self._job is not None:
-            self._job.cancel()
+        self._talk.stop()
 
     def tick(self) -> None:
         """Show what came since the last call."""
-        job = self._job
+        job = self._streaming
         if job is None:
+            self._ticker.pause()
             return
         done = job.done  # before the pieces: what comes after the look is shown the next time
-        pieces = []
-        while job.pieces:
-            pieces.append(job.pieces.popleft())
-        if pieces:
+        if pieces := job.pieces[self._written :]:
             self._written += len(pieces)
-            self.query_one("#answer", OutputText).append("".join(pieces))
+            self._answer.append("".join(pieces))
             self._subtitle(f"writing  {self._written} tokens  esc stops")
         if done:
-            self._job = None
-            self._ticker.pause()
-            self._finish(job)
+            self._streaming = None
+            self._answer.finish()
+            self._subtitle(_how_it_ended(job.outcome or Outcome(), self._written))
+            if job.error is not None:
+                self._fail(job.error)
 
-    def _finish(self, job: PromptJob) -> None:
-        output = self.query_one("#answer", OutputText)
-        output.finish()
-        if job.error is not None:
-            self._subtitle(job.error, bad=True)
-            return
-        outcome = job.outcome or Outcome()
-        self._subtitle(_how_it_ended(outcome, self._written))
-        request = job.request
-        if self._history is not None and self._session.run == request.run:
-            seed = outcome.seed if outcome.seed is not None else request.settings.seed
-            self._history.append(
-                Prompted(
-                    prompt=request.prompt,
-                    text=output.answer,
-                    source=str(request.source),
-                    step=outcome.step,
-                    settings={**request.settings.to_dict(), "seed": seed},
-                    templated=request.templated,
-                    time=round(time.time(), 3),
-                    stop_reason=outcome.stop_reason,
-                    tokens=outcome.tokens,
-                    tokens_per_second=round(outcome.tokens_per_second, 1),
-                )
-            )
+    def _fail(self, problem: str) -> None:
+        """Say what went wrong where there is room for all of it."""
+        self._answer.fail(problem)
+        self.say_below(Content.styled("✖ not answered", "$alarm"))
 
-    def _subtitle(self, text: str, *, bad: bool = False) -> None:
-        said = fit(text, min(len(text), max(10, self.size.width - 6)))
-        self.say_below(Content.styled(f"✖ {said}", "$alarm") if bad else Content(said))
+    def _subtitle(self, text: str) -> None:
+        self.say_below(Content(fit(text, min(len(text), max(10, self.size.width - 6)))))
 
     # -- actions -------------------------------------------------------------------------------------------------------
 
-    def action_turn(self, by: int) -> None:
-        """In the input: the prompt before or after; elsewhere: the row above or below."""
-        if isinstance(self.screen.focused, PromptInput):
-            self.recall(by)
-        elif by < 0:
+    def action_step(self, by: int) -> None:
+        """The row above or below."""
+        if by < 0:
             self.screen.focus_previous()
         else:
             self.screen.focus_next()
 
-    def recall(self, by: int) -> None:
-        """Turn the prompts of this run's history, newest first, into the pane: text, settings, output."""
-        entries = self._history.entries if self._history is not None else []
-        if not entries:
-            return
-        self._recalled = max(0, min(self._recalled - by, len(entries)))
-        if self._recalled == 0:
-            self.query_one("#ask", PromptInput).text = ""
-            return
-        self._show_again(entries[-self._recalled])
-
-    def _show_again(self, entry: Prompted) -> None:
-        self.query_one("#ask", PromptInput).text = entry.prompt
-        self._templated = entry.templated
-        for name, key in (
-            ("#temperature", "temperature"),
-            ("#top-k", "top_k"),
-            ("#top-p", "top_p"),
-            ("#tokens", "max_tokens"),
-        ):
-            if isinstance(value := entry.settings.get(key), int | float):
-                self.query_one(name, Slider).set_value(value)
-        if (seed := entry.settings.get("seed")) is not None:
-            self.query_one("#seed", Input).value = str(seed)
-        self.query_one("#answer", OutputText).set_text(entry.text, "" if entry.templated else entry.prompt)
-        weights = f"step {entry.step:,}" if entry.step is not None else entry.source
-        self._subtitle(f"from history: {weights}  seed {entry.settings.get('seed')}")
-        self.show_source()
+    def on_prompt_input_turned(self, event: PromptInput.Turned) -> None:
+        """A prompt of this run's history into the pane: text, settings, answer."""
+        self._write_back()
+        if self._talk.turn(event.by):
+            self._show_sheet()
+            self._show_answer()
 
     def action_source(self) -> None:
         reader = self._session.reader
@@ -303,14 +310,14 @@ class PromptPane(Pane):
 
     def _choose_source(self, source: str | int | None) -> None:
         if source is not None:
-            self._chosen = source
+            self._talk.source = source
             self.show_source()
 
     def action_examples(self) -> None:
-        corpus = self._session.corpus()
+        corpus, history = self._session.corpus(), self._talk.history
         examples = corpus.examples if corpus is not None else ()
         own = [text for text in load_settings().get(OWN_PROMPTS, []) if isinstance(text, str)]
-        past = self._history.prompts()[::-1] if self._history is not None else []
+        past = history.prompts()[::-1] if history is not None else []
         choices = [Choice(text, text, "yours") for text in own]
         choices += [Choice(text, text, "example") for text in examples]
         choices += [Choice(text, text, "history") for text in past if text.strip()]
@@ -320,12 +327,13 @@ class PromptPane(Pane):
 
     def _choose_prompt(self, text: str | None) -> None:
         if text is not None:
-            ask = self.query_one("#ask", PromptInput)
-            ask.text = text
-            ask.focus()
+            self._write_back()
+            self._talk.write(text)
+            self._ask.text = text
+            self._ask.focus()
 
     def action_keep(self) -> None:
-        text = self.query_one("#ask", PromptInput).text
+        text = self._ask.text
         own = [each for each in load_settings().get(OWN_PROMPTS, []) if isinstance(each, str)]
         if text.strip() and text not in own:
             save_setting(OWN_PROMPTS, [text, *own][:100])
@@ -333,33 +341,31 @@ class PromptPane(Pane):
 
     def action_template(self) -> None:
         if self._template() is not None:
-            self._templated = not self._templated
+            self._write_back()
+            sheet = self._talk.sheet
+            self._talk.sheet = Sheet(sheet.prompt, not sheet.templated, sheet.values, sheet.seed)
             self.show_source()
 
     def action_lock(self) -> None:
-        self._locked = not self._locked
-        self._say_seed()
+        self._talk.locked = not self._talk.locked
+        self._say_lock()
 
     def action_save(self) -> None:
         """Write prompt and answer to `outputs/NNNN.txt` in the run."""
-        run, text = self._session.run, self.query_one("#answer", OutputText).text
-        if run is None or not text:
-            self._session.notices.append(Notice("nothing to save yet; send a prompt first", bad=True))
-            return
-        folder = run.path / "outputs"
-        try:
-            folder.mkdir(exist_ok=True)
-            number = 1 + max((int(path.stem) for path in folder.glob("*.txt") if path.stem.isdigit()), default=0)
-            path = folder / f"{number:04d}.txt"
-            path.write_text(text + "\n", encoding="utf-8")
-        except OSError as error:
-            self._session.notices.append(Notice(f"cannot save to {folder}: {error.strerror}", bad=True))
-            return
-        self._session.notices.append(Notice(f"saved to {path}"))
+        run, text = self._session.run, self._answer.text
+        if self._answer.failed:
+            said = Notice("the prompt was not answered; nothing is saved", bad=True)
+        elif run is None or not text:
+            said = Notice("nothing to save yet; send a prompt first", bad=True)
+        else:
+            try:
+                said = Notice(f"saved to {save_output(run, text)}")
+            except UserError as error:
+                said = Notice(str(error), bad=True)
+        self._session.notices.append(said)
 
-    def _say_seed(self) -> None:
-        self.query_one("#seed-label", Rows).show([[(" seed", "dim")]])
-        said = ("■ locked", "bright") if self._locked else ("□ lock", "dim")
+    def _say_lock(self) -> None:
+        said = ("■ locked", "bright") if self._talk.locked else ("□ lock", "dim")
         self.query_one("#lock", Rows).show([[said, ("  ^l", "accent")]])
 
     def on_resize(self) -> None:
@@ -382,3 +388,10 @@ def _how_it_ended(outcome: Outcome, written: int) -> str:
     if outcome.step is not None:
         parts.append(f"step {outcome.step:,}")
     return "  ".join(parts)
+
+
+def _from_history(entry: Prompted) -> str:
+    if entry.stop_reason == "not sent":
+        return "from history: not sent"
+    weights = f"step {entry.step:,}" if entry.step is not None else entry.source
+    return f"from history: {weights}  seed {entry.settings.get('seed')}"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
+from textual.message import Message
 from textual.widgets import Input
 
+from tui.actions import ASK, bindings
 from tui.text import clean
 
 NEWLINE = "⏎"
@@ -16,9 +19,14 @@ NEWLINE = "⏎"
 class PromptInput(Input):
     """The prompt being typed. `text` has real newlines."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("alt+enter,shift+enter,ctrl+j", "new_line", "a new line", show=False),
-    ]
+    scope = ASK
+    BINDINGS: ClassVar[list[BindingType]] = bindings(ASK)
+
+    @dataclass
+    class Turned(Message):
+        """The prompt `by` places further in the history is wanted."""
+
+        by: int
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(placeholder="type a prompt", compact=True, id=id, select_on_focus=False)
@@ -35,6 +43,9 @@ class PromptInput(Input):
 
     def action_new_line(self) -> None:
         self.insert_text_at_cursor(NEWLINE)
+
+    def action_turn(self, by: int) -> None:
+        self.post_message(self.Turned(by))
 
     def _on_paste(self, event: events.Paste) -> None:
         event.stop()

@@ -1,4 +1,7 @@
-"""A form of many one-line fields in one widget: type to change, arrows to move and to choose."""
+"""A form of many one-line fields in one widget: type to change, arrows to move and to choose.
+
+A field is entered with its value selected: the first character typed replaces it, an editing key edits it.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ from tui.rows import Part, width_of
 from tui.text import clean, fit
 
 LABEL = 19
+VALUES = (8, 20)
+"""Fewest and most cells of the column of values; it is as wide as the longest of them."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,8 @@ class SettingsForm(Listed):
         self._row = 0
         self._top = 0
         self._caret = 0
+        self._selected = False
+        """Whether the whole value is selected, as it is on entry."""
 
     # -- content -------------------------------------------------------------------------------------------------------
 
@@ -85,8 +92,14 @@ class SettingsForm(Listed):
         starts = {field.key: field.value for field in fields if isinstance(field, Field)}
         self._typed = {key: text for key, text in typed.items() if key in starts and text != starts[key]}
         self._row = min(self._row, len(self._fields) - 1)
-        self._to_end()
+        self._enter()
         self.repaint()
+
+    def go_to(self, key: str) -> None:
+        """Edit the field `key`."""
+        for row, field in enumerate(self._fields):
+            if isinstance(field, Field) and field.key == key:
+                self._edit(row)
 
     def typed(self) -> dict[str, str]:
         """What differs from the start values, by key."""
@@ -103,6 +116,11 @@ class SettingsForm(Listed):
         if errors != self.errors:
             self.errors = dict(errors)
             self.repaint()
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of all fields, from the top."""
+        return [field.key for field in self._fields if isinstance(field, Field)]
 
     @property
     def field(self) -> Field | None:
@@ -134,10 +152,13 @@ class SettingsForm(Listed):
         while 0 <= wanted < len(self._fields) and isinstance(self._fields[wanted], Heading):
             wanted += step
         if 0 <= wanted < len(self._fields) and wanted != self._row:
-            self._row = wanted
-            self._to_end()
-            self.repaint()
-            self.post_message(self.Moved())
+            self._edit(wanted)
+
+    def _edit(self, row: int) -> None:
+        self._row = row
+        self._enter()
+        self.repaint()
+        self.post_message(self.Moved())
 
     def action_turn(self, by: int) -> None:
         field = self.field
@@ -147,35 +168,39 @@ class SettingsForm(Listed):
         if field.choices:
             at = field.choices.index(value) if value in field.choices else -1 if by > 0 else 0
             self._set(field.choices[(at + by) % len(field.choices)])
-            self._to_end()
+            self._enter()
         else:
+            self._selected = False
             self._caret = max(0, min(self._caret + by, len(value)))
             self.repaint()
 
     def action_edge(self, end: int) -> None:
+        self._selected = False
         self._caret = len(self.value(self.key)) if end else 0
         self.repaint()
 
     def action_erase(self) -> None:
         value = self.value(self.key)
         if self._editable() and self._caret:
+            self._selected = False
             self._caret -= 1
             self._set(value[: self._caret] + value[self._caret + 1 :])
 
     def action_erase_after(self) -> None:
         value = self.value(self.key)
         if self._editable() and self._caret < len(value):
+            self._selected = False
             self._set(value[: self._caret] + value[self._caret + 1 :])
 
     def action_clear(self) -> None:
         if self._editable():
-            self._caret = 0
+            self._caret, self._selected = 0, False
             self._set("")
 
     def action_restore(self) -> None:
         if self.field is not None:
             self._set(self.field.value)
-            self._to_end()
+            self._enter()
 
     def action_enter(self) -> None:
         self.action_move(1)
@@ -195,24 +220,21 @@ class SettingsForm(Listed):
             self._insert(event.text.strip().replace("\n", "\\n"))
 
     def _insert(self, text: str) -> None:
-        value = self.value(self.key)
-        self._caret += len(text)
-        self._set(value[: self._caret - len(text)] + text + value[self._caret - len(text) :])
+        value, at = ("", 0) if self._selected else (self.value(self.key), self._caret)
+        self._caret, self._selected = at + len(text), False
+        self._set(value[:at] + text + value[at:])
 
     def _editable(self) -> bool:
         return self.field is not None and (not self.field.choices or self.field.free)
 
-    def _to_end(self) -> None:
-        self._caret = len(self.value(self.key))
+    def _enter(self) -> None:
+        self._caret, self._selected = len(self.value(self.key)), True
 
     def on_click(self, event: events.Click) -> None:
         row = self._top + int(event.y)
         if row < len(self._fields) and isinstance(self._fields[row], Field):
             again = row == self._row
-            self._row = row
-            self._to_end()
-            self.repaint()
-            self.post_message(self.Moved())
+            self._edit(row)
             if again and self.field is not None and self.field.choices:
                 self.action_turn(1)
 
@@ -232,7 +254,7 @@ class SettingsForm(Listed):
         wrong = row.key in self.errors
         changed = row.key in self._typed
         value = clean(self.value(row.key), keep_newlines=False)
-        room = max(8, min(24, width - LABEL - 4))
+        room = max(8, min(self._values_width(), width - LABEL - 4))
         parts: list[Part] = [("▌ " if focused else "  ", "accent" + ground)]
         parts.append((fit(row.label, LABEL), ("bright" if focused else "dim") + ground))
         parts += self._value(row, value, room, focused, wrong, changed)
@@ -242,6 +264,12 @@ class SettingsForm(Listed):
             mark = "✖ " if wrong else "  "
             parts.append((fit(mark + about, rest), ("alarm" if wrong else "dim") + ground))
         return parts
+
+    def _values_width(self) -> int:
+        """Cells of the column of values, with its mark before and a gap behind."""
+        keys = (field.key for field in self._fields if isinstance(field, Field))
+        longest = max((width_of([(clean(self.value(key), keep_newlines=False), "")]) for key in keys), default=0)
+        return 4 + max(VALUES[0], min(VALUES[1], longest))
 
     def _value(self, row: Field, value: str, room: int, focused: bool, wrong: bool, changed: bool) -> list[Part]:
         ground = " on select" if focused else ""
@@ -253,6 +281,11 @@ class SettingsForm(Listed):
             return [(f"{mark} ", look + ground), (fit(inner, room - 2), look + " bold" + ground)]
         if not focused:
             return [(f"{mark} ", look), (fit(value, room - 2), look)]
+        if self._selected and value:
+            shown = fit(value, room - 2)
+            chosen = shown.rstrip()
+            rest = shown[len(chosen) :]
+            return [(f"{mark} ", look + ground), (chosen, look + " reverse"), (rest, look + ground)]
         caret = min(self._caret, len(value))
         start = max(0, caret - (room - 4))
         shown = fit(value[start:] + " ", room - 2)

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from engine.errors import UserError
 from tui.rows import Rows
+from tui.screens.dialogue import Dialogue
 from tui.text import clean
 
 
-class AskScreen(ModalScreen[Any]):
+class AskScreen(Dialogue[Any]):
     """Returns `parse(text)` of what was typed, or None. `parse` raises UserError in one line."""
 
     CSS_PATH = "ask.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "close", show=False)]
 
     def __init__(self, title: str, about: str, value: str, parse: Callable[[str], Any]) -> None:
         super().__init__()

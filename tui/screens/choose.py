@@ -10,11 +10,11 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from tui.menu import Menu
 from tui.rows import Part, width_of
+from tui.screens.dialogue import Dialogue
 from tui.text import clean, fit
 
 
@@ -28,13 +28,13 @@ class Choice:
     words: str = ""
 
 
-class ChooseScreen(ModalScreen[Any]):
+class ChooseScreen(Dialogue[Any]):
     """Returns the `value` of what was chosen, or None."""
 
     CSS_PATH = "choose.tcss"
     AUTO_FOCUS = "#filter"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,ctrl+p", "dismiss", "close", show=False),
+        Binding("ctrl+p", "close", "close", show=False, priority=True),
         Binding("up", "move(-1)", "up", show=False),
         Binding("down", "move(1)", "down", show=False),
         Binding("pageup", "move(-10)", "page up", show=False),

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 
 from tui.menu import Menu
 from tui.rows import Row, Rows
+from tui.screens.dialogue import Dialogue
 
 
 @dataclass(frozen=True)
@@ -26,22 +25,15 @@ class Way:
     value: Any
 
 
-class ConfirmScreen(ModalScreen[Any]):
+class ConfirmScreen(Dialogue[Any]):
     """Returns the `value` of the way taken; None when left with escape."""
 
     CSS_PATH = "confirm.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss", "stay", show=False),
-        Binding("ctrl+c,ctrl+q", "again", "the key that asked, again", show=False),
-    ]
 
-    def __init__(
-        self, title: str, said: Sequence[Row], ways: Sequence[Way], *, first: int = 0, again: Any = None
-    ) -> None:
-        """`first` is the index of the way the cursor stands on; `again` is the value of ctrl+c pressed once more."""
+    def __init__(self, title: str, said: Sequence[Row], ways: Sequence[Way], *, first: int = 0) -> None:
+        """`first` is the index of the way the cursor stands on."""
         super().__init__()
         self._title, self._said, self._ways, self._first = title, list(said), list(ways), first
-        self._again = again
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box") as box:
@@ -64,9 +56,6 @@ class ConfirmScreen(ModalScreen[Any]):
             for way in self._ways
         ]
         self.call_after_refresh(menu.set_items, items, self._first)
-
-    def action_again(self) -> None:
-        self.dismiss(self._again)
 
     def on_menu_chosen(self, event: Menu.Chosen) -> None:
         self.dismiss(self._ways[event.index].value)

@@ -8,17 +8,17 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
-from textual.screen import ModalScreen
 
-from tui.actions import of_scope
+from tui.actions import Action, of_scope
 from tui.rows import Row, Rows
+from tui.screens.dialogue import Dialogue
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Dialogue[None]):
     """Shows `lines` (already wrapped) until any of its keys closes it."""
 
     CSS_PATH = "help.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,f1,q,enter", "dismiss", "close", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("question_mark,f1,q,enter", "close", "close", show=False)]
 
     def __init__(self, title: str, lines: Sequence[Row]) -> None:
         super().__init__()
@@ -38,20 +38,30 @@ class HelpScreen(ModalScreen[None]):
         self.query_one("#scroll").styles.height = len(self._lines)
 
 
-def help_lines(screen: Any, pane: Any) -> tuple[str, list[Row]]:
-    """Title and lines about the focused pane (or the screen): its words, then the keys that work there."""
-    owners = [pane] if pane is not None and pane is not screen else []
-    owners += [screen, screen.app]
-    title = str(getattr(pane, "title", "") or getattr(screen, "help_title", "") or "tinytui")
-    lines: list[Row] = [*pane.help_lines(), []] if pane is not None and hasattr(pane, "help_lines") else []
+def help_lines(owners: Sequence[Any], here: Sequence[Action]) -> tuple[str, list[Row]]:
+    """Title and lines about what has the focus: the pane's words, then the keys of each of `owners`, inside first.
+
+    here: the actions whose keys work; those of the others are dim.
+    """
+    works = {(action.scope, action.do): action for action in here}
+    titles = [str(title) for owner in owners if (title := _title_of(owner))]
+    lines: list[Row] = []
     for owner in owners:
-        actions = [action for action in of_scope(getattr(owner, "scope", "")) if action.key]
+        if hasattr(owner, "help_lines"):
+            lines += [*owner.help_lines(), []]
+    for owner in owners:
+        actions = [action for action in of_scope(owner.scope) if action.key]
         for action in actions:
-            works = owner.check_action(action.do.split("(")[0], ()) is True
-            look = "foreground" if works else "dim"
-            lines.append([(f"{action.key_shown:>7}  ", "accent bold" if works else "dim"), (action.about, look)])
+            shown = works.get((action.scope, action.do))
+            key, look = ("accent bold", "foreground") if shown is not None else ("dim", "dim")
+            lines.append([(f"{(shown or action).key_shown:>7}  ", key), (action.about, look)])
         if actions:
             lines.append([])
     while lines and not lines[-1]:
         lines.pop()
-    return f"help · {title}", lines
+    return f"help · {titles[0] if titles else 'tinytui'}", lines
+
+
+def _title_of(owner: Any) -> object:
+    """The name of a pane or a screen."""
+    return owner.title if hasattr(owner, "help_lines") else getattr(owner, "help_title", "")

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 
 from engine.config import DEFAULT_PRESET, Config, load_preset, preset_about, preset_names
 from engine.errors import UserError
 from tui.pace import TOO_LARGE, PaceWatch, time_words
 from tui.panes.settingsform import Field, SettingsForm
-from tui.rows import Part, Row, Rows
-from tui.screens.newrun_fields import CORPUS, NAME, PRESET, changes_of, empty, fields_for, misplaced
+from tui.rows import Part, Row, Rows, width_of
+from tui.screens.dialogue import Dialogue
+from tui.screens.newrun_fields import CORPUS, NAME, PRESET, changes_of, config_of, fields_for
 from tui.session import Session, Start
 from tui.text import clean, fmt_bytes, fmt_count
 
@@ -28,13 +28,12 @@ SIDE = 37
 """Cells of a line beside the form."""
 
 
-class NewRunScreen(ModalScreen[Start | None]):
+class NewRunScreen(Dialogue[Start]):
     """Returns the Start to train, or None."""
 
     CSS_PATH = "new_run.tcss"
     AUTO_FOCUS = "SettingsForm"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss", "close", show=False),
         Binding("ctrl+s,f5", "start", "start", show=False, priority=True),
     ]
 
@@ -51,7 +50,6 @@ class NewRunScreen(ModalScreen[Start | None]):
     def compose(self) -> ComposeResult:
         with Vertical(id="box") as box:
             box.border_title = "new run"
-            box.border_subtitle = "^s start   ↑↓ move   ←→ choose   esc close"
             with Horizontal():
                 yield SettingsForm()
                 with Vertical(id="side"):
@@ -94,13 +92,7 @@ class NewRunScreen(ModalScreen[Start | None]):
         errors: dict[str, str] = {}
         config: Config | None = None
         try:
-            base = load_preset(preset)
-            changes = changes_of(form.typed())
-            errors |= {key: f"{key} is empty; ctrl+z puts the preset's value back" for key in empty(base, changes)}
-            try:
-                config = base.replace(changes)
-            except UserError as error:
-                errors.setdefault(misplaced(base, changes, str(error), form.key), str(error))
+            config, errors = config_of(load_preset(preset), changes_of(form.typed()))
         except UserError as error:
             errors[PRESET] = str(error)
         if not form.value(CORPUS).strip():
@@ -121,15 +113,27 @@ class NewRunScreen(ModalScreen[Start | None]):
         form = self.query_one(SettingsForm)
         self._say_field(form.field, form.errors)
 
+    def on_resize(self) -> None:
+        form = self.query_one(SettingsForm)
+        self.call_after_refresh(lambda: self._say_field(form.field, form.errors))
+
     def _say_field(self, field: Field | None, errors: dict[str, str]) -> None:
+        """All about the field being edited, or what is wrong with it, in as many lines as that takes."""
         said = self.query_one("#said", Rows)
-        if errors:
-            message = next(iter(errors.values()))
-            if field is not None and field.key in errors:
-                message = errors[field.key]
-            said.show([[("✖ ", "alarm"), (clean(message, keep_newlines=False), "alarm")]])
+        width = max(20, said.size.width)
+        rows: list[Row] = []
+        if field is not None and field.key in errors:
+            rows = [[(line, "alarm")] for line in wrapped(f"✖ {clean(errors[field.key], keep_newlines=False)}", width)]
         elif field is not None:
-            said.show([[(field.about, "foreground"), (f"   {field.bounds}" if field.bounds else "", "dim")]])
+            rows = [[(line, "foreground")] for line in wrapped(field.about, width)]
+            if field.bounds and len(rows) == 1 and width_of(rows[0]) + len(field.bounds) + 3 <= width:
+                rows = [[*rows[0], (f"   {field.bounds}", "dim")]]
+            elif field.bounds:
+                rows.append([(field.bounds, "dim")])
+        said.styles.height = max(2 if self.size.height >= 30 else 1, len(rows))
+        said.show(rows)
+        wrong = f"✖ {len(errors)} wrong, ^s shows the next" if errors else "^s start"
+        self.query_one("#box").border_subtitle = f"{wrong}   ↑↓ move   ←→ choose   esc close"
 
     def tick(self) -> None:
         """Called at every poll of the app: the pace is measured when the form has rested."""
@@ -215,17 +219,24 @@ class NewRunScreen(ModalScreen[Start | None]):
     def action_start(self) -> None:
         form = self.query_one(SettingsForm)
         if self._config is None:
-            self._say_field(form.field, form.errors)
+            self._go_to_next_error()
             return
         training = self._session.training
         if training is not None and training.alive:
             name = training.run.name if training.run is not None else "a run"
             form.set_errors({CORPUS: f"{name} trains in this process; detach it (d) or stop it (q) first"})
-            self._say_field(form.field, form.errors)
+            form.go_to(CORPUS)
             return
         self.dismiss(
             Start(form.value(CORPUS).strip(), self._config, form.value(PRESET), form.value(NAME).strip() or None)
         )
+
+    def _go_to_next_error(self) -> None:
+        form = self.query_one(SettingsForm)
+        keys = [key for key in form.keys if key in form.errors]
+        if keys:
+            later = [key for key in keys if form.keys.index(key) > form.keys.index(form.key)] if form.key else []
+            form.go_to(later[0] if later else keys[0])
 
 
 def wrapped(text: str, width: int) -> list[str]:

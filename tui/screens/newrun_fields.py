@@ -90,17 +90,31 @@ def empty(base: Config, changes: Mapping[str, Any]) -> list[str]:
     return [key for key, text in changes.items() if not str(text).strip() and needs(key)]
 
 
-def misplaced(base: Config, changes: Mapping[str, Any], message: str, typing: str) -> str:
-    """The key whose field the error belongs to: one it names, one that fails alone, else the one being typed."""
-    for key in changes:
-        if re.search(rf"\b{re.escape(key)}\b", message):
-            return key
+def config_of(base: Config, changes: Mapping[str, Any]) -> tuple[Config | None, dict[str, str]]:
+    """The settings, or None and all that is wrong with them, each error under the key of its field."""
+    errors = {key: f"{key} is empty; ctrl+z puts the preset's value back" for key in empty(base, changes)}
+    left = {key: value for key, value in changes.items() if key not in errors}
+    while True:
+        try:
+            config = base.replace(left)
+        except UserError as error:
+            blamed = [key for key in left if re.search(rf"\b{re.escape(key)}\b", str(error))] or _bad_alone(base, left)
+            for key in blamed or list(left):
+                errors[key] = str(error)
+                del left[key]
+            if not blamed:  # nobody's fault alone: said at each of those that were changed
+                return None, errors
+        else:
+            return (None if errors else config), errors
+
+
+def _bad_alone(base: Config, changes: Mapping[str, Any]) -> list[str]:
     for key, value in changes.items():
         try:
             base.replace({key: value})
         except UserError:
-            return key
-    return typing
+            return [key]
+    return []
 
 
 def _choices(annotation: Any) -> tuple[str, ...]:

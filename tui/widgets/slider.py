@@ -6,8 +6,9 @@
     slider.value                                  read; `slider.set_value(0.7)` sets it without a message
     on Slider.Changed(slider, value)              the reader changed it
 
-Keys: ← → step, shift+← shift+→ fine, page up and down coarse, home and end. A digit starts typing a value: enter takes
-it, escape gives up, a value out of range is refused and the range said. Click or drag on the bar.
+Keys: ← → step, shift+← shift+→ fine, page up and down coarse, home and end. A digit starts typing a value, and where
+there is an `off` its first letter does: enter takes it, escape gives up, a value out of range is refused and the range
+said. Click or drag on the bar.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.message import Message
 
+from tui.actions import SLIDER, bindings
 from tui.text import fit
 from tui.widgets.paint import Painted, Row
 
 VALUE_WIDTH = 6
 MIN_BAR = 5
+MAX_TYPED = 12
 _LADDER = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
 
 
@@ -129,16 +132,8 @@ class Slider(Painted, can_focus=True):
     """One row of a number to turn; see the module's text for the keys."""
 
     DEFAULT_CSS = "Slider { height: 1; width: 1fr; min-width: 14; }"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "move(-1)", "less", show=False),
-        Binding("right", "move(1)", "more", show=False),
-        Binding("shift+left", "move(-1,'fine')", "a little less", show=False),
-        Binding("shift+right", "move(1,'fine')", "a little more", show=False),
-        Binding("pagedown", "move(-1,'coarse')", "much less", show=False),
-        Binding("pageup", "move(1,'coarse')", "much more", show=False),
-        Binding("home", "jump(0)", "least", show=False),
-        Binding("end", "jump(1)", "most", show=False),
-    ]
+    scope = SLIDER
+    BINDINGS: ClassVar[list[BindingType]] = bindings(SLIDER)
 
     @dataclass
     class Changed(Message):
@@ -150,6 +145,9 @@ class Slider(Painted, can_focus=True):
         @property
         def control(self) -> Slider:
             return self.slider
+
+    class Typing(Message):
+        """A value began to be typed, or was taken or given up."""
 
     def __init__(
         self,
@@ -202,29 +200,46 @@ class Slider(Painted, can_focus=True):
     def action_jump(self, end: int) -> None:
         self._take(self._scale.at(1.0) if end else self._scale.low)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "take":
+            return self._typed is not None
+        if action == "give_up":
+            return self._typed is not None or bool(self._refusal)
+        return True
+
+    def action_take(self) -> None:
+        self._commit()
+        self.post_message(self.Typing())
+
+    def action_give_up(self) -> None:
+        self.set_value(self._value)
+        self.post_message(self.Typing())
+
     def on_key(self, event: events.Key) -> None:
-        typing = self._typed is not None
-        character = event.character or ""
-        if event.key == "enter" and typing:
-            self._commit()
-        elif event.key == "escape" and (typing or self._refusal):
-            self.set_value(self._value)
-        elif event.key == "backspace" and self._typed is not None:
+        if event.key == "backspace" and self._typed is not None:
             self._typed = self._typed[:-1] or None
-        elif character and (character in "0123456789." or (typing and character in "of")):
+        elif event.character and self._types(event.character.lower()):
             self._refusal = ""
-            self._typed = ((self._typed or "") + character)[: VALUE_WIDTH - 1]
+            self._typed = ((self._typed or "") + event.character.lower())[:MAX_TYPED]
         else:
             return
         event.stop()
         event.prevent_default()
         self.repaint()
+        self.post_message(self.Typing())
+
+    def _types(self, character: str) -> bool:
+        """Whether `character` is part of a value, or of the word off where there is one."""
+        if character in "0123456789.":
+            return True
+        return self._scale.off is not None and (character == "o" or (self._typed is not None and character == "f"))
 
     def _commit(self) -> None:
         try:
             self._take(self._scale.parse(self._typed or ""))
         except ValueError as error:
             self._typed, self._refusal = None, str(error)
+            self.repaint()
 
     def on_blur(self) -> None:
         """What is being typed is taken when the focus leaves; a value out of range is dropped."""
@@ -288,7 +303,7 @@ class Slider(Painted, can_focus=True):
             row += [("─" * (size - 1 - at), "rule"), ("▸", lit)]
         row.append((" ", ""))
         if self._typed is not None:
-            row.append((f"{self._typed + '▏':>{VALUE_WIDTH}}", "bright bold on select"))
+            row.append((f"{self._typed[1 - VALUE_WIDTH :] + '▏':>{VALUE_WIDTH}}", "bright bold on select"))
         else:
             shown = f"{self._scale.text(self._value):>{VALUE_WIDTH}}"
             row.append((shown, "bright bold" if focused else "bright"))

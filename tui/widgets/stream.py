@@ -4,7 +4,8 @@
     out.start("First Citizen:")       # clear, show the prompt
     out.append("\\nBefore we ")         # a piece of the answer, raw: it is cleaned here
     out.set_text(answer, prompt="")   # both at once
-    out.answer, out.text              # what is shown, cleaned
+    out.fail("no checkpoint yet")     # what went wrong, whole, under what was written
+    out.answer, out.text              # what is shown, cleaned, without what went wrong
     out.following                     # whether the view keeps to the end
 
 The view follows the end only while the reader is at the end; scrolled back, it stays and the border says that there is
@@ -19,12 +20,13 @@ from typing import ClassVar
 
 from rich.cells import get_character_cell_size
 from rich.segment import Segment
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
+from tui.actions import TEXT, bindings
 from tui.text import clean, fit
 from tui.widgets.paint import look_style
 
@@ -78,7 +80,8 @@ class OutputText(ScrollView, can_focus=True):
         scrollbar-gutter: stable; scrollbar-size-vertical: 1;
     }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("y", "copy", "copy")]
+    scope = TEXT
+    BINDINGS: ClassVar[list[BindingType]] = bindings(TEXT)
 
     def __init__(
         self, *, empty: str = "", more: str = "↓ more · end", id: str | None = None, classes: str | None = None
@@ -87,6 +90,7 @@ class OutputText(ScrollView, can_focus=True):
         self.empty, self.more = empty, more
         self._text = ""
         self._prompt_length = 0
+        self._problem_at: int | None = None
         self._pending = ""
         self._lines: list[Line] = [(0, 0)]
         self._wrapped_width = 0
@@ -97,12 +101,17 @@ class OutputText(ScrollView, can_focus=True):
     @property
     def text(self) -> str:
         """Prompt and answer, cleaned."""
-        return self._text
+        return self._text[: self._problem_at]
 
     @property
     def answer(self) -> str:
         """What came after the prompt, cleaned."""
-        return self._text[self._prompt_length :]
+        return self._text[self._prompt_length : self._problem_at]
+
+    @property
+    def failed(self) -> bool:
+        """Whether it says that something went wrong."""
+        return self._problem_at is not None
 
     @property
     def following(self) -> bool:
@@ -124,6 +133,7 @@ class OutputText(ScrollView, can_focus=True):
         shown = clean(prompt)
         self._text = shown + clean(answer)
         self._prompt_length = len(shown)
+        self._problem_at = None
         self._pending = ""
         self.border_subtitle = ""
         self._wrap_all()
@@ -140,6 +150,13 @@ class OutputText(ScrollView, can_focus=True):
         """The answer is complete."""
         self._add(clean(self._pending))
         self._pending = ""
+
+    def fail(self, problem: str) -> None:
+        """Say what went wrong, whole, under what was written so far."""
+        self.finish()
+        if self._problem_at is None:
+            self._problem_at = len(self._text)
+        self._add(("\n\n" if self._text else "") + "✖ " + clean(problem))
 
     def _add(self, piece: str) -> None:
         if not piece:
@@ -188,9 +205,12 @@ class OutputText(ScrollView, can_focus=True):
         if self.border_subtitle and self._following:
             self.border_subtitle = ""
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return bool(self._text) if action == "copy" else True
+
     def action_copy(self) -> None:
         """Copy the answer (or, without one, the whole text) to the clipboard."""
-        text = self.answer or self._text
+        text = self.answer or self.text
         if text:
             self.app.copy_to_clipboard(text)
             self.notify("copied", timeout=2)
@@ -227,12 +247,15 @@ class OutputText(ScrollView, can_focus=True):
             return Strip.blank(width, ground)
         start, end = self._lines[index]
         split = min(max(self._prompt_length, start), end)
+        wrong = end if self._problem_at is None else min(max(self._problem_at, start), end)
         marks = {start: "dim", split: "bright"}
+        if wrong < end:
+            marks[wrong] = "alarm"
         selected: tuple[int, int] | None = None
         if self.text_selection is not None and (span := self.text_selection.get_span(index)) is not None:
             first, last = span
             selected = start + first, end if last < 0 else min(start + last, end)
-        cuts = sorted({start, split, end, *(min(max(cut, start), end) for cut in selected or ())})
+        cuts = sorted({start, split, wrong, end, *(min(max(cut, start), end) for cut in selected or ())})
         segments = []
         look = "dim"
         for begin, stop in pairwise(cuts):

@@ -13,7 +13,6 @@ from pilot_for_tests import FakeTraining, listed, live_run, on_screen, until
 from runs_for_tests import write_run
 
 from tui.app import Workbench
-from tui.signals import Ending
 from tui.panes.loss import LossPane
 from tui.panes.prompt import PromptPane
 from tui.panes.promptinput import PromptInput
@@ -27,6 +26,7 @@ from tui.screens.runs import RunsScreen
 from tui.screens.train import GRID, TABS, TINY, TrainScreen, layout_for
 from tui.screens.welcome import WelcomeScreen
 from tui.session import Start
+from tui.signals import Ending
 from tui.theme import DARK, LIGHT
 from tui.widgets.stream import OutputText
 
@@ -86,16 +86,6 @@ async def test_deleting_a_run_asks_first(runs: Path) -> None:
         assert (runs / "a-1").is_dir()
         await pilot.press("x", "y")
         await until(pilot, lambda: not (runs / "a-1").exists())
-
-
-async def test_a_live_run_is_not_deleted(runs: Path) -> None:
-    write_run(runs, "a-1", state="running", step=100)
-    app = Workbench(runs)
-    async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: listed(app))
-        await pilot.press("x")
-        await pilot.pause()
-        assert isinstance(app.screen, RunsScreen) and (runs / "a-1").is_dir()
 
 
 # -- commands
@@ -331,7 +321,7 @@ async def test_history_is_recalled_with_its_settings(runs: Path) -> None:
         assert app.screen.query_one("#ask", PromptInput).text == ""
 
 
-async def test_an_ended_run_is_asked_at_its_best_checkpoint_and_an_error_is_one_line(bench: Bench) -> None:
+async def test_an_ended_run_is_asked_at_its_best_checkpoint_and_an_error_is_said_whole(bench: Bench) -> None:
     app = bench(state="finished")
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: app.session.reader is not None)
@@ -339,7 +329,12 @@ async def test_an_ended_run_is_asked_at_its_best_checkpoint_and_an_error_is_one_
         assert pane.source == "best"
         await pilot.press("p", *"hello", "enter")  # the made-up checkpoints hold nothing
         await until(pilot, lambda: not pane.busy, 30)
-        assert "checkpoint" in pane.border_subtitle and "\n" not in pane.border_subtitle
+        output = app.screen.query_one("#answer", OutputText)
+        shown = "".join(output.render_line(y).text.rstrip() for y in range(output.size.height))
+        assert output.failed and "checkpoint" in shown and shown.startswith("✖")
+        await pilot.press("ctrl+s")
+        assert not (app.session.run.path / "outputs").exists()
+        await until(pilot, lambda: any("nothing is saved" in toast.message for toast in app._notifications))
 
 
 async def test_the_output_is_saved_as_text(runs: Path) -> None:
@@ -360,7 +355,7 @@ async def test_the_output_is_saved_as_text(runs: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "ending"), [(["q", "s"], Ending.STOP), (["q", "d"], Ending.DETACH), (["ctrl+c", "ctrl+c"], Ending.STOP)]
+    ("keys", "ending"), [(["q", "s"], Ending.STOP), (["q", "d"], Ending.DETACH), (["ctrl+c", "s"], Ending.STOP)]
 )
 async def test_quitting_while_this_process_trains_asks(runs: Path, keys: list[str], ending: Ending) -> None:
     run = write_run(runs, state="running", step=340)

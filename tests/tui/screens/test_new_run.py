@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from runs_for_tests import write_run
+from textual import events
 from textual.pilot import Pilot
 
 from engine.config import SECTIONS, Config, load_preset
@@ -20,7 +21,7 @@ from tui.pace import MEASURING
 from tui.panes.settingsform import Field, SettingsForm
 from tui.rows import Rows
 from tui.screens.new_run import NewRunScreen
-from tui.screens.newrun_fields import fields_for, misplaced
+from tui.screens.newrun_fields import config_of, fields_for
 from tui.screens.train import TrainScreen
 from tui.text import fmt_count
 
@@ -265,10 +266,100 @@ def test_every_setting_of_the_schema_has_a_field_with_its_meaning() -> None:
     assert by_key["model.position"].choices[0] == "learned"
 
 
-def test_an_error_of_two_fields_stands_at_the_one_that_was_changed() -> None:
+def test_an_error_of_two_fields_stands_at_those_that_were_changed() -> None:
     base = load_preset("nano")
-    message = "model.n_embd 128 is not a multiple of model.n_head 5; try n_embd 130"
-    assert misplaced(base, {"train.seed": "7", "model.n_head": "5"}, message, "train.seed") == "model.n_head"
+    config, errors = config_of(base, {"train.seed": "7", "model.n_head": "5"})
+    assert config is None and list(errors) == ["model.n_head"] and "not a multiple" in errors["model.n_head"]
+    config, errors = config_of(base, {"model.n_embd": "131", "model.n_head": "5"})
+    assert config is None and set(errors) == {"model.n_head", "model.n_embd"}
+    config, errors = config_of(base, {"model.n_embd": "140", "model.n_head": "5"})
+    assert config is not None and not errors
+
+
+def test_all_that_is_wrong_is_said_each_at_its_field() -> None:
+    wrong = {"train.max_steps": "0", "model.n_head": "5", "train.learning_rate": "", "train.seed": "x"}
+    config, errors = config_of(load_preset("nano"), {**wrong, "model.n_layer": "2"})
+    assert config is None and errors.keys() == wrong.keys()
+    assert all("\n" not in said for said in errors.values())
+    assert "max_steps" in errors["train.max_steps"] and "empty" in errors["train.learning_rate"]
+
+
+async def test_errors_are_walked_through_by_the_key_that_would_start(bench: tuple[Workbench, list[Any]]) -> None:
+    app, jobs = bench
+    async with app.run_test(size=(80, 24)) as pilot:
+        form = await open_form(pilot)
+        for key, typed in (("train.max_steps", "0"), ("name", "a/b"), ("train.grad_clip", "-1")):
+            await go_to(pilot, form, key)
+            await pilot.press(*typed)
+        await pilot.pause()
+        assert form.errors.keys() == {"train.max_steps", "name", "train.grad_clip"}
+        assert "3 wrong" in str(app.screen.query_one("#box").border_subtitle)
+        seen = []
+        for _ in range(4):
+            await pilot.press("ctrl+s")
+            await pilot.pause()
+            seen.append(form.key)
+            said = " ".join(text_of(app.screen.query_one("#said", Rows)).split())
+            assert said == f"✖ {form.errors[form.key]}"
+        assert seen == ["name", "train.max_steps", "train.grad_clip", "name"] and not jobs
+
+
+@pytest.mark.parametrize(
+    ("key", "keys", "value"),
+    [
+        ("train.max_steps", ["5", "0"], "50"),  # 2000: the first character takes its place
+        ("train.max_steps", ["backspace", "7"], "2007"),
+        ("train.max_steps", ["home", "1"], "12000"),
+        ("train.max_steps", ["home", "delete", "9"], "9000"),
+        ("train.max_steps", ["left", "left", "5"], "20500"),
+        ("train.max_steps", ["end", "0"], "20000"),
+        ("train.max_steps", ["1", "ctrl+z"], "2000"),
+        ("train.max_steps", ["1", "ctrl+z", "3"], "3"),
+        ("train.max_steps", ["7", "down", "up", "8"], "8"),
+        ("corpus", [*"my.txt"], "my.txt"),
+        ("corpus", ["right", *"my.txt"], "my.txt"),
+        ("name", [*"run-1"], "run-1"),
+    ],
+)
+async def test_what_is_typed_first_takes_the_place_of_what_stood_there(
+    bench: tuple[Workbench, list[Any]], key: str, keys: list[str], value: str
+) -> None:
+    app, _ = bench
+    async with app.run_test(size=(140, 40)) as pilot:
+        form = await open_form(pilot)
+        await go_to(pilot, form, key)
+        await pilot.press(*keys)
+        assert form.value(key) == value
+
+
+async def test_a_click_and_a_paste_replace_too(bench: tuple[Workbench, list[Any]]) -> None:
+    app, _ = bench
+    async with app.run_test(size=(140, 40)) as pilot:
+        form = await open_form(pilot)
+        await pilot.click(form, offset=(30, form.keys.index("train.max_steps") + 1))  # below one heading
+        assert form.key == "train.max_steps"
+        form.post_message(events.Paste("1_500\n"))
+        await pilot.pause()
+        assert form.value("train.max_steps") == "1_500"
+        form.post_message(events.Paste("0"))
+        await pilot.pause()
+        assert form.value("train.max_steps") == "1_5000"
+
+
+@pytest.mark.parametrize("size", [(140, 40), (100, 30), (80, 24)], ids=str)
+async def test_every_description_can_be_read_whole(
+    bench: tuple[Workbench, list[Any]], size: tuple[int, int]
+) -> None:
+    app, _ = bench
+    async with app.run_test(size=size) as pilot:
+        form = await open_form(pilot)
+        form.action_move(-1000)
+        for key in form.keys:
+            assert form.key == key
+            await pilot.pause()
+            said = " ".join(text_of(app.screen.query_one("#said", Rows)).split())
+            assert form.field is not None and form.field.about in said and form.field.bounds in said
+            form.action_move(1)
 
 
 Snap = Callable[..., bool]

@@ -1,0 +1,26 @@
+"""What all dialogues have: they close with escape, ctrl+c and ctrl+q, and closing one decides nothing.
+
+The keys come before those of whatever has the focus, so that no input and no second ctrl+c takes them for something
+else. The screen behind goes on being drawn.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, TypeVar
+
+from textual.binding import Binding, BindingType
+from textual.screen import ModalScreen
+
+Answer = TypeVar("Answer")
+
+
+class Dialogue(ModalScreen[Answer]):
+    """A screen over the screen that gives its answer to who asked; None when closed."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,ctrl+c,ctrl+q", "close", "close", show=False, priority=True)
+    ]
+
+    def action_close(self) -> None:
+        """End without an answer."""
+        self.dismiss(None)
