@@ -23,6 +23,21 @@ class TokenizerError(UserError):
     """A tokenizer that cannot be built, loaded, or cannot encode a text."""
 
 
+class UnknownCharacterError(TokenizerError):
+    """A character that the tokenizer never saw: `place` is where it stands in the text, counted from 0."""
+
+    def __init__(self, what: str, where: str, around: str, character: str, place: int) -> None:
+        super().__init__(
+            f"{what}; it is {where}{around}; write it otherwise, "
+            "or train with --set data.unknown=skip (leaves such out) or unk (one token for all)"
+        )
+        self.what, self.around, self.character, self.place = what, around, character, place
+
+    def moved(self, where: str, place: int) -> UnknownCharacterError:
+        """The same, in words and in number standing elsewhere: the text was a piece of a longer one."""
+        return UnknownCharacterError(self.what, where, self.around, self.character, place)
+
+
 class CheckpointError(UserError):
     """A checkpoint that is missing, damaged, or of another shape."""
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import TokenizerError
+from engine.errors import TokenizerError, UnknownCharacterError
 from engine.text.tokenizer import Ids, Tokenizer, character_name
 
 Unknown = Literal["error", "skip", "unk"]
 UNK = "<unk>"
+AROUND = 20  # characters shown to each side of an unknown one
 
 
 class CharTokenizer(Tokenizer):
@@ -62,13 +64,20 @@ class CharTokenizer(Tokenizer):
         if ids.size and int(ids.max()) == self._absent:
             absent = ids == self._absent
             if self.unknown == "error":
-                name = character_name(text[int(absent.argmax())])
-                raise TokenizerError(
-                    f"the character {name} is not among the {len(self.chars):,} of this tokenizer; "
-                    "remove it, or train with --set data.unknown=skip (leaves such out) or unk (one token for all)"
-                )
+                raise self._unknown(text, int(absent.argmax()))
             ids = ids[~absent] if self.unknown == "skip" else np.where(absent, self.special[UNK], ids)
         return ids.astype(self.dtype, copy=False)
+
+    def _unknown(self, text: str, place: int) -> UnknownCharacterError:
+        """What is said of the character at `place`: which one it is, what stands around it, and what may be done."""
+        character = text[place]
+        name = unicodedata.name(character, "without a name").lower()
+        before, after = text[max(0, place - AROUND) : place], text[place + 1 : place + 1 + AROUND]
+        around = (f", after {before!r}" if before else "") + (f", before {after!r}" if after else "")
+        what = (
+            f"the character {character_name(character)} ({name}) is not among the {len(self.chars):,} of this tokenizer"
+        )
+        return UnknownCharacterError(what, f"number {place + 1:,} of {len(text):,}", around, character, place)
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, "chars": self.chars, "unknown": self.unknown}

@@ -26,6 +26,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from engine.errors import UnknownCharacterError
 from engine.text.corpus import Text
 from engine.text.tokenizer import Ids, Tokenizer, tokenizer_from_dict
 from engine.text.units import CUT, HELD, cut_safely
@@ -55,8 +56,13 @@ def encode_stream(
         return
     done = 0
     for chunk in cut_safely(text.chunks(start, end, CHUNK)):
+        try:
+            ids = tokenizer.encode(chunk)
+        except UnknownCharacterError as error:
+            place = start + done + len(chunk[: error.place].encode())  # in a long text a byte is found sooner
+            raise error.moved(f"at byte {place:,} of the text", place) from None
         done += len(chunk) if chunk.isascii() else len(chunk.encode())
-        yield tokenizer.encode(chunk), done
+        yield ids, done
 
 
 def parts_of(text: Text, start: int, end: int, size: int) -> Iterator[tuple[int, int]]:

@@ -35,7 +35,10 @@ Penalty = Annotated[
     float, typer.Option("--repetition-penalty", help="Above 1 makes what was written less likely; 1 is off.")
 ]
 Seed = Annotated[int | None, typer.Option("--seed", help="The same seed writes the same text; unset: a new one.")]
-Stop = Annotated[list[str] | None, typer.Option("--stop", metavar="TEXT", help="Ends the text; repeatable.")]
+Stop = Annotated[
+    list[str] | None,
+    typer.Option("--stop", metavar="TEXT", help=r"Ends the text (\n is a line end, \t a tab); repeatable."),
+]
 Raw = Annotated[bool, typer.Option("--raw", help="Give the prompt as it is, not in the corpus' template.")]
 
 
@@ -68,6 +71,7 @@ def sample(
     as_json: Json = False,
 ) -> None:
     """Write text with a run's model, as it comes. A corpus' template is applied, and the answer cut out."""
+    from engine.config import typed
     from engine.runs.layout import find_run
 
     settings = SamplingSettings(
@@ -78,7 +82,7 @@ def sample(
         repetition_penalty=repetition_penalty,
         max_tokens=tokens,
         seed=seed,
-        stop=tuple(stop or ()),
+        stop=tuple(map(typed, stop or ())),
     ).check()
     found = find_run(run, runs)
     asked = read_prompt(prompt) if prompt is not None else None

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from engine.config import load_preset
@@ -23,7 +23,7 @@ from engine.runs.records import json_line, metric_line
 from engine.runs.series import Series
 from engine.runs.writer import RunWriter
 
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=60)
 
 
 def train(step: int, **fields: float | None) -> bytes:

@@ -4,16 +4,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import settings
 from torch import Generator
 
 from engine.config import ModelConfig
 from engine.model import build_model
 from engine.model.gpt import GPT
 from engine.text.chars import CharTokenizer
-
-settings.register_profile("unhurried", deadline=None)  # a busy machine is no mistake
-settings.load_profile("unhurried")
 
 MakeModel = Callable[..., GPT]
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import TokenizerError
@@ -40,7 +40,7 @@ def test_an_answer_ends_at_the_templates_stop_and_is_remembered(model: GPT, char
     history=st.lists(st.tuples(st.text("abc", max_size=20), st.text("abc", max_size=20)), max_size=6),
     prompt=st.text("abc", max_size=90),
 )
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 def test_whole_turns_the_newest_ones_as_many_as_fit(
     model: GPT, chars: CharTokenizer, history: list[tuple[str, str]], prompt: str
 ) -> None:

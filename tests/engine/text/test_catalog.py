@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import CorpusError
@@ -160,7 +160,6 @@ def test_places_follow_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path
 text = st.text(st.characters(codec="utf-8"), max_size=30)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text, st.lists(text, max_size=3), text, text, text.filter(bool))
 def test_a_card_is_read_back_as_it_was_written(
     tmp_path: Path, title: str, examples: list[str], prefix: str, infix: str, boundary: str

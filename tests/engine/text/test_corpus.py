@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import CorpusError
@@ -22,7 +22,6 @@ from engine.text.statistics import preview, statistics
 from engine.text.template import Template
 
 words = st.text(st.characters(codec="utf-8", exclude_characters="\0\ufeff"), max_size=60)
-in_one_folder = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def text_of(path: Path, boundary: str | None = None) -> Text:
@@ -223,7 +222,6 @@ def rendered(pairs: list[tuple[str, str]]) -> str:
     return "".join(CHAT_TEMPLATE.record(*(cell.replace("\r\n", "\n") for cell in pair)) for pair in pairs)
 
 
-@in_one_folder
 @given(rows)
 def test_any_csv_is_rendered_record_by_record(tmp_path: Path, pairs: list[tuple[str, str]]) -> None:
     path = tmp_path / "a.csv"
@@ -232,7 +230,6 @@ def test_any_csv_is_rendered_record_by_record(tmp_path: Path, pairs: list[tuple[
     assert prepare(path, tmp_path / "cache") == rendered(pairs)
 
 
-@in_one_folder
 @given(rows, st.booleans())
 def test_any_jsonl_is_rendered_record_by_record(tmp_path: Path, pairs: list[tuple[str, str]], ascii: bool) -> None:
     lines = [json.dumps({"prompt": a, "response": b}, ensure_ascii=ascii) for a, b in pairs]
@@ -268,7 +265,6 @@ def test_ascii_splits_as_nanogpt_does(tmp_path: Path) -> None:
     assert text_of(path).split(0.1) == 1_003_854 == int(0.9 * 1_115_394)
 
 
-@in_one_folder
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=50), st.floats(1e-18, 1, exclude_max=True))
 def test_a_split_never_cuts_a_character(tmp_path: Path, content: str, fraction: float) -> None:
     path = write(tmp_path / "a.txt", content)
@@ -278,7 +274,6 @@ def test_a_split_never_cuts_a_character(tmp_path: Path, content: str, fraction: 
     assert path.read_bytes()[:place].decode() + path.read_bytes()[place:].decode() == content
 
 
-@in_one_folder
 @given(
     st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=30), min_size=2, max_size=8),
     st.floats(0.01, 0.99),
@@ -308,7 +303,6 @@ def test_without_any_boundary_the_split_is_by_characters(tmp_path: Path) -> None
     assert text_of(path, "\u00e9" * 100).split(0.25) == 150, "the end of the file is no place to split"
 
 
-@in_one_folder
 @given(st.text(st.characters(codec="utf-8"), max_size=60), st.integers(1, 9), st.data())
 def test_chunks_are_the_text_and_never_cut_a_character(tmp_path: Path, content: str, size: int, data: Any) -> None:
     path = write(tmp_path / "a.txt", content)
@@ -333,7 +327,6 @@ def test_a_text_that_shrinks_or_vanishes_under_the_reader_is_an_error(tmp_path: 
 # --- statistics and preview
 
 
-@in_one_folder
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=60))
 def test_statistics_count_what_is_there(tmp_path: Path, content: str) -> None:
     text = text_of(write(tmp_path / "a.txt", content))
@@ -358,7 +351,6 @@ def test_records_are_counted_across_chunks(tmp_path: Path, monkeypatch: pytest.M
         assert statistics(text)["records"] == 4
 
 
-@in_one_folder
 @given(st.text(st.characters(codec="utf-8"), max_size=60), st.integers(0, 70))
 def test_a_preview_is_the_first_characters(tmp_path: Path, content: str, n: int) -> None:
     assert preview(text_of(write(tmp_path / "a.txt", content)), n) == content[:n]

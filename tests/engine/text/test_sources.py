@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import CorpusError
@@ -30,7 +30,7 @@ zstandard = pytest.importorskip("zstandard")
 pyarrow = pytest.importorskip("pyarrow")
 import pyarrow.parquet as parquet  # noqa: E402
 
-in_one_folder = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+some = settings(max_examples=25)
 words = st.text(st.characters(codec="utf-8", exclude_characters="\0\ufeff"), max_size=60)
 a_text = words.filter(lambda text: text.replace("\r\n", "\n") != "")
 PACK = {
@@ -75,7 +75,7 @@ def zipped(path: Path, members: dict[str, str | bytes]) -> Path:
 
 
 @pytest.mark.parametrize("suffix", PACK)
-@in_one_folder
+@some
 @given(a_text)
 def test_any_compressed_text_is_the_text(tmp_path: Path, suffix: str, content: str) -> None:
     plain = write(tmp_path / "a.txt", content)
@@ -133,7 +133,7 @@ def test_a_window_that_takes_much_memory_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
-@in_one_folder
+@some
 @given(a_text)
 def test_a_byte_order_mark_says_how_to_read_it(tmp_path: Path, encoding: str, content: str) -> None:
     path = write(tmp_path / "a.txt", content.encode(encoding))
@@ -209,7 +209,7 @@ def test_text_that_begins_like_something_else_is_text(tmp_path: Path) -> None:
 # --- zip archives and folders
 
 
-@in_one_folder
+@some
 @given(st.lists(a_text, min_size=1, max_size=4))
 def test_the_texts_of_an_archive_and_of_a_folder_come_one_after_the_other(tmp_path: Path, texts: list[str]) -> None:
     folder = tmp_path / "texts"
@@ -349,7 +349,7 @@ json_values = st.recursive(
 )
 
 
-@in_one_folder
+@some
 @given(
     st.lists(
         st.tuples(words, words, json_values).filter(lambda row: any(cell.strip() for cell in row[:2])), min_size=1
@@ -415,7 +415,7 @@ def test_a_conversation_is_trained_on_in_the_form_that_chat_gives(tmp_path: Path
     assert read(path, tmp_path / "cache").startswith(template.turns([("Hi", "Hello.")], "How are you?") + "Well.")
 
 
-@in_one_folder
+@some
 @given(st.lists(st.tuples(st.booleans(), words), max_size=8), st.booleans())
 def test_turns_keep_every_word_between_first_question_and_last_answer(
     said: list[tuple[bool, str]], named: bool
@@ -453,7 +453,7 @@ def test_a_damaged_conversation_is_refused_with_its_line(tmp_path: Path, message
     assert __import__("re").search(says, said), said
 
 
-@in_one_folder
+@some
 @given(st.lists(st.tuples(words, words).filter(lambda row: any(cell.strip() for cell in row)), min_size=1, max_size=6))
 def test_any_parquet_table_is_rendered_row_by_row(tmp_path: Path, pairs: list[tuple[str, str]]) -> None:
     table = pyarrow.table({"id": range(len(pairs)), "response": [b for _, b in pairs], "prompt": [a for a, _ in pairs]})
@@ -499,7 +499,7 @@ def test_values_without_quotes_and_with_spaces_before_them_are_kept_as_they_are(
 bare = st.text(st.characters(codec="utf-8", exclude_characters='\0\ufeff\r\n,"'), max_size=30)
 
 
-@in_one_folder
+@some
 @given(st.lists(st.tuples(bare, bare).filter(lambda row: any(cell.strip() for cell in row)), min_size=1, max_size=6))
 def test_any_csv_without_quotes_is_read_to_the_letter(tmp_path: Path, pairs: list[tuple[str, str]]) -> None:
     lines = "".join(f"{a},{b}\n" for a, b in pairs)
@@ -507,7 +507,7 @@ def test_any_csv_without_quotes_is_read_to_the_letter(tmp_path: Path, pairs: lis
     assert read(path, tmp_path / "cache") == "".join(CHAT_TEMPLATE.record(*pair) for pair in pairs)
 
 
-@in_one_folder
+@some
 @given(
     st.lists(st.tuples(words, words).filter(lambda row: any(cell.strip() for cell in row)), min_size=1, max_size=6),
     st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import threading
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.config import DataConfig
-from engine.errors import TokenizerError
-from engine.text import gpt2, sample
+from engine.errors import TokenizerError, UnknownCharacterError
+from engine.text import encoding, gpt2, sample
 from engine.text.bpe import BpeTokenizer
 from engine.text.bytelevel import byte_alphabet
 from engine.text.chars import CharTokenizer
@@ -57,6 +58,30 @@ def test_an_unknown_character_is_named_and_told_how_to_mend() -> None:
             tokenizer.encode(text)
         message = str(caught.value)
         assert f"U+{ord(text[2]):04X}" in message and repr(text[2]) in message and "data.unknown=skip" in message
+
+
+@given(st.text("abc", max_size=60), st.text("abc", max_size=60), st.characters(exclude_characters="abc", codec="utf-8"))
+def test_an_unknown_character_shows_where_it_stands(before: str, after: str, character: str) -> None:
+    with pytest.raises(UnknownCharacterError) as caught:
+        CharTokenizer("abc").encode(before + character + after)
+    said = str(caught.value)
+    assert (caught.value.character, caught.value.place) == (character, len(before))
+    assert f"U+{ord(character):04X}" in said and unicodedata.name(character, "without a name").lower() in said
+    assert f"number {len(before) + 1} of {len(before) + 1 + len(after)}" in said
+    assert (f"after {before[-20:]!r}" in said) == bool(before) and (f"before {after[:20]!r}" in said) == bool(after)
+
+
+def test_in_a_long_text_an_unknown_character_is_found_by_its_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fine-tuning encodes a new text with an old vocabulary: the place is one in the file, not in a piece of it."""
+    monkeypatch.setattr(encoding, "CHUNK", 64)
+    content = "é a b c " * 40 + "ab☃c " + "a b " * 40
+    text = as_text(tmp_path / "a.txt", content)
+    with pytest.raises(UnknownCharacterError) as caught:
+        list(encoding.encode_stream(CharTokenizer("abcé "), text, 0, text.n_bytes))
+    place = len(content[: content.index("☃")].encode())
+    assert caught.value.place == place and f"at byte {place} of the text" in str(caught.value)
 
 
 @given(text=st.text(max_size=40))

@@ -121,6 +121,17 @@ def test_a_stop_string_ends_the_text(trained: Trained) -> None:
     assert stopped["text"] == told["text"].partition(letter)[0]
 
 
+def test_a_stop_string_is_read_as_settings_are(trained: Trained) -> None:
+    r"""`--stop '\n'` is a line end, not a backslash and an n that no text ever has."""
+    options = ("--prompt", "how", "--raw", "--seed", 3, "--temperature", 2, "--tokens", 200)
+    told = sample(*options)["text"]
+    assert "\n" in told
+    assert sample(*options, "--stop", r"\n")["text"] == told.partition("\n")[0]
+    talk = ("chat", "first", "--seed", 3, "--temperature", 2, "--tokens", 60)
+    assert invoke(*talk, input="how\n").stdout.count("\n") > 1
+    assert invoke(*talk, "--stop", r"\n", input="how\n").stdout.count("\n") == 1
+
+
 def test_any_checkpoint_can_be_asked(trained: Trained) -> None:
     assert sample("--checkpoint", "10")["step"] == 10
     assert sample("--checkpoint", "last")["step"] == 20
@@ -133,7 +144,8 @@ BAD = {
     "negative temperature": (["--temperature", "-1"], "temperature must be"),
     "top-p above 1": (["--top-p", "1.5"], "top_p must be"),
     "empty stop": (["--stop", ""], "stop"),
-    "unknown character": (["--prompt", "日"], "'日'"),
+    "unknown character": (["--prompt", "how 日"], "U+65E5 '日' (cjk unified ideograph-65e5)"),
+    "its place": (["--prompt", "how 日 far", "--raw"], "number 5 of 9, after 'how ', before ' far'"),
 }
 
 
