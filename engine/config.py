@@ -242,7 +242,7 @@ def parse_value(section: str, name: str, text: str) -> Any:
     if text.strip().lower() in ("none", "unset", "") and field.default is None:
         return None
     if field.annotation is str:
-        return text.replace("\\n", "\n").replace("\\t", "\t")
+        return typed(text)
     if field.annotation in (int, int | None):
         try:
             number = float(text.replace("_", "").replace(",", ""))
@@ -250,6 +250,11 @@ def parse_value(section: str, name: str, text: str) -> Any:
         except (ValueError, OverflowError):
             return text.strip()
     return text.strip()
+
+
+def typed(text: str) -> str:
+    """Text that was typed on one line, where `\\n` is a line end and `\\t` a tab."""
+    return text.replace("\\n", "\n").replace("\\t", "\t")
 
 
 def make_config(tree: Mapping[str, Any]) -> Config:

@@ -32,6 +32,7 @@ def chat(
     runs: RunsDir = Path("runs"),
 ) -> None:
     """Talk with a run's model. /reset forgets what was said, /quit or Ctrl-D ends."""
+    from engine.config import typed
     from engine.runs.layout import find_run
     from engine.sampling.chat import Chat
     from engine.sampling.settings import SamplingSettings
@@ -46,7 +47,7 @@ def chat(
         repetition_penalty=repetition_penalty,
         max_tokens=tokens,
         seed=seed,
-        stop=tuple(stop or ()),
+        stop=tuple(map(typed, stop or ())),
     ).check()
     found = find_run(run, runs)
     model, tokenizer, step = load_model(found, checkpoint)
