@@ -136,7 +136,7 @@ os.register_at_fork(after_in_child=_drop_in_child)
 def is_locked(path: Path) -> bool | None:
     """Whether a process of this machine holds the lock file `path`; None when that cannot be told."""
     try:
-        fd = os.open(path, os.O_RDONLY)
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # of a pipe too
     except FileNotFoundError:
         return False
     except OSError:

@@ -62,9 +62,14 @@ class RunReader:
     @property
     def problems(self) -> list[str]:
         """What could not be read, a line each with file and line number, and why a dead trainer's run failed."""
-        said = self.status.get("problem") or self._damage.get("info")
-        logs = [problem for log in (self._metrics, self._samples, self._events) for problem in log.problems()]
-        return ([str(said)] if said else []) + logs
+        said = self.status.get("problem")
+        return ([said] if said and said not in self.damage else []) + self.damage
+
+    @property
+    def damage(self) -> list[str]:
+        """What could not be read, a line each; what it held is left out of everything here."""
+        files = [said for said in self._damage.values() if said]
+        return files + [problem for log in (self._metrics, self._samples, self._events) for problem in log.problems()]
 
     def checkpoints(self) -> list[dict[str, Any]]:
         """{step, path, val_loss} of each checkpoint folder, by step; val_loss is None where none was measured."""

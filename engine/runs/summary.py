@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +85,12 @@ def perplexity(loss: float | None) -> float | None:
     return None if loss is None or not loss < 700 else math.exp(loss)
 
 
-def export_csv(run: RunDir, file: Path) -> int:
+def export_csv(run: RunDir, file: Path, say: Callable[[str], None] | None = None) -> int:
     """Writes `csv_lines` to `file`, whole or not at all; returns the number of rows.
 
     Raises UserError when it cannot be written, RunError when it is not a run.
     """
-    lines = csv_lines(run)
+    lines = csv_lines(run, say)
     rows = -1
     with open_atomic(file) as out:
         for rows, line in enumerate(lines):  # noqa: B007 - the last number is the count of rows below the header
@@ -98,10 +98,16 @@ def export_csv(run: RunDir, file: Path) -> int:
     return rows
 
 
-def csv_lines(run: RunDir) -> Iterator[str]:
-    """All metrics as CSV: a header, then a row a step with an empty cell where nothing was logged; no line ends."""
+def csv_lines(run: RunDir, say: Callable[[str], None] | None = None) -> Iterator[str]:
+    """All metrics as CSV: a header, then a row a step with an empty cell where nothing was logged; no line ends.
+
+    `say` is told what is damaged in the run and left out, a line each.
+    """
     reader = RunReader(run)
     reader.poll()
+    if say is not None:
+        for problem in reader.damage:
+            say(problem)
     train, val = reader.series.train, reader.series.val
     steps = np.union1d(train.steps, val.steps)
     yield ",".join(CSV_COLUMNS)

@@ -50,7 +50,7 @@ def chat(
         stop=tuple(map(typed, stop or ())),
     ).check()
     found = find_run(run, runs)
-    model, tokenizer, step = load_model(found, checkpoint)
+    model, tokenizer, step = load_model(found, checkpoint, say=complain)
     if is_terminal():
         say(f"{found.name} at step {step:,}; /reset forgets what was said, /quit or Ctrl-D ends")
     talk(Chat(model, tokenizer, run_template(found), settings))

@@ -9,7 +9,7 @@ import typer
 
 from engine.errors import UserError
 from tui.cli.options import Run, RunsDir
-from tui.cli.output import say
+from tui.cli.output import complain, say
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
@@ -48,10 +48,10 @@ def export(
         steps = export_tensorboard(found, target)
         say(f"{target}: {steps:,} steps; look at them with tensorboard --logdir {target}")
     elif str(target) == "-":
-        for line in csv_lines(found):
+        for line in csv_lines(found, complain):
             typer.echo(line)
     else:
-        say(f"{target}: {export_csv(found, target):,} steps")
+        say(f"{target}: {export_csv(found, target, complain):,} steps")
 
 
 def export_model(run: RunDir, checkpoint: str, folder: Path) -> None:
@@ -60,7 +60,7 @@ def export_model(run: RunDir, checkpoint: str, folder: Path) -> None:
     from engine.interop.hf import export as write
     from engine.training.checkpoint import load_model
 
-    model, tokenizer, step = load_model(run, checkpoint)
+    model, tokenizer, step = load_model(run, checkpoint, say=complain)
     kind = write(model, tokenizer, folder)
     trust = ", trust_remote_code=True" if architecture_of(model.config).code is not None else ""
     say(f"{folder}: {kind} at step {step:,}; load it with AutoModelForCausalLM.from_pretrained({str(folder)!r}{trust})")

@@ -11,7 +11,7 @@ from engine.errors import RunError
 from tui.cli import live
 from tui.cli.export import export, import_
 from tui.cli.options import Json, Run, RunsDir, Yes, complete_run
-from tui.cli.output import is_terminal, one_line, print_facts, print_json, print_table, say
+from tui.cli.output import complain, is_terminal, one_line, print_facts, print_json, print_table, say
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
@@ -57,6 +57,9 @@ def list_(runs: RunsDir = Path("runs"), as_json: Json = False) -> None:
             for row in rows
         ),
     )
+    for row in rows:
+        if row["state"] == "damaged":
+            complain(row["problem"])
 
 
 @app.command()
@@ -84,7 +87,7 @@ def show_facts(run: RunDir, facts: dict[str, Any]) -> None:
         [
             ("run", facts["name"]),
             ("state", facts["state"]),
-            ("problem", facts.get("problem") or None),
+            *(("problem", problem) for problem in facts["problems"]),
             ("step", f"{facts['step'] or 0:,} of {facts['steps'] or 0:,}"),
             ("corpus", facts.get("corpus")),
             ("preset", facts.get("preset")),
@@ -135,6 +138,8 @@ def compare(
     pair = [find_run(name, runs) for name in (run, other)]
     settings = differences(*(settings_of(each) for each in pair))
     both = [summary(each) for each in pair]
+    for problem in [problem for each in both for problem in each["problems"]] if not as_json else ():
+        complain(problem)
     if as_json:
         print_json({"runs": both, "differences": settings})
         return
@@ -196,6 +201,8 @@ def curves(runs: list[RunDir]) -> PlotData:
     readers = [RunReader(run) for run in runs]
     for reader in readers:
         reader.poll()
+        for problem in reader.damage:
+            complain(problem)
     series = tuple(
         Series(each.run.name, each.series.step, each.series.loss, each.series.val_step, each.series.val_loss)
         for each in readers

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import UserError
+from tui.cli.output import complain
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
@@ -45,7 +46,7 @@ def loaded_writer(run: RunDir, checkpoint: str) -> Writer:
     from engine.sampling.generate import Done, generate
     from engine.training.checkpoint import load_model
 
-    model, tokenizer, step = load_model(run, checkpoint)
+    model, tokenizer, step = load_model(run, checkpoint, say=complain)
 
     def write(prompt: str, settings: SamplingSettings) -> Iterator[str | Written]:
         for piece in generate(model, tokenizer, prompt, settings):
@@ -63,7 +64,7 @@ def side_by_side(run: RunDir, checkpoint: str, prompt: str, settings: SamplingSe
     from engine.sampling.generate import BATCH, SEEDS, generate_many
     from engine.training.checkpoint import load_model
 
-    model, tokenizer, step = load_model(run, checkpoint)
+    model, tokenizer, step = load_model(run, checkpoint, say=complain)
     first = fresh_seed() if settings.seed is None else settings.seed
     for start in range(0, num, BATCH):
         batch = settings.replace(seed=(first + start) % SEEDS)
@@ -86,7 +87,7 @@ def search(
 
     if checkpoint == LIVE:
         raise UserError("a trainer at work writes without beams; name a checkpoint, e.g. --checkpoint last")
-    model, tokenizer, step = load_model(run, checkpoint)
+    model, tokenizer, step = load_model(run, checkpoint, say=complain)
     began = time.perf_counter()
     found = beam_search(model, tokenizer, prompt, settings, beams, num=num, length_penalty=length_penalty)
     rate = sum(len(beam.ids) for beam in found) / max(1e-9, time.perf_counter() - began)
