@@ -21,6 +21,7 @@ from engine.runs.lock import RunLock
 from engine.runs.reader import MAX_PROBLEMS, RunReader
 from engine.runs.records import json_line, metric_line
 from engine.runs.series import Series
+from engine.runs.summary import csv_lines
 from engine.runs.writer import RunWriter
 
 QUICK = settings(max_examples=60)
@@ -146,6 +147,29 @@ def test_a_file_of_nothing_but_damage_is_said_in_few_words(run: RunDir) -> None:
     problems = opened(run).problems
     assert len(problems) == MAX_PROBLEMS + 1
     assert problems[-1] == f"events.jsonl: {5000 - MAX_PROBLEMS} more lines like these"
+
+
+def test_only_the_line_cut_short_is_excused(run: RunDir) -> None:
+    """A damaged line, a good one, a record without its newline, the mark of a torn line: the first stays named."""
+    mark = b'\n{"torn":true}\n'
+    run.metrics.write_bytes(b"\x00\n" + train(1) + train(2).rstrip(b"\n") + mark + b'{"step":3,"lo' + mark + train(3))
+    reader = opened(run)
+    assert reader.series.step.tolist() == [1, 2, 3]
+    assert reader.problems == ["metrics.jsonl line 1: not JSON; left out"]
+    run.events.write_bytes(b"x\n" * (MAX_PROBLEMS + 3) + b"cut" + mark)  # also where damage is only counted
+    assert opened(run).problems[-1] == "events.jsonl: 3 more lines like these"
+
+
+def test_of_two_records_of_one_step_the_last_counts(run: RunDir) -> None:
+    twice = train(1) + train(2, loss=9.0, lr=None) + train(2, loss=1.5) + val(2, 8.0) + val(2, 1.25) + train(3)
+    many = b"".join(train(step) for step in range(4, 200)) + train(199, loss=0.5) + train(200)  # the fast way
+    run.metrics.write_bytes(twice + many)
+    series = opened(run).series
+    assert series.step.tolist() == list(range(1, 201))
+    assert (series.loss[1], series.lr[1], series.loss[198]) == (1.5, 1e-5, 0.5)
+    assert (series.val_step.tolist(), series.val_loss.tolist(), series.val_bpb.tolist()) == ([2], [1.25], [0.625])
+    rows = list(csv_lines(run))
+    assert len(rows) == 201 and rows[2].split(",")[3] == "1.5" and rows[199].split(",")[3] == "0.5"
 
 
 def test_a_resume_takes_back_what_came_after_its_step(run: RunDir) -> None:

@@ -48,6 +48,15 @@ def test_a_summary_tells_the_run_in_numbers(trained: RunDir) -> None:
     json.dumps(facts, allow_nan=False)
 
 
+@pytest.mark.parametrize("greatest", range(5))
+def test_the_most_memory_is_found_wherever_in_the_run_it_was(run: RunDir, greatest: int) -> None:
+    with RunWriter(run) as writer:
+        for step in range(5):
+            writer.metric(step=step, loss=1.0, mem_bytes=7_000_000 if step == greatest else 1_000_000 + step)
+        writer.metric(step=5, loss=1.0)
+    assert summary(run)["peak_memory_bytes"] == 7_000_000
+
+
 def test_a_run_that_never_trained_has_a_summary_too(run: RunDir) -> None:
     facts = summary(run)
     assert set(facts) >= WANTED
