@@ -144,6 +144,9 @@ class TrainConfig(_Section):
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = Field("fp32", description="arithmetic of the forward pass")
     compile: bool = Field(False, description="torch.compile the step, in the background; for GPUs: no gain on a CPU")
     eval_every: int = Field(250, ge=1, le=_EVER, description="steps between exact evaluations")
+    eval_first: int = Field(
+        0, ge=0, le=_EVER, description="one more evaluation, after this step; 0: a tenth of the run if that is sooner"
+    )
     checkpoint_every: int = Field(500, ge=1, le=_EVER, description="steps between checkpoints")
     log_every: int = Field(
         0, ge=0, le=_EVER, description="steps between reads of their losses; 0: 1, on a GPU what 1/4 s takes"
@@ -315,9 +318,15 @@ def load_config(preset: str = DEFAULT_PRESET, file: Path | None = None, sets: It
 def override(config: Config, file: Path | None = None, sets: Iterable[str] = ()) -> Config:
     """`config` with a settings file over it, then `key=value` texts; raises as `load_config` does."""
     if file is not None:
-        config = config.replace(_flatten(_read_settings(file)))
-    changes = parse_sets(sets)
+        config = config.replace(_only_as_said(_flatten(_read_settings(file))))
+    changes = _only_as_said(parse_sets(sets))
     return config.replace(changes) if changes else config
+
+
+def _only_as_said(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Who says how often to evaluate wants no first evaluation beside."""
+    every = changes.get("train.eval_every")
+    return {"train.eval_first": every, **changes} if every is not None else dict(changes)
 
 
 def parse_sets(sets: Iterable[str]) -> dict[str, str]:

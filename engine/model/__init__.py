@@ -38,3 +38,17 @@ def parameter_role(name: str, ndim: int) -> Role:
     if kind == "head":
         return "head"
     return "matrix" if ndim >= 2 else "vector"
+
+
+def stacked_rows(name: str, rows: int, config: ModelConfig) -> tuple[int, ...]:
+    """Rows of each of the matrices that the matrix `name` of that many rows holds one under the other.
+
+    They share a parameter only for speed: queries, keys and values; SwiGLU's gate and value.
+    """
+    kind, leaf = ("", *name.split("."))[-2:]
+    if kind == "qkv" or leaf == "in_proj_weight":
+        kv = config.kv_heads * config.head_dim
+        return (rows - 2 * kv, kv, kv)
+    if kind == "fc" and config.mlp == "swiglu":
+        return (rows // 2, rows // 2)
+    return (rows,)

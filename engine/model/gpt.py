@@ -87,6 +87,13 @@ class GPT(nn.Module):
         logits = self.logits(self.hidden(ids))
         return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction=reduction)
 
+    def loss_sums(self, ids: Tensor, targets: Tensor, tokens: int) -> list[Tensor]:
+        """`loss` of targets (B, T) as sums that make up their sum, with logits of at most `tokens` of them at a time."""
+        if ids.numel() <= tokens:
+            return [self.loss(ids, targets, reduction="sum")]
+        parts = zip(self.hidden(ids).flatten(0, 1).split(tokens), targets.flatten().split(tokens), strict=True)
+        return [F.cross_entropy(self.logits(x).float(), y, reduction="sum") for x, y in parts]
+
     def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
         """The normalized residual stream (B, T, n_embd) that the head reads."""
         x, rope = self.embed(ids, cache)

@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from engine.config import ModelConfig
+from engine.model import stacked_rows
 
 
 def embedding_std(config: ModelConfig, rows: int) -> float:
@@ -43,7 +44,7 @@ def init_weights(model: nn.Module, config: ModelConfig, generator: Generator | N
         elif kind in ("wte", "wpe", "before"):
             _embedding(parameter, config, generator)
         else:
-            _matrix(parameter, kind, leaf, config, generator)
+            _matrix(parameter, name, kind, config, generator)
 
 
 def _embedding(weight: Tensor, config: ModelConfig, generator: Generator) -> None:
@@ -53,25 +54,15 @@ def _embedding(weight: Tensor, config: ModelConfig, generator: Generator) -> Non
         weight.normal_(0.0, embedding_std(config, weight.size(0)), generator=generator)
 
 
-def _matrix(weight: Tensor, kind: str, leaf: str, config: ModelConfig, generator: Generator) -> None:
+def _matrix(weight: Tensor, name: str, kind: str, config: ModelConfig, generator: Generator) -> None:
     into_residual = kind in ("proj", "out_proj")
     if config.init == "gpt2":
         weight.normal_(0.0, 0.02 / math.sqrt(2 * config.n_layer) if into_residual else 0.02, generator=generator)
     elif config.init == "xavier":
-        for part in _separate(weight, kind, leaf, config):
+        for part in torch.split(weight, stacked_rows(name, weight.size(0), config)):
             nn.init.xavier_uniform_(part, generator=generator)
     elif into_residual or kind == "head":
         weight.zero_()
     else:
         bound = math.sqrt(3 / weight.size(1))
         weight.uniform_(-bound, bound, generator=generator)
-
-
-def _separate(weight: Tensor, kind: str, leaf: str, config: ModelConfig) -> tuple[Tensor, ...]:
-    """Matrices that share one tensor only for speed, as views."""
-    if kind == "qkv" or leaf == "in_proj_weight":
-        kv = config.kv_heads * config.head_dim
-        return torch.split(weight, [weight.size(0) - 2 * kv, kv, kv])
-    if kind == "fc" and config.mlp == "swiglu":
-        return weight.chunk(2)
-    return (weight,)

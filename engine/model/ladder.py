@@ -62,6 +62,11 @@ class Rung(nn.Module, ABC):
         """Cross entropy in nats of targets (B, T), as a float32 scalar: "mean" over them or "sum"; -100 is left out."""
         return F.cross_entropy(self(ids).flatten(0, 1).float(), targets.flatten(), reduction=reduction)
 
+    def loss_sums(self, ids: Tensor, targets: Tensor, tokens: int) -> list[Tensor]:
+        """`loss` as sums that make up the sum over targets (B, T), of some `tokens` each: of whole sequences here."""
+        rows = max(1, tokens // ids.size(1))
+        return [self.loss(x, y, reduction="sum") for x, y in zip(ids.split(rows), targets.split(rows), strict=True)]
+
 
 class Bigram(Rung):
     """The last token's row of one table is the logits."""

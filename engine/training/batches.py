@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.config import Config
+from engine.config import Config, TrainConfig
 from engine.text.dataset import TokenDataset
+from engine.training.shortage import free_memory, is_out_of_memory
 
 RESIDENT_BYTES, RESIDENT_SHARE = 8 << 30, 1 / 8
 """A corpus up to this size and this share of the GPU's memory lives there as a whole."""
@@ -20,8 +21,12 @@ class Batches(ABC):
 
     def __init__(self, dataset: TokenDataset, config: Config, device: torch.device) -> None:
         self.dataset, self.device, self.salt = dataset, device, 0
-        self.seed, self.size, self.length = config.train.seed, config.train.batch_size, config.model.block_size
-        self.micros = config.train.grad_accum
+        self.seed, self.length = config.train.seed, config.model.block_size
+        self.part(config.train)
+
+    def part(self, train: TrainConfig) -> None:
+        """Cut the global batch into micro-batches as `train` says."""
+        self.size, self.micros = train.batch_size, train.grad_accum
 
     @abstractmethod
     def get(self, step: int, micro: int) -> tuple[Tensor, Tensor]:
@@ -70,8 +75,15 @@ class ResidentBatches(Batches):
 
 
 def make_batches(dataset: TokenDataset, config: Config, device: torch.device) -> Batches:
+    """From the device's own memory where the corpus has room there, else from the host's."""
     room = 0.0
     if device.type == "cuda":
         room = min(RESIDENT_BYTES, RESIDENT_SHARE * torch.cuda.get_device_properties(device).total_memory)
-    kind = ResidentBatches if dataset.train.nbytes <= room else HostBatches
-    return kind(dataset, config, device)
+    if dataset.train.nbytes <= room:
+        try:
+            return ResidentBatches(dataset, config, device)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        free_memory()
+    return HostBatches(dataset, config, device)

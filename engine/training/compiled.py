@@ -91,11 +91,21 @@ class Compilation:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._kill()
+        self._finish()
+
+    def begin_anew(self, step: int) -> None:
+        """The micro-batch has another shape: the next step is recorded anew, and made without torch.compile."""
+        self._kill()
+        if self.take_step.config.train.compile:
+            self._give_up(step, "the micro-batch has shrunk; a resume compiles again")
+        self._fresh = True
+
+    def _kill(self) -> None:
         if self._child is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._child.pid, signal.SIGKILL)
             self._child.wait()
-        self._finish()
 
     def poll(self, step: int) -> None:
         """Called between steps, `step` of them made: records the first, and switches when the compiler is ready."""

@@ -15,9 +15,13 @@ from torch import Tensor
 from engine.model.gpt import GPT
 from engine.text.dataset import TokenDataset
 from engine.training.precision import autocast
+from engine.training.shortage import free_memory, is_out_of_memory
 
 TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 65536}
-QUEUED = 32  # batches whose losses are read together: a GPU waits for none of them, and a stop is never far
+LOGITS_BYTES = {"cpu": 256 << 20, "cuda": 2 << 30}
+"""Most memory for logits and the softmax over them: two float32 a token and entry of the vocabulary."""
+QUEUED = 32  # sums whose losses are read together: a GPU waits for none of them, and a stop is never far
+FEWEST = 16  # tokens that logits are made of together, when nothing else fits
 
 
 class Interrupted(Exception):
@@ -38,6 +42,27 @@ class Evaluation:
         return math.exp(min(self.loss, 700.0))
 
 
+@dataclass
+class Portion:
+    """How much is computed together: sequences that go through the model, tokens whose logits are made."""
+
+    rows: int
+    tokens: int
+
+    @classmethod
+    def fitting(cls, block_size: int, vocab_size: int, device: torch.device) -> Portion:
+        """What the bounds of this module allow."""
+        rows = TOKENS_PER_BATCH.get(device.type, 8192) // block_size
+        return cls(max(1, rows), max(FEWEST, LOGITS_BYTES.get(device.type, 1 << 30) // (8 * vocab_size)))
+
+    def halve(self) -> bool:
+        """Go on with half; False when it is the least already."""
+        if self.rows == 1 and self.tokens == FEWEST:
+            return False
+        self.rows, self.tokens = max(1, self.rows // 2), max(FEWEST, self.tokens // 2)
+        return True
+
+
 def evaluate(
     model: GPT,
     dataset: TokenDataset,
@@ -49,28 +74,49 @@ def evaluate(
     """The exact validation loss. `between` is called between batches; True from it raises Interrupted.
 
     A shorter last window comes by itself, so that no target is left out or counted twice. Losses are read from the
-    device QUEUED batches at a time and added in float64, in the order of the batches.
+    device QUEUED sums at a time and added in float64, in the order of the text. A batch that does not fit in memory is
+    tried in halves, down to one sequence and a few tokens' logits; then the error is raised.
     """
     began = time.monotonic()
-    rows = max(1, TOKENS_PER_BATCH.get(device.type, 8192) // block_size)
+    portion = Portion.fitting(block_size, model.vocab_size, device)
     was_training = model.training
     model.eval()
     total, targets = 0.0, 0
     waiting: list[Tensor] = []  # sums of batches, still on the device
     try:
         with torch.inference_mode(), autocast(precision, device):
-            for x, y in dataset.val_batches(block_size, rows):
-                if between is not None and between():
-                    raise Interrupted
-                waiting.append(model.loss(_moved(x, device), _moved(y, device), reduction="sum"))
-                targets += y.size
-                if len(waiting) == QUEUED:
-                    total = _added(total, waiting)
+            for x, y in dataset.val_batches(block_size, portion.rows):
+                done = 0
+                while done < len(x):
+                    if between is not None and between():
+                        raise Interrupted
+                    part = slice(done, done + portion.rows)
+                    sums = _sums(model, x[part], y[part], device, portion)
+                    if sums is None:  # too large
+                        continue
+                    waiting += sums
+                    targets += y[part].size
+                    done += portion.rows
+                    if len(waiting) >= QUEUED:
+                        total = _added(total, waiting)
             total = _added(total, waiting)
     finally:
         model.train(was_training)
     loss = total / targets
     return Evaluation(loss, dataset.bits_per_byte(loss), targets, time.monotonic() - began)
+
+
+def _sums(
+    model: GPT, x: NDArray[np.int64], y: NDArray[np.int64], device: torch.device, portion: Portion
+) -> list[Tensor] | None:
+    """Sums of the losses of a batch; None when memory ran out, and then `portion` is smaller."""
+    try:
+        return model.loss_sums(_moved(x, device), _moved(y, device), portion.tokens)
+    except Exception as error:
+        if not is_out_of_memory(error) or not portion.halve():
+            raise
+    free_memory()
+    return None
 
 
 def _moved(ids: NDArray[np.int64], device: torch.device) -> Tensor:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from engine.model import parameter_role
+from engine.model import parameter_role, stacked_rows
+from engine.model.gpt import GPT
 
 ROLES = ("matrix", "embedding", "head", "adapter", "vector", "frozen")
 """Order in the buffers; `frozen` ones have no gradient (the base of a LoRA) and come last."""
@@ -29,6 +31,8 @@ class Slot:
     shape: torch.Size
     start: int
     stop: int
+    rows: tuple[int, ...]
+    """Those of each matrix it holds, as the model declares them; none for what is no matrix."""
 
 
 class FlatParameters:
@@ -37,7 +41,7 @@ class FlatParameters:
     `flat` and `grad` are 1-D; `grad` covers the trainable part, which comes first.
     """
 
-    def __init__(self, model: nn.Module, *, gradients: bool = True) -> None:
+    def __init__(self, model: GPT, *, gradients: bool = True) -> None:
         named = dict(model.named_parameters())  # tied weights appear once
         roles = {n: parameter_role(n, p.ndim) if p.requires_grad else "frozen" for n, p in named.items()}
         # by role, then shape, then name: equal shapes of one role become one stacked tensor
@@ -46,7 +50,9 @@ class FlatParameters:
         offset = 0
         for name in names:
             size = named[name].numel()
-            self.slots.append(Slot(name, roles[name], named[name].shape, offset, offset + size))
+            shape, role = named[name].shape, roles[name]
+            rows = stacked_rows(name, shape[0], model.config) if role == "matrix" else ()
+            self.slots.append(Slot(name, role, shape, offset, offset + size, rows))
             offset += size
         first = named[names[0]]
         trainable = sum(slot.stop - slot.start for slot in self.slots if slot.role != "frozen")
@@ -73,12 +79,23 @@ class FlatParameters:
         slots = [slot for slot in self.slots if slot.role == role]
         return slice(slots[0].start, slots[-1].stop) if slots else slice(0, 0)
 
-    def stacks(self, role: str) -> Iterator[tuple[int, int, tuple[int, int]]]:
-        """(start, stop, (rows, columns)) of each run of equal-shaped matrices of a role."""
-        run: list[Slot] = []
-        for slot in [*(s for s in self.slots if s.role == role), None]:
-            if run and (slot is None or slot.shape != run[0].shape):
-                yield run[0].start, run[-1].stop, (run[0].shape[0], run[0].shape[1])
-                run = []
-            if slot is not None:
-                run.append(slot)
+    def stacks(self) -> Iterator[tuple[tuple[int, int], list[tuple[int, int]]]]:
+        """((rows, columns), [(start, count), ...]): matrices of one shape, and where they lie side by side.
+
+        Each matrix is one that the model declares; only those of equal-shaped parameters come together.
+        """
+        matrices = [slot for slot in self.slots if slot.role == "matrix"]
+        for shape, slots in groupby(matrices, key=lambda slot: slot.shape):
+            columns = shape[1]
+            found: dict[int, list[tuple[int, int]]] = {}
+            for slot in slots:
+                start = slot.start
+                for rows in slot.rows:
+                    spans = found.setdefault(rows, [])
+                    if spans and spans[-1][0] + spans[-1][1] * rows * columns == start:
+                        spans[-1] = (spans[-1][0], spans[-1][1] + 1)
+                    else:
+                        spans.append((start, 1))
+                    start += rows * columns
+            for rows, spans in found.items():
+                yield (rows, columns), spans

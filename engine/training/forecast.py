@@ -13,6 +13,7 @@ from engine.config import Config, DataConfig, TrainConfig
 from engine.errors import ConfigError
 from engine.model.count import GPT2_VOCAB, count_parameters, flops_per_token, parameter_table
 from engine.training.pace import Pace
+from engine.training.schedule import first_evaluation
 
 BEYOND = 2.0
 """Times the whole memory of a machine that no run can be squeezed into, however rough the estimate."""
@@ -126,6 +127,10 @@ def occasions(train: TrainConfig) -> tuple[int, int]:
     evaluations = before // train.eval_every + 1
     both = math.lcm(train.eval_every, train.checkpoint_every)
     samples = before // train.eval_every + before // train.checkpoint_every - before // both + 1
+    first = first_evaluation(train)
+    if first <= before and first % train.eval_every:
+        evaluations += 1
+        samples += first % train.checkpoint_every != 0
     return evaluations, samples if train.sample_tokens else 0
 
 
@@ -178,11 +183,11 @@ def least_vocab(data: DataConfig) -> int:
 def check_memory(config: Config, vocab_size: int, device: str = "auto") -> None:
     """Raises ConfigError, before anything is allocated, for a run far larger than the whole memory of `device`.
 
-    On a GPU a micro-batch that does not fit is halved as long as it is even, so there the smallest counts.
+    On a GPU a micro-batch that does not fit is parted down to single sequences, so there one of them counts.
     """
     total, gpu = whole_memory(device)
     need = forecast(config, vocab_size, gpu=gpu)
-    activations = need.activations // (config.train.batch_size & -config.train.batch_size) if gpu else need.activations
+    activations = need.activations // config.train.batch_size if gpu else need.activations
     model = need.memory - need.activations
     if total is None or model + activations <= BEYOND * total:
         return

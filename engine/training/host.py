@@ -57,6 +57,10 @@ class TrainingHost:
         self._writer.status(state="stopped", phase="", message=why, problem=why)
         self._writer.close()  # from here on the thread writes nothing more into the status
 
+    def untold(self) -> dict[str, Any]:
+        """The run's status where it cannot be written; empty while who reads the run reads it."""
+        return self._writer.untold()
+
     def _run(self) -> None:
         writer = self._writer
         try:

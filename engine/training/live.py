@@ -1,49 +1,66 @@
 """Prompting the weights that are training now.
 
-The trainer copies its weights at a step boundary, only when somebody waits for them, and goes on. The prompt runs on
-that copy in another thread, with a private generator, so it can change nothing of the training's result. On a GPU it
-has a stream of its own, or each token would wait for all the steps that are launched already.
+The trainer copies its weights at a step boundary, straight into the model of whoever waits for them, and goes on. The
+prompt runs on that copy in another thread, with a private generator, so it can change nothing of the training's result.
+On a GPU it has a stream of its own, or each token would wait for all the steps that are launched already.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from engine.errors import RunError
+from engine.model.capture import recording
 from engine.model.gpt import GPT
 from engine.sampling.generate import Done, generate
 from engine.sampling.settings import SamplingSettings
 from engine.text.tokenizer import Tokenizer
 from engine.training.flat import FlatParameters
+from engine.training.shortage import free_memory, is_out_of_memory
 
 PATIENCE = 120.0
 """Seconds a prompt waits for a step boundary: a step of a large model, a compilation."""
 
+AT_ONCE = 2
+"""Prompts that have a copy of the weights at the same time."""
+
 T = TypeVar("T")
 
 
+@dataclass(eq=False)
+class _Waiter:
+    """A prompt that waits for the weights of a step."""
+
+    target: Tensor
+    step: int | None = None
+
+
 class LiveWeights:
-    """Hands copies of the training weights to other threads."""
+    """Hands the training weights to other threads, each into a copy of its own."""
 
     def __init__(self) -> None:
-        self._wanted = threading.Event()
+        self.kept: list[tuple[GPT, FlatParameters]] = []
+        """Copies that no prompt uses, for the next one: one at most."""
         self._ready = threading.Condition()
-        self._snapshot: tuple[int, Tensor] | None = None
+        self._waiting: list[_Waiter] = []
         self._ended = False
 
     def serve(self, step: int, flat: Tensor) -> None:
         """Called by the trainer between steps; does nothing unless someone waits."""
-        if self._wanted.is_set():
+        if self._waiting:
             with self._ready:
-                self._wanted.clear()
-                self._snapshot = (step, flat.detach().clone())
+                for waiter in self._waiting:
+                    waiter.target.copy_(flat.detach())
+                    waiter.step = step
+                self._waiting.clear()
                 self._ready.notify_all()
 
     def end(self) -> None:
@@ -52,51 +69,88 @@ class LiveWeights:
             self._ended = True
             self._ready.notify_all()
 
-    def _arrived(self) -> tuple[int, Tensor] | None:
-        return self._snapshot
-
-    def take(self, cancelled: Callable[[], bool]) -> tuple[int, Tensor]:
-        """(step, flat copy) of the weights at the next step boundary. Raises RunError when training has ended."""
+    def free(self) -> None:
+        """Give back the copy that no prompt uses."""
         with self._ready:
-            self._snapshot = None
-            self._wanted.set()
-            waited = 0.0
-            while not (snapshot := self._arrived()):
-                if self._ended:
-                    raise RunError("training has ended; prompt one of its checkpoints")
-                if cancelled() or waited > PATIENCE:
-                    raise RunError("no step ended while the prompt waited; try again, or prompt a checkpoint")
-                self._ready.wait(0.2)
-                waited += 0.2
-            return snapshot
+            self.kept.clear()
+
+    def check(self) -> None:
+        """Raises RunError when training has ended."""
+        if self._ended:
+            raise RunError("training has ended; prompt one of its checkpoints")
+
+    def take(self, target: Tensor, cancelled: Callable[[], bool]) -> int:
+        """The step whose weights are in `target` now, that of the next boundary. Raises RunError when none comes."""
+        waiter = _Waiter(target)
+        with self._ready:
+            self._waiting.append(waiter)
+            deadline = time.monotonic() + PATIENCE
+            try:
+                while waiter.step is None:
+                    self.check()
+                    if cancelled() or time.monotonic() > deadline:
+                        raise RunError("no step ended while the prompt waited; try again, or prompt a checkpoint")
+                    self._ready.wait(0.2)
+            finally:
+                if waiter in self._waiting:
+                    self._waiting.remove(waiter)
+        return waiter.step
 
 
 class LivePrompter:
-    """What a `ControlServer` calls for a prompt: `{"prompt", "settings"}` in, `{"piece"}` lines and `{"done"}` out."""
+    """What a `ControlServer` calls for a prompt: `{"prompt", "settings"}` in, `{"piece"}` lines and `{"done"}` out.
+
+    AT_ONCE prompts have a copy of the weights at the same time, others wait for theirs; one copy is kept for the next
+    prompt until memory is short.
+    """
 
     def __init__(self, live: LiveWeights, build: Callable[[], GPT], tokenizer: Tokenizer) -> None:
         """`build` makes a model like the one in training, on its device, in evaluation mode."""
         self.live, self.build, self.tokenizer = live, build, tokenizer
-        self._idle: list[tuple[GPT, FlatParameters]] = []
+        self._places = threading.Semaphore(AT_ONCE)
         self._guard = threading.Lock()
         self._stream: torch.cuda.Stream | None = None
 
     def __call__(self, request: dict[str, Any], cancelled: Callable[[], bool]) -> Iterator[dict[str, Any]]:
         settings = SamplingSettings.from_dict(request.get("settings") or {})
         settings.check()
-        step, weights = self.live.take(cancelled)
-        model, parameters = self._borrow()
+        self._sit_down(cancelled)
         try:
-            parameters.flat.copy_(weights)
-            del weights
-            pieces = generate(
-                model,
-                self.tokenizer,
-                str(request.get("prompt", "")),
-                settings,
-                cancelled=cancelled,
-                alternatives=int(request.get("alternatives", 0)),
-            )
+            yield from self._answer(request, settings, cancelled)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            return
+        finally:
+            self._places.release()
+        self.live.free()
+        with recording:  # nothing is recorded while the device's memory is rearranged
+            free_memory()
+        raise RunError("no memory for this prompt beside training; ask for fewer tokens, or prompt a checkpoint later")
+
+    def _sit_down(self, cancelled: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not self._places.acquire(timeout=0.2):
+            self.live.check()
+            if cancelled() or time.monotonic() > deadline:
+                raise RunError(f"{AT_ONCE} prompts are being answered; try again when one has ended")
+
+    def _answer(
+        self, request: dict[str, Any], settings: SamplingSettings, cancelled: Callable[[], bool]
+    ) -> Iterator[dict[str, Any]]:
+        self.live.check()
+        model, parameters = self._borrow()
+        step = self.live.take(parameters.flat, cancelled)
+        pieces = generate(
+            model,
+            self.tokenizer,
+            str(request.get("prompt", "")),
+            settings,
+            cancelled=cancelled,
+            alternatives=int(request.get("alternatives", 0)),
+        )
+        try:
             for piece in each_within(self._beside(parameters.flat.device), pieces):
                 if isinstance(piece, Done):
                     yield {"done": {**asdict(piece), "step": step}}
@@ -104,7 +158,8 @@ class LivePrompter:
                     yield {"piece": asdict(piece)}
         finally:
             with self._guard:
-                self._idle.append((model, parameters))
+                if not self.live.kept:
+                    self.live.kept.append((model, parameters))
 
     def _beside(self, device: torch.device) -> Callable[[], AbstractContextManager[object]]:
         """Makes contexts whose work on a GPU goes beside the training's and before it, after all launched until now."""
@@ -118,10 +173,10 @@ class LivePrompter:
         return lambda: torch.cuda.stream(stream)
 
     def _borrow(self) -> tuple[GPT, FlatParameters]:
-        """A model of its own for every prompt under way, kept for the next one."""
+        """A model of its own for every prompt under way."""
         with self._guard:
-            if self._idle:
-                return self._idle.pop()
+            if self.live.kept:
+                return self.live.kept.pop()
         model = self.build()
         return model, FlatParameters(model, gradients=False)
 

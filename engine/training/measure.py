@@ -31,6 +31,7 @@ from engine.training.device import choose_device
 from engine.training.evaluate import TOKENS_PER_BATCH, evaluate
 from engine.training.pace import LIMIT_SECONDS, Pace
 from engine.training.precision import check_precision, set_matmul_precision
+from engine.training.shortage import is_out_of_memory
 from engine.training.step import TrainStep, make_step
 
 STEP_SECONDS = 1.5
@@ -68,16 +69,13 @@ def measure_pace(take_step: TrainStep, dataset: TokenDataset) -> Pace:
 def time_steps(take_step: TrainStep) -> float:
     """Median seconds of a step as the trainer makes it, its loss read; a GPU's in groups, as it is read there."""
     keep_freed_memory()
-    device, train, parameters = take_step.device, take_step.config.train, take_step.parameters
-    averaged = parameters.flat.clone() if train.ema else None
+    device, train = take_step.device, take_step.config.train
     done = 0
 
     def make(steps: int) -> None:
         nonlocal done
         for _ in range(steps):
             result = take_step(done, 1e-3)
-            if averaged is not None:
-                averaged.lerp_(parameters.flat, 1.0 - train.ema)
             done += 1
         result.tolist()
 
@@ -159,7 +157,7 @@ def problem(error: Exception) -> str:
     if isinstance(error, UserError):
         return str(error)
     text = " ".join(str(error).split())
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
+    if is_out_of_memory(error):
         return OUT_OF_MEMORY
     return f"not measured: {type(error).__name__}: {text[:200]}"
 

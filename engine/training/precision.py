@@ -61,6 +61,7 @@ class LossScaler:
         return {"scaler.scale": self.scale, "scaler.good": self.good} if self.enabled else {}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        if self.enabled:
+        """Take back what `tensors` gave; a state without a scale, of another precision, leaves the scale fresh."""
+        if self.enabled and "scaler.scale" in tensors:
             self.scale.copy_(tensors["scaler.scale"])
             self.good.copy_(tensors["scaler.good"])

@@ -41,6 +41,8 @@ class StepLog:
         """Seconds of training up to the last step that was read."""
         self.every = config.train.log_every or 1
         """Steps that are read together; with `log_every` 0 on a GPU as many as it makes in READ_EVERY_SECONDS."""
+        self.counted = (0, 0)
+        """A step and the tokens trained on up to it; from there on each step has as many as the settings say."""
         self._adapts = config.train.log_every == 0 and device.type != "cpu"
         self._waiting: list[tuple[int, float, Tensor]] = []
         self._memory, self._memory_read = 0, 0.0
@@ -52,6 +54,11 @@ class StepLog:
     def due(self) -> bool:
         """Whether it is time to read: `every` steps are waiting."""
         return len(self._waiting) >= self.every
+
+    def tokens(self, step: int) -> int:
+        """Tokens trained on up to the end of `step`: counted, since a fork may go on with another batch size."""
+        begun, before = self.counted
+        return before + (step - begun) * self.config.tokens_per_step
 
     def add(self, step: int, lr: float, result: Tensor) -> None:
         """Note step `step`; `result` is (loss, gradient norm), still on the device."""
@@ -86,7 +93,7 @@ class StepLog:
         """The step's line in metrics.jsonl."""
         self.writer.metric(
             step=record.step,
-            tokens=record.step * self.config.tokens_per_step,
+            tokens=self.tokens(record.step),
             time_s=record.time_s,
             loss=record.loss,
             lr=record.lr,

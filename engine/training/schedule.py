@@ -9,6 +9,9 @@ from engine.config import TrainConfig
 SCHEDULE = ("learning_rate", "min_learning_rate", "schedule", "warmup_steps", "decay_fraction")
 """The settings that the rates of a run follow from, beside `max_steps`."""
 
+EARLY_LEAST = 20
+"""A first evaluation before this step would say nothing."""
+
 HIGHEST_RATE = 10.0
 """What the settings allow too."""
 
@@ -32,6 +35,20 @@ def lr_multiplier(step: int, train: TrainConfig) -> float:
     done = min(1.0, (step - start) / max(1, train.max_steps - start))
     left = 0.5 * (1.0 + math.cos(math.pi * done)) if train.schedule == "cosine" else 1.0 - done
     return floor + (1.0 - floor) * left
+
+
+def first_evaluation(train: TrainConfig) -> int:
+    """The step of the evaluation that is one more than those every `eval_every`; that, where there is none.
+
+    A short run says so something about its validation loss early; of one under 200 steps the end comes soon enough.
+    """
+    early = train.max_steps // 10
+    return train.eval_first or (early if EARLY_LEAST <= early < train.eval_every else train.eval_every)
+
+
+def is_evaluated(step: int, train: TrainConfig) -> bool:
+    """Whether there is an evaluation after `step`."""
+    return step >= train.max_steps or step % train.eval_every == 0 or step == first_evaluation(train)
 
 
 def rate_problem(value: float) -> str:

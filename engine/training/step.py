@@ -16,6 +16,7 @@ from engine.training.build import build_for
 from engine.training.flat import FlatParameters
 from engine.training.optim import Optimizer
 from engine.training.precision import SCALE_LEAST, LossScaler, autocast
+from engine.training.shortage import MicroBatchTooLargeError, is_out_of_memory
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 """Inputs and targets (B, T) -> mean loss: the model's, or that compiled."""
@@ -100,11 +101,37 @@ class TrainStep:
         """Fill the flat gradient with the mean over the step's micro-batches; returns their mean loss."""
         self.parameters.grad.zero_()
         total: Tensor | None = None
-        for micro in range(self.config.train.grad_accum):
-            loss = self.micro_batch(*self.batches.get(step, micro))
-            total = loss if total is None else total + loss
+        try:
+            for micro in range(self.config.train.grad_accum):
+                loss = self.micro_batch(*self.batches.get(step, micro))
+                total = loss if total is None else total + loss
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            raise MicroBatchTooLargeError(f"step {step + 1}") from None
         assert total is not None
         return total.float()
+
+    def shrink(self, config: Config) -> None:
+        """From here on the micro-batches are those of `config`, smaller ones; recorded or compiled passes are gone."""
+        self.config = config
+        self.batches.part(config.train)
+        self.loss_function = self.model.loss
+        self.micro_batch, self.update = self.forward_backward, self.clip_and_update
+
+    def bad_micro_batch(self, step: int) -> int | None:
+        """Which micro-batch of a step that was not finite it was: each is tried again by itself. None: none of them.
+
+        The weights must be those before the step, as they are after it.
+        """
+        with recording:
+            torch.manual_seed(step_seed(self.config.train.seed, step))
+            for micro in range(self.config.train.grad_accum):
+                self.parameters.grad.zero_()
+                loss = self.micro_batch(*self.batches.get(step, micro))
+                if not bool(torch.isfinite(loss) & torch.isfinite(torch.linalg.vector_norm(self.parameters.grad))):
+                    return micro
+        return None
 
 
 def make_step(config: Config, dataset: TokenDataset, device: torch.device) -> TrainStep:

@@ -75,6 +75,8 @@ class Trainer:
         self.train_seconds, self.eval_seconds = 0.0, 0.0
         self.watch = Watch()
         self.evaluation: tuple[int, Evaluation] | None = None
+        self.owed = False
+        """Whether the evaluation of this step gave way to a stop: a resume begins with it."""
         self.checkpoint_step: int | None = None
         self.paused = False
         self.stop: dict[str, Any] | None = None
@@ -91,6 +93,8 @@ class Trainer:
         self._say_memory()
         with self.compilation as compilation:
             self._status(state="running", phase=compilation.phase)
+            if self.owed:
+                self._keep_up()
             while self.step < train.max_steps and not self.stopping and not self.obey():
                 compilation.poll(self.step)
                 self._one_step()
@@ -171,7 +175,8 @@ class Trainer:
         early = self.stop is not None and self.stop.get("reason") == "early_stop"
         if not self._saved() and (self.stop or {}).get("checkpoint", True):
             self.checkpoint()
-        self._ended = "finished" if early or self.step >= self.config.train.max_steps else "stopped"
+        done = self.step >= self.config.train.max_steps and not self.owed
+        self._ended = "finished" if early or done else "stopped"
         self.writer.event(self._ended, self.step)
         self._status(state=self._ended, phase="")
         if self.writer.stuck and (why := self._until(self.writer.retry, RETRY_SECONDS)):
@@ -275,6 +280,7 @@ class Trainer:
     def evaluate(self) -> bool:
         """Exact validation loss of this step; True when it is the best so far. Gives way to a stop."""
         self.flush()
+        self.owed = False
         self.writer.status(phase="evaluating")
         try:
             with self.optimizer.averaged_weights():
@@ -287,6 +293,7 @@ class Trainer:
                     self._between,
                 )
         except Interrupted:
+            self.owed = True
             return False
         except Exception as error:
             if not is_out_of_memory(error):
@@ -423,7 +430,7 @@ class Trainer:
                 self._between()
         if waited_for and not why:
             waited = round(time.monotonic() - began, 1)
-            self.writer.event("waited", self.step, seconds=waited, message=f"training waited: {waited_for}")
+            self.writer.event("waited", self.step, seconds=waited, message=waited_for)
             self.writer.status(state=self._ended or ("paused" if self.paused else "running"), message="")
         return why
 
@@ -459,6 +466,7 @@ class Trainer:
             "lr_scale": self.lr_scale,
             "rollbacks": self.rollbacks,
             "val_loss": self._val_loss(),
+            "owed": self.owed,
             "watch": self.watch.to_dict(),
             "rng": rng_states(),
             "environment": self.environment(),
@@ -493,6 +501,7 @@ class Trainer:
         self.eval_seconds = float(state["eval_seconds"])
         self.lr_scale, self.rollbacks = self._scale_after(checkpoint), int(state["rollbacks"])
         self.batches.salt = self.rollbacks
+        self.owed = bool(state.get("owed"))
         self.watch = Watch.from_dict(state["watch"])
         if (loss := state.get("val_loss")) is not None:
             known = Evaluation(loss, self.dataset.bits_per_byte(loss), len(self.dataset.val) - 1, 0.0)

@@ -14,6 +14,7 @@ from engine.config import Config
 from engine.text.dataset import TokenDataset
 from engine.training.forecast import available_memory, forecast
 from engine.training.measure import timed
+from engine.training.shortage import is_out_of_memory
 from engine.training.step import make_step
 
 SMOOTHING = 0.9
@@ -93,7 +94,9 @@ def batch_sizes(config: Config, dataset: TokenDataset, device: torch.device) -> 
         try:
             step = make_step(changed.replace({"train.grad_accum": 1}), dataset, device)
             seconds = [timed(partial(step, number, 1e-3), device) for number in range(6)]
-        except (MemoryError, torch.OutOfMemoryError):
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
             yield Trial(size, whole // size, 0.0, "out of memory")
             return
         yield Trial(size, whole // size, size * config.model.block_size / median(seconds[1:]))

@@ -86,13 +86,14 @@ def test_the_limit_is_a_multiple_of_the_whole_memory(monkeypatch: pytest.MonkeyP
 
 
 def test_on_a_gpu_the_smallest_micro_batch_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that is too large is halved when it does not fit, as often as it is even."""
+    """One that is too large is parted when it does not fit, down to single sequences."""
     one, even, odd = (Config().replace({"train.batch_size": size}) for size in (1, 1 << 16, (1 << 16) - 1))
     room = forecast(one, 65, gpu=True).memory
     monkeypatch.setattr("engine.training.forecast.whole_memory", lambda device: (room, True))
-    check_memory(even, 65)
+    check_memory(even, 65), check_memory(odd, 65)
+    monkeypatch.setattr("engine.training.forecast.whole_memory", lambda device: (int(room / BEYOND) - 1, True))
     with pytest.raises(ConfigError, match="the GPU has"):
-        check_memory(odd, 65)
+        check_memory(even, 65)
 
 
 def test_whole_memory_is_that_of_the_device_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,5 +86,5 @@ def test_a_prompt_is_answered_with_the_weights_of_a_step_boundary() -> None:
         over.set()
         thread.join()
     assert len(said) == 6 and said[-1]["done"]["step"] == 7 and said[-1]["done"]["tokens"] == 5
-    (kept,) = prompter._idle
+    (kept,) = live.kept
     assert torch.equal(kept[1].flat, flat)

@@ -15,6 +15,7 @@ from engine.runs.status import read_status
 from engine.training import measure, pace
 from engine.training.forecast import expected_tokens, forecast, occasions
 from engine.training.pace import Measuring, Pace, known_pace, pace_key
+from engine.training.schedule import is_evaluated
 
 from .conftest import tiny_config, train
 
@@ -40,15 +41,15 @@ def ended(measuring: Measuring) -> Measuring:
     return measuring
 
 
-@pytest.mark.parametrize("steps", [1, 5, 6, 7, 29, 30, 31, 100])
+@pytest.mark.parametrize("steps", [1, 5, 6, 7, 29, 30, 31, 100, 400, 401])
 @pytest.mark.parametrize(("eval_every", "checkpoint_every"), [(5, 10), (10, 4), (7, 3), (50, 1000)])
 def test_evaluations_and_samples_are_counted_as_the_trainer_makes_them(
     steps: int, eval_every: int, checkpoint_every: int
 ) -> None:
     made = range(1, steps + 1)
-    evaluations = [step for step in made if step == steps or step % eval_every == 0]
-    samples = [step for step in made if step in evaluations or step % checkpoint_every == 0]
     settings = TrainConfig(max_steps=steps, eval_every=eval_every, checkpoint_every=checkpoint_every)
+    evaluations = [step for step in made if is_evaluated(step, settings)]
+    samples = [step for step in made if step in evaluations or step % checkpoint_every == 0]
     assert occasions(settings) == (len(evaluations), len(samples))
     assert occasions(settings.model_copy(update={"sample_tokens": 0})) == (len(evaluations), 0)
 
@@ -59,12 +60,12 @@ def test_a_run_takes_its_steps_evaluations_and_samples() -> None:
     )
     told = forecast(config, 65, 900_000, val_tokens=100_000, pace=PACE)
     assert told.train_seconds == pytest.approx(1000 * 0.02)
-    assert told.eval_seconds == pytest.approx(2 * 100_000 * 1e-5)
-    assert told.sample_seconds == pytest.approx(4 * 200 * 1e-3)
-    assert told.run_seconds == pytest.approx(20 + 2 + 0.8)
+    assert told.eval_seconds == pytest.approx(3 * 100_000 * 1e-5), "at 100, 500 and 1000"
+    assert told.sample_seconds == pytest.approx(5 * 200 * 1e-3)
+    assert told.run_seconds == pytest.approx(20 + 3 + 1)
     assert told.to_dict()["run_seconds"] == told.run_seconds
     blind = forecast(config, 65, pace=PACE)
-    assert blind.eval_seconds is None and blind.run_seconds == pytest.approx(20.8)
+    assert blind.eval_seconds is None and blind.run_seconds == pytest.approx(21)
     assert forecast(config, 65).run_seconds is None
 
 

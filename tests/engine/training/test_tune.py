@@ -21,7 +21,6 @@ from engine.training.memory import activation_bytes
 from engine.training.profile import profile
 from engine.training.step import TrainStep
 from engine.training.tune import batch_sizes, learning_rate_range, suggest
-from engine.training.watch import Watch
 
 from .conftest import tiny_config, train
 
@@ -117,17 +116,3 @@ def test_a_fork_may_change_what_needs_no_other_state(start: Callable[..., RunDir
     assert train(fork).state == "finished"
     with pytest.raises(ConfigError, match=r"train\.optimizer cannot change in a fork"):
         fork_run(run, 8, tmp_path / "runs", name="other", changes={"train.optimizer": "adamw"})
-
-
-def test_the_watch_sees_overfitting_and_when_to_stop() -> None:
-    watch = Watch()
-    alarms = []
-    for step, (train_loss, val_loss) in enumerate([(3, 3), (2.5, 2.6), (2, 2.5), (1.5, 2.6), (1.2, 2.7), (1, 2.8)]):
-        watch.trained(train_loss)
-        watch.evaluated(step, val_loss)
-        alarms.append(watch.overfits())
-    assert alarms == [False] * 5 + [True]
-    assert (watch.best_step, watch.best_loss) == (2, 2.5)
-    assert watch.should_stop(3) and not watch.should_stop(4) and not watch.should_stop(0)
-    assert watch.is_spike(50.0, 3.0) and not watch.is_spike(50.0, 0.0)
-    assert Watch(**watch.to_dict()) == watch
