@@ -12,7 +12,8 @@ from torch import Tensor
 
 from engine.errors import UserError
 from engine.interop.architectures import Architecture, Part, Parts, architecture_of
-from engine.interop.files import make_folder, read_json, write_json, write_tensors
+from engine.interop.files import make_folder, write_json, write_tensors
+from engine.interop.reading import read_json
 from engine.model.gpt import GPT
 from engine.model.lora import LoRAConfig, adapted_layers, apply_lora
 

@@ -5,30 +5,40 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.config import load_preset, make_config
-from engine.errors import CheckpointError
-from engine.interop.hf import import_gpt2
+from engine.errors import CheckpointError, TokenizerError
+from engine.interop.imports import import_model
+from engine.interop.vocabulary import read_tokenizer
+from engine.model.count import GPT2_VOCAB
 from engine.runs.layout import RunDir, create_run, new_name
 from engine.runs.writer import RunWriter
+from engine.text.chars import CharTokenizer
 from engine.text.gpt2 import load_gpt2
+from engine.text.tokenizer import Tokenizer
 from engine.training.saving import Contents, fresh_state, write_checkpoint
 
 
 def import_run(folder: Path, runs_dir: Path | None = None, *, name: str | None = None) -> RunDir:
-    """A run whose checkpoint at step 0 is the GPT-2 in `folder`, as transformers saves it (config.json, safetensors).
+    """A run whose checkpoint at step 0 is the model in `folder`, as transformers saves it (config.json, safetensors).
 
-    Its tokenizer comes from the folder's merges.txt, else as `load_gpt2` finds it. Raises UserError for a folder that
-    holds no GPT-2, CheckpointError when its vocabulary is not the tokenizer's; then nothing is made.
+    Its tokenizer is the folder's; a folder without one that has weights for GPT-2's 50,257 tokens takes that of
+    `load_gpt2`. Raises UserError for a folder that holds no model of ours, TokenizerError for a tokenizer that cannot
+    be ours, CheckpointError when the two do not belong together; then nothing is made.
     """
-    model, weights = import_gpt2(folder)
-    merges = folder / "merges.txt"
-    tokenizer = load_gpt2(merges if merges.is_file() else None)
+    tokenizer = read_tokenizer(folder)
+    model, weights = import_model(folder)
     rows = weights["wte.weight"].shape[0]
+    if tokenizer is None:
+        if rows != GPT2_VOCAB:
+            raise TokenizerError(f"{folder} has no tokenizer; put its tokenizer.json beside the weights")
+        tokenizer = load_gpt2()
     if rows != tokenizer.vocab_size:
         raise CheckpointError(
             f"{folder} has weights for {rows:,} tokens, its tokenizer {tokenizer.vocab_size:,}; "
-            "put the merges.txt that belongs to it beside them"
+            "put the tokenizer.json that belongs to it beside them"
         )
-    config = make_config({**load_preset("gpt2").model_dump(), "model": model.model_dump()})
+    tree = {**load_preset("gpt2").model_dump(), "model": model.model_dump()}
+    tree["data"] |= _data(tokenizer)
+    config = make_config(tree)
 
     def fill(run: RunDir) -> None:
         write_checkpoint(run, Contents(0, config, weights, {}, fresh_state(), tokenizer.to_dict()))
@@ -43,6 +53,20 @@ def import_run(folder: Path, runs_dir: Path | None = None, *, name: str | None =
         config,
         corpus={"name": "unknown", "path": None, "sha256": ""},
         preset="imported",
-        tokenizer={"kind": "gpt2", "vocab_size": tokenizer.vocab_size, "fingerprint": tokenizer.fingerprint},
+        tokenizer={
+            "kind": tokenizer.kind,
+            "vocab_size": tokenizer.vocab_size,
+            "fingerprint": tokenizer.fingerprint,
+        },
         fill=fill,
     )
+
+
+def _data(tokenizer: Tokenizer) -> dict[str, str | int]:
+    """The settings of `data.` nearest to the tokenizer."""
+    unknown = tokenizer.unknown if isinstance(tokenizer, CharTokenizer) else "error"
+    return {
+        "tokenizer": "bpe" if tokenizer.kind == "imported" else tokenizer.kind,
+        "vocab_size": min(tokenizer.vocab_size, 1_000_000),
+        "unknown": unknown,
+    }

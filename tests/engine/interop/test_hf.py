@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from models_for_tests import EXPORTS, LLAMA, NANOCHAT, TEXT, TOKENIZERS, VOCAB, disturbed, small, some_ids
 
-from engine.config import ModelConfig, load_preset
+from engine.config import load_preset
 from engine.errors import UserError
 from engine.interop.adapters import load_adapter, save_adapter
-from engine.interop.hf import export, import_gpt2
+from engine.interop.hf import ENDS, export
 from engine.model import build_model
 from engine.model.lora import LoRAConfig, apply_lora, lora_state_dict
-from engine.text.bpe import BpeTokenizer
-from engine.text.bytelevel import ByteTokenizer
-from engine.text.chars import CharTokenizer
-from engine.text.tokenizer import Tokenizer
+from engine.text.tokenizer import load_tokenizer
 from engine.text.words import WordTokenizer
 
 transformers = pytest.importorskip("transformers")
@@ -27,45 +24,6 @@ transformers = pytest.importorskip("transformers")
 def code_is_copied_elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not to the user's cache: loading a model with code of its own copies that code."""
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path_factory.mktemp("modules")))
-
-
-VOCAB = 37
-
-GPT2 = {"position": "learned", "norm": "layernorm", "mlp": "gelu_tanh", "bias": True}
-LLAMA = {"position": "rope", "norm": "rmsnorm", "mlp": "swiglu", "n_kv_head": 2}
-NANOCHAT = {"position": "rope", "norm_weight": False, "embd_norm": True, "mlp": "relu2", "qk_norm": True}
-EXPORTS: dict[str, tuple[str, dict[str, object]]] = {
-    "gpt2": ("GPT2LMHeadModel", GPT2),
-    "nanogpt": ("GPT2LMHeadModel", {**GPT2, "bias": False, "mlp": "gelu"}),
-    "gpt2, own head": ("GPT2LMHeadModel", {**GPT2, "tie_embeddings": False, "mlp": "relu", "norm_weight": False}),
-    "gpt2, sinusoidal": ("GPT2LMHeadModel", {**GPT2, "position": "sinusoidal", "mlp_width": 40}),
-    "gpt2, no positions": ("GPT2LMHeadModel", {**GPT2, "position": "none", "vocab_multiple": 16}),
-    "decoder": ("GPT2LMHeadModel", {**GPT2, "kind": "decoder"}),
-    "llama": ("LlamaForCausalLM", LLAMA),
-    "llama, biases": ("LlamaForCausalLM", {**LLAMA, "bias": True, "tie_embeddings": False, "rope_base": 500.0}),
-    "nanochat": ("NanoChatForCausalLM", {**NANOCHAT, "softcap": 15.0, "tie_embeddings": False}),
-    "nanochat, windows": ("WindowedNanoChatForCausalLM", {**NANOCHAT, "embd_window": 3, "tie_embeddings": False}),
-    "nanochat, padded windows": ("WindowedNanoChatForCausalLM", {**NANOCHAT, "embd_window": 2, "vocab_multiple": 16}),
-    "nanochat, grouped": ("NanoChatForCausalLM", {**NANOCHAT, "n_kv_head": 2, "mlp": "gelu", "vocab_multiple": 16}),
-}
-
-
-def small(**changes: object) -> ModelConfig:
-    settings: dict[str, object] = {"n_layer": 2, "n_head": 4, "n_embd": 32, "block_size": 16, "init": "xavier"}
-    return ModelConfig(**{**settings, **changes})
-
-
-def some_ids(vocab: int = VOCAB) -> torch.Tensor:
-    return torch.randint(vocab, (2, 16), generator=torch.Generator().manual_seed(1))
-
-
-def disturbed(model: torch.nn.Module) -> torch.nn.Module:
-    """Every weight away from where it started, biases and gains too."""
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-    return model.eval()
 
 
 def hf_logits(folder: Path, ids: torch.Tensor, adapter: Path | None = None) -> torch.Tensor:
@@ -135,68 +93,6 @@ def test_what_transformers_cannot_compute_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("tied", [True, False])
-def test_a_gpt2_saved_by_transformers_is_imported(tied: bool, tmp_path: Path) -> None:
-    settings = transformers.GPT2Config(
-        n_layer=2, n_head=2, n_embd=16, n_positions=16, vocab_size=VOCAB, tie_word_embeddings=tied
-    )
-    theirs = disturbed(transformers.GPT2LMHeadModel(settings))
-    theirs.save_pretrained(tmp_path)
-    config, state = import_gpt2(tmp_path)
-    assert config.tie_embeddings is tied and config.mlp == "gelu_tanh" and config.block_size == 16
-    ours = build_model(config, state["wte.weight"].size(0)).eval()
-    ours.load_state_dict(state)
-    torch.testing.assert_close(ours(some_ids()), theirs(some_ids()).logits, atol=1e-4, rtol=1e-4)
-
-
-def test_import_undoes_export_and_reads_shards(tmp_path: Path) -> None:
-    model = disturbed(build_model(small(**GPT2), VOCAB))
-    export(model, None, tmp_path / "one")
-    transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "one").save_pretrained(
-        tmp_path / "many", max_shard_size="30KB"
-    )
-    assert len(list((tmp_path / "many").glob("*.safetensors"))) > 1
-    for folder in ("one", "many"):
-        _, state = import_gpt2(tmp_path / folder)
-        assert state.keys() == model.state_dict().keys()
-        assert all(torch.equal(state[name], tensor) for name, tensor in model.state_dict().items())
-
-
-def test_imports_that_cannot_be(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"config\.json"):
-        import_gpt2(tmp_path)
-    config = tmp_path / "config.json"
-    config.write_text("{")
-    with pytest.raises(UserError, match="not valid JSON"):
-        import_gpt2(tmp_path)
-    config.write_text('{"model_type": "llama"}')
-    with pytest.raises(UserError, match="llama"):
-        import_gpt2(tmp_path)
-    config.write_text('{"model_type": "gpt2", "activation_function": "gelu_fast"}')
-    with pytest.raises(UserError, match="gelu_fast"):
-        import_gpt2(tmp_path)
-    config.write_text('{"model_type": "gpt2"}')
-    with pytest.raises(UserError, match="does not describe"):
-        import_gpt2(tmp_path)
-    config.write_text('{"model_type": "gpt2", "n_layer": 1, "n_head": 1, "n_embd": 4, "n_positions": 8}')
-    with pytest.raises(UserError, match=r"no model\.safetensors"):
-        import_gpt2(tmp_path)
-    (tmp_path / "model.safetensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00nonsense")
-    with pytest.raises(UserError, match="damaged"):
-        import_gpt2(tmp_path)
-
-
-TEXT = "First Citizen:\nBefore we proceed, hear me — speak! 12 times… "
-
-
-TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {
-    "char": lambda: CharTokenizer.train([TEXT]),
-    "char, unk": lambda: CharTokenizer.train([TEXT], "unk"),
-    "byte": ByteTokenizer,
-    "bpe": lambda: BpeTokenizer.train([TEXT * 3], 270, special=["<END>"]),
-}
-
-
 @pytest.mark.parametrize("kind", TOKENIZERS)
 def test_tokenizers_come_along(kind: str, tmp_path: Path) -> None:
     ours = TOKENIZERS[kind]()
@@ -208,13 +104,17 @@ def test_tokenizers_come_along(kind: str, tmp_path: Path) -> None:
         assert theirs.decode(ids) == text
     if ours.kind == "char" and ours.special:
         assert theirs.encode("speak ☃", add_special_tokens=False) == ours.encode("speak ☃").tolist()
-    assert transformers.AutoConfig.from_pretrained(tmp_path).eos_token_id == ours.special.get("<END>")
+    assert transformers.AutoConfig.from_pretrained(tmp_path).eos_token_id == next(
+        (ours.special[end] for end in ENDS if end in ours.special), None
+    )
 
 
-def test_tokenizers_without_an_equal_stay_at_home(tmp_path: Path) -> None:
+def test_tokenizers_without_an_equal_are_written_as_they_are(tmp_path: Path) -> None:
     ours = WordTokenizer.train([TEXT * 3], 300)
     export(build_model(small(**LLAMA), ours.vocab_size), ours, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    names = ["config.json", "model.safetensors", "tinytui_tokenizer.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert load_tokenizer(tmp_path / names[2]) == ours
 
 
 @pytest.mark.parametrize("case", ["gpt2", "llama", "nanochat, grouped"])

@@ -12,6 +12,7 @@ import torch
 from engine.errors import CheckpointError
 from engine.interop.tensorboard import export_tensorboard
 from engine.runs.layout import RunDir
+from engine.text.bytelevel import byte_alphabet
 from engine.training.checkpoint import load_model
 from engine.training.fork import fine_tuning_config
 from engine.training.imported import import_run
@@ -20,7 +21,8 @@ from engine.training.start import start_run
 from .conftest import tiny_text, train
 
 MERGES = "#version: 0.2\nt h\nth e\n"
-VOCAB = 256 + 2 + 1  # bytes, merges, <|endoftext|>
+END = "<|endoftext|>"
+VOCAB = 256 + 2 + 1  # bytes, merges, END
 
 
 @pytest.fixture
@@ -32,8 +34,15 @@ def gpt2(tmp_path: Path) -> Path:
     )
     folder = tmp_path / "small-gpt2"
     transformers.GPT2LMHeadModel(config).save_pretrained(folder)
-    (folder / "merges.txt").write_text(MERGES)
+    put_vocabulary(folder, [*byte_alphabet(), "th", "the", END])
     return folder
+
+
+def put_vocabulary(folder: Path, names: list[str]) -> None:
+    """vocab.json with these tokens by id, and merges.txt."""
+    ids = {name: id for id, name in enumerate(names)}
+    (folder / "vocab.json").write_text(json.dumps(ids), encoding="utf-8")
+    (folder / "merges.txt").write_text(MERGES)
 
 
 def test_a_gpt2_becomes_a_run_that_can_be_fine_tuned(gpt2: Path, tmp_path: Path) -> None:
@@ -56,8 +65,20 @@ def test_a_gpt2_becomes_a_run_that_can_be_fine_tuned(gpt2: Path, tmp_path: Path)
     assert train(tuned).state == "finished"
 
 
+def test_every_token_has_the_number_the_folder_gives_it(gpt2: Path, tmp_path: Path) -> None:
+    """Also where the special token comes first and shifts all others."""
+    import transformers
+
+    put_vocabulary(gpt2, [END, *byte_alphabet(), "th", "the"])
+    _, tokenizer, _ = load_model(import_run(gpt2, tmp_path / "runs"), "last")
+    theirs = transformers.GPT2Tokenizer.from_pretrained(gpt2)
+    text = f"the thin man{END}\nthe end"
+    assert tokenizer.encode(text).tolist() == theirs.encode(text)
+    assert tokenizer.encode("the").tolist() == [258] and tokenizer.encode(END).tolist() == [0]
+
+
 def test_a_vocabulary_that_does_not_belong_is_named(gpt2: Path, tmp_path: Path) -> None:
-    (gpt2 / "merges.txt").write_text(MERGES + "a n\n")
+    put_vocabulary(gpt2, [*byte_alphabet(), "th", "the", "an", END])
     with pytest.raises(CheckpointError, match=r"weights for 259 tokens, its tokenizer 260"):
         import_run(gpt2, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()

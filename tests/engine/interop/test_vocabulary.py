@@ -1,0 +1,240 @@
+"""Tokenizers of others: the same ids for every text, or one line that says why not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from engine.errors import TokenizerError
+from engine.interop.vocabulary import TEXTS, read_tokenizer
+from engine.text.bytelevel import byte_alphabet
+from engine.text.imported import ImportedTokenizer
+from engine.text.tokenizer import Tokenizer, tokenizer_from_dict
+
+transformers = pytest.importorskip("transformers")
+
+LETTERS = byte_alphabet()
+MERGES = [("t", "h"), ("th", "e"), ("Ġ", "the"), ("i", "n"), ("Ġ", "Ġ"), ("Ã", "©"), ("Ġ", "a"), ("1", "2"), ("!", "!")]
+WORDS = [left + right for left, right in MERGES]
+END = "<|endoftext|>"
+
+
+def vocabulary(names: list[str]) -> dict[str, int]:
+    return {name: id for id, name in enumerate(names)}
+
+
+ORDERS = {
+    "special first": [END, *LETTERS, *WORDS],
+    "special last": [*LETTERS, *WORDS, END],
+    "special inside": [*LETTERS[:100], END, *LETTERS[100:], *WORDS],
+    "merges first": [*reversed(WORDS), *LETTERS, END],
+}
+
+
+def files(folder: Path, names: list[str], settings: dict[str, Any] | None = None) -> Path:
+    """vocab.json with merges.txt, as transformers saved them for years."""
+    folder.mkdir(exist_ok=True)
+    (folder / "vocab.json").write_text(json.dumps(vocabulary(names), ensure_ascii=False), encoding="utf-8")
+    merges = "\n".join(["#version: 0.2", *(" ".join(pair) for pair in MERGES), ""])
+    (folder / "merges.txt").write_text(merges, encoding="utf-8")
+    if settings is not None:
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+def saved(folder: Path, names: list[str]) -> Path:
+    """tokenizer.json alone, as transformers 5 saves."""
+    transformers.GPT2Tokenizer(vocab=vocabulary(names), merges=MERGES).save_pretrained(folder)
+    assert not (folder / "vocab.json").exists()
+    return folder
+
+
+def read(folder: Path) -> Tokenizer:
+    found = read_tokenizer(folder)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("make", [files, saved])
+@pytest.mark.parametrize("order", ORDERS)
+def test_ids_are_those_of_the_file_whatever_its_order(
+    order: str, make: Callable[[Path, list[str]], Path], tmp_path: Path
+) -> None:
+    names = ORDERS[order]
+    ours = read(make(tmp_path / "model", names))
+    theirs = transformers.GPT2Tokenizer(vocab=vocabulary(names), merges=MERGES)
+    assert ours.special == {END: names.index(END)} and ours.vocab_size == len(names)
+    for text in (*TEXTS, f"the 12 caf\u00e9{END}!!{END}{END} a", END):
+        ids = theirs.encode(text, add_special_tokens=False)
+        assert ours.encode(text).tolist() == ids
+        assert ours.decode(ids) == text
+    assert ours.encode("the").tolist() == [names.index("the")]
+    assert tokenizer_from_dict(json.loads(json.dumps(ours.to_dict()))) == ours
+
+
+@given(st.text())
+@example("the the  the\n\n the" + END)
+def test_any_text_has_the_ids_it_has_in_tokenizers(text: str) -> None:
+    names = ORDERS["special inside"]
+    pairs = [(names.index(left), names.index(right)) for left, right in MERGES]
+    ours = ImportedTokenizer(names, pairs, [END])
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        with pytest.raises(TokenizerError, match="half of a surrogate"):
+            ours.encode(text)
+        return
+    ids = ours.encode(text).tolist()
+    assert ids == ours.backend.encode(text, add_special_tokens=False).ids
+    assert ours.decode(ids) == text
+
+
+def test_special_tokens_are_found_in_whichever_file_names_them(tmp_path: Path) -> None:
+    names = ["<s>", *LETTERS, *WORDS, "</s>", "<pad>", "<mask>", "</x>", "<y>"]
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "added_tokens.json").write_text(json.dumps({"<z>": len(names)}))
+    (tmp_path / "m" / "special_tokens_map.json").write_text(
+        json.dumps({"bos_token": "<s>", "eos_token": {"content": "</s>", "lstrip": False}, "pad_token": None})
+    )
+    settings = {
+        "added_tokens_decoder": {str(names.index("<pad>")): {"content": "<pad>", "special": True}},
+        "additional_special_tokens": ["</x>", {"content": "<mask>"}],
+        "unk_token": "<not there>",
+    }
+    ours = read(files(tmp_path / "m", names, settings))
+    assert ours.special.keys() == {"<s>", "</s>", "<pad>", "<mask>", "</x>", "<z>"}
+    assert ours.encode("<s>a<z></x>").tolist() == [0, names.index("a"), len(names), names.index("</x>")]
+    # what nothing names is no special token: it is never made, only read
+    assert len(ours.encode("<y>")) == 3 and ours.decode([names.index("<y>")]) == "<y>"
+
+
+def test_words_that_are_tokens_may_go_before_merges(tmp_path: Path) -> None:
+    names = [*LETTERS, *WORDS, "hello", END]
+    path = saved(tmp_path, names) / "tokenizer.json"
+    tree = json.loads(path.read_text())
+    assert len(read(tmp_path).encode("hello")) == 5
+    tree["model"]["ignore_merges"] = True
+    path.write_text(json.dumps(tree))
+    ours = read(tmp_path)
+    assert ours.encode("hello").tolist() == [names.index("hello")]
+    assert tokenizer_from_dict(ours.to_dict()) == ours
+
+
+def test_without_a_tokenizer_there_is_none(tmp_path: Path) -> None:
+    assert read_tokenizer(tmp_path) is None
+    assert read_tokenizer(tmp_path / "nowhere") is None
+
+
+def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        path = saved(folder, ORDERS["special last"]) / "tokenizer.json"
+        tree = json.loads(path.read_text())
+        change(tree)
+        path.write_text(json.dumps(tree))
+
+    return edit
+
+
+def beside(name: str, tree: dict[str, Any]) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        saved(folder, ORDERS["special last"])
+        (folder / name).write_text(json.dumps(tree))
+
+    return write
+
+
+def without(name: str) -> Callable[[Path], None]:
+    return lambda folder: (files(folder, ORDERS["special last"]) / name).unlink()
+
+
+LLAMA3 = {"type": "Split", "pattern": {"Regex": r"\p{N}{1,3}| ?\p{L}+"}, "behavior": "Isolated", "invert": False}
+REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a normalizer": (edited(lambda t: t.update(normalizer={"type": "NFC"})), "normalizer NFC"),
+    "other words": (edited(lambda t: t.update(pre_tokenizer=LLAMA3)), r"otherwise than GPT-2 \(Split\)"),
+    "no words": (edited(lambda t: t.update(pre_tokenizer=None)), "otherwise than GPT-2"),
+    "one word": (edited(lambda t: t["pre_tokenizer"].update(use_regex=False)), "otherwise than GPT-2"),
+    "digits apart": (
+        edited(lambda t: t.update(pre_tokenizer={"type": "Sequence", "pretokenizers": [LLAMA3, t["pre_tokenizer"]]})),
+        r"otherwise than GPT-2 \(Sequence\)",
+    ),
+    "a space before": (edited(lambda t: t["pre_tokenizer"].update(add_prefix_space=True)), "a space before every"),
+    "a space by the settings": (beside("tokenizer_config.json", {"add_prefix_space": True}), "a space before every"),
+    "another decoder": (edited(lambda t: t.update(decoder={"type": "Metaspace"})), "joins tokens otherwise"),
+    "unigrams": (edited(lambda t: t["model"].update(type="Unigram")), "of the kind Unigram"),
+    "word pieces": (edited(lambda t: t["model"].update(type="WordPiece")), "of the kind WordPiece"),
+    "words for tokens": (edited(lambda t: t["model"].update(type="WordLevel")), "its tokens are words"),
+    "dropout": (edited(lambda t: t["model"].update(dropout=0.1)), "dropout"),
+    "marks inside": (edited(lambda t: t["model"].update(continuing_subword_prefix="##")), "marks inside"),
+    "bytes as a last resort": (edited(lambda t: t["model"].update(byte_fallback=True)), "falls back to bytes"),
+    "spaces taken in": (edited(lambda t: t["added_tokens"][0].update(lstrip=True)), "takes in the spaces"),
+    "whole words": (edited(lambda t: t["added_tokens"][0].update(single_word=True)), "whole words only"),
+    "a byte missing": (
+        edited(lambda t: t["model"]["vocab"].update({"<x>": t["model"]["vocab"].pop("Ā")})),
+        "1 of the 256",
+    ),
+    "no bytes": (edited(lambda t: t["model"]["vocab"].update({"日本": 300})), "ids from 0"),
+    "a name that is no bytes": (
+        edited(lambda t: t["model"]["vocab"].update({"日本": len(t["model"]["vocab"])})),
+        "no text in bytes",
+    ),
+    "a sequence of one": (
+        edited(lambda t: t.update(pre_tokenizer={"type": "Sequence", "pretokenizers": [LLAMA3]})),
+        r"otherwise than GPT-2 \(Split\)",
+    ),
+    "a hole": (edited(lambda t: t["model"]["vocab"].update({"xyz": 10_000})), "ids from 0"),
+    "an id twice": (edited(lambda t: t["model"]["vocab"].update({"xyz": 7})), "ids from 0"),
+    "two ids for a token": (edited(lambda t: t["added_tokens"][0].update(id=3)), "two ids for"),
+    "two files, two ids": (beside("added_tokens.json", {END: 4}), "special tokens of .* are damaged"),
+    "a token with a space": (
+        edited(lambda t: t["added_tokens"].append({**t["added_tokens"][0], "content": "a b", "id": 266})),
+        "without spaces",
+    ),
+    "a byte that is special": (
+        edited(lambda t: t["added_tokens"].append({**t["added_tokens"][0], "content": "a", "id": LETTERS.index("a")})),
+        "one of the 256 bytes",
+    ),
+    "a merge of nothing": (edited(lambda t: t["model"]["merges"].append(["q", "zz"])), "do not fit"),
+    "a merge into nothing": (edited(lambda t: t["model"]["merges"].append(["q", "z"])), "do not fit"),
+    "a merge of three": (edited(lambda t: t["model"]["merges"].append(["q", "z", "z"])), "do not fit"),
+    "merges of another kind": (edited(lambda t: t["model"].update(merges=[1])), "model.merges"),
+    "ids of another kind": (edited(lambda t: t["model"]["vocab"].update(a="1")), "model.vocab"),
+    "no model": (edited(lambda t: t.pop("model")), "special tokens of .* are damaged"),
+    "a list": (lambda folder: (folder / "tokenizer.json").write_text("[]"), "does not hold"),
+    "nonsense": (lambda folder: (folder / "tokenizer.json").write_bytes(b"\x00\xff"), "not valid JSON"),
+    "deep nonsense": (lambda folder: (folder / "tokenizer.json").write_text('{"a":' * 50_000), "not valid JSON"),
+    "no merges": (without("merges.txt"), "vocab.json but no merges.txt"),
+    "no ids": (without("vocab.json"), "merges.txt but no vocab.json"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_none_of_ours_does_is_named(case: str, tmp_path: Path) -> None:
+    make, why = REFUSED[case]
+    make(tmp_path)
+    with pytest.raises(TokenizerError, match=why) as caught:
+        read_tokenizer(tmp_path)
+    assert str(caught.value).isprintable() and len(str(caught.value).replace(str(tmp_path), "")) < 250
+
+
+def test_two_tokenizers_in_a_folder_must_agree(tmp_path: Path) -> None:
+    """Ours is the exact one, but only as long as it is that of the weights."""
+    saved(tmp_path, ORDERS["special first"])
+    ours = read(tmp_path)
+    own = tmp_path / "tinytui_tokenizer.json"
+    own.write_text(json.dumps(ours.to_dict()))
+    assert read(tmp_path) == ours
+    own.write_text(json.dumps(read(files(tmp_path / "other", ORDERS["special last"])).to_dict()))
+    with pytest.raises(TokenizerError, match="gets other ids"):
+        read_tokenizer(tmp_path)
+    own.write_text(json.dumps({"kind": "byte"}))
+    with pytest.raises(TokenizerError, match=r"266 tokens, tinytui_tokenizer\.json beside it 256"):
+        read_tokenizer(tmp_path)
+    own.write_text(json.dumps({"kind": "word", "chars": 3}))
+    with pytest.raises(TokenizerError, match=r"tinytui_tokenizer\.json: .* word tokenizer is damaged"):
+        read_tokenizer(tmp_path)
