@@ -13,6 +13,7 @@ from engine.text.tokenizer import Ids, Tokenizer
 from engine.text.units import UnitEncoder, cut_safely
 
 if TYPE_CHECKING:
+    import numpy as np
     import tokenizers
 
 Merge = tuple[int, int]
@@ -78,27 +79,12 @@ class BpeTokenizer(Tokenizer):
     @cached_property
     def backend(self) -> tokenizers.Tokenizer:
         """The same vocabulary as a tokenizer of Hugging Face's `tokenizers` (which saves as tokenizer.json)."""
-        from tokenizers import AddedToken, decoders, models, pre_tokenizers
-        from tokenizers import Tokenizer as Backend
-
-        alphabet = byte_alphabet()
-        names = [
-            "".join(alphabet[byte] for byte in data) for data in self._bytes[: self.vocab_size - len(self.special)]
-        ]
-        merges = [(names[left], names[right]) for left, right in self.merges]
-        backend = Backend(models.BPE(vocab={name: id for id, name in enumerate(names)}, merges=merges))
-        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        backend.decoder = decoders.ByteLevel()
-        backend.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in self.special])
-        return backend
+        ordinary = self._bytes[: self.vocab_size - len(self.special)]
+        return byte_level_backend(byte_names(ordinary), self.merges, list(self.special))
 
     @cached_property
     def _units(self) -> UnitEncoder:
-        backend = self.backend
-        return UnitEncoder(
-            lambda units: (found.ids for found in backend.encode_batch_fast(units, add_special_tokens=False)),
-            self.dtype,
-        )
+        return unit_encoder(self.backend, self.dtype)
 
     def _encode(self, text: str) -> Ids:
         return self._units(text)
@@ -109,6 +95,35 @@ class BpeTokenizer(Tokenizer):
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> BpeTokenizer:
         return cls([(left, right) for left, right in tree["merges"]], tree["special"])
+
+
+def byte_names(tokens: Iterable[bytes]) -> list[str]:
+    """The tokens as vocabulary files write them, in GPT-2's alphabet."""
+    alphabet = byte_alphabet()
+    return ["".join(alphabet[byte] for byte in data) for data in tokens]
+
+
+def byte_level_backend(
+    names: Sequence[str], merges: Iterable[Merge], special: Sequence[str], ignore_merges: bool = False
+) -> tokenizers.Tokenizer:
+    """Byte-level BPE of the library `tokenizers`: token i is names[i]; special ones not among them come after."""
+    from tokenizers import AddedToken, decoders, models, pre_tokenizers
+    from tokenizers import Tokenizer as Backend
+
+    pairs = [(names[left], names[right]) for left, right in merges]
+    vocab = {name: id for id, name in enumerate(names)}
+    backend = Backend(models.BPE(vocab=vocab, merges=pairs, ignore_merges=ignore_merges))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in special])
+    return backend
+
+
+def unit_encoder(backend: tokenizers.Tokenizer, dtype: np.dtype[Any]) -> UnitEncoder:
+    """Encodes by that backend, unit by unit."""
+    return UnitEncoder(
+        lambda units: (found.ids for found in backend.encode_batch_fast(units, add_special_tokens=False)), dtype
+    )
 
 
 def _fed(chunks: Iterable[str], tokenizer: Tokenizer) -> Iterator[str]:

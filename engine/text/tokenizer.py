@@ -1,7 +1,8 @@
 """One interface for every way to cut text into tokens, and saving, loading, training and streaming through it.
 
 The kinds live beside this file: `chars` (one token a character), `bytelevel` (one a byte), `bpe` (byte-level BPE
-trained on the corpus), `words` (words with a fallback to characters and bytes), `gpt2` (GPT-2's vocabulary, an extra).
+trained on the corpus), `words` (words with a fallback to characters and bytes), `gpt2` (GPT-2's vocabulary, an extra),
+`imported` (byte-level BPE of an imported model).
 
 Whatever the kind, the bytes of a text are the bytes of its tokens, one after the other. So decoding is concatenation,
 a token can be shown alone, and a stream of tokens is decoded as it comes.
@@ -40,19 +41,24 @@ _TAG = re.compile(r"<[^\s<>]+>")
 class Tokenizer(ABC):
     """Text to token ids and back.
 
-    Ids count from 0: first the ordinary tokens, then the special ones. `special` maps a special token's text to its id;
-    `encode` turns that text into that id wherever it stands. `dtype` is uint16 up to 65,536 tokens, else uint32.
+    Ids count from 0: first the ordinary tokens, then the special ones (an imported vocabulary has them anywhere).
+    `special` maps a special token's text to its id; `encode` turns that text into that id wherever it stands.
+    `dtype` is uint16 up to 65,536 tokens, else uint32.
     """
 
     kind: ClassVar[str]
 
-    def __init__(self, tokens: Sequence[bytes], special: Sequence[str] = ()) -> None:
+    def __init__(self, tokens: Sequence[bytes], special: Sequence[str] | Mapping[str, int] = ()) -> None:
+        """Special tokens come after `tokens`; a mapping says which of `tokens` they are."""
         if any(not text or re.search(r"\s", text) for text in special) or len(set(special)) < len(special):
             raise TokenizerError(
                 f"special tokens must be distinct, not empty and without spaces, not {list(special)!r}"
             )
-        self._bytes = [*tokens, *(text.encode() for text in special)]
-        self.special = {text: len(tokens) + i for i, text in enumerate(special)}
+        if isinstance(special, Mapping):
+            self._bytes, self.special = list(tokens), dict(special)
+        else:
+            self._bytes = [*tokens, *(text.encode() for text in special)]
+            self.special = {text: len(tokens) + i for i, text in enumerate(special)}
         self.vocab_size = len(self._bytes)
         self.dtype: np.dtype[Any] = np.dtype(np.uint16 if self.vocab_size <= 1 << 16 else np.uint32)
         longest_first = sorted(special, key=len, reverse=True)
@@ -191,9 +197,11 @@ def _classes() -> dict[str, type[Tokenizer]]:
     from engine.text.bytelevel import ByteTokenizer
     from engine.text.chars import CharTokenizer
     from engine.text.gpt2 import Gpt2Tokenizer
+    from engine.text.imported import ImportedTokenizer
     from engine.text.words import WordTokenizer
 
-    return {cls.kind: cls for cls in (CharTokenizer, ByteTokenizer, BpeTokenizer, WordTokenizer, Gpt2Tokenizer)}
+    kinds = (CharTokenizer, ByteTokenizer, BpeTokenizer, WordTokenizer, Gpt2Tokenizer, ImportedTokenizer)
+    return {cls.kind: cls for cls in kinds}
 
 
 def save_tokenizer(tokenizer: Tokenizer, path: Path) -> None:
