@@ -256,11 +256,25 @@ def fetch_corpus(
     known = None if is_url else corpus
     folder = check_name(name) if name else _folder_name(name_or_url)
     if is_url and not name:
-        folder = slug(Path(name_or_url.split("?")[0].rstrip("/")).stem)
+        folder = slug(stem(Path(name_or_url.split("?")[0].rstrip("/"))))
     with new_folder(folder, corpora_dir) as staging:
         card = fetch_into(staging, name_or_url, known, progress)
+        if card.sha256 is None:
+            card = _fetched(card, folder, staging, progress)
         finish(staging, replace(card, name=folder, shipped=False))
     return find_corpus(folder, corpora_dir)
+
+
+def _fetched(card: Corpus, folder: str, staging: Path, progress: Progress | None) -> Corpus:
+    """The card of a file that came from `card.url`, made a corpus as `add_corpus` does."""
+    came = card.path
+    try:
+        corpus = _from_file(came)
+        made = _card_to_add(corpus, folder, corpus.prepare(cache_dir(), progress), staging)
+    except CorpusError as error:
+        raise CorpusError(str(error).replace(str(came), str(card.url))) from None
+    shutil.rmtree(came.parent)
+    return replace(made, title=card.title, source=card.source, url=card.url)
 
 
 def remove_corpus(name: str, corpora_dir: Path | None = None) -> None:

@@ -1,0 +1,185 @@
+"""One file from the web, from servers that may be slow, broken or hostile: in bounded time, of bounded size."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import http.client
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from engine.errors import CorpusError
+from engine.files import open_atomic, reason
+from engine.text.check import Progress
+
+SILENCE = 30.0  # seconds without a byte
+ANSWER = 60.0  # seconds until the answer begins, redirections and all
+WATCHED = 60.0  # seconds over which a server must keep up
+SLOWEST = 256  # bytes a second
+MOST = 1 << 34  # bytes; more is for other tools
+BLOCK = 1 << 16
+_PAGES = (".html", ".htm", ".xhtml")
+
+
+def download(url: str, path: Path, progress: Progress | None = None, local: str = "") -> None:
+    """The answer to `url` as the file `path`, whole or not at all; text becomes UTF-8 where it is said to be none.
+
+    Raises CorpusError in one line for anything that goes wrong; `local` is the advice to end it with.
+    """
+    connections: list[http.client.HTTPConnection] = []
+    gave_up = threading.Event()
+
+    def give_up() -> None:
+        gave_up.set()
+        for connection in connections:
+            with contextlib.suppress(OSError, AttributeError):
+                # the plain socket's own: a TLS socket must not be unwrapped under the thread that reads it
+                socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+
+    patience = threading.Timer(ANSWER, give_up)
+    patience.daemon = True
+    patience.start()
+    try:
+        request = urllib.request.Request(url, headers={"User-Agent": "tinytui", "Accept": "text/plain, */*;q=0.5"})
+        with _opener(connections).open(request, timeout=SILENCE) as answer:
+            patience.cancel()
+            if gave_up.is_set():
+                raise TimeoutError
+            _keep(answer, url, path, progress)
+    except CorpusError:
+        raise
+    except urllib.error.HTTPError as error:
+        error.close()
+        said = "sends from one address to the next" if 300 <= error.code < 400 else f"says {error.code} {error.reason}"
+        raise _failed(url, f"the server {said}", local) from None
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{url} is not the text it says it is: {error.reason}{local}") from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        if gave_up.is_set():
+            raise _failed(url, f"no answer within {ANSWER:g} s; try again later", local) from None
+        if isinstance(error, OSError) and not isinstance(error, http.client.HTTPException):
+            raise _failed(url, f"{_cause(error)}; is this machine online?", local) from None
+        raise _failed(
+            url, f"the answer is not to be understood ({str(error).strip()}); try again later", local
+        ) from None
+    finally:
+        patience.cancel()
+
+
+def _failed(url: str, why: str, local: str) -> CorpusError:
+    return CorpusError(" ".join(f"cannot fetch {url}: {why}{local}".split()))
+
+
+def _cause(error: OSError) -> str:
+    """Why a connection failed, in the system's words."""
+    inner = getattr(error, "reason", error)  # urllib wraps what happened
+    return reason(inner) if isinstance(inner, OSError) else str(inner)
+
+
+def _keep(answer: http.client.HTTPResponse, url: str, path: Path, progress: Progress | None) -> None:
+    if answer.status != 200:
+        raise CorpusError(f"cannot fetch {url}: the server sent {answer.status} {answer.reason} instead of all of it")
+    decoder = _decoder(answer.headers.get_content_charset("utf-8"))
+    with open_atomic(path, kind=CorpusError) as file:
+        for block in _blocks(answer, url, progress):
+            file.write(block if decoder is None else decoder.decode(block).encode())
+        if decoder is not None:
+            file.write(decoder.decode(b"", True).encode())
+        file.flush()
+        if not urlsplit(url).path.lower().endswith(_PAGES) and _is_page(path.parent / file.name):
+            raise CorpusError(f"{url} sent a web page, not a text; open it in a browser to see what it says")
+
+
+def _is_page(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html"))
+
+
+def _blocks(answer: http.client.HTTPResponse, url: str, progress: Progress | None) -> Iterator[bytes]:
+    """The answer's bytes. Raises CorpusError when they come too slowly, are too many, or end too soon."""
+    size, done = answer.length or 0, 0
+    too_many = CorpusError(
+        f"{url} sends more than {MOST:,} bytes; download it with another tool, then corpora add FILE"
+    )
+    if size > MOST:
+        raise too_many
+    since, before = time.monotonic(), 0
+    try:
+        while block := answer.read1(BLOCK):
+            done += len(block)
+            if done > MOST:
+                raise too_many
+            yield block
+            if progress is not None:
+                progress("fetching", min(1.0, done / size) if size else 0.0)
+            if (now := time.monotonic()) - since > WATCHED:
+                if done - before < SLOWEST * (now - since):
+                    raise CorpusError(f"{url} comes too slowly: {done:,} bytes so far; try again later")
+                since, before = now, done
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise CorpusError(f"the connection to {url} broke after {done:,} bytes ({words}); try again") from None
+    if done < size:
+        raise CorpusError(f"the connection to {url} ended after {done:,} of {size:,} bytes; try again")
+
+
+def _decoder(charset: str) -> codecs.IncrementalDecoder | None:
+    """What turns the server's bytes into text, or None when they are UTF-8 already (checked after the download)."""
+    try:
+        "".encode(charset)  # refuses codecs that are not of text, such as hex
+        name = codecs.lookup(charset).name
+        return None if name in ("utf-8", "ascii") else codecs.getincrementaldecoder(charset)()
+    except (LookupError, ValueError):
+        return None
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows to http and https alone, and reads nothing of the answer that it leaves."""
+
+    def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        fp.close()
+        scheme = urlsplit(urljoin(req.full_url, headers.get("Location") or headers.get("URI") or "")).scheme
+        if scheme not in ("http", "https"):
+            raise CorpusError(f"{req.full_url} leads away from http, to {scheme}:; fetch it another way")
+        return super().http_error_302(req, fp, code, msg, headers)
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
+
+def _opener(connections: list[http.client.HTTPConnection]) -> urllib.request.OpenerDirector:
+    """Opens http and https addresses only; notes the connections that it makes."""
+
+    def noted(make: Any) -> Any:
+        def connect(*args: Any, **kwargs: Any) -> Any:
+            connections.append(make(*args, **kwargs))
+            return connections[-1]
+
+        return connect
+
+    class Http(urllib.request.HTTPHandler):
+        def http_open(self, req: Any) -> Any:
+            return self.do_open(noted(http.client.HTTPConnection), req)
+
+    class Https(urllib.request.HTTPSHandler):
+        def https_open(self, req: Any) -> Any:
+            return self.do_open(noted(http.client.HTTPSConnection), req)
+
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.UnknownHandler(),
+        Http(),
+        Https(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        _Redirects(),
+        urllib.request.HTTPErrorProcessor(),
+    ):
+        opener.add_handler(handler)
+    return opener
