@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.runs.layout import RunDir
 from engine.runs.schema import DamagedError, Manifest, Settings, State, TokenizerTree, load, read_bytes
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "config.json", "tokenizer.json")
@@ -89,11 +90,30 @@ def read_loss(path: Path) -> float | None:
 
     Raises DamagedError, and FileNotFoundError, when it cannot be known.
     """
-    expected = read_manifest(path)["state.json"]
-    if hashlib.sha256(read_bytes(path / "state.json", MOST_STATE)).hexdigest() != expected:
-        raise DamagedError("state.json is damaged: its SHA-256 is not the manifest's")
+    check_bytes(path, "state.json", MOST_STATE)
     loss = read_state(path).get("val_loss")
     return float(loss) if loss is not None and math.isfinite(loss) else None
+
+
+def check_bytes(path: Path, name: str, limit: int) -> None:
+    """Raises DamagedError when a file of at most `limit` bytes is not the manifest's, FileNotFoundError for none."""
+    if hashlib.sha256(read_bytes(path / name, limit)).hexdigest() != read_manifest(path)[name]:
+        raise DamagedError(f"{name} is damaged: its SHA-256 is not the manifest's")
+
+
+def newest_tokenizer(run: RunDir) -> tuple[dict[str, Any] | None, list[str]]:
+    """`tokenizer.json` of the newest checkpoint where it is whole, and what was wrong with those passed over."""
+    problems: list[str] = []
+    for step in reversed(run.checkpoint_steps()):
+        path = run.checkpoint(step)
+        try:
+            check_bytes(path, "tokenizer.json", MOST_TOKENIZER)
+            return read_tokenizer(path), problems
+        except FileNotFoundError as error:
+            problems.append(f"checkpoint {path} cannot be used: {Path(str(error)).name} is missing")
+        except DamagedError as error:
+            problems.append(f"checkpoint {path} cannot be used: {str(error).removeprefix(f'{path}/')}")
+    return None, problems
 
 
 def _step_of(path: Path) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tui.cli.options import CorporaDir, CorpusArgument, Json, RunsDir
-from tui.cli.output import print_facts, print_json, print_table, say
+from tui.cli.output import complain, print_facts, print_json, print_table, say
 
 if TYPE_CHECKING:
     from engine.text.tokenizer import Tokenizer
@@ -109,7 +109,8 @@ def find_tokenizer(source: str, kind: str, vocab: int, runs: Path, corpora: Path
     """The tokenizer of a run, of a JSON file, or one trained on a corpus; UserError when `source` is none of them."""
     from engine.errors import RunError
     from engine.runs.layout import find_run
-    from engine.text.tokenizer import load_tokenizer
+    from engine.text.tokenizer import load_tokenizer, tokenizer_from_dict
+    from engine.training.verify import newest_tokenizer
 
     path = Path(source)
     if path.suffix == ".json" and path.is_file():
@@ -118,10 +119,13 @@ def find_tokenizer(source: str, kind: str, vocab: int, runs: Path, corpora: Path
         run = find_run(source, runs)
     except RunError:
         return tokenizer_of_corpus(source, kind, vocab, corpora)[1]
-    saved = sorted(run.checkpoints.glob("step-*/tokenizer.json"))
-    if not saved:
-        raise RunError(f"run {run.path.name} has no checkpoint yet, so no tokenizer; ask again after its first one")
-    return load_tokenizer(saved[-1])
+    saved, problems = newest_tokenizer(run)
+    if saved is None:
+        none_yet = f"run {run.path.name} has no checkpoint yet, so no tokenizer; ask again after its first one"
+        raise RunError(problems[0] if problems else none_yet)
+    for problem in problems:
+        complain(f"{problem}; an older one is used")
+    return tokenizer_from_dict(saved)
 
 
 def tokenizer_of_corpus(corpus: str, kind: str, vocab: int, corpora: Path | None) -> tuple[str, Tokenizer]:
