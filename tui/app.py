@@ -150,6 +150,7 @@ class Workbench(Paced, Themed, App[Ending]):
         notice = self._news.next(self.size.width - 2)
         if notice is None:
             return
+        self.screen.query("ToastHolder").remove()  # clear_notifications alone leaves it there, empty, for ever
         self.clear_notifications()
         self.notify(
             notice.text,

@@ -136,16 +136,23 @@ class SamplesPane(Pane):
 
 
 def below(said: str, copied: CopiedPart | None, width: int) -> Content:
-    """`page 3 of 3  t 0.80  copied: 23 characters at most` in `width` cells; what is too much comes first, in red."""
+    """`page 3 of 3  t 0.80  copied: 23 characters at most` in `width` cells; what is too much comes first, in red.
+
+    Where there is no room what stands last leaves first, and a number never stands without its unit.
+    """
     warning, ways = "", [said]
     if copied is not None and copied.too_much:
-        warning = f"! copied: {copied.length:,} characters"
-        ways = [f"{warning}  {said}", f"{warning}  {said.partition('  ')[0]}", warning]
+        warning = f"! copied: {characters(copied.length)}"
+        ways = [f"{warning}  {said}", f"{warning}  {said.partition('  ')[0]}", warning, "! copied"]
     elif copied is not None:
-        short = f"{said}  copied: {copied.length:,}"
-        ways = [f"{said}  copied: {copied}", f"{short} characters", short, said]
+        ways = [f"{said}  copied: {copied}", f"{said}  copied: {characters(copied.length)}", said]
     words = next((way for way in ways if len(way) <= width), ways[-1])
     return Content(fit(words, min(len(words), width))).stylize("$alarm", 0, len(warning))
+
+
+def characters(count: int) -> str:
+    """`1 character`, `1,234 characters`."""
+    return f"{count:,} character{'' if count == 1 else 's'}"
 
 
 def timeline(steps: Sequence[int], index: int, width: int) -> Content:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 from tui.rows import Part, Row, Rows, cut
 from tui.text import clean, fmt_duration, fmt_loss
 from tui.view import Latest, state_part
@@ -18,7 +20,10 @@ class Tiny(Rows):
 
     def show_words(self, words: Row, problem: str) -> None:
         """Before there is a run, or where none could be shown."""
-        self.show([cut(words, max(1, self.size.width)), [(clean(problem, keep_newlines=False), "alarm")]])
+        width = max(1, self.size.width)
+        self.show(
+            [cut(words, width), *([(line, "alarm")] for line in wrap(clean(problem, keep_newlines=False), width))]
+        )
 
     def show_run(self, name: str, now: Latest) -> None:
         mark, look = state_part(now.state, now.phase)

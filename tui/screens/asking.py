@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import ConfigError
+from tui.news import Notice
 from tui.screens.ask import AskScreen
 from tui.screens.confirm import ConfirmScreen, Way
-from tui.session import Notice, Resume
+from tui.session import Resume
 from tui.text import clean, fmt_lr
 from tui.view import setting
 
@@ -87,8 +88,8 @@ def schedule_words(info: Mapping[str, Any], scale: float) -> str:
     """What becomes of a rate that is set: the schedule goes on from it, in proportion."""
     kind, end = setting(info, "train", "schedule"), setting(info, "train", "min_learning_rate")
     if kind not in ("cosine", "linear", "wsd") or not isinstance(end, int | float):
-        return "all later ones change in proportion"
-    return f"the {kind} to {fmt_lr(end * scale)} changes in proportion"
+        return "the later ones follow in proportion"
+    return f"the {kind} schedule goes on to {fmt_lr(end * scale)}"
 
 
 def parse_learning_rate(text: str) -> float:

@@ -16,12 +16,13 @@ from engine.runs.layout import RunDir, list_runs, remove_run
 from engine.runs.summary import overview
 from tui.actions import RUNS, Action, bindings
 from tui.menu import Menu
+from tui.news import Notice
 from tui.panes.keybar import KeyBar
 from tui.panes.preview import RunPreview
 from tui.rows import Part, Row, Rows
 from tui.screens.asking import ask_to_resume, ask_to_stop
 from tui.screens.confirm import ConfirmScreen, Way
-from tui.session import LIVE_STATES, Notice, Session
+from tui.session import LIVE_STATES, Session
 from tui.text import clean, fit, fmt_count, fmt_loss
 from tui.view import ago, state_part, step_of
 
@@ -79,6 +80,8 @@ class RunsScreen(Screen[None]):
 
     def tick(self) -> None:
         """Called at every poll of the app."""
+        if not self.query(KeyBar):
+            return
         self._polls += 1
         if self._polls % RELOAD_EVERY == 0:
             self.action_reload()
@@ -89,6 +92,8 @@ class RunsScreen(Screen[None]):
 
     def action_reload(self) -> None:
         """Read the two small files of every run; the cursor stays on its run, wherever that stands now."""
+        if not self.query(KeyBar):  # on the way out: the parts are gone already
+            return
         try:
             runs = list_runs(self._session.runs_dir)
         except UserError as error:
@@ -103,6 +108,8 @@ class RunsScreen(Screen[None]):
         return [str(each["path"]) for each in self._facts]
 
     def _show(self, cursor: int | None = None) -> None:
+        if not self.query(KeyBar):
+            return
         menu = self.query_one(Menu)
         width = max(20, menu.size.width - 2)
         columns = columns_for(width)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from time import monotonic as clock
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events
@@ -15,6 +15,7 @@ from textual.widgets import Input
 
 from tui.actions import TRAIN, Action, bindings
 from tui.machine import MachineWatch
+from tui.news import Notice
 from tui.panes.device import Device, DevicePane
 from tui.panes.keybar import KeyBar
 from tui.panes.loss import LossPane
@@ -26,7 +27,7 @@ from tui.panes.tiny import Tiny
 from tui.panes.topline import TopLine
 from tui.rows import Row
 from tui.screens.asking import ask_learning_rate, ask_to_detach, ask_to_resume, ask_to_stop
-from tui.session import Notice, Session
+from tui.session import Session
 from tui.text import clean
 from tui.view import Latest, latest, name_in, setting
 from tui.widgets.plot import LossPlot
@@ -86,6 +87,8 @@ class TrainScreen(Screen[None]):
 
     def refresh_run(self) -> None:
         """Bring every visible pane up to date with the session."""
+        if not self.query(KeyBar):  # on the way out: the parts are gone already
+            return
         session, reader = self._session, self._session.reader
         if reader is not self._shown:
             self._shown = reader
@@ -212,10 +215,10 @@ class TrainScreen(Screen[None]):
         self._arrange()
         self.show_keys()
 
-    def _arrange(self) -> None:
-        """Show the panes that the size, the zoom and the focus leave."""
+    def _arrange(self, pane: Pane | None = None) -> None:
+        """Show the panes that the size, the zoom and the focus leave; `pane` is about to get the focus."""
         layout = layout_for(self.size.width, self.size.height)
-        pane = self.focused_pane()
+        pane = pane or self.focused_pane()
         alone = pane.id if pane is not None and (layout == TABS or self._zoomed is not None) else None
         if alone is None and layout == TABS:
             alone = self._zoomed or "loss"
@@ -246,7 +249,7 @@ class TrainScreen(Screen[None]):
         target = self.query_one(f"#{pane}", Pane)
         target.remove_class("away")
         target.focus_target()
-        self._arrange()
+        self._arrange(target)  # by the focus it has still, the pane would be hidden, and never get it
 
     def on_pane_tabs_picked(self, event: PaneTabs.Picked) -> None:
         self.show_pane(event.name, alone=self._zoomed is not None)
@@ -317,7 +320,7 @@ class TrainScreen(Screen[None]):
             ask_to_resume(self.app, run, state=now.state, step=now.step, steps=now.steps)
 
     def action_detach(self) -> None:
-        if time.monotonic() - self._escaped < AFTER_ESCAPE:
+        if clock() - self._escaped < AFTER_ESCAPE:
             self._session.notices.append(Notice("d right after esc is taken for a letter; once more detaches"))
         else:
             ask_to_detach(self.app)
@@ -343,7 +346,7 @@ class TrainScreen(Screen[None]):
     def action_back(self) -> None:
         prompt, pane = self.query_one(PromptPane), self.focused_pane()
         focused: Widget | None = self.focused
-        self._escaped = time.monotonic()
+        self._escaped = clock()
         if prompt.busy:
             prompt.stop()
         elif isinstance(focused, Input) and pane is not None:

@@ -18,11 +18,12 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 Keep = Literal["max", "mean"]
 
 
-def spark(values: npt.ArrayLike, width: int, keep: Keep = "max", from_zero: bool = False) -> str:
+def spark(values: npt.ArrayLike, width: int, keep: Keep = "max") -> str:
     """`values` (N,) in `width` block characters, or N if fewer.
 
     Each character stands for an equal share of the series and shows its largest value (`max`, so no spike is lost) or
-    its mean; the scale runs from the least (or 0) to the greatest shown. `×` where nothing in the share is finite.
+    its mean. The scale runs from zero, so that half the height is half the value and a speed that trembles by a percent
+    is a level line; only what is negative takes it lower. `×` where nothing in the share is finite.
     """
     series = np.asarray(values, dtype=np.float64)
     if series.size == 0 or width < 1:
@@ -40,10 +41,10 @@ def spark(values: npt.ArrayLike, width: int, keep: Keep = "max", from_zero: bool
     finite = np.isfinite(series)
     if not finite.any():
         return "×" * series.size
-    low = 0.0 if from_zero else float(series[finite].min())
+    low = min(0.0, float(series[finite].min()))
     high = float(series[finite].max())
     span = high - low
-    scaled = (series - low) / span if span > 0 else np.full(series.size, 0.5)
+    scaled = (series - low) / span if span > 0 else np.zeros(series.size)
     levels = np.clip(np.where(finite, scaled, 0.0) * 7.999, 0, 7).astype(np.int64)
     return "".join(BLOCKS[level] if ok else "×" for level, ok in zip(levels.tolist(), finite.tolist(), strict=True))
 
@@ -60,7 +61,6 @@ class Sparkline(Painted):
         label_width: int = 6,
         value_width: int = 8,
         keep: Keep = "max",
-        from_zero: bool = False,
         look: str = "train",
         id: str | None = None,
         classes: str | None = None,
@@ -68,7 +68,7 @@ class Sparkline(Painted):
         super().__init__(id=id, classes=classes)
         self.label, self.label_width, self.value_width = label, label_width, value_width
         self.keep: Keep = keep
-        self.from_zero, self.look = from_zero, look
+        self.look = look
         self._values: npt.NDArray[np.float64] = np.empty(0)
         self._text = ""
 
@@ -80,7 +80,7 @@ class Sparkline(Painted):
     def paint(self, width: int, height: int) -> list[Row]:
         label_width = min(self.label_width, max(0, width - self.value_width - 5)) if self.label else 0
         size = max(0, width - label_width - self.value_width - (2 if label_width else 1))
-        drawn = spark(self._values, size, self.keep, self.from_zero)
+        drawn = spark(self._values, size, self.keep)
         row: Row = [(fit(self.label, label_width) + " ", "dim")] if label_width else []
         row += [(drawn, self.look), (" " * (size - len(drawn) + 1), "")]
         row.append((fit(self._text, self.value_width, "right"), "bright"))

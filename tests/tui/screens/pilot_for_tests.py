@@ -53,11 +53,11 @@ def answer(request: dict[str, Any], cancelled: Callable[[], bool]) -> Iterator[d
 
 
 @contextmanager
-def live_run(run: RunDir, state: str = "running") -> Iterator[CommandQueue]:
+def live_run(run: RunDir, state: str = "running", **status: Any) -> Iterator[CommandQueue]:
     """Makes `run` alive in this process: lock, status and socket as a trainer has them, without one."""
     commands = CommandQueue()
     with RunWriter(run) as writer, ControlServer(run, commands, answer) as server:
-        writer.status(state=state, phase="training", step=340, steps=500)
+        writer.status(state=state, phase="training", step=340, steps=500, **status)
         writer.serve_at(server.path)
         yield commands
 
