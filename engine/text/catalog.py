@@ -29,6 +29,7 @@ __all__ = [
     "add_corpus",
     "cache_dir",
     "check_name",
+    "check_removable",
     "default_corpora_dir",
     "fetch_corpus",
     "find_corpus",
@@ -173,7 +174,10 @@ def _card_to_add(corpus: Corpus, folder: str, text: Text, staging: Path) -> Corp
         if copy.digest() != expected:
             raise CorpusError(f"{corpus.path} changed while it was copied; add it again")
     card = replace(corpus, name=folder, source=f"added from {corpus.title}", path=target, sha256=expected)
-    return card if as_it_is else replace(card, format="text", columns=(), chat=False, boundary=text.boundary)
+    if as_it_is:
+        return card
+    about = f"left out of it: {text.left_out}" if text.left_out else ""
+    return replace(card, about=about, format="text", columns=(), chat=False, boundary=text.boundary)
 
 
 def _as_known(known: Corpus, card: Corpus) -> Corpus:
@@ -277,16 +281,22 @@ def _fetched(card: Corpus, folder: str, staging: Path, progress: Progress | None
     return replace(made, title=card.title, source=card.source, url=card.url)
 
 
-def remove_corpus(name: str, corpora_dir: Path | None = None) -> None:
-    """Removes a corpus of the user's own with its file. Raises CorpusError for shipped ones and unknown names."""
+def check_removable(name: str, corpora_dir: Path | None = None) -> Path:
+    """The folder of the user's own corpus `name`. Raises CorpusError for shipped ones, paths and unknown names."""
     root = corpora_dir or default_corpora_dir()
     folder = root / check_name(_folder_name(name))
     if folder.is_symlink():
         raise CorpusError(f"{folder} is a link out of {root}; remove it yourself")
     if not (folder / CARD).is_file():
         if (shipped_dir() / folder.name / CARD).is_file():
-            raise CorpusError(f"{name} is shipped with tinytui and stays")
+            raise CorpusError(f"{name} is shipped with tinytui and cannot be removed; only your own corpora can")
         raise CorpusError(f"no corpus {name!r} of your own in {root}; see tinytui corpora list")
+    return folder
+
+
+def remove_corpus(name: str, corpora_dir: Path | None = None) -> None:
+    """Removes a corpus of the user's own with its file. Raises CorpusError for shipped ones and unknown names."""
+    folder = check_removable(name, corpora_dir)
     gone = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
         folder.rename(gone)  # first out of sight in one step, so that no half of it is ever seen

@@ -75,6 +75,7 @@ def start_run(
             "bytes": text.n_bytes,
             "train_tokens": len(dataset.train),
             "val_tokens": len(dataset.val),
+            **({"left_out": text.left_out} if text.left_out else {}),
         },
         preset=preset,
         template=found.template.to_dict() if found.template else None,
@@ -99,14 +100,21 @@ def resume_run(run: RunDir, *, max_steps: int | None = None) -> RunDir:
     done = int(status.get("step") or 0)
     wanted = max_steps if max_steps is not None else config.train.max_steps
     if status.get("state") == "finished" and done >= wanted:
-        raise RunError(f"run {run.name} finished at step {done}; train it longer with --steps {2 * done}")
+        if not done:
+            raise RunError(f"run {run.name} was imported; train it on text with tinytui train CORPUS --from {run.name}")
+        raise RunError(f"run {run.name} finished at step {done}; train it longer with {longer(run, done)}")
     if max_steps is not None and max_steps != config.train.max_steps:
         if max_steps <= done:
-            raise RunError(f"run {run.name} is at step {done} already; --steps must be above that")
+            raise RunError(f"run {run.name} is at step {done} already; more are made with {longer(run, done)}")
         with RunWriter(run) as writer:
             writer.describe(config=config.replace({"train.max_steps": max_steps}).model_dump(mode="json"))
             writer.event("steps", done, value=max_steps, before=config.train.max_steps)
     return run
+
+
+def longer(run: RunDir, done: int) -> str:
+    """The command that trains a run of so many steps twice as long."""
+    return f"tinytui train --resume {run.name} --steps {2 * done}"
 
 
 def run_info(run: RunDir) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tui.cli.options import CorporaDir, CorpusArgument, Json, Yes
+from tui.cli.options import SOURCES, CorporaDir, CorpusArgument, Json, Yes
 from tui.cli.output import print_facts, print_json, print_table, progress, say
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def show(corpus: CorpusArgument, corpora: CorporaDir = None, as_json: Json = Fal
     with progress("preparing") as report:
         text = found.prepare(progress=report)
     beginning = next(iter(text.chunks(0, text.n_bytes, size=1200)), "")
-    row = describe_corpus(found) | {"bytes": text.n_bytes, "sha256": text.sha256, "beginning": beginning}
+    row = describe_corpus(found) | {"bytes": text.n_bytes, "sha256": text.sha256, "left_out": text.left_out}
+    row["beginning"] = beginning
     if as_json:
         print_json(row)
         return
@@ -55,6 +56,7 @@ def show(corpus: CorpusArgument, corpora: CorporaDir = None, as_json: Json = Fal
             ("licence", row["license"] or None),
             ("format", row["format"]),
             ("text", f"{text.n_bytes:,} bytes, sha256 {text.sha256[:16]}"),
+            ("left out", row["left_out"] or None),
             ("template", "prompts are put into the corpus' own format" if row["template"] else None),
             ("try", " | ".join(row["examples"][:3]) or None),
         ]
@@ -65,18 +67,18 @@ def show(corpus: CorpusArgument, corpora: CorporaDir = None, as_json: Json = Fal
 
 @app.command()
 def add(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A text, CSV or JSONL file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help=f"What to keep: {SOURCES}.")],
     name: Annotated[str | None, typer.Option("--name", help="Its name from now on; unset: the file's.")] = None,
     prompt_column: Annotated[
-        str | None, typer.Option("--prompt-column", metavar="NAME", help="CSV, JSONL: the column with the prompts.")
+        str | None, typer.Option("--prompt-column", metavar="NAME", help="Of a table: the column with the prompts.")
     ] = None,
     response_column: Annotated[
-        str | None, typer.Option("--response-column", metavar="NAME", help="CSV, JSONL: the column with the answers.")
+        str | None, typer.Option("--response-column", metavar="NAME", help="Of a table: the column with the answers.")
     ] = None,
     corpora: CorporaDir = None,
     as_json: Json = False,
 ) -> None:
-    """Keep a file as a corpus under a name; a path works without this."""
+    """Keep a file or folder as a corpus under a name; a path works without this."""
     from engine.text.catalog import add_corpus
 
     with progress("adding") as report:
@@ -106,13 +108,13 @@ def fetch(
 @app.command()
 def rm(corpus: CorpusArgument, yes: Yes = False, corpora: CorporaDir = None) -> None:
     """Remove one of your corpora; runs made with it stay."""
-    from engine.text.catalog import find_corpus, remove_corpus
+    from engine.text.catalog import check_removable, remove_corpus
 
-    found = find_corpus(corpus, corpora)
+    name = check_removable(corpus, corpora).name
     if not yes:
-        typer.confirm(f"remove corpus {found.name}?", abort=True)
-    remove_corpus(found.name, corpora)
-    say(f"removed {found.name}")
+        typer.confirm(f"remove corpus {name}?", abort=True)
+    remove_corpus(corpus, corpora)
+    say(f"removed {name}")
 
 
 def describe_corpus(corpus: Corpus) -> dict[str, Any]:
@@ -127,7 +129,7 @@ def describe_corpus(corpus: Corpus) -> dict[str, Any]:
         "shipped": corpus.shipped,
         "available": corpus.available,
         "problem": corpus.problem,
-        "path": str(corpus.path) if corpus.path.is_file() else None,
+        "path": str(corpus.path) if corpus.path.exists() and corpus.builder is None else None,
         "file_bytes": corpus.path.stat().st_size if corpus.path.is_file() else None,
         "template": corpus.template.to_dict() if corpus.template else None,
         "examples": list(corpus.examples),
@@ -147,4 +149,6 @@ def report_corpus(corpus: Corpus, done: str, as_json: bool) -> None:
     if as_json:
         print_json(describe_corpus(corpus))
     else:
+        if corpus.about.startswith("left out"):
+            say(corpus.about)
         say(f"{done} {corpus.name}; train on it with: tinytui train {corpus.name}")

@@ -57,11 +57,13 @@ CorporaDir = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or path.", autocompletion=complete_run)]
+SOURCES = "text, tables (CSV, JSONL, Parquet), conversations, a folder (with a slash) or an archive of them"
+CORPUS = f"A corpus' name, or a path: {SOURCES}."
 CorpusArgument = Annotated[
     str,
     typer.Argument(
         metavar="CORPUS",
-        help="A corpus' name, or the path of a text, CSV or JSONL file.",
+        help=CORPUS,
         autocompletion=complete_corpus,
     ),
 ]

@@ -11,6 +11,7 @@ import typer
 from engine.errors import UserError
 from tui.cli.launch import begin, end, go_on, leave, train_here
 from tui.cli.options import (
+    CORPUS,
     ConfigFile,
     CorporaDir,
     Json,
@@ -52,7 +53,7 @@ def train(
         str | None,
         typer.Argument(
             metavar="CORPUS",
-            help="A corpus' name, or the path of a text, CSV or JSONL file.",
+            help=CORPUS,
             autocompletion=complete_corpus,
         ),
     ] = None,

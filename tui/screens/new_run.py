@@ -96,7 +96,7 @@ class NewRunScreen(Dialogue[Start]):
         except UserError as error:
             errors[PRESET] = str(error)
         if not form.value(CORPUS).strip():
-            errors[CORPUS] = "name a corpus, or the path of a text, CSV or JSONL file"
+            errors[CORPUS] = "name a corpus, or the path of a text, a table, an archive or a folder/"
         if (name := form.value(NAME)).strip():
             from engine.runs.layout import check_name
 

@@ -37,7 +37,7 @@ def fields_for(
             CORPUS,
             "corpus",
             corpus,
-            "a corpus' name, or the path of a text, CSV or JSONL file",
+            "a corpus' name, or the path of a text, a table, an archive or a folder/",
             "",
             tuple(corpora),
             True,

@@ -49,10 +49,52 @@ def test_a_text_can_not_drive_the_terminal(cli: Cli, tmp_path: Path) -> None:
     assert json.loads(cli("corpora", "show", "hostile.txt", "--json").stdout)["beginning"].startswith("\x1b]0;owned")
 
 
-def test_shipped_corpora_stay(cli: Cli) -> None:
-    result = cli("corpora", "rm", "soap-notes", "--yes")
+@pytest.mark.parametrize("name", ["soap-notes", "python-stdlib", "tinyshakespeare"])
+@pytest.mark.parametrize("yes", [(), ("--yes",)])
+def test_shipped_corpora_stay(cli: Cli, name: str, yes: tuple[str, ...]) -> None:
+    result = cli("corpora", "rm", name, *yes)
     assert result.exit_code == 1
-    assert "shipped" in one_complaint(result)
+    assert f"{name} is shipped with tinytui and cannot be removed" in one_complaint(result)
+    assert "remove corpus" not in result.stdout, "asked for what cannot be done"
+
+
+def test_a_path_never_removes_the_corpus_of_that_name(cli: Cli, tmp_path: Path) -> None:
+    own = ("--corpora", tmp_path / "own")
+    assert cli("corpora", "add", "small.txt", *own).exit_code == 0
+    result = cli("corpora", "rm", "./small.txt", "--yes", *own)
+    assert result.exit_code == 1 and "cannot name a corpus" in one_complaint(result)
+    assert "small" in cli("corpora", "list", *own).stdout
+    assert cli("corpora", "rm", "gutenberg:84", "--yes", *own).exit_code == 1
+
+
+def test_a_folder_of_conversations_and_pictures_is_a_corpus(cli: Cli, tmp_path: Path) -> None:
+    """Shown, trained on and added, with what is left out said each time."""
+    folder = tmp_path / "talks"
+    folder.mkdir()
+    said = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]
+    talk = json.dumps({"messages": [*said, {"role": "assistant", "content": "Hello to you."}]})
+    for name in "ab":
+        (folder / f"{name}.jsonl").write_text(f"{talk}\n" * 60)
+    (folder / "README.md").write_text("about these talks\n")
+    left_out = "120 system messages, README.md (it stands beside tables)"
+    shown = cli("corpora", "show", "talks/")
+    assert left_out in shown.stdout, shown.output
+    assert "You: Hi\nBot: Hello to you.<END>\n\nYou: Hi" in shown.stdout
+    tiny = [word for name in ("n_layer=1", "n_embd=8", "n_head=1") for word in ("--set", f"model.{name}")]
+    runs = ("--runs", tmp_path / "runs")
+    trained = cli("train", "talks/", "--name", "talk", "--steps", 2, "--set", "model.block_size=16", *tiny, *runs)
+    assert trained.exit_code == 0, trained.output
+    assert f"left out of talks/: {left_out}" in trained.stderr
+    answered = cli("chat", "talk", "--tokens", 4, *runs, input="Hi\n")
+    assert answered.exit_code == 0, answered.output
+    added = cli("corpora", "add", "talks", "--corpora", tmp_path / "own")
+    assert left_out in added.stdout
+    assert cli("train", "--resume", "talk", "--steps", 3, *runs, "--corpora", tmp_path / "own").exit_code == 0
+    for name in "ab":
+        (folder / f"{name}.jsonl").write_text("{}")
+    (tmp_path / "own" / "talks" / "corpus.toml").unlink()
+    changed = cli("train", "--resume", "talk", "--steps", 4, *runs, "--corpora", tmp_path / "own")
+    assert changed.exit_code == 1, "trained on with another text"
 
 
 @pytest.mark.parametrize("what", ["no-such-corpus", "gutenberg:x"])
