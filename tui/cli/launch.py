@@ -38,11 +38,11 @@ def begin(
     """
     from engine.training.device import choose_device
     from engine.training.precision import check_precision
-    from engine.training.start import start_run
+    from engine.training.start import run_info, start_run
 
     check_precision(config.train.precision, choose_device(device))
     with progress("preparing") as report:
-        return start_run(
+        run = start_run(
             corpus,
             config,
             runs,
@@ -53,6 +53,9 @@ def begin(
             base=base,
             progress=report,
         )
+    if left_out := (run_info(run).get("corpus") or {}).get("left_out"):
+        say(f"left out of {corpus}: {left_out}", err=True)
+    return run
 
 
 def go_on(run: RunDir, steps: int | None) -> None:
