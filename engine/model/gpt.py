@@ -88,10 +88,11 @@ class GPT(nn.Module):
         return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction=reduction)
 
     def loss_sums(self, ids: Tensor, targets: Tensor, tokens: int) -> list[Tensor]:
-        """`loss` of targets (B, T) as sums that make up their sum, with logits of at most `tokens` of them at a time."""
+        """`loss` of targets (B, T) as sums that make up their sum, logits being made of at most `tokens` at a time."""
         if ids.numel() <= tokens:
             return [self.loss(ids, targets, reduction="sum")]
-        parts = zip(self.hidden(ids).flatten(0, 1).split(tokens), targets.flatten().split(tokens), strict=True)
+        hidden = self.hidden(ids).flatten(0, 1)
+        parts = zip(torch.split(hidden, tokens), torch.split(targets.flatten(), tokens), strict=True)
         return [F.cross_entropy(self.logits(x).float(), y, reduction="sum") for x, y in parts]
 
     def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:

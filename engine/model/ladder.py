@@ -65,7 +65,8 @@ class Rung(nn.Module, ABC):
     def loss_sums(self, ids: Tensor, targets: Tensor, tokens: int) -> list[Tensor]:
         """`loss` as sums that make up the sum over targets (B, T), of some `tokens` each: of whole sequences here."""
         rows = max(1, tokens // ids.size(1))
-        return [self.loss(x, y, reduction="sum") for x, y in zip(ids.split(rows), targets.split(rows), strict=True)]
+        parts = zip(torch.split(ids, rows), torch.split(targets, rows), strict=True)
+        return [self.loss(x, y, reduction="sum") for x, y in parts]
 
 
 class Bigram(Rung):

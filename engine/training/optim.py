@@ -81,7 +81,7 @@ class MuonStack:
         shrink = 1.0 - lr * weight_decay * keep
         if isinstance(scale, Tensor):
             direction.mul_(scale)
-        for weight, part in zip(self.weights, direction.split([len(w) for w in self.weights]), strict=True):
+        for weight, part in zip(self.weights, torch.split(direction, [len(w) for w in self.weights]), strict=True):
             if weight_decay:
                 weight.mul_(shrink)
             if isinstance(scale, Tensor):
@@ -160,6 +160,7 @@ class Optimizer:
             span = parameters.span(role)
             if span.start != span.stop and not (muon and role == "matrix"):
                 self.groups.append(AdamWGroup(role, flat[span], grad[span], train, scale))
+        self.parts: tuple[MuonStack | AdamWGroup, ...] = (*self.stacks, *self.groups)
         self.averaged = flat.clone() if train.ema else None
         """Average of the weights over the updates (`train.ema`), laid out as they are."""
         self._swapped = False
@@ -195,7 +196,7 @@ class Optimizer:
         if keep is not None:
             multiplier = keep.new_ones(()).mul_(multiplier)
         skip = None if keep is None else 1.0 - keep
-        for part in [*self.stacks, *self.groups][self._made :]:
+        for part in self.parts[self._made :]:
             if isinstance(part, MuonStack):
                 lr = self.train.muon_learning_rate * multiplier
                 part.update(lr, self.train.weight_decay, 1.0 if keep is None else keep)
@@ -226,7 +227,8 @@ class Optimizer:
 
     def _exchange(self, averaged: Tensor, room: Tensor) -> None:
         with torch.no_grad():
-            for ours, theirs in zip(self.parameters.flat.split(EXCHANGED), averaged.split(EXCHANGED), strict=True):
+            parts = (torch.split(flat, EXCHANGED) for flat in (self.parameters.flat, averaged))
+            for ours, theirs in zip(*parts, strict=True):
                 kept = room[: len(ours)].copy_(ours)
                 ours.copy_(theirs)
                 theirs.copy_(kept)
@@ -235,7 +237,7 @@ class Optimizer:
     def tensors(self) -> dict[str, Tensor]:
         """Everything to save, by name, but for the average."""
         saved: dict[str, Tensor] = {}
-        for part in (*self.stacks, *self.groups):
+        for part in self.parts:
             saved.update(part.tensors())
         return saved
 
