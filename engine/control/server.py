@@ -35,10 +35,18 @@ class ControlServer:
     A client that stalls, floods or never reads costs one thread and a bounded buffer until it is dropped.
     """
 
-    def __init__(self, run: RunPlace, queue: CommandQueue, prompter: Prompter | None = None) -> None:
+    def __init__(
+        self,
+        run: RunPlace,
+        queue: CommandQueue,
+        prompter: Prompter | None = None,
+        waits: Callable[[], str] = str,
+    ) -> None:
         self.run = run
         self.queue = queue
         self.prompter = prompter
+        self.waits = waits
+        """Says what the trainer waits for (a full disk), in one line; nothing while it does not."""
         self.path = ""
         self._listener: socket.socket | None = None
         self._alarm: tuple[socket.socket, ...] = ()
@@ -46,7 +54,7 @@ class ControlServer:
         self._identity: tuple[int, int] = (0, 0)
         self._stopping = threading.Event()
         self._guard = threading.Lock()
-        self._clients: dict[threading.Thread, socket.socket] = {}
+        self._clients: dict[threading.Thread, _Client] = {}
         self._thread: threading.Thread | None = None
 
     def start(self) -> str:
@@ -80,9 +88,8 @@ class ControlServer:
         self._alarm[1].close()
         with self._guard:
             clients = dict(self._clients)
-        for connection in clients.values():
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        for client in clients.values():
+            client.hang_up()
         for thread in [self._thread, *clients]:
             if thread is not None and thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))
@@ -121,9 +128,11 @@ class ControlServer:
             client = _Client(connection, self._stopping)
             thread = threading.Thread(target=self._serve, args=(client,), name="control client", daemon=True)
             with self._guard:
+                if len(self._clients) >= MAX_CLIENTS:
+                    self._drop_one_that_asks_nothing()
                 welcome = len(self._clients) < MAX_CLIENTS and not self._stopping.is_set()
                 if welcome:
-                    self._clients[thread] = connection
+                    self._clients[thread] = client
             if not welcome:
                 client.push({"error": f"the trainer serves {MAX_CLIENTS} clients already; close one"})
                 client.close()
@@ -132,6 +141,17 @@ class ControlServer:
                 thread.start()
             except RuntimeError:  # no more threads
                 self._forget(thread, client)
+
+    def _drop_one_that_asks_nothing(self) -> None:
+        """Makes room for who comes: of those that have sent no whole request, the one that has been there longest goes.
+
+        Or a few clients that say nothing would keep their owner's own `stop` out for as long as they may idle.
+        """
+        for thread, client in self._clients.items():  # in the order they came
+            if client.waited_for:
+                del self._clients[thread]
+                client.hang_up()
+                return
 
     def _forget(self, thread: threading.Thread, client: _Client) -> None:
         with self._guard:
@@ -156,13 +176,17 @@ class ControlServer:
         try:
             command = check_command(request)
             if command["do"] == "ping":
-                return client.push({"ok": True, "run": self.run.name, "pid": os.getpid()}) and client.drain()
+                return client.push({**self._ok(), "run": self.run.name, "pid": os.getpid()}) and client.drain()
             if command["do"] == "prompt":
                 return self._stream(client, command)
             self.queue.put(command)
         except UserError as error:
             return client.push({"error": one_line(error)}) and client.drain()
-        return client.push({"ok": True}) and client.drain()
+        return client.push(self._ok()) and client.drain()
+
+    def _ok(self) -> dict[str, Any]:
+        why = self.waits()
+        return {"ok": True, **({"waits": why} if why else {})}
 
     def _stream(self, client: _Client, command: Command) -> bool:
         if self.prompter is None:
@@ -201,11 +225,14 @@ class _Client:
         self._received = bytearray()
         self._unsent = bytearray()
         self._hung_up = False
+        self.waited_for = True
+        """Whether the next word is the client's: it has sent no request, or all are answered."""
 
     def read_line(self) -> bytes | None:
         """The next request without its newline; None at hang-up, after IDLE seconds, or when it is too long."""
         deadline = time.monotonic() + IDLE
         searched = 0
+        self.waited_for = True
         while (end := self._received.find(b"\n", searched)) < 0:
             searched = len(self._received)
             if searched > MAX_LINE:
@@ -226,6 +253,7 @@ class _Client:
             self._received += data
         line = bytes(self._received[:end])
         del self._received[: end + 1]
+        self.waited_for = False
         return line
 
     def push(self, answer: Mapping[str, Any]) -> bool:
@@ -271,6 +299,11 @@ class _Client:
             return bool(poll.poll(seconds * 1000))
         except (OSError, ValueError):  # closed meanwhile
             return True
+
+    def hang_up(self) -> None:
+        """Ends the connection from another thread; the client's own closes it."""
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):

@@ -96,6 +96,8 @@ class RunWriter:
                 self._dirty = True
             if self._dirty or self._waiting:
                 self.retry()
+            if not self.taken:
+                sweep(self.run.path)  # what could not be unlinked when it was made
             self._close_files()
 
     def _close_files(self) -> None:
@@ -166,8 +168,11 @@ class RunWriter:
         data = pretty_json(self._status)
         try:
             write_atomic(self.run.status_json, data, sync=False)
-        except UserError:
-            overwrite(self.run.status_json, data)  # needs no room
+        except UserError as error:
+            try:
+                overwrite(self.run.status_json, data)  # needs no room
+            except OSError:
+                raise error from None
         self._dirty = False
 
     def describe(self, **fields: Any) -> None:
@@ -206,6 +211,11 @@ class RunWriter:
         """Why something of the run is not written, in one line; empty when all of it is."""
         with self._guard:
             return self.taken or self._gone or next((why for why, *_ in self._waiting.values()), "")
+
+    def untold(self) -> dict[str, Any]:
+        """The status that status.json does not tell, as it cannot be written; empty while it does."""
+        with self._guard:
+            return dict(self._status) if "status.json" in self._waiting else {}
 
     def unsaved(self) -> list[str]:
         """What is not written: `metrics since step 41`, `run.json`."""

@@ -37,8 +37,15 @@ class TrainingHost:
         self._thread = threading.Thread(target=self._run, name=f"train-{run.name}")
 
     def start(self) -> None:
-        """Take the lock and begin. Raises LockedError when another trainer has the run."""
-        self._writer.__enter__()
+        """Take the lock and begin. Raises LockedError when another trainer has the run, UserError for a full disk."""
+        writer = self._writer
+        writer.__enter__()
+        try:
+            writer.status(state="running", phase="loading torch", problem=None)
+            writer.check()  # nothing is lost yet; and a status that stands can be written over without any room
+        except UserError:
+            writer.close()
+            raise
         self._thread.start()
 
     @property
@@ -64,7 +71,6 @@ class TrainingHost:
     def _run(self) -> None:
         writer = self._writer
         try:
-            writer.status(state="running", phase="loading torch", problem=None)
             self.state = self._train(writer)
         except UserError as error:
             self._fail(str(error))
@@ -91,7 +97,8 @@ class TrainingHost:
         from engine.training.live import LivePrompter
 
         trainer, build = self._prepare(writer)
-        server = ControlServer(self.run, self.commands, LivePrompter(trainer.live, build, trainer.dataset.tokenizer))
+        prompter = LivePrompter(trainer.live, build, trainer.dataset.tokenizer)
+        server = ControlServer(self.run, self.commands, prompter, lambda: writer.stuck)
         try:
             try:
                 writer.serve_at(server.start())
@@ -100,9 +107,12 @@ class TrainingHost:
             try:
                 self.begun = True
                 return trainer.run()
-            except TrainingError:
+            except TrainingError as error:
                 if trainer.step > 0 and trainer.checkpoint_step != trainer.step:
-                    trainer.checkpoint()
+                    try:
+                        trainer.checkpoint()
+                    except UserError as unsaved:
+                        raise TrainingError(f"{error}; and {unsaved}") from None
                 raise
         finally:
             trainer.live.end()

@@ -39,7 +39,9 @@ def follow(host: TrainingHost, reader: RunReader, view: View, signals: Signals) 
             logged = True
             view = into_log(view, host.run, reader, signals)
         try:
-            if reader.poll() or ended:
+            news, untold = reader.poll(), host.untold()
+            reader.status |= untold
+            if news or untold or ended:
                 view.update(reader)
         except BrokenPipeError:  # who read the lines is gone; the training is not theirs
             view = Silence()

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 LINE_EVERY = 5.0  # seconds between two plain lines
 WINDOW = 50  # records over which the shown speed is averaged
 FIRST_ESTIMATE = 5  # records before the time that is left is told
-TOLD = ("alarm", "early_stop", "learning_rate", "paused", "unpaused", "not_finite", "rollback")  # events worth a line
+TOLD = ("alarm", "early_stop", "learning_rate", "paused", "unpaused", "waited", "not_finite", "rollback")
+"""Events worth a line."""
 
 
 @dataclass(frozen=True)

@@ -245,7 +245,7 @@ def test_a_full_disk_pauses_training_until_there_is_room(
     assert said == [*[("paused", waits)] * 3, ("running", "")]
     events = [json.loads(line) for line in crowded.events.read_text().splitlines()]
     assert [event["message"] for event in events if event["kind"] == "waited"] == [
-        "training waited: cannot write runs/crowded: no space left on device"
+        "cannot write runs/crowded: no space left on device"
     ]
     assert hashes(crowded) == hashes(whole)
 

@@ -1,0 +1,186 @@
+"""Disks that fill up, fail, come back, or are gone: a run waits, goes on, and comes to the same numbers."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import random
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.errors import UserError
+from engine.runs import writer as writer_module
+from engine.runs.layout import RunDir
+from engine.runs.status import read_status
+from engine.training import trainer as trainer_module
+from engine.training.host import TrainingHost
+
+from .conftest import Campaign
+from .shim import Shim, failing
+from .tiny import Outcome, go_on, start, state_of, train
+
+ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nothing waits for long, and tokens are kept apart from the user's."""
+    monkeypatch.setenv("TINYTUI_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setattr(writer_module, "HEARTBEAT", 0.01)
+    monkeypatch.setattr(trainer_module, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(trainer_module, "DISK_RETRY_SECONDS", 0.02)
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> tuple[Outcome, int]:
+    """What an undisturbed training comes to, and how many calls it writes with."""
+    run = start(tmp_path, "whole")
+    with Shim(run.path).in_force() as shim:
+        assert train(run).error is None
+    return Outcome.of(run), len(shim.calls)
+
+
+def choices(promise: Campaign, calls: int) -> Iterator[tuple[int, int]]:
+    """For each try a call and an error: every call with every error, in an order drawn once."""
+    every = list(itertools.product(range(calls), ERRORS))
+    random.Random(7).shuffle(every)
+    for number in promise:
+        yield every[number % len(every)]
+
+
+def test_a_write_that_fails(tmp_path: Path, campaign: Callable[..., Campaign], whole: tuple[Outcome, int]) -> None:
+    """Each call of a training that writes fails some times in a row, then works again."""
+    expected, calls = whole
+    promise = campaign(
+        "a write that fails (disk full, quota, file too large, disk error, read-only) at any call of a run is waited "
+        "for: the training ends with the numbers of an undisturbed one, nothing lost, doubled or torn",
+        quick=12,
+        whole=600,
+    )
+    for number, (at, error) in enumerate(choices(promise, calls)):
+        times = 1 + number % 40
+        with promise.trial(f"calls {at} to {at + times - 1} fail with {errno.errorcode[error]}"):
+            run = start(tmp_path, f"r{number}")
+            with Shim(run.path, failing(range(at, at + times), error)).in_force():
+                try:
+                    said = train(run).error
+                except UserError as refused:  # before it was begun
+                    said = str(refused)
+            if said is not None:
+                assert "\n" not in said and "cannot" in said, said
+                assert state_of(run) in ("new", "failed"), state_of(run)
+                assert go_on(run).error is None
+            assert state_of(run) == "finished"
+            assert Outcome.of(run) == expected
+            shutil.rmtree(run.path)
+
+
+def test_a_stop_while_nothing_can_be_written(
+    tmp_path: Path, campaign: Callable[..., Campaign], whole: tuple[Outcome, int]
+) -> None:
+    """From some call on every write fails; the training is told to stop, and later resumed."""
+    expected, calls = whole
+    promise = campaign(
+        "a stop on a disk that cannot be written ends the training at once, says what is not saved, and leaves a run "
+        "that resumes to the numbers of an undisturbed one",
+        quick=6,
+        whole=200,
+    )
+    for number, (at, error) in enumerate(choices(promise, calls)):
+        with promise.trial(f"from call {at} on all fail with {errno.errorcode[error]}"):
+            run = start(tmp_path, f"r{number}")
+            host = TrainingHost(run, device="cpu")
+            with Shim(run.path, failing(range(at, 1 << 40), error)).in_force() as shim:
+                try:
+                    host.start()
+                except UserError as refused:
+                    assert "\n" not in str(refused)
+                else:
+                    while host.alive and len(shim.calls) < at + 20:
+                        host.join(0.005)
+                    host.stop()
+                    host.join(30)
+                    assert not host.alive, "it did not end"
+                    assert host.error is not None and "\n" not in host.error
+                    assert "without saving" in host.error or "cannot" in host.error, host.error
+            assert state_of(run) not in ("running", "paused")
+            assert go_on(run).error is None
+            assert Outcome.of(run) == expected
+            shutil.rmtree(run.path)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Makes file systems in memory of so many KiB; skips where this process may not."""
+    made: list[Path] = []
+
+    def make(kib: int) -> Path:
+        folder = tmp_path / f"disk{len(made)}"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", str(folder)]
+        if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("this process may not mount a file system")
+        made.append(folder)
+        return folder
+
+    yield make
+    for folder in made:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """A file that takes all the room that is left."""
+    path = folder / "filler"
+    with path.open("ab", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+    return path
+
+
+def test_small_disks(
+    tmp_path: Path,
+    campaign: Callable[..., Campaign],
+    whole: tuple[Outcome, int],
+    small_disk: Callable[[int], Path],
+) -> None:
+    """Real file systems of many sizes: the run begins with so many pages free, fills them, waits, and gets room."""
+    expected, _ = whole
+    promise = campaign(
+        "a disk that fills up at any moment of a run pauses it visibly, and with room it goes on to the same numbers",
+        quick=3,
+        whole=64,
+    )
+    disk = small_disk(4096)
+    for number in promise:
+        pages = 1 + number * (64 // promise.planned)
+        with promise.trial(f"{pages} pages free"):
+            run = start(tmp_path, f"r{number}")
+            there = RunDir(disk / run.name)
+            shutil.move(run.path, there.path)
+            filler = fill(disk)
+            os.truncate(filler, filler.stat().st_size - pages * 4096)
+            host = TrainingHost(there, device="cpu")
+            try:
+                host.start()
+                while host.alive and "no space left" not in str(read_status(there).get("message")):
+                    host.join(0.005)
+            except UserError as refused:
+                assert "no space left" in str(refused) and "\n" not in str(refused)
+                assert state_of(there) == "new"
+            finally:
+                filler.unlink()
+            if state_of(there) == "new":
+                host = go_on(there)
+            host.join(30)
+            assert host.error is None and not host.alive
+            assert state_of(there) == "finished"
+            assert Outcome.of(there) == expected
+            shutil.rmtree(there.path)
