@@ -141,7 +141,7 @@ class Conversation:
         """Put `text` into the editor; what was being typed there is found in the history, as never sent."""
         if self.sheet.prompt not in (self._untouched, text):
             self._never_sent(self.sheet)
-        self._at, self._untouched = None, text
+        self._at, self._untouched = None, ""
         self.sheet = replace(self.sheet, prompt=text)
 
 

@@ -18,13 +18,14 @@ from engine.sampling.settings import SamplingSettings
 from tui.actions import PROMPT, bindings
 from tui.conversation import Conversation, Sheet
 from tui.history import Prompted
+from tui.news import Notice
 from tui.outputs import save_output
 from tui.panes.pane import Pane
 from tui.panes.promptinput import PromptInput
 from tui.prompting import LIVE, Outcome, PromptJob, Request
 from tui.rows import Rows
 from tui.screens.choose import Choice, ChooseScreen
-from tui.session import Notice, Session
+from tui.session import Session
 from tui.settings import load_settings, save_setting
 from tui.text import clean, fit, fmt_count, fmt_loss
 from tui.view import name_in
@@ -62,6 +63,7 @@ class PromptPane(Pane):
         self._talk = Conversation(None, None)
         self._streaming: PromptJob | None = None
         self._written = 0
+        self._said: str | None = ""
         self._ask = PromptInput(id="ask")
         self._answer = OutputText(empty=EMPTY, id="answer")
         self._sliders = {
@@ -102,11 +104,13 @@ class PromptPane(Pane):
     def run_changed(self) -> None:
         """Another run is shown, or none: its conversation, vocabulary and template."""
         self._write_back()
-        run, reader = self._session.run, self._session.reader
+        run, reader, before = self._session.run, self._session.reader, self._talk
         if run is None or reader is None:
             self._talk = Conversation(None, None)
         else:
             self._talk = self._session.talks.of(run, reader.info.get("created"))
+            if before.run is None and before.sheet.prompt.strip():  # typed while the run was on its way
+                self._talk.write(before.sheet.prompt)
             tokenizer = reader.info.get("tokenizer") or {}
             vocab = tokenizer.get("vocab_size") if isinstance(tokenizer, Mapping) else None
             self._sliders["top_k"].scale = top_k_scale(int(vocab or 50_257))
@@ -266,9 +270,11 @@ class PromptPane(Pane):
     def _fail(self, problem: str) -> None:
         """Say what went wrong where there is room for all of it."""
         self._answer.fail(problem)
+        self._said = None
         self.say_below(Content.styled("✖ not answered", "$alarm"))
 
     def _subtitle(self, text: str) -> None:
+        self._said = text
         self.say_below(Content(fit(text, min(len(text), max(10, self.size.width - 6)))))
 
     # -- actions -------------------------------------------------------------------------------------------------------
@@ -370,6 +376,8 @@ class PromptPane(Pane):
 
     def on_resize(self) -> None:
         self.show_source()
+        if self._said is not None:
+            self._subtitle(self._said)
 
     def on_click(self, event: events.Click) -> None:
         if event.widget is self and event.y == 0:

@@ -347,9 +347,7 @@ async def test_a_click_and_a_paste_replace_too(bench: tuple[Workbench, list[Any]
 
 
 @pytest.mark.parametrize("size", [(140, 40), (100, 30), (80, 24)], ids=str)
-async def test_every_description_can_be_read_whole(
-    bench: tuple[Workbench, list[Any]], size: tuple[int, int]
-) -> None:
+async def test_every_description_can_be_read_whole(bench: tuple[Workbench, list[Any]], size: tuple[int, int]) -> None:
     app, _ = bench
     async with app.run_test(size=size) as pilot:
         form = await open_form(pilot)

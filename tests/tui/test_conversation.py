@@ -1,0 +1,171 @@
+"""What was typed is never lost, whichever way one walks; what was asked is in the history, however it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.runs.layout import RunDir
+from engine.sampling.settings import SamplingSettings
+from tui.conversation import MAX_RUNS, Conversation, Conversations
+from tui.history import KEEP, Prompted, PromptHistory
+from tui.prompting import LIVE, LoadedModels, Request
+
+
+def conversation(folder: Path) -> Conversation:
+    """With a run that has no trainer: what is asked of it is refused at once, and kept all the same."""
+    return Conversations().of(RunDir(folder / "run"))
+
+
+def type_into(talk: Conversation, text: str) -> None:
+    talk.sheet = replace(talk.sheet, prompt=text)
+
+
+def send(talk: Conversation) -> None:
+    assert talk.run is not None
+    job = talk.ask(Request(talk.run, LIVE, talk.sheet.prompt, "", SamplingSettings()), LoadedModels())
+    job.join(10)
+
+
+def walk(talk: Conversation) -> set[str]:
+    """All that is found by walking up to the oldest and down below the newest."""
+    found = {talk.sheet.prompt}
+    for by in (1, -1, 1):
+        while talk.turn(by):
+            found.add(talk.sheet.prompt)
+    return found
+
+
+def test_what_was_being_typed_comes_back_below_the_newest(tmp_path: Path) -> None:
+    talk = conversation(tmp_path)
+    for text in ("one", "two"):
+        type_into(talk, text)
+        send(talk)
+    type_into(talk, "half a prom")
+    assert talk.turn(-1) and talk.sheet.prompt == "two"
+    assert talk.turn(-1) and talk.sheet.prompt == "one"
+    assert not talk.turn(-1) and talk.sheet.prompt == "one"
+    type_into(talk, "one, changed")
+    assert talk.turn(1) and talk.sheet.prompt == "two"
+    assert talk.turn(1) and talk.sheet.prompt == "half a prom"
+    assert not talk.turn(1) and talk.sheet.prompt == "half a prom"
+    talk.turn(-1)
+    talk.turn(-1)
+    assert talk.sheet.prompt == "one, changed"
+    send(talk)
+    assert talk.turn(1) and talk.sheet.prompt == "half a prom", "below the prompt that was sent instead of it"
+
+
+def test_settings_and_answer_come_back_with_the_draft(tmp_path: Path) -> None:
+    talk = conversation(tmp_path)
+    assert talk.history is not None
+    talk.history.append(Prompted("old", "answer", settings={"temperature": 0.1, "top_k": "x", "seed": 7}))
+    talk.sheet = replace(talk.sheet, prompt="new", values={"temperature": 1.5, "top_k": 9.0}, seed="123")
+    talk.turn(-1)
+    assert talk.sheet.values == {"temperature": 0.1, "top_k": 9.0} and talk.sheet.seed == "7"
+    assert isinstance(talk.shown, Prompted) and talk.shown.text == "answer"
+    talk.turn(1)
+    assert talk.sheet.values == {"temperature": 1.5, "top_k": 9.0} and talk.sheet.seed == "123" and talk.shown is None
+
+
+def test_an_example_that_is_chosen_takes_no_draft_away(tmp_path: Path) -> None:
+    talk = conversation(tmp_path)
+    type_into(talk, "a draft")
+    talk.write("an example")
+    assert talk.sheet.prompt == "an example"
+    assert talk.turn(-1) and talk.sheet.prompt == "a draft"
+    assert talk.turn(1) and talk.sheet.prompt == "an example"
+
+
+acts = st.lists(
+    st.tuples(st.just("type"), st.text("ab", min_size=1, max_size=3))
+    | st.tuples(st.sampled_from(["up", "down", "send"]), st.just(""))
+    | st.tuples(st.just("choose"), st.text("xy", min_size=1, max_size=2)),
+    max_size=25,
+)
+
+
+@given(acts)
+def test_nothing_typed_is_lost_by_any_walk(done: list[tuple[str, str]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        talk = conversation(Path(folder))
+        left, sent = set[str](), set[str]()
+        for act, text in done:
+            before = talk.sheet.prompt
+            if act == "type":
+                left.discard(before)  # typed over by the person, and theirs to lose
+                type_into(talk, text)
+            elif act == "send":
+                send(talk)
+                sent.add(before)
+            elif act == "choose":
+                talk.write(text)
+                left.add(before)
+            elif talk.turn(-1 if act == "up" else 1):
+                left.add(before)
+        assert (left | sent) - {""} <= walk(talk)
+
+
+def test_conversations_are_bounded_and_a_run_made_anew_begins_anew(tmp_path: Path) -> None:
+    talks = Conversations()
+    first = talks.of(RunDir(tmp_path / "a"), 1.0)
+    type_into(first, "draft")
+    assert talks.of(RunDir(tmp_path / "a"), 1.0) is first
+    assert talks.of(RunDir(tmp_path / "a"), 2.0).sheet.prompt == ""
+    for number in range(MAX_RUNS):
+        talks.of(RunDir(tmp_path / f"b{number}"), 1.0)
+    assert talks.of(RunDir(tmp_path / "a"), 1.0) is not first
+
+
+# -- the file
+
+
+DAMAGED = (
+    b"", b"{", b"[]", b"3", b'{"prompt": 5}', b'{"prompt": "x", "text": []}', b'{"prompt": "x", "settings": [1]}',
+    b'{"prompt": "x", "step": "7"}', b'{"prompt": "x", "templated": "yes"}', b'{"prompt": "x", "seed": NaN}',
+    b'{"prompt": "x", "tokens_per_second": "fast"}', b'\xff\xfe', b"[" * 5000, b'{"text": "no prompt"}',
+)  # fmt: skip
+
+
+def test_damaged_lines_are_skipped_and_the_others_read(tmp_path: Path) -> None:
+    good = b'{"prompt": "good \\ud800", "step": null, "new": [1]}'
+    (tmp_path / "prompts.jsonl").write_bytes(b"\n".join([*DAMAGED, good, *DAMAGED]))
+    assert [entry.prompt for entry in PromptHistory(tmp_path / "prompts.jsonl").entries] == ["good \ud800"]
+
+
+def test_a_torn_line_takes_no_other_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_bytes(b'{"prompt": "whole"}\n{"prompt": "to')
+    PromptHistory(path).append(Prompted("next"))
+    assert [entry.prompt for entry in PromptHistory(path).entries] == ["whole", "next"]
+
+
+def test_only_the_newest_are_kept_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"{number}"}) + "\n" for number in range(KEEP + 20)))
+    entries = PromptHistory(path).entries
+    assert len(entries) == KEEP and entries[-1].prompt == f"{KEEP + 19}"
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "device", "no folder"])
+def test_what_is_no_file_is_neither_waited_for_nor_written(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "prompts.jsonl"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path = tmp_path / "gone" / "prompts.jsonl"
+    history = PromptHistory(path)
+    history.append(Prompted("kept in memory"))
+    assert history.prompts() == ["kept in memory"]
+    assert kind != "no folder" or not path.parent.exists()
