@@ -86,7 +86,7 @@ class Training:
             from engine.training.start import resume_run, start_run
 
             if isinstance(self.job, Start):
-                self.run = start_run(
+                run = start_run(
                     self.job.corpus,
                     self.job.config,
                     self._runs_dir,
@@ -97,9 +97,10 @@ class Training:
                     progress=self._progress,
                 )
             else:
-                resume_run(self.job.run, max_steps=self.job.max_steps)
+                run = resume_run(self.job.run, max_steps=self.job.max_steps)
+            self.run = run
             device = self.job.device if isinstance(self.job, Resume) else None
-            host = TrainingHost(self.run, device=device, corpora_dir=self._corpora_dir)
+            host = TrainingHost(run, device=device, corpora_dir=self._corpora_dir)
             with self._gate:
                 if self._cancelled:
                     return

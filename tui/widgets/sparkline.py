@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tui.text import fit
 from tui.widgets.paint import Painted, Row
 
-BLOCKS = "▁▂▃▄▅▆▇█"
+BLOCKS = "▁▂▃▄▅▆▇"  # never the whole cell: one line of blocks under another stays apart from it
 Keep = Literal["max", "mean"]
 
 
@@ -45,7 +45,7 @@ def spark(values: npt.ArrayLike, width: int, keep: Keep = "max") -> str:
     high = float(series[finite].max())
     span = high - low
     scaled = (series - low) / span if span > 0 else np.zeros(series.size)
-    levels = np.clip(np.where(finite, scaled, 0.0) * 7.999, 0, 7).astype(np.int64)
+    levels = np.clip(np.where(finite, scaled, 0.0) * 6.999, 0, 6).astype(np.int64)
     return "".join(BLOCKS[level] if ok else "×" for level, ok in zip(levels.tolist(), finite.tolist(), strict=True))
 
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pilot_for_tests import until
 from runs_for_tests import write_run
 from textual.pilot import Pilot
 
@@ -20,6 +21,11 @@ SIZES = [(140, 40), (100, 30), (80, 24)]
 
 
 async def settle(pilot: Pilot[Any]) -> None:
+    """Wait until what was asked for is read, however slow the machine, and drawn."""
+    app = pilot.app
+    assert isinstance(app, Workbench)
+    asked = app._first
+    await until(pilot, lambda: len(app.screen_stack) > 1 and (asked is None or app.session.run is not None))
     for _ in range(3):
         await pilot.pause()
 

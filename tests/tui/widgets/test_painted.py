@@ -209,22 +209,22 @@ async def test_a_meter_keeps_its_columns() -> None:
 def test_a_sparkline_has_a_block_for_each_share(values: list[float], width: int) -> None:
     drawn = spark(values, width)
     assert len(drawn) == min(width, len(values))
-    assert set(drawn) <= set("▁▂▃▄▅▆▇█×")
+    assert set(drawn) <= set("▁▂▃▄▅▆▇×")
 
 
 def test_a_sparkline_keeps_spikes_and_marks_gaps() -> None:
     series = np.zeros(1000)
     series[437] = 5.0
-    assert spark(series, 20).count("█") == 1
-    assert spark([1.0, float("nan"), 3.0], 3) == "▃×█"
+    assert spark(series, 20).count("▇") == 1
+    assert spark([1.0, float("nan"), 3.0], 3) == "▃×▇"
     assert spark([0.0, 0.0], 5) == "▁▁"
 
 
 def test_a_sparkline_is_measured_from_zero() -> None:
-    assert spark([0.001, 0.0005, 0.00025, 0.0], 4) == "█▄▂▁"  # a rate that halves
-    assert set(spark(1000 + np.sin(np.arange(99)), 40)) == {"█"}  # not a storm of one in a thousand
-    assert spark([2.0, 2.0], 5) == "██"
-    assert spark([-2.0, 0.0, 2.0], 3) == "▁▄█"
+    assert spark([0.001, 0.0005, 0.00025, 0.0], 4) == "▇▄▂▁"  # a rate that halves
+    assert set(spark(1000 + np.sin(np.arange(99)), 40)) == {"▇"}  # not a storm of one in a thousand
+    assert spark([2.0, 2.0], 5) == "▇▇"
+    assert spark([-2.0, 0.0, 2.0], 3) == "▁▄▇"
 
 
 async def test_bars_show_before_and_after_and_take_a_choice() -> None:
