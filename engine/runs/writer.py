@@ -236,7 +236,9 @@ class RunWriter:
         with self._guard:
             if not self._lock.held or self.taken:
                 return self.stuck
-            if not self._in_place():
+            if self._in_place():
+                self._gone = ""
+            else:
                 self._put_back()
             for name, (_, path, action) in list(self._waiting.items()):
                 self._try(name, path, action)
@@ -299,7 +301,8 @@ class RunWriter:
     def _fill_again(self) -> str:
         """What is missing in a folder that is there. Raises LockedError when it is another run's."""
         found = read_json(self.run.run_json)
-        if found is not None and found.get("created") != (self._info or {}).get("created"):
+        ours = self._info or {}
+        if found is not None and any(found.get(key) != ours.get(key) for key in ("name", "created")):
             raise LockedError(f"{self.run.path} was taken away, and another run made there")
         return ", ".join(self._fill(self.run.path))
 

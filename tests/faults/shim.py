@@ -73,10 +73,16 @@ class Shim:
 
     def _path(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         if name in BY_FD:
-            return self._paths.get(args[0], "")
+            return self._paths.get(args[0]) or self._opened_before(args[0])
         path = os.fsdecode(args[0])
         folder = kwargs.get("dir_fd") or kwargs.get("src_dir_fd")
         return path if folder is None else os.path.join(self._paths.get(folder, ""), path)  # noqa: PTH118
+
+    def _opened_before(self, fd: int) -> str:
+        try:
+            return str(Path(f"/proc/self/fd/{fd}").readlink())
+        except OSError:
+            return ""
 
     def _opened(self, file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
         plain = mode.replace("t", "")

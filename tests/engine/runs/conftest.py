@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,9 +12,18 @@ from engine.runs.layout import RunDir, create_run
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> RunDir:
-    """A run that was made and never trained, in a runs folder of its own."""
-    return create_run(tmp_path / "runs", "soap-1", load_preset("nano"), corpus={"name": "soap", "sha256": "0"})
+def make_run(tmp_path: Path) -> Callable[..., RunDir]:
+    """Makes runs by name, never trained, in a runs folder of their own."""
+
+    def make(name: str, **facts: Any) -> RunDir:
+        return create_run(tmp_path / "runs", name, load_preset("nano"), corpus={"name": "soap", "sha256": "0"}, **facts)
+
+    return make
+
+
+@pytest.fixture
+def run(make_run: Callable[..., RunDir]) -> RunDir:
+    return make_run("soap-1")
 
 
 @pytest.fixture
