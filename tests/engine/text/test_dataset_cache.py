@@ -69,6 +69,49 @@ def test_another_split_tokenizer_or_corpus_has_its_own_tokens(text: Text, tmp_pa
     assert len(list((tmp_path / "tokens").iterdir())) == 3
 
 
+def halves(folder: Path, boundary: str | None = None, animal: str = "zebra") -> Text:
+    """A text whose second half is in other words than its first; all of it in records that end with `boundary`."""
+    mark = boundary or "\n"
+    first = "".join(f"the quiet miller counts {i % 7} sacks{mark}" for i in range(300))
+    second = "".join(f"a {animal} gallops across {i % 7} zigzags{mark}" for i in range(300))
+    data = (first + second).encode()
+    (folder / "halves.txt").write_bytes(data)
+    return Text(folder / "halves.txt", len(data), hashlib.sha256(data).hexdigest(), boundary)
+
+
+def vocabulary(text: Text, data: DataConfig, folder: Path) -> list[bytes]:
+    tokenizer = TokenDataset.open(text, data, folder).tokenizer
+    return [tokenizer.token_bytes(id) for id in range(tokenizer.vocab_size)]
+
+
+@pytest.mark.parametrize("kind", ["bpe", "word"])
+def test_the_cache_never_gives_a_vocabulary_that_saw_validation_text(kind: str, tmp_path: Path) -> None:
+    """Opened with little validation text first, then with much: what was learned from it before must not come back."""
+    text = halves(tmp_path)
+    for fraction, known in ((0.02, True), (0.6, False), (0.02, True)):
+        data = DataConfig(tokenizer=kind, vocab_size=340, val_fraction=fraction)
+        assert any(b"zebra" in token for token in vocabulary(text, data, tmp_path / "shared")) == known, fraction
+
+
+@pytest.mark.parametrize("kind", ["char", "byte", "bpe", "word"])
+def test_one_cache_serves_any_settings_as_an_empty_one_does(kind: str, tmp_path: Path) -> None:
+    """Settings, splits, texts and record ends, one after the other: each vocabulary is the one made for it."""
+    opened = []
+    for boundary, animal in ((None, "zebra"), ("<END>", "zebra"), (None, "llama")):
+        text = halves(tmp_path, boundary, animal)
+        for size in (264, 272) if kind in ("bpe", "word") else (300,):
+            for fraction in (0.02, 0.6):
+                for unknown in ("error", "skip", "unk") if kind == "char" else ("error",):
+                    data = DataConfig(tokenizer=kind, vocab_size=size, val_fraction=fraction, unknown=unknown)
+                    found = TokenDataset.open(text, data, tmp_path / "shared")
+                    alone = TokenDataset.open(text, data, tmp_path / f"alone-{len(opened)}")
+                    assert found.tokenizer == alone.tokenizer, data
+                    assert np.array_equal(found.train, alone.train) and np.array_equal(found.val, alone.val), data
+                    opened.append(found.tokenizer.fingerprint)
+    # with most text kept for validation no animal is learned from: zebra and llama then give the same vocabulary
+    assert len(set(opened)) == {"char": 9, "byte": 1, "bpe": 10, "word": 10}[kind]
+
+
 @pytest.mark.parametrize("damage", ["short", "flipped", "no meta", "bad meta", "no file", "other corpus", "list"])
 def test_damage_is_found_and_mended(damage: str, text: Text, tmp_path: Path) -> None:
     before = TokenDataset.open(text, DataConfig(), tmp_path)
