@@ -17,7 +17,7 @@ from engine.config import ModelConfig, make_config
 from engine.errors import ConfigError, UserError
 from engine.files import cannot
 from engine.interop.architectures import ACTIVATIONS, GPT2, LLAMA, NANOCHAT, WINDOWED_NANOCHAT, Architecture, Part
-from engine.interop.reading import read_json, said
+from engine.interop.reading import plain, read_json, said
 from engine.model import build_model
 from engine.model.kernels import RMS_EPS
 from engine.model.norm import LAYER_EPS
@@ -91,7 +91,7 @@ def _gpt2(s: _Gpt2) -> tuple[Changes, list[Problem]]:
         "norm": "layernorm",
     }
     return settings, [
-        (mlp in (None, "swiglu"), f"activation_function {s.activation_function} is not one of ours"),
+        (mlp in (None, "swiglu"), f"activation_function {plain(s.activation_function, 40)} is not one of ours"),
         (
             s.scale_attn_by_inverse_layer_idx or not s.scale_attn_weights,
             "it scales its attention in a way that is not ours",
@@ -120,8 +120,8 @@ def _rotary(s: _Rotary) -> tuple[Changes, list[Problem]]:
     }
     heads = s.num_attention_heads
     return settings, [
-        (mlp is None, f"hidden_act {s.hidden_act} is not one of ours"),
-        (turns != "default" or whole != 1.0, f"its rotary positions ({str(turns)[:40]}) are not ours"),
+        (mlp is None, f"hidden_act {plain(s.hidden_act, 40)} is not one of ours"),
+        (turns != "default" or whole != 1.0, f"its rotary positions ({plain(turns, 40)}) are not ours"),
         (s.rms_norm_eps != RMS_EPS, f"rms_norm_eps must be {RMS_EPS:g}, not {s.rms_norm_eps:g}"),
         (s.head_dim not in (None, s.hidden_size // max(1, heads)), "its heads are not as wide as n_embd / n_head"),
     ]
@@ -131,7 +131,7 @@ def _llama(s: _Rotary) -> tuple[Changes, list[Problem]]:
     settings, problems = _rotary(s)
     return settings, [
         *problems,
-        (settings["mlp"] not in (None, "swiglu"), f"hidden_act must be silu, not {s.hidden_act}"),
+        (settings["mlp"] not in (None, "swiglu"), f"hidden_act must be silu, not {plain(s.hidden_act, 40)}"),
         (s.attention_bias != s.mlp_bias, "attention and MLP must both have biases, or neither"),
     ]
 
@@ -147,7 +147,7 @@ def _nanochat(s: _NanoChat) -> tuple[Changes, list[Problem]]:
     }
     return settings | own, [
         *problems,
-        (settings["mlp"] == "swiglu", f"hidden_act {s.hidden_act} is not one of ours"),
+        (settings["mlp"] == "swiglu", f"hidden_act {plain(s.hidden_act, 40)} is not one of ours"),
         (s.attention_bias, "attention_bias must be false"),
     ]
 
@@ -205,7 +205,7 @@ def _config(tree: dict[str, Any], folder: Path) -> tuple[ModelConfig, Architectu
     kind = tree.get("model_type")
     family = FAMILIES.get(kind) if isinstance(kind, str) else None
     if family is None:
-        known = str(kind)[:40] if kind else "model of no known type"
+        known = plain(kind, 40) if kind else "model of no known type"
         raise UserError(f"{folder} holds a {known}; only {', '.join(FAMILIES)} can be imported")
     path = folder / "config.json"
     try:
@@ -236,7 +236,7 @@ class _Stored:
         try:
             tensor: Tensor = self.file.get_tensor(self.name).float()
         except (OSError, SafetensorError, ValueError, RuntimeError) as error:
-            raise UserError(f"{self.path} is damaged: {' '.join(str(error).split())[:150]}") from None
+            raise UserError(f"{self.path} is damaged: {plain(error)}") from None
         if not bool(tensor.isfinite().all()):
             raise UserError(f"{self.path} is damaged: {self.name} holds numbers that are not finite")
         return tensor
@@ -259,7 +259,9 @@ def _stored(folder: Path, to: Architecture, opened: ExitStack) -> dict[str, _Sto
             for key in file.keys():  # noqa: SIM118 - no mapping
                 there = file.get_slice(key)
                 if there.get_dtype() not in FLOATS:
-                    raise UserError(f"{path} has {key[:80]!r} as {there.get_dtype()}; only numbers with a point can be")
+                    raise UserError(
+                        f"{path} has {key[:80]!r} as {plain(there.get_dtype(), 20)}; only numbers with a point can be"
+                    )
                 short = _short(key, to)
                 if short in stored:
                     raise UserError(f"{folder} has {key[:80]!r} twice; copy the folder again")
@@ -269,7 +271,7 @@ def _stored(folder: Path, to: Architecture, opened: ExitStack) -> dict[str, _Sto
         except OSError as error:
             raise cannot("read", path, error) from None
         except (SafetensorError, ValueError) as error:
-            raise UserError(f"{path} is damaged: {' '.join(str(error).split())[:150]}") from None
+            raise UserError(f"{path} is damaged: {plain(error)}") from None
     return stored
 
 

@@ -28,5 +28,10 @@ def read_json(path: Path, most: int = MOST_SETTINGS, kind: type[UserError] = Use
 def said(error: ValidationError) -> str:
     """The first thing that pydantic found wrong: `model.vocab: Input should be a valid dictionary`."""
     first = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part)[:40] for part in first["loc"])
-    return f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}"[:200]
+    where = ".".join(plain(part, 40) for part in first["loc"])
+    return plain(f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}")
+
+
+def plain(found: object, most: int = 150) -> str:
+    """What was found in a file, for a line of a message: short, and nothing in it but what can be printed."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(found)[:most])

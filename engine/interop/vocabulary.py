@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engine.errors import TokenizerError
-from engine.interop.reading import MOST_SETTINGS, read_json, said
+from engine.interop.reading import MOST_SETTINGS, plain, read_json, said
 from engine.interop.tokenizers import CHARACTERS, OWN
 from engine.reading import read_small
 from engine.text.bytelevel import byte_alphabet
@@ -159,7 +159,7 @@ def _ours(file: _File, path: Path) -> Tokenizer:
     ids = dict(model.vocab)
     for added in file.added_tokens:
         if ids.setdefault(added.content, added.id) != added.id:
-            raise TokenizerError(f"{path} has two ids for {added.content!r}; copy the folder again")
+            raise TokenizerError(f"{path} has two ids for {added.content[:40]!r}; copy the folder again")
     problem = next(_problems(file, ids), None)
     if problem is not None:
         raise TokenizerError(f"{path} cannot be imported: {problem}")
@@ -181,16 +181,16 @@ def _problems(file: _File, ids: dict[str, int]) -> Iterator[str]:
     if sorted(ids.values()) != list(range(len(ids))):
         yield f"its {len(ids):,} tokens do not have the ids from 0 to {len(ids) - 1:,}"
     if file.normalizer is not None and file.normalizer.get("normalizers") != []:
-        yield f"it changes text before it cuts it (normalizer {file.normalizer.get('type')})"
+        yield f"it changes text before it cuts it (normalizer {plain(file.normalizer.get('type'), 40)})"
     for added in file.added_tokens:
         if added.lstrip or added.rstrip or added.single_word:
-            yield f"its token {added.content!r} takes in the spaces around it, or stands for whole words only"
+            yield f"its token {added.content[:40]!r} takes in the spaces around it, or stands for whole words only"
     if model.type == "WordLevel":
         yield from _not_characters(file, ids)
     elif model.type == "BPE":
         yield from _not_byte_level(file, ids)
     else:
-        yield f"it is of the kind {model.type}; byte-level BPE and single characters can be"
+        yield f"it is of the kind {plain(model.type, 40)}; byte-level BPE and single characters can be"
 
 
 def _not_characters(file: _File, ids: dict[str, int]) -> Iterator[str]:
@@ -214,18 +214,18 @@ def _not_byte_level(file: _File, ids: dict[str, int]) -> Iterator[str]:
     if letters - ids.keys():
         yield f"{len(letters - ids.keys())} of the 256 bytes are no tokens of it: it is not byte-level BPE"
     if odd := next((name for name in ids if name not in special and not letters.issuperset(name)), None):
-        yield f"its token {odd!r} is no text in bytes: it is not byte-level BPE"
+        yield f"its token {odd[:40]!r} is no text in bytes: it is not byte-level BPE"
     if letters & special:
         yield f"its special token {min(letters & special)!r} is one of the 256 bytes"
     if model.dropout or model.continuing_subword_prefix or model.end_of_word_suffix or model.byte_fallback:
         yield "its BPE has dropout, marks inside of words, or falls back to bytes"
     cut, join = _only(file.pre_tokenizer), _only(file.decoder)
     if cut.get("type") != "ByteLevel" or cut.get("use_regex", True) is not True:
-        yield f"it cuts text into words otherwise than GPT-2 ({cut.get('type')})"
+        yield f"it cuts text into words otherwise than GPT-2 ({plain(cut.get('type'), 40)})"
     elif cut.get("add_prefix_space") is not False:
         yield "it puts a space before every text"
     if join.get("type") != "ByteLevel":
-        yield f"it joins tokens otherwise than GPT-2 ({join.get('type')})"
+        yield f"it joins tokens otherwise than GPT-2 ({plain(join.get('type'), 40)})"
 
 
 def _only(part: dict[str, Any] | None) -> dict[str, Any]:
@@ -238,16 +238,17 @@ def _compare(ours: Tokenizer, file: _File, tree: dict[str, Any], path: Path) -> 
     """Raises TokenizerError unless a text that has all there is gets the ids that `tokenizers` gives it."""
     from tokenizers import Tokenizer as Backend
 
-    plain = {"version": "1.0", "truncation": None, "padding": None, "post_processor": None, "normalizer": None}
+    unused = {"version": "1.0", "truncation": None, "padding": None, "post_processor": None, "normalizer": None}
+    texts = list(_texts(ours))
     try:
-        theirs = Backend.from_str(json.dumps({**plain, **{name: tree.get(name) for name in _File.model_fields}}))
+        theirs = Backend.from_str(json.dumps({**unused, **{name: tree.get(name) for name in _File.model_fields}}))
+        wanted = [theirs.encode(text, add_special_tokens=False).ids for text in texts]
     except Exception as error:  # the library has no class of errors of its own
-        raise TokenizerError(f"{path} is damaged: {' '.join(str(error).split())[:150]}") from None
+        raise TokenizerError(f"{path} is damaged: {plain(error)}") from None
     if ours.vocab_size != theirs.get_vocab_size():
         raise TokenizerError(f"{path} has {theirs.get_vocab_size():,} tokens, {OWN} beside it {ours.vocab_size:,}")
-    for text in _texts(ours):
-        ids = ours.encode(text).tolist()
-        if ids != theirs.encode(text, add_special_tokens=False).ids or ours.decode(ids) != text:
+    for text, ids in zip(texts, wanted, strict=True):
+        if ours.encode(text).tolist() != ids or ours.decode(ids) != text:
             raise TokenizerError(
                 f"{path} cannot be imported: {text[:40]!r} gets other ids here, or comes back otherwise"
             )
