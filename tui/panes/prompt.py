@@ -360,7 +360,7 @@ class PromptPane(Pane):
         """Write prompt and answer to `outputs/NNNN.txt` in the run."""
         run, text = self._session.run, self._answer.text
         if self._answer.failed:
-            said = Notice("the prompt was not answered; nothing is saved", bad=True)
+            said = Notice("nothing is saved: the prompt was not answered", bad=True)
         elif run is None or not text:
             said = Notice("nothing to save yet; send a prompt first", bad=True)
         else:

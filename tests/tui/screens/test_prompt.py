@@ -228,7 +228,7 @@ async def test_an_error_is_read_whole_and_not_saved(runs: Path) -> None:
         app = Workbench(runs, run=run)
         said: list[str] = []
         async with app.run_test(size=(50, 18)) as pilot:
-            app.say = lambda notice: said.append(notice.text)  # type: ignore[method-assign]
+            app._news.add = lambda notice: said.append(notice.text)  # type: ignore[method-assign]
             await ask(pilot, app, "snow", "It ", model=model)
             model.says.put(RunError(LONG))
             await until(pilot, lambda: not pane(app).busy)
