@@ -69,13 +69,22 @@ def _x_axis(data: PlotData, area: Area, marks: dict[int, float], width: int) -> 
 def _x_labels(area: Area, marks: dict[int, float], width: int) -> str:
     line = [" "] * width
     free = 0
-    for column, step in sorted(marks.items()):
-        text = _step_text(step)
+    columns = sorted(marks)
+    for column, text in zip(columns, step_texts([marks[column] for column in columns]), strict=True):
         start = min(max(column - len(text) // 2, 0), width - len(text))
         if start >= free:
             line[start : start + len(text)] = text
             free = start + len(text) + 1
     return "".join(line)
+
+
+def step_texts(steps: list[float]) -> list[str]:
+    """The labels of ticks, all in one unit and as short as tells them apart: `0 20k 40k`, but `123,450 123,460`."""
+    greatest = max(steps, default=0.0)
+    for unit, least, letter in ((1e9, 1e9, "B"), (1e6, 1e6, "M"), (1e3, 1e4, "k")):
+        if greatest >= least and all(step * 10 % unit == 0 for step in steps):
+            return [f"{step / unit:g}{letter}" if step else "0" for step in steps]
+    return [f"{step:,.2f}".rstrip("0").rstrip(".") for step in steps]
 
 
 def _step_text(step: float) -> str:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tui.widgets.canvas import draw_band, draw_lines, thin
-from tui.widgets.chart import ChartState, PlotData, Series, View, draw, draw_text
+from tui.widgets.chart import Area, ChartState, PlotData, Series, View, draw, draw_text
 from tui.widgets.row import row_width
 
 STEPS = np.arange(1, 2001)
@@ -185,3 +185,58 @@ def test_odd_series_are_drawn_all_the_same(log: bool) -> None:
     for steps, loss in [([5], [2.0]), ([1, 2], [1.0, 1.0]), ([1], [np.nan]), ([1, 9], [0.0, -1.0]), ([0], [1e-9])]:
         rows = text(PlotData.run(steps, loss), 60, 12, log)
         assert len(rows) == 12
+
+
+# -- the labels under the x axis
+
+
+def axis_and_labels(first: float, last: float, width: int) -> tuple[str, str, Area]:
+    run = PlotData.run([1, last + 1], [2.0, 1.0], total_steps=int(last) + 1)
+    picture = draw(run, width, 12, View(window=(first, last)))
+    assert picture.area is not None
+    axis, labels = ("".join(text for text, _ in row) for row in picture.rows[-2:])
+    return axis, labels.ljust(width), picture.area
+
+
+def number(label: str) -> float:
+    """The step that a label says: `1,000`, `12k`, `1.5M`."""
+    scale = {"k": 1e3, "M": 1e6, "B": 1e9}.get(label[-1], 1.0)
+    return float(label.replace(",", "").rstrip("kMB")) * scale
+
+
+SPANS = st.one_of(st.integers(4, 4000), st.integers(4, 10**8))
+
+
+@given(st.one_of(st.integers(0, 3000), st.integers(0, 10**8)), SPANS, st.integers(30, 200))
+def test_every_label_of_the_x_axis_stands_under_its_own_tick(first: int, size: int, width: int) -> None:
+    axis, labels, area = axis_and_labels(first, first + size, width)
+    found = list(re.finditer(r"\S+", labels))
+    assert found
+    ticks = [column for column, mark in enumerate(axis) if mark in "┬▲" and area.x <= column]
+    for match in found:
+        column = area.column(number(match[0]))
+        assert column is not None and column in ticks
+        middle = min(max(column - len(match[0]) // 2, 0), width - len(match[0]))
+        assert match.start() == middle
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        (4, ["0", "1", "2", "3", "4"]),
+        (500, ["0", "100", "200", "300", "400", "500"]),
+        (9_000, ["0", "2,000", "4,000", "6,000", "8,000"]),
+        (15_000, ["0", "2k", "4k", "6k", "8k", "10k", "12k", "14k"]),
+        (60_000, ["0", "10k", "20k", "30k", "40k", "50k", "60k"]),
+        (4_000_000, ["0", "1M", "2M", "3M", "4M"]),
+        (100_000_000, ["0", "20M", "40M", "60M", "80M", "100M"]),
+    ],
+)
+def test_the_labels_of_the_x_axis_are_round_and_short(last: int, said: list[str]) -> None:
+    picture = draw(PlotData.run([1, last], [2.0, 1.0], total_steps=last), 80, 12)
+    assert "".join(text for text, _ in picture.rows[-1]).split() == said
+
+
+def test_labels_of_a_narrow_window_far_along_are_told_apart() -> None:
+    _, labels, _ = axis_and_labels(123_450, 123_500, 80)
+    assert labels.split() == ["123,450", "123,460", "123,470", "123,480", "123,490", "123,500"]
