@@ -184,3 +184,54 @@ def test_small_disks(
             assert state_of(there) == "finished"
             assert Outcome.of(there) == expected
             shutil.rmtree(there.path)
+
+
+TAKEN_AWAY: dict[str, Callable[[RunDir], object]] = {
+    "removed": lambda run: shutil.rmtree(run.path, ignore_errors=True),
+    "moved away": lambda run: run.path.rename(run.path.with_name(f"{run.name}-elsewhere")),
+    "checkpoints removed": lambda run: shutil.rmtree(run.checkpoints, ignore_errors=True),
+    "run.json removed": lambda run: run.run_json.unlink(),
+    "logs removed": lambda run: [path.unlink() for path in (run.metrics, run.samples, run.events)],
+    "lock removed": lambda run: run.lock.unlink(),
+}
+
+
+class Taking:
+    """A fault: `take` is done to the run once, before call `at` or the next one at which the run is whole."""
+
+    def __init__(self, run: RunDir, take: Callable[[RunDir], object], at: int) -> None:
+        self.run, self.take, self.at, self.done = run, take, at, False
+
+    def __call__(self, call: int, name: str, path: str) -> None:
+        run = self.run
+        if call >= self.at and not self.done and run.exists and run.metrics.exists() and run.lock.exists():
+            self.done = True
+            self.take(run)
+
+
+def test_a_run_that_is_taken_away(
+    tmp_path: Path, campaign: Callable[..., Campaign], whole: tuple[Outcome, int]
+) -> None:
+    """At some call of the training its folder, or a part of it, is removed or moved."""
+    expected, calls = whole
+    promise = campaign(
+        "a run folder that is removed or moved away while it is trained, at any moment, is made whole again at once, "
+        "and the training comes to the numbers of an undisturbed one",
+        quick=6,
+        whole=120,
+    )
+    for number in promise:
+        how, take = list(TAKEN_AWAY.items())[number % len(TAKEN_AWAY)]
+        at = random.Random(number).randrange(20, calls)
+        with promise.trial(f"{how} before call {at}"):
+            run = start(tmp_path, f"r{number}")
+            taking = Taking(run, take, at)
+            with Shim(run.path, taking).in_force():
+                host = train(run)
+            assert taking.done and host.error is None, host.error
+            assert state_of(run) == "finished"
+            assert Outcome.of(run) == expected
+            left = [path.name for path in run.path.parent.glob(".*")]
+            assert left == [], left
+            shutil.rmtree(run.path)
+            shutil.rmtree(run.path.with_name(f"{run.name}-elsewhere"), ignore_errors=True)
