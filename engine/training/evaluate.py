@@ -52,8 +52,9 @@ class Portion:
     @classmethod
     def fitting(cls, block_size: int, vocab_size: int, device: torch.device) -> Portion:
         """What the bounds of this module allow."""
-        rows = TOKENS_PER_BATCH.get(device.type, 8192) // block_size
-        return cls(max(1, rows), max(FEWEST, LOGITS_BYTES.get(device.type, 1 << 30) // (8 * vocab_size)))
+        rows = max(1, TOKENS_PER_BATCH.get(device.type, 8192) // block_size)
+        room = LOGITS_BYTES.get(device.type, 1 << 30) // (8 * vocab_size)
+        return cls(rows, max(FEWEST, min(rows * block_size, room)))
 
     def halve(self) -> bool:
         """Go on with half; False when it is the least already."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from engine.config import Config
 from engine.runs.writer import RunWriter
 from engine.training.memory import memory_now
+from engine.training.shortage import is_out_of_memory
 
 MEMORY_EVERY_SECONDS = 0.5
 READ_EVERY_SECONDS = 0.25  # `log_every` 0 on a GPU: often enough for who looks and for who wants it to stop
@@ -74,7 +75,12 @@ class StepLog:
         if not waiting:
             return []
         called = time.perf_counter()
-        values = torch.stack([result for *_, result in waiting]).tolist()
+        try:
+            values = torch.stack([result for *_, result in waiting]).tolist()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            values = [result.tolist() for *_, result in waiting]
         train_seconds += time.perf_counter() - called
         each = (train_seconds - self.read_up_to) / len(waiting)
         began, self.read_up_to = self.read_up_to, train_seconds

@@ -89,13 +89,14 @@ class TrainStep:
             self.scaler.update(finite.float())
             bad = bad & (self.scaler.scale < SCALE_LEAST)
         self.bad_step.copy_(torch.where((self.bad_step < 0) & bad, step, self.bad_step))
+        result = torch.stack((loss, norm))  # before the update: what asks for memory after it could not be tried again
         if self.host_sees:
             if finite and self.bad_step < 0:
                 self.optimizer.step(multiplier)
         else:
             grad.nan_to_num_(0.0, 0.0, 0.0)  # zero times NaN is NaN
             self.optimizer.step(multiplier, keep=(finite & (self.bad_step < 0)).float())
-        return torch.stack((loss, norm))
+        return result
 
     def _gradients(self, step: int) -> Tensor:
         """Fill the flat gradient with the mean over the step's micro-batches; returns their mean loss."""

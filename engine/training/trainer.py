@@ -120,26 +120,28 @@ class Trainer:
         """
         freed = False
         while True:
+            in_update = False
             try:
                 return take()
-            except MicroBatchTooLargeError:
-                smaller = smaller_batch(self.config)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
+                in_update = not isinstance(error, MicroBatchTooLargeError)
+            if in_update and (freed or self.optimizer.torn):
                 self._stop_in_update()
             self.live.free()
             free_memory()
             if freed:  # it was not a prompt that took the room
-                if smaller is None:
-                    raise TrainingError(
-                        f"out of memory at step {self.step + 1} with a micro-batch of one sequence; "
-                        "lower model.block_size, model.n_embd or model.n_layer in a new run"
-                    )
-                self._shrink(smaller)
+                self._shrink()
             freed = True
 
-    def _shrink(self, config: Config) -> None:
+    def _shrink(self) -> None:
+        config = smaller_batch(self.config)
+        if config is None:
+            raise TrainingError(
+                f"out of memory at step {self.step + 1} with a micro-batch of one sequence; "
+                "lower model.block_size, model.n_embd or model.n_layer in a new run"
+            )
         self.config = self.log.config = config
         self.take_step.shrink(config)
         size, accumulate = config.train.batch_size, config.train.grad_accum
@@ -396,8 +398,12 @@ class Trainer:
                 return why
         try:
             write_checkpoint(self.writer.run, self._contents())
-        except UserError as error:
-            return str(error)
+        except Exception as error:
+            if isinstance(error, UserError):
+                return str(error)
+            if not is_out_of_memory(error):
+                raise
+            return f"no memory to write the checkpoint of step {self.step}"
         self.checkpoint_step = self.step
         return why
 
