@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,16 @@ class ControlClient:
             raise RunError(f"run {self.run.name} is starting and takes no commands yet; try again in a moment")
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(self.timeout)
+        deadline = time.monotonic() + self.timeout
         try:
-            connection.connect(path)
+            while True:
+                try:
+                    connection.connect(path)
+                    break
+                except BlockingIOError:  # so many come at once that the kernel keeps no more of them
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.01)
         except PermissionError:
             connection.close()
             raise RunError(f"run {self.run.name} is trained by another user; ask them") from None

@@ -18,6 +18,10 @@ from engine.control.queue import CommandQueue
 from engine.errors import RunError, UserError
 
 MAX_CLIENTS = 32
+BACKLOG = 1024
+"""Clients that may come at once, before the first is looked at."""
+MAX_PROMPTS = 24
+"""Clients whose prompts are under way; the others are for commands."""
 IDLE = 30.0
 """Seconds a client may take for a request line."""
 MAX_SAID = 2000
@@ -55,6 +59,7 @@ class ControlServer:
         self._stopping = threading.Event()
         self._guard = threading.Lock()
         self._clients: dict[threading.Thread, _Client] = {}
+        self._prompts = threading.BoundedSemaphore(MAX_PROMPTS)
         self._thread: threading.Thread | None = None
 
     def start(self) -> str:
@@ -65,15 +70,15 @@ class ControlServer:
             path.unlink(missing_ok=True)
             listener.bind(str(path))
             path.chmod(0o600)  # before listen: nobody can have connected yet
-            listener.listen(128)
+            listener.listen(BACKLOG)
             listener.setblocking(False)
             facts = path.lstat()
+            self._alarm = socket.socketpair()
         except OSError as error:
             listener.close()
             raise RunError(f"cannot open the control socket {path}: {error.strerror}") from None
         self._identity = (facts.st_dev, facts.st_ino)
         self._listener = listener
-        self._alarm = socket.socketpair()
         self.path = str(path)
         self._thread = threading.Thread(target=self._accept, name="control", daemon=True)
         self._thread.start()
@@ -191,9 +196,17 @@ class ControlServer:
     def _stream(self, client: _Client, command: Command) -> bool:
         if self.prompter is None:
             raise RunError(f"run {self.run.name} takes no prompts now")
+        if not self._prompts.acquire(blocking=False):
+            raise RunError(f"the trainer has {MAX_PROMPTS} prompts to answer already; try again when one has ended")
+        try:
+            return self._stream_pieces(client, command, self.prompter)
+        finally:
+            self._prompts.release()
+
+    def _stream_pieces(self, client: _Client, command: Command, prompter: Prompter) -> bool:
         ended = False
         try:
-            for piece in self.prompter(command, client.gone):
+            for piece in prompter(command, client.gone):
                 ended = "done" in piece or "error" in piece
                 if not client.push(piece):
                     return False

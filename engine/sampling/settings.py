@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,10 +52,11 @@ class SamplingSettings:
             if name == "seed" and value is None:
                 continue
             kinds = int if name in WHOLE else (int, float)
-            right = isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
-            if not (right and low <= value <= high):
+            right = isinstance(value, kinds) and not isinstance(value, bool)
+            if not (right and low <= value <= high):  # no comparison with NaN is true
                 what = "a whole number" if name in WHOLE else "a number"
-                raise UserError(f"{name} must be {what} from {_plain(low)} to {_plain(high)}, not {value!r}")
+                given = reprlib.repr(value)
+                raise UserError(f"{name} must be {what} from {_plain(low)} to {_plain(high)}, not {given}")
         if not all(isinstance(text, str) and text for text in self.stop):
             raise UserError("a stop string must be text of at least one character")
         if not all(isinstance(token, int) and token >= 0 for token in self.stop_ids):
@@ -77,7 +78,7 @@ class SamplingSettings:
         known = [field.name for field in dataclasses.fields(cls)]
         unknown = [str(name) for name in tree if name not in known]
         if unknown:
-            raise UserError(f"no sampling setting {unknown[0]!r}; there are {', '.join(known)}")
+            raise UserError(f"no sampling setting {reprlib.repr(unknown[0])}; there are {', '.join(known)}")
         changes = dict(tree)
         for name in ("stop", "stop_ids"):
             if name in changes:
@@ -99,7 +100,7 @@ class SamplingSettings:
 
 def _as_tuple(name: str, value: Any) -> tuple[Any, ...]:
     if isinstance(value, str) or not isinstance(value, Sequence):
-        raise UserError(f"{name} must be a list, not {value!r}")
+        raise UserError(f"{name} must be a list, not {reprlib.repr(value)}")
     return tuple(value)
 
 

@@ -101,14 +101,14 @@ def check_bytes(path: Path, name: str, limit: int) -> None:
         raise DamagedError(f"{name} is damaged: its SHA-256 is not the manifest's")
 
 
-def newest_tokenizer(run: RunDir) -> tuple[dict[str, Any] | None, list[str]]:
-    """`tokenizer.json` of the newest checkpoint where it is whole, and what was wrong with those passed over."""
+def newest_tokenizer(run: RunDir) -> tuple[Path | None, list[str]]:
+    """The `tokenizer.json` of the newest checkpoint where it is whole, and what was wrong with those passed over."""
     problems: list[str] = []
     for step in reversed(run.checkpoint_steps()):
         path = run.checkpoint(step)
         try:
             check_bytes(path, "tokenizer.json", MOST_TOKENIZER)
-            return read_tokenizer(path), problems
+            return path / "tokenizer.json", problems
         except FileNotFoundError as error:
             problems.append(f"checkpoint {path} cannot be used: {Path(str(error)).name} is missing")
         except DamagedError as error:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import stat
@@ -17,6 +18,7 @@ import pytest
 
 from engine.config import load_preset
 from engine.control import CommandQueue, ControlClient, ControlServer, check_command, socket_path
+from engine.control import client as client_module
 from engine.control import server as server_module
 from engine.control.protocol import MAX_LINE, MAX_PATH
 from engine.control.queue import MAX_QUEUED
@@ -129,6 +131,16 @@ def test_commands_reach_the_trainer_in_order(run: RunDir, trainer: Trainer) -> N
         ({"do": "learning_rate", "value": "1e-3"}, "positive number"),
         ({"do": "prompt"}, "a prompt that is text"),
         ({"do": "prompt", "prompt": "x", "settings": []}, "settings by name"),
+        (
+            {"do": "prompt", "prompt": "x", "settings": {"stop": [["x"]]}},
+            r"settings by name.*, not \[\['x'\]\] for 'stop'",
+        ),
+        ({"do": "prompt", "prompt": "x", "alternatives": "x"}, "whole number from 0 to 1000, not 'x'"),
+        ({"do": "prompt", "prompt": "x", "alternatives": None}, "whole number from 0 to 1000, not None"),
+        ({"do": "prompt", "prompt": "x", "alternatives": -3}, "whole number from 0 to 1000, not -3"),
+        ({"do": "prompt", "prompt": "x", "alternatives": 1001}, "whole number from 0 to 1000, not 1001"),
+        ({"do": "stop", "checkpoint": 1}, "a checkpoint that is true or false, not 1"),
+        ({"do": "stop", "reason": []}, "a reason that is text"),
         ({"do": "sample", "prompt": 3}, "a prompt that is text"),
     ],
 )
@@ -141,7 +153,7 @@ def test_a_command_that_cannot_be_is_never_queued(run: RunDir, trainer: Trainer,
         connection.sendall(json.dumps(command).encode() + b"\n")
         connection.shutdown(socket.SHUT_WR)
         (answer,) = reply(connection)
-    assert complaint in answer["error"] and "\n" not in answer["error"]
+    assert re.search(complaint, answer["error"]) and "\n" not in answer["error"]
     assert trainer.queue.drain() == []
 
 
@@ -273,6 +285,90 @@ def test_many_requests_on_one_connection_and_clients_beyond_the_bound(
     monkeypatch.setattr(server_module, "MAX_CLIENTS", 0)
     with pytest.raises(RunError, match="serves 0 clients already"):
         ControlClient(run).send("ping")
+
+
+def test_silent_clients_keep_nobody_out(run: RunDir, trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "MAX_CLIENTS", 3)
+    client = ControlClient(run)
+    with raw(run) as first, raw(run) as second:
+        second.sendall(b'{"do":"pau')
+        pieces = client.prompt("endless")
+        next(pieces)  # one is being answered, and is never the one that goes
+        for _ in range(4):
+            assert client.send("ping")["ok"]
+        assert reply(first) == []
+        assert client.send("ping")["ok"] and next(pieces)
+        pieces.close()  # type: ignore[attr-defined]
+
+
+def test_prompts_leave_room_for_commands(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "MAX_PROMPTS", 1)
+    trainer = Trainer()
+    with RunWriter(run) as writer, ControlServer(run, trainer.queue, trainer.answer) as server:
+        writer.serve_at(server.path)
+        client = ControlClient(run)
+        pieces = client.prompt("endless")
+        next(pieces)
+        with pytest.raises(RunError, match="has 1 prompts to answer already; try again"):
+            list(client.prompt("ok"))
+        assert client.send("stop")["ok"]
+        pieces.close()  # type: ignore[attr-defined]
+        assert trainer.cancelled.wait(WAIT)
+        deadline = time.monotonic() + WAIT
+        while time.monotonic() < deadline:  # the place is free once the thread of that prompt has ended
+            with contextlib.suppress(RunError):
+                assert list(client.prompt("ok"))[-1] == {"done": {"text": "ok"}}
+                break
+        else:
+            raise AssertionError("the place was not given back")
+
+
+def test_a_client_waits_while_too_many_come_at_once(
+    run: RunDir, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, refusals = socket.socket.connect, iter([True] * 3 + [False] + [True] * 1000)
+
+    class Crowded(socket.socket):
+        def connect(self, address: Any) -> None:
+            if next(refusals):
+                raise BlockingIOError(11, "Resource temporarily unavailable")
+            real(self, address)
+
+    monkeypatch.setattr(client_module.socket, "socket", Crowded)
+    assert ControlClient(run).send("ping")["ok"]
+    with pytest.raises(RunError, match="does not answer"):
+        ControlClient(run, timeout=0.05).send("ping")
+
+
+@pytest.mark.parametrize("socket_field", ["\0", "x" * 300, "\ud800", 3, [], {"a": 1}])
+def test_a_lock_that_names_no_socket_is_a_trainer_that_does_not_answer(run: RunDir, socket_field: Any) -> None:
+    with RunWriter(run):
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "socket": socket_field}
+        run.lock.write_text(json.dumps(owner))
+        with pytest.raises(RunError, match=r"does not answer|takes no commands yet") as caught:
+            ControlClient(run).send("ping")
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("answer", [b"[1]\n", b"3\n", b"hello\n", b"[" * 9999 + b"\n", b"x" * (3 * MAX_LINE), b""])
+def test_what_is_no_answer_is_a_trainer_that_does_not_answer(run: RunDir, answer: bytes) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{folder}/x.sock")
+        listener.listen()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(1000)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with RunWriter(run) as writer:
+            writer.serve_at(f"{folder}/x.sock")
+            with pytest.raises(RunError, match="does not answer"):
+                ControlClient(run).send("ping")
+        thread.join()
 
 
 def test_the_socket_is_for_its_owner_alone(run: RunDir, trainer: Trainer) -> None:

@@ -73,8 +73,12 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a tokenizer on a corpus' training split, into a JSON file."""
+    from engine.files import check_output, make_folder
     from engine.text.tokenizer import save_tokenizer
 
+    if out is not None:
+        make_folder(out.parent)
+        check_output(out)
     name, tokenizer = tokenizer_of_corpus(corpus, kind, vocab, corpora)
     path = out or Path(f"{name}-{kind}.json")
     save_tokenizer(tokenizer, path)
@@ -109,7 +113,7 @@ def find_tokenizer(source: str, kind: str, vocab: int, runs: Path, corpora: Path
     """The tokenizer of a run, of a JSON file, or one trained on a corpus; UserError when `source` is none of them."""
     from engine.errors import RunError
     from engine.runs.layout import find_run
-    from engine.text.tokenizer import load_tokenizer, tokenizer_from_dict
+    from engine.text.tokenizer import load_tokenizer
     from engine.training.verify import newest_tokenizer
 
     path = Path(source)
@@ -125,7 +129,7 @@ def find_tokenizer(source: str, kind: str, vocab: int, runs: Path, corpora: Path
         raise RunError(problems[0] if problems else none_yet)
     for problem in problems:
         complain(f"{problem}; an older one is used")
-    return tokenizer_from_dict(saved)
+    return load_tokenizer(saved)
 
 
 def tokenizer_of_corpus(corpus: str, kind: str, vocab: int, corpora: Path | None) -> tuple[str, Tokenizer]:
