@@ -54,8 +54,11 @@ class LoadedModels:
         self._guard = threading.Lock()
         self._known: tuple[tuple[str, str], tuple[Any, Any, int]] | None = None
 
-    def get(self, run: RunDir, source: str | int) -> tuple[Any, Any, int]:
-        """Model, tokenizer and step of that checkpoint; raises CheckpointError when there is none or it is damaged."""
+    def get(self, run: RunDir, source: str | int, say: Callable[[str], None]) -> tuple[Any, Any, int]:
+        """Model, tokenizer and step of that checkpoint; raises CheckpointError when there is none or it is damaged.
+
+        A damaged "best" or "last" is passed over for the next one that is whole, which `say` is told.
+        """
         from engine.training.checkpoint import choose_checkpoint, load_model
 
         with self._guard:
@@ -63,7 +66,7 @@ class LoadedModels:
             if self._known is not None and self._known[0] == wanted and wanted[1]:
                 return self._known[1]
             self._known = None  # two at a time would take twice the memory
-            loaded = load_model(run, which=source)
+            loaded = load_model(run, which=source, say=say)
             self._known = _content(run, run.checkpoint(loaded[2]).name), loaded
             return loaded
 
@@ -89,6 +92,8 @@ class PromptJob(threading.Thread):
         self.pieces: list[str] = []
         self.outcome: Outcome | None = None
         self.error: str | None = None
+        self.passed_over: list[str] = []
+        """Damaged checkpoints that stood before the one that answers, a line each."""
         self.done = False
         self._models = models
         self._keep = keep
@@ -161,7 +166,7 @@ class PromptJob(threading.Thread):
     def _local(self) -> Iterator[str]:
         from engine.sampling.generate import generate
 
-        model, tokenizer, step = self._models.get(self.request.run, self.request.source)
+        model, tokenizer, step = self._models.get(self.request.run, self.request.source, self.passed_over.append)
         if self.cancelled:
             return
         for piece in generate(

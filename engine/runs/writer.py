@@ -22,7 +22,7 @@ from engine.runs.layout import RunDir
 from engine.runs.lock import RunLock, hostname
 from engine.runs.log import AppendLog
 from engine.runs.records import json_line, metric_line, pretty_json
-from engine.runs.status import ALIVE, read_json
+from engine.runs.status import ALIVE, read_json, read_said
 
 HEARTBEAT = 0.5
 """Least seconds between two status files while neither state, phase nor message changes, and between two tries."""
@@ -69,7 +69,7 @@ class RunWriter:
             ):
                 self._files[name] = AppendLog(path)
             self._info = read_json(self.run.run_json)
-            self._status = read_json(self.run.status_json) or {}
+            self._status = read_said(self.run)[0] or {}
             self._status.update(pid=os.getpid(), host=hostname(), socket=self._lock.socket, message="")
         except BaseException:
             self._close_files()

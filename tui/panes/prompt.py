@@ -264,6 +264,7 @@ class PromptPane(Pane):
             self._streaming = None
             self._answer.finish()
             self._subtitle(_how_it_ended(job.outcome or Outcome(), self._written))
+            self._session.notices.extend(Notice(problem, bad=True) for problem in job.passed_over)
             if job.error is not None:
                 self._fail(job.error)
 
