@@ -271,3 +271,40 @@ def test_roles_sort_the_parameters_for_the_optimizer() -> None:
     assert roles["head.weight"] == "head"
     assert {name.split(".")[-2] for name, role in roles.items() if role == "matrix"} == {"qkv", "proj", "fc"}
     assert roles["blocks.0.norm1.weight"] == roles["blocks.1.mlp.fc.bias"] == "vector"
+
+
+@pytest.mark.parametrize("groups", [4, 2, 1])
+def test_rows_of_qkv_are_queries_then_keys_then_values(groups: int) -> None:
+    attn = GPT(tiny(n_kv_head=groups), VOCAB).blocks[0].attn
+    x = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(4))
+    q, k, v = attn.heads(x, None)
+    rows = attn.qkv.weight
+    first, second = 16, 16 + 4 * groups
+    for found, weight, heads in ((q, rows[:first], 4), (k, rows[first:second], groups), (v, rows[second:], groups)):
+        expected = (x @ weight.T).view(2, 5, heads, 4).transpose(1, 2)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["gpt", "bigram", "single-head", "multi-head", "blocks", "decoder"])
+def test_softcap_bends_the_logits_and_nothing_else(kind: str) -> None:
+    plain, capped = (build_model(tiny(kind=kind, position="learned", softcap=cap), VOCAB) for cap in (0.0, 0.2))
+    raw, bent = plain.eval()(some_ids()), capped.eval()(some_ids())
+    assert raw.abs().max() > 0.3, "else there is nothing to bend"
+    torch.testing.assert_close(bent, 0.2 * torch.tanh(raw / 0.2))
+    ids, targets = some_ids(), some_ids().flip(0)
+    torch.testing.assert_close(capped.loss(ids, targets), F.cross_entropy(bent.flatten(0, 1), targets.flatten()))
+
+
+@pytest.mark.parametrize("kind", ["gpt", "bigram", "blocks", "decoder"])
+@pytest.mark.parametrize("tokens", [1, 5, 12, 23, 24, 100])
+def test_the_loss_in_parts_is_the_loss(kind: str, tokens: int) -> None:
+    model = build_model(tiny(kind=kind, position="learned", softcap=2.0), VOCAB).eval()
+    ids, targets = some_ids(), some_ids().flip(0)
+    sums = model.loss_sums(ids, targets, tokens)
+    torch.testing.assert_close(sum(sums), model.loss(ids, targets, reduction="sum"))
+    if tokens >= 24:
+        assert len(sums) == 1 and torch.equal(sums[0], model.loss(ids, targets, reduction="sum"))
+    elif kind == "gpt":
+        assert len(sums) == -(-24 // tokens)
+    else:
+        assert len(sums) == 2, "a rung's are of whole sequences"

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from engine.config import ModelConfig, TrainConfig, load_config
 from engine.errors import CheckpointError
-from engine.model import build_model
+from engine.model import build_model, parameter_role
+from engine.training import optim
 from engine.training.flat import FlatParameters
-from engine.training.optim import NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS, Optimizer, orthogonalize
+from engine.training.optim import Optimizer, orthogonalize
 from engine.training.schedule import lr_multiplier
 
 SMALL = ModelConfig(n_layer=2, n_head=2, n_embd=16, block_size=8)
@@ -51,11 +52,12 @@ def test_cosine_is_nanogpts() -> None:
 
 
 def textbook_newton_schulz(x: torch.Tensor) -> torch.Tensor:
-    a, b, c = NEWTON_SCHULZ
+    """Muon's iteration with its coefficients as published (Jordan et al. 2024), five times."""
+    a, b, c = 3.4445, -4.7750, 2.0315
     flip = x.shape[0] > x.shape[1]
     x = x.mT if flip else x
     x = x / (x.norm() + 1e-7)
-    for _ in range(NEWTON_SCHULZ_STEPS):
+    for _ in range(5):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
     return x.mT if flip else x
@@ -115,6 +117,152 @@ def test_muon_takes_the_hidden_matrices_and_adamw_the_rest() -> None:
             torch.testing.assert_close(change, -scale * expected, rtol=0.1, atol=0.1 * scale)
         elif name.startswith("wte"):
             assert float(change.abs().max()) == pytest.approx(1e-2, rel=1e-3)  # Adam's first step
+
+
+class TextbookMuon:
+    """Muon on one matrix in float64 (Jordan et al. 2024): momentum 0.95 as a running mean, Nesterov, weight decay."""
+
+    def __init__(self, weight: torch.Tensor, lr: float, weight_decay: float) -> None:
+        self.weight, self.lr, self.weight_decay = weight.detach().double().clone(), lr, weight_decay
+        self.momentum = torch.zeros_like(self.weight)
+
+    def step(self, grad: torch.Tensor, multiplier: float) -> None:
+        grad, lr = grad.double(), self.lr * multiplier
+        self.momentum = 0.95 * self.momentum + 0.05 * grad
+        direction = textbook_newton_schulz(0.95 * self.momentum + 0.05 * grad)
+        rows, columns = self.weight.shape
+        self.weight *= 1 - lr * self.weight_decay
+        self.weight -= lr * max(1, rows / columns) ** 0.5 * direction
+
+
+MUONS = {
+    "square": {},
+    "grouped": {"n_kv_head": 1},
+    "as wide as qkv": {"mlp_width": 48},  # the shape of queries, keys and values together
+    "grouped, as wide": {"n_kv_head": 1, "mlp_width": 32},
+    "gated": {"mlp": "swiglu"},
+    "gated, as wide": {"mlp": "swiglu", "mlp_width": 24},
+    "decoder": {"kind": "decoder", "position": "learned"},
+    "heads": {"kind": "blocks", "position": "learned"},
+}
+
+
+def matrices(name: str, tensor: torch.Tensor, config: ModelConfig) -> tuple[torch.Tensor, ...]:
+    """The matrices that are one in the model's equations: queries, keys, values; gate and value."""
+    kv = (config.n_kv_head or config.n_head) * (config.n_embd // config.n_head)
+    if name.endswith(("attn.qkv.weight", "attn.in_proj_weight")):
+        return tensor.split((config.n_embd, kv, kv))
+    if name.endswith("mlp.fc.weight") and config.mlp == "swiglu":
+        return tensor.chunk(2)
+    return (tensor,)
+
+
+@pytest.mark.parametrize("kind", MUONS)
+@pytest.mark.parametrize("wait", [True, False], ids=["host", "device"])
+def test_muon_is_the_textbooks_on_every_matrix_by_itself(
+    kind: str, wait: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four steps; what the model declares as a matrix is one, whatever shapes fall together."""
+    monkeypatch.setattr(optim, "muon_dtype", lambda device: torch.float32)
+    config = ModelConfig(**{**SMALL.model_dump(), **MUONS[kind]})
+    train = TrainConfig(optimizer="muon", weight_decay=0.3, muon_learning_rate=0.05)
+    model = build_model(config, 11, torch.Generator().manual_seed(1))
+    roles = {name: parameter_role(name, p.ndim) for name, p in model.named_parameters()}
+    books = {
+        name: [TextbookMuon(part, 0.05, 0.3) for part in matrices(name, parameter.detach(), config)]
+        for name, parameter in model.named_parameters()
+        if roles[name] == "matrix"
+    }
+    assert books
+    optimizer = Optimizer(FlatParameters(model), train)
+    for number, multiplier in enumerate((0.5, 1.0, 0.7, 0.2)):
+        gradients(model, number)
+        for name, parameter in model.named_parameters():
+            for book, grad in zip(books.get(name, ()), matrices(name, parameter.grad, config), strict=False):
+                book.step(grad, multiplier)
+        optimizer.step(multiplier, None if wait else torch.ones(()))
+    for name, parameter in model.named_parameters():
+        if name in books:
+            for number, (book, part) in enumerate(zip(books[name], matrices(name, parameter, config), strict=True)):
+                torch.testing.assert_close(
+                    part.detach().double(), book.weight, rtol=1e-3, atol=1e-4, msg=f"{name}, matrix {number}"
+                )
+
+
+def test_a_momentum_saved_in_other_parts_is_taken_by_its_place() -> None:
+    """Runs of before keep theirs: queries, keys and values of grouped heads were one matrix, a wide MLP was parted."""
+    config = SMALL.model_copy(update={"n_kv_head": 1, "mlp_width": 48})
+    train = TrainConfig(optimizer="muon")
+    model = build_model(config, 11)
+    first, second = (Optimizer(FlatParameters(build_model(config, 11)), train) for _ in range(2))
+    first.momentum.copy_(torch.randn(first.momentum.shape, generator=torch.Generator().manual_seed(2)))
+    saved = first.tensors()
+    old = {name: tensor for name, tensor in saved.items() if not name.startswith("muon.")}
+    start = 0
+    for size in (1000, 24, first.momentum.numel() - 1024):
+        old[f"muon.1x{size}@{start}"] = first.momentum[start : start + size].clone()
+        start += size
+    second.load(old)
+    assert torch.equal(second.momentum, first.momentum)
+    for wrong in ({**old, "muon.1x24@999": old["muon.1x24@1000"]}, {k: v for k, v in old.items() if "@1000" not in k}):
+        with pytest.raises(CheckpointError, match="muon"):
+            second.load(wrong)
+    assert sum(p.numel() for n, p in model.named_parameters() if ".attn." in n or ".mlp." in n) == start
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_each_role_has_its_own_learning_rate(optimizer: str) -> None:
+    """Adam's first step is the learning rate itself, whatever the gradient."""
+    scales = {"embd_lr_scale": 3.0, "head_lr_scale": 7.0}
+    train = TrainConfig(optimizer=optimizer, weight_decay=0.0, learning_rate=1e-3, **scales)
+    config = SMALL.model_copy(update={"tie_embeddings": False, "position": "learned", "bias": True, "embd_window": 2})
+    model = build_model(config, 11)
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    step = Optimizer(FlatParameters(model), train)
+    gradients(model, 0)
+    step.step(0.5)
+    expected = {"embedding": 3.0, "head": 7.0, "vector": 1.0, "matrix": 1.0}
+    seen = set()
+    for name, parameter in model.named_parameters():
+        role = parameter_role(name, parameter.ndim)
+        if role == "matrix" and optimizer == "muon":
+            continue
+        seen.add(role)
+        change = (parameter.detach() - before[name]).abs()
+        torch.testing.assert_close(change, torch.full_like(change, 0.5e-3 * expected[role]), rtol=1e-3, atol=1e-7)
+    assert seen == expected.keys() - ({"matrix"} if optimizer == "muon" else set())
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_the_average_moves_with_every_update_and_with_no_other(optimizer: str) -> None:
+    model = build_model(SMALL, 11)
+    parameters = FlatParameters(model)
+    step = Optimizer(parameters, TrainConfig(optimizer=optimizer, ema=0.9))
+    expected = parameters.flat.detach().double().clone()
+    for number in range(5):
+        gradients(model, number)
+        before = parameters.flat.detach().clone(), step.averaged.clone()
+        step.step(1.0, torch.zeros(()))
+        assert torch.equal(parameters.flat, before[0]) and torch.equal(step.averaged, before[1]), "skipped"
+        step.step(1.0, None if number % 2 else torch.ones(()))
+        expected = 0.9 * expected + 0.1 * parameters.flat.detach().double()
+        torch.testing.assert_close(step.averaged.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("piece", [7, 1 << 22])
+def test_the_average_takes_the_models_place_and_gives_it_back(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optim, "EXCHANGED", piece)
+    parameters = FlatParameters(build_model(SMALL, 11))
+    step = Optimizer(parameters, TrainConfig(ema=0.9))
+    step.averaged.copy_(torch.randn(step.averaged.shape))
+    own, averaged = parameters.flat.detach().clone(), step.averaged.clone()
+    with pytest.raises(ValueError, match="in the midst"), step.averaged_weights():
+        assert torch.equal(parameters.flat, averaged) and torch.equal(step.sampled, averaged)
+        raise ValueError("in the midst")
+    assert torch.equal(parameters.flat, own) and torch.equal(step.sampled, averaged)
+    plain = Optimizer(parameters, TrainConfig())
+    with plain.averaged_weights():
+        assert torch.equal(plain.sampled, own)
 
 
 def test_every_parameter_and_gradient_is_a_view_of_the_buffers() -> None:
