@@ -1,0 +1,213 @@
+"""Random keys and clicks from every screen: nothing breaks, stops unasked, or is written elsewhere."""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.screen import ModalScreen
+
+from tui.app import Workbench
+from tui.screens.choose import ChooseScreen
+from tui.screens.confirm import ConfirmScreen
+from tui.signals import Ending
+
+from .conftest import WHOLE, Campaign
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tui" / "screens"))  # made-up runs live there
+
+from pilot_for_tests import live_run, until
+from runs_for_tests import write_run
+
+SCREENS: dict[str, list[str]] = {
+    "training": ["1"],
+    "prompt": ["2"],
+    "samples": ["3"],
+    "runs": ["4"],
+    "new run": ["n"],
+    "commands": ["ctrl+p"],
+    "rate": ["l"],
+    "first start": [],
+}
+SEEDS = 20
+KEYS = 2000 if WHOLE else 50
+BATCH = 10
+SIZES = [(140, 40), (100, 30), (80, 24), (38, 11), (1, 1), (250, 70)]
+POOL = (
+    *"abcdefghijklmnopqrstuvwxyz0123456789 .,-+/?!'\"[]{}()<>é日\U0001f600",
+    *("enter", "escape", "tab", "shift+tab", "space", "backspace", "delete", "insert", "home", "end", "pageup"),
+    *("pagedown", "up", "down", "left", "right", "shift+left", "shift+right", "shift+up", "shift+down", "ctrl+left"),
+    *(f"ctrl+{letter}" for letter in "abcdefgijklnopqrstuvwxyz"),
+    *(f"f{number}" for number in range(1, 13)),
+    *("alt+enter", "ctrl+home", "ctrl+end", "ctrl+delete", "ctrl+backspace", "ctrl+@", "ctrl+underscore"),
+)
+OFTEN = (
+    "enter",
+    "escape",
+    "tab",
+    "up",
+    "down",
+    "left",
+    "right",
+    "x",
+    "y",
+    "d",
+    "q",
+    "n",
+    "u",
+    "l",
+    "r",
+    "ctrl+c",
+    "ctrl+p",
+)
+
+
+class MadeUpTraining:
+    """Where a Training stands, alive until it is asked to stop."""
+
+    error, host, stage, fraction, starting = None, None, "waiting", 0.0, False
+
+    def __init__(self, job: Any, runs_dir: Path, corpora_dir: Path | None) -> None:
+        self.job, self.run, self.alive, self.asked = job, getattr(job, "run", None), True, False
+
+    def begin(self) -> None:
+        pass
+
+    def stop(self) -> None:
+        self.asked = True
+
+    def wait(self, seconds: float) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("TINYTUI_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TINYTUI_CORPORA", str(tmp_path / "corpora"))
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr("tui.session.Training", MadeUpTraining)
+
+
+@contextmanager
+def broken_threads() -> Iterator[list[str]]:
+    """Exceptions that no thread caught."""
+    found: list[str] = []
+    before = threading.excepthook
+    threading.excepthook = lambda args: found.append(f"{args.thread and args.thread.name}: {args.exc_value!r}")
+    try:
+        yield found
+    finally:
+        threading.excepthook = before
+
+
+class Watch:
+    """What the workbench did, and what it was told to do in so many words."""
+
+    def __init__(self, app: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.endings: list[Any] = []
+        self.yes = 0
+        monkeypatch.setattr(app, "exit", lambda result=None, *_, **__: self.endings.append(result))
+        dismiss: Callable[..., Any] = ConfirmScreen.dismiss
+
+        def answered(screen: ConfirmScreen, result: Any = None) -> Any:
+            self.yes += result is not None and result is not False
+            return dismiss(screen, result)
+
+        monkeypatch.setattr(ConfirmScreen, "dismiss", answered)
+
+
+async def throw(pilot: Pilot[Any], dice: random.Random) -> None:
+    """A handful of keys, or a click, a turn of the wheel, another size."""
+    what = dice.random()
+    width, height = pilot.app.size
+    if what < 0.8:
+        await pilot.press(*(dice.choice(OFTEN if dice.random() < 0.3 else POOL) for _ in range(BATCH)))
+    elif what < 0.95:
+        at = (dice.randrange(max(1, width)), dice.randrange(max(1, height)))
+        await pilot.click(offset=at, times=dice.choice((1, 1, 2)))
+    else:
+        await pilot.resize_terminal(*dice.choice(SIZES))
+    pilot.app._poll()
+
+
+async def still_answers(pilot: Pilot[Any]) -> None:
+    """Out of every dialogue by escape, then a known key does what it does."""
+    app = pilot.app
+    await pilot.resize_terminal(100, 30)
+    for _ in range(6):
+        if isinstance(app.screen, ModalScreen):
+            await pilot.press("escape")
+    assert not isinstance(app.screen, ModalScreen), f"{app.screen} stays open"
+    await pilot.press("ctrl+p")
+    await until(pilot, lambda: isinstance(app.screen, ChooseScreen))
+    await pilot.press("escape")
+    assert not isinstance(app.screen, ChooseScreen)
+
+
+async def one_life(place: str, seed: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A workbench on a live run of another process or of its own, and two ended ones, under so many keys."""
+    dice = random.Random(f"{place} {seed}")
+    folder.mkdir()
+    (folder / "beside.txt").write_text("not ours")
+    monkeypatch.chdir(folder)
+    runs = Path("runs")
+    with ExitStack() as stack:
+        broken = stack.enter_context(broken_threads())
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        run, commands = None, None
+        if place != "first start":
+            write_run(runs, "ended", state="finished", step=500)
+            write_run(runs, "early", state="finished", step=300)
+            run = write_run(runs, "live", step=340)
+            commands = stack.enter_context(live_run(run, learning_rate=0.003))
+        app = Workbench(runs, run=run)
+        watch = Watch(app, patch)
+        own = seed % 2 == 0 and run is not None
+        async with app.run_test(size=SIZES[seed % 3]) as pilot:
+            await until(pilot, lambda: len(app.screen_stack) > 1 and (run is None or app.session.live))
+            if own:
+                training: Any = MadeUpTraining(None, runs, None)
+                training.run = run
+                app.session.training = training
+            await pilot.press(*SCREENS[place])
+            stops = 0
+            for _ in range(0, KEYS, BATCH):
+                await throw(pilot, dice)
+                if commands is not None:
+                    stops += sum(command["do"] == "stop" for command in commands.drain())
+                ended = stops + sum(ending in (Ending.STOP, Ending.DETACH) for ending in watch.endings)
+                assert ended <= watch.yes, f"ended {ended} times, said yes {watch.yes} times"
+                if own:
+                    assert Ending.LEAVE not in watch.endings, "left its training without asking"
+                assert not broken, broken
+            await still_answers(pilot)
+        kept = {path.name for path in folder.iterdir()}
+        assert kept <= {"runs", "beside.txt"}, f"written beside the runs: {kept}"
+        assert (folder / "beside.txt").read_text() == "not ours"
+
+
+async def test_random_keys_and_clicks(
+    campaign: Callable[..., Campaign], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promise = campaign(
+        "2,000 random keys, clicks and resizes from any screen break nothing, stop no training without a yes, and "
+        "write nothing outside the runs",
+        quick=4,
+        whole=SEEDS * len(SCREENS),
+    )
+    names = list(SCREENS)
+    for number in promise:
+        place, seed = names[number % len(names)], number // len(names)
+        with promise.trial(f"{place}, seed {seed}"):
+            await one_life(place, seed, tmp_path / str(number), monkeypatch)
+    outside = {path.name for path in tmp_path.iterdir()} - {str(number) for number in range(promise.planned)}
+    assert outside <= {"config", "cache", "corpora"}
