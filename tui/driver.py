@@ -24,17 +24,19 @@ class Terminal(PacedDriver):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._file: Any = TerminalFile(sys.__stdout__.fileno() if sys.__stdout__ is not None else 1)
-        self._stopped = False
+        self._stopped = self._woken = False
 
     def abandon(self) -> None:
         """Let nothing wait for the terminal any more; safe in a signal handler."""
         self._file.abandon()
 
     def _sigtstp_application(self, *_: object) -> None:
+        self._woken = False
         if not self._soon(self._stop):
             os.kill(os.getpid(), signal.SIGSTOP)
 
     def _sigcont_application(self, *_: object) -> None:
+        self._woken = True
         if not self._stopped:
             self._soon(self._draw_again)
 
@@ -53,7 +55,8 @@ class Terminal(PacedDriver):
         """Give the terminal back as it was, sleep until SIGCONT, and take it again."""
         self._stopped = True
         self.suspend_application_mode()
-        os.kill(os.getpid(), signal.SIGSTOP)
+        if not self._woken:  # it may have come by now, and nobody would send another
+            os.kill(os.getpid(), signal.SIGSTOP)
         self._stopped = False
         self._take_again()
 

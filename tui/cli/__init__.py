@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sys
+
+if sys.argv[0] == "-m" or sys.argv[0].endswith("/tinytui"):  # this process is the program, at its very first line
+    import _signal  # type: ignore[import-not-found]
+
+    # Ctrl-C ends it without a word from here on, and not in the middle of an import with all of Python's
+    if _signal.getsignal(_signal.SIGINT) != _signal.SIG_IGN:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+
+import io
+import os
 import threading
 from typing import TYPE_CHECKING
 
@@ -26,6 +35,9 @@ def main() -> None:
     sys.unraisablehook = unraisable
     open_closed()
     spare_the_others()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal of few letters shows question marks for the others
     code = 1
     try:
         from tui.cli.app import app
@@ -77,6 +89,9 @@ def leave(code: int) -> None:
     try:
         sys.stdout.flush()
         sys.stderr.flush()
-    except OSError:  # whoever read it has gone
-        code = code or 1
-    os._exit(code)
+    except OSError:  # whoever read it has gone; what is left to be written would be tried again
+        os._exit(code or 1)
+    if "torch" in sys.modules or threading.active_count() > 1:
+        os._exit(code)
+    PROCESS.remove()
+    sys.exit(code)

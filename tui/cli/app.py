@@ -24,6 +24,9 @@ from tui.signals import PROCESS
 OUTLIVING = ("train", "demo", "ladder")
 """Commands that a terminal which goes away does not end."""
 
+FILES = 64
+"""Files that a training with its listeners has open, and some more."""
+
 PANELS = ("Train", "Prompt", "Keep", "This machine")
 COLUMN = 12  # cells for the names of commands in the help
 
@@ -44,20 +47,6 @@ class CommandGroup(TyperGroup):
             with formatter.section(panel):
                 formatter.write_dl(rows, col_spacing=COLUMN - max(len(name) for name, _ in rows))
 
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command; what the user can mend becomes one line and exit 1, a traceback only with `--debug`."""
-        try:
-            return super().invoke(ctx)
-        except (typer.Exit, typer.Abort, BrokenPipeError):
-            raise
-        except Exception as error:
-            if PROCESS.interrupted:  # half an import, a library's own word for it: no error of anybody's
-                raise typer.Abort from None
-            if is_usage_error(error) or ctx.params.get("debug"):
-                raise
-            complain(describe(error))
-            raise typer.Exit(1) from None
-
     def main(
         self,
         args: Sequence[str] | None = None,
@@ -67,17 +56,24 @@ class CommandGroup(TyperGroup):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
-        """As Typer's, but a usage error is one line too (exit 2)."""
+        """As Typer's, but every error is one line: of usage (exit 2), or another (exit 1; --debug: a traceback)."""
+        given = list(sys.argv[1:] if args is None else args)
+        code: Any = 1
         try:
-            code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
-        except typer.Abort:
-            if not PROCESS.interrupted:  # or it is said at the very end, in whichever way that is reached
+            code = super().main(given, prog_name, complete_var, False, windows_expand_args, **extra)
+        except BrokenPipeError:  # whoever read it has gone
+            pass
+        except (typer.Abort, Exception) as error:
+            if PROCESS.interrupted:  # whatever it looks like, half an import for one: said at the very end
+                pass
+            elif isinstance(error, typer.Abort):
                 complain("cancelled")
-            code = 1
-        except Exception as error:
-            if not is_usage_error(error):
+            elif is_usage_error(error):
+                code = show_usage_error(error)
+            elif "--debug" in given:
                 raise
-            code = show_usage_error(error)
+            else:
+                complain(describe(error))
         if standalone_mode:
             sys.exit(code if isinstance(code, int) else 0)
         return code
@@ -109,8 +105,22 @@ def describe(error: Exception) -> str:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if isinstance(error, MemoryError):
         return "no memory left; a smaller train.batch_size or model.block_size needs less"
+    if isinstance(error, RuntimeError) and "start new thread" in str(error):
+        return "no further thread may be started here; end other programs, or raise the limit: ulimit -u"
     detail = " ".join(f"{type(error).__name__}: {error}".split())
     return f"this is a bug: {detail} (tinytui --debug ... shows where)"
+
+
+def need_files() -> None:
+    """Have FILES files open at once, or say that they may not be: what goes wrong without them has many names."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= FILES:
+        return
+    if hard != resource.RLIM_INFINITY and hard < FILES:
+        raise UserError(f"only {hard} files may be open at once here; raise the limit: ulimit -n {FILES}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, hard))
 
 
 app = typer.Typer(
@@ -146,6 +156,7 @@ def root(
 
     Without a command it opens; `tinytui demo` trains a first model at once.
     """
+    need_files()
     if ctx.invoked_subcommand not in OUTLIVING:
         PROCESS.plain()
     if ctx.invoked_subcommand is None:

@@ -11,8 +11,9 @@ import typer
 
 from engine.errors import UserError
 from tui.cli.options import Run, RunsDir
-from tui.cli.output import complain, is_terminal, printable, say
+from tui.cli.output import complain, is_terminal, pour, say
 from tui.cli.sample import DEFAULT, Checkpoint, MinP, Penalty, Seed, Stop, Temperature, Tokens, TopK, TopP
+from tui.signals import PROCESS
 
 if TYPE_CHECKING:
     from engine.sampling.chat import Chat
@@ -88,7 +89,6 @@ def answer(chat: Chat, line: str) -> None:
     """Stream the answer to one line; Ctrl-C ends the answer, not the conversation."""
     from engine.sampling.generate import Piece
 
-    safe = printable if is_terminal() else str
     try:
         pieces = chat.say(line)
     except UserError as error:
@@ -97,8 +97,8 @@ def answer(chat: Chat, line: str) -> None:
     try:
         for piece in pieces:
             if isinstance(piece, Piece) and piece.text:
-                typer.echo(safe(piece.text), nl=False)
-                sys.stdout.flush()
+                pour(piece.text)
     except KeyboardInterrupt:
+        PROCESS.interrupted = False
         del pieces
     typer.echo()

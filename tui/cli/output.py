@@ -39,6 +39,16 @@ def say(text: str, err: bool = False) -> None:
     typer.echo(printable(text), err=err)
 
 
+def pour(text: str) -> None:
+    """Text of a model as data, at once: on a terminal made visible, into a pipe or a file as it is, in UTF-8."""
+    if is_terminal():
+        sys.stdout.write(printable(text))
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode("utf-8", "replace"))
+    sys.stdout.flush()
+
+
 def is_terminal(stream: TextIO | None = None) -> bool:
     return bool((stream or sys.stdout).isatty())
 
