@@ -16,6 +16,25 @@ def spread(left: Row, right: Row, width: int) -> list[Part]:
     return [*left, (" " * gap, ""), *right] if gap >= 1 and right else list(left)
 
 
+def wrapped(row: Row, width: int) -> list[list[Part]]:
+    """`row` in lines of `width`: its last run is broken at words, and stands under itself."""
+    if not row or width_of(row) <= width:
+        return [list(row)]
+    *before, (text, look) = row
+    indent = width_of(before)
+    if width - indent < 8:
+        return [cut(row, width)]
+    first, *more = wrap(text, width - indent) or [""]
+    return [[*before, (first, look)], *([(" " * indent, ""), (line, look)] for line in more)]
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """`text` in lines of `width` characters, broken at words."""
+    import textwrap
+
+    return textwrap.wrap(text, width)
+
+
 def width_of(row: Row) -> int:
     """Cells the row takes."""
     return row_width(list(row))

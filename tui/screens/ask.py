@@ -10,7 +10,7 @@ from textual.containers import Vertical
 from textual.widgets import Input
 
 from engine.errors import UserError
-from tui.rows import Rows
+from tui.rows import Rows, wrapped
 from tui.screens.dialogue import Dialogue
 from tui.text import clean
 
@@ -34,7 +34,16 @@ class AskScreen(Dialogue[Any]):
             yield Rows(id="said")
 
     def on_mount(self) -> None:
-        self.query_one(Rows).show([[(self._about, "dim")]])
+        self.on_resize()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(lambda: self._check(self.query_one(Input).value))
+
+    def _say(self, text: str, look: str) -> None:
+        said = self.query_one(Rows)
+        rows = wrapped([(text, look)], max(20, said.size.width))
+        said.styles.height = len(rows)
+        said.show(rows)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._check(event.value)
@@ -45,11 +54,10 @@ class AskScreen(Dialogue[Any]):
             self.dismiss(value)
 
     def _check(self, text: str) -> Any:
-        said = self.query_one(Rows)
         try:
             value = self._parse(text)
         except UserError as error:
-            said.show([[("✖ ", "alarm"), (clean(str(error), keep_newlines=False), "alarm")]])
+            self._say(f"✖ {clean(str(error), keep_newlines=False)}", "alarm")
             return None
-        said.show([[(self._about, "dim")]])
+        self._say(self._about, "dim")
         return value

@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 
 from tui.menu import Menu
-from tui.rows import Row, Rows
+from tui.rows import Row, Rows, wrapped
 from tui.screens.dialogue import Dialogue
 
 
@@ -42,10 +42,8 @@ class ConfirmScreen(Dialogue[Any]):
             yield Menu(id="ways")
 
     def on_mount(self) -> None:
-        said, menu = self.query_one("#said", Rows), self.query_one(Menu)
-        said.styles.height = len(self._said)
+        menu = self.query_one(Menu)
         menu.styles.height = len(self._ways)
-        said.show(self._said)
         width = max(len(way.word) for way in self._ways) + 2
         items: list[Row] = [
             [
@@ -56,6 +54,16 @@ class ConfirmScreen(Dialogue[Any]):
             for way in self._ways
         ]
         self.call_after_refresh(menu.set_items, items, self._first)
+        self.on_resize()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show)
+
+    def _show(self) -> None:
+        said = self.query_one("#said", Rows)
+        rows = [line for row in self._said for line in wrapped(row, max(20, said.size.width))]
+        said.styles.height = len(rows)
+        said.show(rows)
 
     def on_menu_chosen(self, event: Menu.Chosen) -> None:
         self.dismiss(self._ways[event.index].value)

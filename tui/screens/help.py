@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 
 from tui.actions import Action, of_scope
-from tui.rows import Row, Rows
+from tui.rows import Row, Rows, wrapped
 from tui.screens.dialogue import Dialogue
 
 
@@ -32,10 +32,16 @@ class HelpScreen(Dialogue[None]):
                 yield Rows(id="lines")
 
     def on_mount(self) -> None:
+        self.on_resize()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show)
+
+    def _show(self) -> None:
         lines = self.query_one(Rows)
-        lines.styles.height = len(self._lines)
-        lines.show(self._lines)
-        self.query_one("#scroll").styles.height = len(self._lines)
+        shown = [line for row in self._lines for line in wrapped(row, max(20, lines.size.width))]
+        self.query_one("#scroll").styles.height = lines.styles.height = len(shown)
+        lines.show(shown)
 
 
 def help_lines(owners: Sequence[Any], here: Sequence[Action]) -> tuple[str, list[Row]]:

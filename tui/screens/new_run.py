@@ -13,7 +13,7 @@ from engine.config import DEFAULT_PRESET, Config, load_preset, preset_about, pre
 from engine.errors import UserError
 from tui.pace import TOO_LARGE, PaceWatch, time_words
 from tui.panes.settingsform import Field, SettingsForm
-from tui.rows import Part, Row, Rows, width_of
+from tui.rows import Part, Row, Rows, width_of, wrap
 from tui.screens.dialogue import Dialogue
 from tui.screens.newrun_fields import CORPUS, NAME, PRESET, changes_of, config_of, fields_for
 from tui.session import Session, Start
@@ -123,9 +123,9 @@ class NewRunScreen(Dialogue[Start]):
         width = max(20, said.size.width)
         rows: list[Row] = []
         if field is not None and field.key in errors:
-            rows = [[(line, "alarm")] for line in wrapped(f"✖ {clean(errors[field.key], keep_newlines=False)}", width)]
+            rows = [[(line, "alarm")] for line in wrap(f"✖ {clean(errors[field.key], keep_newlines=False)}", width)]
         elif field is not None:
-            rows = [[(line, "foreground")] for line in wrapped(field.about, width)]
+            rows = [[(line, "foreground")] for line in wrap(field.about, width)]
             if field.bounds and len(rows) == 1 and width_of(rows[0]) + len(field.bounds) + 3 <= width:
                 rows = [[*rows[0], (f"   {field.bounds}", "dim")]]
             elif field.bounds:
@@ -148,7 +148,7 @@ class NewRunScreen(Dialogue[Start]):
         preset = self.query_one(SettingsForm).value(PRESET)
         rows: list[Row] = []
         if preset in preset_names():
-            rows += [[(line, "dim")] for line in wrapped(preset_about(preset), SIDE)]
+            rows += [[(line, "dim")] for line in wrap(preset_about(preset), SIDE)]
         rows.append([])
         if config is None:
             self._pace.look_at(None, 0)
@@ -194,10 +194,10 @@ class NewRunScreen(Dialogue[Start]):
         if told.fits is False:
             return [[(TOO_LARGE, "dim")]]
         if told.pace is None:
-            return [[(clean(line, keep_newlines=False), "dim")] for line in wrapped(self._pace.said, SIDE)]
+            return [[(clean(line, keep_newlines=False), "dim")] for line in wrap(self._pace.said, SIDE)]
         first, *more = time_words(told, config.train.compile)
-        rows: list[Row] = [[(line, "accent")] for line in wrapped(first, SIDE)]
-        return rows + [[(line, "foreground")] for each in more for line in wrapped(each, SIDE)]
+        rows: list[Row] = [[(line, "accent")] for line in wrap(first, SIDE)]
+        return rows + [[(line, "foreground")] for each in more for line in wrap(each, SIDE)]
 
     def _corpus_bytes(self) -> int | None:
         """The size of the corpus named in the form; None when there is no such file."""
@@ -237,10 +237,3 @@ class NewRunScreen(Dialogue[Start]):
         if keys:
             later = [key for key in keys if form.keys.index(key) > form.keys.index(form.key)] if form.key else []
             form.go_to(later[0] if later else keys[0])
-
-
-def wrapped(text: str, width: int) -> list[str]:
-    """`text` in lines of `width`."""
-    import textwrap
-
-    return textwrap.wrap(text, width)

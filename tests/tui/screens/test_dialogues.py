@@ -1,0 +1,161 @@
+"""One rule for all dialogues: escape, ctrl+c and ctrl+q close them and nothing else; what lies behind goes on."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pilot_for_tests import FakeTraining, listed, live_run, until
+from runs_for_tests import write_run
+from textual.pilot import Pilot
+from textual.screen import ModalScreen
+
+import tui.screens
+from engine.control import CommandQueue
+from tui.app import Workbench
+from tui.panes.promptinput import PromptInput
+from tui.rows import Rows
+from tui.screens.ask import AskScreen
+from tui.screens.choose import ChooseScreen
+from tui.screens.confirm import ConfirmScreen
+from tui.screens.dialogue import Dialogue
+from tui.screens.help import HelpScreen
+from tui.screens.new_run import NewRunScreen
+
+SIZE = (120, 36)
+CLOSING = ("escape", "ctrl+c", "ctrl+q")
+# where it is opened, the key that does, and what it is
+OPENED: dict[str, tuple[str, str, type[Dialogue[Any]]]] = {
+    "help": ("live", "question_mark", HelpScreen),
+    "commands": ("live", "ctrl+p", ChooseScreen),
+    "learning rate": ("live", "l", AskScreen),
+    "stop": ("live", "x", ConfirmScreen),
+    "detach": ("own", "d", ConfirmScreen),
+    "quit": ("own", "q", ConfirmScreen),
+    "quit by ctrl+c": ("own", "ctrl+c", ConfirmScreen),
+    "new run": ("live", "n", NewRunScreen),
+    "weights": ("prompt", "ctrl+o", ChooseScreen),
+    "prompts": ("prompt", "ctrl+g", ChooseScreen),
+    "help in an input": ("prompt", "f1", HelpScreen),
+    "commands in an input": ("prompt", "ctrl+p", ChooseScreen),
+    "more steps": ("ended", "u", AskScreen),
+    "help of the list": ("list", "question_mark", HelpScreen),
+    "delete": ("list of ended", "x", ConfirmScreen),
+    "stop in the list": ("list", "x", ConfirmScreen),
+}
+
+
+@contextmanager
+def workbench(runs: Path, where: str) -> Iterator[tuple[Workbench, CommandQueue]]:
+    """A workbench where that dialogue can be asked for: on a run that is live, trained here, or ended."""
+    run = write_run(runs, step=500 if "ended" in where else 340)
+    app = Workbench(runs, run=None if "list" in where else run)
+    if "ended" in where:
+        yield app, CommandQueue()
+        return
+    with live_run(run, learning_rate=3e-4) as commands:
+        yield app, commands
+
+
+async def go(pilot: Pilot[Any], app: Workbench, where: str) -> None:
+    if "list" in where:
+        await until(pilot, lambda: listed(app))
+        return
+    await until(pilot, lambda: app.session.reader is not None and app.focused is not None)
+    if where == "own":
+        app.session.training = FakeTraining(app.session.run)
+    if where == "prompt":
+        await pilot.press("p", *"draft")
+        await until(pilot, lambda: isinstance(app.focused, PromptInput))
+
+
+@pytest.mark.parametrize("where", sorted({where for where, _, _ in OPENED.values()}))
+async def test_every_dialogue_closes_by_the_same_keys_and_does_nothing(runs: Path, where: str) -> None:
+    with workbench(runs, where) as (app, commands):
+        async with app.run_test(size=SIZE) as pilot:
+            await go(pilot, app, where)
+            below, focused = list(app.screen_stack), app.focused
+            for number, (name, (place, key, kind)) in enumerate(OPENED.items()):
+                if place != where:
+                    continue
+                ways = [*CLOSING, "ctrl+p"] if kind is ChooseScreen else [*CLOSING]
+                for closing in ways if name in ("commands", "learning rate", "quit") else [ways[number % len(ways)]]:
+                    await pilot.press(key)
+                    await until(pilot, lambda kind=kind: isinstance(app.screen, kind))  # type: ignore[misc]
+                    await pilot.press(closing)
+                    await until(pilot, lambda: list(app.screen_stack) == below)
+                    assert app.focused is focused and app.return_value is None, f"{name}: {closing}"
+                if name in ("learning rate", "quit", "prompts"):  # one in a hurry: at most asked whether to quit
+                    training = app.session.training
+                    app.session.training = FakeTraining(app.session.run)
+                    await pilot.press(key, *("ctrl+c", "ctrl+q") * 2)
+                    assert app.return_value is None, name
+                    while app.in_dialogue:
+                        await pilot.press("ctrl+c")
+                    app.session.training = training
+            assert commands.drain() == []
+            assert app.session.training is None or app.session.training.alive
+            assert (runs / "ward-notes-nano-1").is_dir()
+            if where == "prompt":
+                assert app.screen.query_one("#ask", PromptInput).text == "draft"
+
+
+def test_every_dialogue_is_walked_through_and_is_one() -> None:
+    for module in pkgutil.iter_modules(tui.screens.__path__):
+        importlib.import_module(f"tui.screens.{module.name}")
+    ours = {kind for kind in _subclasses(ModalScreen) if kind.__module__.startswith("tui.")} - {Dialogue}
+    assert ours == {kind for _, _, kind in OPENED.values()}
+    assert all(issubclass(kind, Dialogue) for kind in ours)
+
+
+def _subclasses(kind: type) -> set[type]:
+    return {kind} | {each for child in kind.__subclasses__() for each in _subclasses(child)}
+
+
+@pytest.mark.parametrize("name", ["help", "quit", "new run"])
+async def test_what_lies_behind_goes_on_being_drawn(runs: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    where, key, kind = OPENED[name]
+    with workbench(runs, where) as (app, _):
+        async with app.run_test(size=SIZE) as pilot:
+            await go(pilot, app, where)
+            await pilot.press(key)
+            await until(pilot, lambda: isinstance(app.screen, kind))
+            for _ in range(3):
+                app._poll()
+                await pilot.pause()
+            painted: list[Any] = []
+            show = app._display
+            monkeypatch.setattr(app, "_display", lambda screen, what: (painted.append(what), show(screen, what)))
+            status = runs / "ward-notes-nano-1" / "status.json"
+            status.write_text(json.dumps({**json.loads(status.read_text()), "step": 377}))
+            await until(pilot, lambda: "377/500" in app.export_screenshot(simplify=True).replace("&#160;", " "))
+            await until(pilot, lambda: bool(painted))
+            assert isinstance(app.screen, kind)
+
+
+@pytest.mark.parametrize("size", [(120, 36), (44, 14)], ids=str)
+async def test_what_a_dialogue_says_is_said_whole(runs: Path, size: tuple[int, int]) -> None:
+    with workbench(runs, "live") as (app, _):
+        async with app.run_test(size=size) as pilot:
+            await go(pilot, app, "live")
+            await pilot.press("l")
+            await until(pilot, lambda: isinstance(app.screen, AskScreen))
+            await pilot.press("ctrl+u", *"eleven and a half")
+            said = app.screen.query_one("#said", Rows)
+
+            def words() -> str:
+                lines = (said.render_line(y).text.strip() for y in range(said.size.height))
+                return " ".join(line for line in lines if line)
+
+            await until(pilot, lambda: words() == "✖ 'eleven and a half' is not a number; try 3e-4")
+            await pilot.press("escape", "question_mark")
+            await until(pilot, lambda: isinstance(app.screen, HelpScreen))
+            await pilot.pause()
+            lines = app.screen.query_one("#lines", Rows)
+            assert not [y for y in range(lines.size.height) if "…" in lines.render_line(y).text]
