@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from itertools import pairwise, product
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from engine.config import ModelConfig
 from engine.errors import UserError
+from engine.model import build_model
 from engine.model.gpt import GPT
 from engine.sampling.beam import Beam, beam_search
 from engine.sampling.generate import generate
@@ -75,6 +78,88 @@ def test_equals_transformers(
         for beam, sequence in zip(ours, sequences, strict=True):
             assert list(beam.ids) == sequence[: len(beam.ids)]
             assert all(pad == 1 for pad in sequence[len(beam.ids) :])
+
+
+def bigram(chances: dict[str, dict[str, float]]) -> tuple[GPT, CharTokenizer]:
+    """A model whose next character hangs on the last alone, with these chances."""
+    tokenizer = CharTokenizer("".join(chances))
+    model = build_model(ModelConfig(kind="bigram", position="none", block_size=8), tokenizer.vocab_size).eval()
+    with torch.no_grad():
+        for row, last in enumerate(chances):
+            model.wte.weight[row] = torch.tensor([chances[last].get(char, 1e-9) for char in chances]).log()
+    return model, tokenizer
+
+
+def test_a_beam_between_the_worst_and_the_best_finished_one_goes_on() -> None:
+    """It can no longer be the first, but still take the place of the last."""
+    # after the second token: "." (0.5) and "c." (0.12) are finished, and "bd", at 0.198, is between them
+    model, tokenizer = bigram(
+        {
+            "a": {".": 0.5, "b": 0.3, "c": 0.2},
+            "b": {"d": 0.66, ".": 0.34},
+            "c": {".": 0.6, "d": 0.4},
+            "d": {".": 0.9, "d": 0.1},
+            ".": {".": 1.0},
+        }
+    )
+    s = SamplingSettings(max_tokens=6, stop_ids=tuple(tokenizer.encode(".").tolist()))
+    found = beam_search(model, tokenizer, "a", s, 2, num=2, length_penalty=0.0)
+    assert [tokenizer.decode(beam.ids) for beam in found] == [".", "bd."]
+    assert [math.exp(beam.score) for beam in found] == pytest.approx([0.5, 0.3 * 0.66 * 0.9])
+    # and not a step further than needed: what is open by then, "bdd" at 0.0198, is below both
+    steps: list[None] = []
+    assert beam_search(
+        model, tokenizer, "a", s, 2, num=2, length_penalty=0.0, cancelled=lambda: bool(steps.append(None))
+    )
+    assert len(steps) == 2
+
+
+LETTERS = {
+    "a": {"a": 0.1, "b": 0.2, "c": 0.3, ".": 0.4},
+    "b": {"a": 0.55, "b": 0.15, "c": 0.25, ".": 0.05},
+    "c": {"a": 0.28, "b": 0.12, "c": 0.52, ".": 0.08},
+    ".": {"a": 0.7, "b": 0.1, "c": 0.15, ".": 0.05},
+}
+
+
+def chance(text: str, before: str = "a") -> float:
+    return math.prod(LETTERS[last][char] for last, char in pairwise(before + text))
+
+
+@pytest.mark.parametrize("length_penalty", [-1.0, 0.0, 1.0, 2.0])
+def test_with_beams_for_every_text_the_best_are_those_of_all_texts(length_penalty: float) -> None:
+    model, tokenizer = bigram(LETTERS)
+    for n in (1, 2, 3):
+        found = beam_search(
+            model, tokenizer, "a", SamplingSettings(max_tokens=n), 4**n, num=4**n, length_penalty=length_penalty
+        )
+        assert {beam.text for beam in found} == set(map("".join, product(LETTERS, repeat=n)))
+        assert [beam.stop_reason for beam in found] == ["length"] * 4**n
+        expected = [math.log(chance(beam.text)) / n**length_penalty for beam in found]
+        assert [beam.score for beam in found] == pytest.approx(expected, rel=1e-5)
+        assert [beam.score for beam in found] == sorted((beam.score for beam in found), reverse=True)
+
+
+def test_with_beams_for_every_text_and_an_end_the_best_are_those_of_all_ended_texts() -> None:
+    model, tokenizer = bigram(LETTERS)
+    ended = ["".join((*word, ".")) for n in range(3) for word in product("abc", repeat=n)]
+    texts = [*ended, *map("".join, product("abc", repeat=3))]
+    for stops in ({"stop_ids": tuple(tokenizer.encode(".").tolist())}, {"stop": (".",)}):
+        s = SamplingSettings(max_tokens=3, **stops)  # type: ignore[arg-type]
+        found = beam_search(model, tokenizer, "a", s, 64, num=len(texts), length_penalty=0.0)
+        whole = [tokenizer.decode(beam.ids) for beam in found]
+        assert sorted(whole) == sorted(texts)
+        assert [math.exp(beam.score) for beam in found] == pytest.approx([chance(text) for text in whole], rel=1e-4)
+        assert [beam.score for beam in found] == sorted((beam.score for beam in found), reverse=True)
+        assert [beam.text for beam in found] == [text.removesuffix(".") for text in whole]
+        assert [beam.stop_reason == "stop" for beam in found] == [text.endswith(".") for text in whole]
+
+
+def test_cancelled_at_the_first_token_it_gives_what_there_is_and_no_more() -> None:
+    model, tokenizer = bigram(LETTERS)
+    found = beam_search(model, tokenizer, "a", SamplingSettings(max_tokens=3), 8, num=8, cancelled=lambda: True)
+    assert [beam.text for beam in found] == [".", "c", "b", "a"]
+    assert {beam.stop_reason for beam in found} == {"cancelled"}
 
 
 def test_the_cache_changes_nothing(letters: GPT, chars: CharTokenizer) -> None:

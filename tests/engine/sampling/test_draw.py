@@ -3,7 +3,19 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.sampling.draw import draw, fresh_seed, make_generator, pick, pick_top, probabilities, uniform
+from engine.errors import UserError
+from engine.sampling.decode import RANDOM_BLOCK, Dice, sample
+from engine.sampling.draw import (
+    BELOW_ONE,
+    check_drawn,
+    draw,
+    fresh_seed,
+    make_generator,
+    pick,
+    pick_top,
+    probabilities,
+    uniform,
+)
 from engine.sampling.rules import process
 from engine.sampling.settings import SamplingSettings
 
@@ -60,3 +72,55 @@ def test_drawing_leaves_torchs_global_generator_alone() -> None:
 def test_the_likeliest_is_the_first_of_equals() -> None:
     assert pick_top(torch.tensor([[1.0, 5.0, 5.0], [3.0, 2.0, 1.0]])).tolist() == [1, 0]
     assert pick_top(torch.tensor([[1.0, float("nan")], [-torch.inf, -torch.inf]])).tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("vocab", [2, 65, 1024, 4097, 50_257])
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_among_many_equals_greedy_takes_the_first(vocab: int, kind: torch.dtype) -> None:
+    """However the device searches: all equal, a third of them, two far apart, in rows and in columns."""
+    g = make_generator(vocab)
+    many = torch.randint(3, (5, vocab), generator=g)
+    far = torch.zeros(5, vocab)
+    far[:, vocab // 2] = far[:, -1] = 1
+    for logits in (many, torch.zeros(5, vocab), far, torch.randint(3, (vocab, 5), generator=g).t()):
+        logits = logits.to(kind)
+        first = [int((row == row.max()).nonzero()[0]) for row in logits]
+        assert pick_top(logits).tolist() == first
+        kept = process(logits, SamplingSettings(temperature=0)) > -torch.inf
+        assert kept.nonzero().tolist() == [[row, token] for row, token in enumerate(first)]
+        settings = SamplingSettings(temperature=0, repetition_penalty=1.5)
+        assert sample(logits.float(), settings, Dice([0] * 5, logits.device), many[:, :0].long()).tolist() == first
+
+
+def test_a_token_owns_its_part_of_the_distribution_function() -> None:
+    mass = torch.tensor([[1.0, 0.0, 2.0, 1.0]])
+    for u, token in ((0.0, 0), (0.2499, 0), (0.25, 2), (0.7499, 2), (0.75, 3), (BELOW_ONE, 3)):
+        assert pick(mass, torch.tensor([u], dtype=torch.float64)).tolist() == [token]
+    rows = torch.tensor([[1.0, 1.0], [3.0, 1.0], [0.0, 5.0]])
+    assert pick(rows, torch.full((3,), 0.5, dtype=torch.float64)).tolist() == [1, 0, 1]
+
+
+def test_random_numbers_are_those_of_the_seed_and_below_one() -> None:
+    n = 3 * RANDOM_BLOCK + 1
+    dice = Dice([7, 8], torch.device("cpu"))
+    thrown = torch.stack([dice.throw() for _ in range(n)], 1)
+    for row, seed in zip(thrown, (7, 8), strict=True):
+        assert torch.equal(row, uniform(n, make_generator(seed)))
+    plain = torch.rand(n, dtype=torch.float64, generator=make_generator(7))
+    assert torch.allclose(thrown[0], plain, rtol=1e-12) and (thrown < 1).all() and (thrown >= 0).all()
+    assert 1.0 * BELOW_ONE < 1 and 1 - BELOW_ONE < 1e-12
+
+
+def test_fresh_seeds_can_be_typed_again_and_are_fresh() -> None:
+    seeds = {fresh_seed() for _ in range(100)}
+    assert len(seeds) > 95 and all(0 <= seed < 2**31 for seed in seeds)
+    assert max(seeds) > 2**30 > min(seeds)
+
+
+def test_nothing_to_draw_from_is_one_past_the_last_token() -> None:
+    bad = torch.tensor([[float("nan"), 1.0, 1.0], [0.0, 0.0, 0.0]])
+    assert pick(bad[:1], torch.tensor([0.5], dtype=torch.float64)).tolist() == [3]
+    check_drawn(2, 3)
+    for token in (3, 4):
+        with pytest.raises(UserError, match="not a number"):
+            check_drawn(token, 3)

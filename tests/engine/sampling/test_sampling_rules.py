@@ -162,6 +162,28 @@ def test_the_ends_of_every_range_are_defined() -> None:
     assert kept(process(rows(5.0), SamplingSettings(top_k=9, top_p=0.1, min_p=0.9))) == [0]
 
 
+def test_what_stands_on_the_border_of_a_rule() -> None:
+    even = rows(0.0, 0.0, 0.0, 0.0)  # a quarter each, exactly
+    for p, left in ((0.25, [3]), (0.5, [2, 3]), (0.51, [1, 2, 3]), (0.75, [1, 2, 3]), (0.76, [0, 1, 2, 3])):
+        assert kept(rules.keep_top_p(even, p)) == left  # just reaching p is enough
+    half = rows(0.0, math.log(0.5), math.log(0.25))
+    assert kept(rules.keep_min_p(half, 0.5)) == [0, 1] and kept(rules.keep_min_p(half, 0.51)) == [0]
+    assert kept(rules.keep_top_k(rows(3.0, 1.0, 2.0, 2.0), 2)) == [0, 2, 3]
+    assert kept(rules.keep_top_k(rows(3.0, 1.0), 1)) == [0]
+
+
+def test_each_rule_by_hand() -> None:
+    logits = rows(2.0, -2.0, 0.0, 1.0)
+    ids = torch.tensor([[0, 1, 2, 0]])  # seen twice is punished once
+    assert rules.apply_repetition_penalty(logits, ids, 2.0).tolist() == [[1.0, -4.0, 0.0, 1.0]]
+    assert rules.apply_repetition_penalty(logits, ids, 0.5).tolist() == [[4.0, -1.0, 0.0, 1.0]]
+    assert rules.apply_temperature(logits, 0.5).tolist() == [[4.0, -4.0, 0.0, 2.0]]
+    assert rules.apply_temperature(logits, rules.COLD).tolist() == (logits / rules.COLD).tolist()
+    assert rules.apply_temperature(logits, rules.COLD / 2)[0, 0] == 0  # shifted, so that nothing overflows
+    assert rules.apply_temperature(rows(1e30, 0.0), 1e-20).tolist() == [[0.0, -INF]]
+    assert rules.keep_top(logits).tolist() == [[2.0, -INF, -INF, -INF]]
+
+
 @pytest.mark.parametrize("temperature", [1e-45, 1e-6, 1.0, 100.0])
 @pytest.mark.parametrize("change", [{}, {"top_k": 3}, {"top_p": 0.9}, {"min_p": 0.1}])
 def test_infinite_logits_share_the_mass_and_minus_infinity_has_none(
