@@ -69,7 +69,7 @@ def read_tokenizer(folder: Path) -> Tokenizer | None:
     does what none of ours does.
     """
     tree, path = _tree(folder)
-    ours = _own(folder / OWN) if (folder / OWN).is_file() else None
+    ours = _own(folder / OWN) if (folder / OWN).exists() else None
     if tree is None:
         return ours
     try:
@@ -95,14 +95,14 @@ def _tree(folder: Path) -> tuple[dict[str, Any] | None, Path]:
     path, vocab, merges = folder / "tokenizer.json", folder / "vocab.json", folder / "merges.txt"
     settings = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        if (folder / name).is_file():
+        if (folder / name).exists():
             settings.update(read_json(folder / name, MOST_SETTINGS, TokenizerError))
-    if path.is_file():
+    if path.exists():
         tree = read_json(path, MOST_BYTES, TokenizerError)
-    elif not vocab.is_file() and not merges.is_file():
+    elif not vocab.exists() and not merges.exists():
         return None, path
-    elif not (vocab.is_file() and merges.is_file()):
-        here, lacking = (vocab, merges) if vocab.is_file() else (merges, vocab)
+    elif not (vocab.exists() and merges.exists()):
+        here, lacking = (vocab, merges) if vocab.exists() else (merges, vocab)
         raise TokenizerError(
             f"{folder} has {here.name} but no {lacking.name}, and both are needed to know the ids; "
             "copy it, or tokenizer.json, from where the model came from"
@@ -135,7 +135,7 @@ def _added(folder: Path, tree: dict[str, Any], settings: dict[str, Any]) -> list
     """
     found = {entry["content"]: entry for entry in tree.get("added_tokens") or []}
     listed = [{**entry, "id": int(id)} for id, entry in (settings.get("added_tokens_decoder") or {}).items()]
-    if (folder / "added_tokens.json").is_file():
+    if (folder / "added_tokens.json").exists():
         told = read_json(folder / "added_tokens.json", MOST_SETTINGS, TokenizerError)
         listed += [{"content": text, "id": id} for text, id in told.items()]
     for entry in listed:

@@ -219,6 +219,8 @@ def library_ids(path: Path, text: str) -> list[int] | None:
     """What `tokenizers` makes of the text by the file as it is; None when it cannot read it."""
     from tokenizers import Tokenizer as Backend
 
+    if not path.is_file():
+        return None
     try:
         backend = Backend.from_file(str(path))
     except Exception:  # the library has no class of errors of its own
