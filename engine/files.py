@@ -41,6 +41,7 @@ _ADVICE = {
     errno.ELOOP: "its links lead in a circle",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
+_STAGING = ".export.*.tmp"
 _OWN_STREAM = re.compile(r"/dev/(?:(?P<out>stdout)|stderr|fd/(?P<fd>\d+))|/proc/self/fd/(?P<proc>\d+)")
 
 
@@ -181,6 +182,24 @@ def open_output(path: Path, kind: type[UserError] = UserError) -> Iterator[Binar
         yield file
 
 
+def check_output(path: Path, kind: type[UserError] = UserError) -> None:
+    """Raises `kind` for what `open_output` would refuse, before the work that is to be written."""
+    try:
+        mode = path.stat().st_mode if path.exists() else None
+        if mode is None and not path.is_symlink() and not path.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        _check_kind(mode)
+    except OSError as error:
+        raise cannot("write", path, error, kind) from None
+
+
+def _check_kind(mode: int | None) -> None:
+    if mode is not None and stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder")
+    if mode is not None and stat.S_ISSOCK(mode):
+        raise OSError(errno.ENXIO, "it is a socket")
+
+
 def write_output(path: Path, data: bytes, kind: type[UserError] = UserError) -> None:
     """Writes `data` to what a person named; see `open_output`."""
     with open_output(path, kind) as file:
@@ -195,10 +214,7 @@ def _written_into(path: Path) -> int | None:
         mode = path.stat().st_mode
     except FileNotFoundError:
         return None
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, "it is a folder")
-    if stat.S_ISSOCK(mode):
-        raise OSError(errno.ENXIO, "it is a socket")
+    _check_kind(mode)
     if stat.S_ISREG(mode) and os.path.exists(os.path.realpath(path)):  # noqa: PTH110 - pairs with realpath
         return None
     return os.open(path, os.O_WRONLY | os.O_TRUNC)  # also an open file without a name, under /proc/PID/fd
@@ -208,38 +224,49 @@ def _written_into(path: Path) -> int | None:
 def open_output_folder(folder: Path, *, force: bool = False, kind: type[UserError] = UserError) -> Iterator[Path]:
     """A folder to put files in, which all appear in `folder` when the block ends well, and not at all otherwise.
 
-    A folder that holds something is refused but by `force`: then files of the same names are replaced (by the rules of
-    `open_output`, devices and the like refused) and all others stay. Raises `kind` in one line.
+    A folder that holds something is refused but by `force`: then files of the same names are replaced, by the rules of
+    `open_output`, and all others stay. Raises `kind` in one line.
     """
+    check_output_folder(folder, force=force, kind=kind)
+    staging = beside(folder / "export")
     made = not folder.exists()
-    if not made and not folder.is_dir():
-        raise kind(f"cannot write into {folder}: it is no folder; choose another name")
-    staging: Path | None = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        sweep(folder, ".export.*.tmp", older_than=FORGOTTEN)
-        if not force and any(not entry.match(".export.*.tmp") for entry in folder.iterdir()):
-            raise kind(
-                f"{folder} is not empty; choose another folder, or add --force: "
-                "files of the same names are then replaced, others stay"
-            )
-        staging = beside(folder / "export")
+        sweep(folder, _STAGING, older_than=FORGOTTEN)
         staging.mkdir()
         yield staging
-        names = sorted(entry.name for entry in staging.iterdir())
-        targets = {name: Path(os.path.realpath(folder / name)) for name in names}
-        for name, target in targets.items():
-            if target.exists() and not target.is_file():
-                raise kind(f"cannot write {folder / name}: it is no regular file; choose another folder")
-        for name, target in targets.items():
-            (staging / name).replace(target)
+        files = sorted(staging.iterdir())
+        for file in files:
+            if (folder / file.name).exists() and not (folder / file.name).is_file():
+                raise kind(f"cannot write {folder / file.name}: it is no regular file; choose another folder")
+        for file in files:
+            if (folder / file.name).is_symlink():
+                write_output(folder / file.name, file.read_bytes(), kind)
+            else:
+                file.replace(folder / file.name)
         sync_folder(folder)
         made = False
     except OSError as error:
         raise cannot("write into", folder, error, kind) from None
     finally:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
         if made:
             with contextlib.suppress(OSError):
                 folder.rmdir()
+
+
+def check_output_folder(folder: Path, *, force: bool, kind: type[UserError] = UserError) -> None:
+    """Raises `kind` for what `open_output_folder` would refuse, before the work that is to be written."""
+    try:
+        if not os.path.lexists(folder):
+            return
+        if not folder.is_dir():
+            raise kind(f"cannot write into {folder}: it is no folder; choose another name")
+        holds = [entry.name for entry in folder.iterdir() if not entry.match(_STAGING)]
+    except OSError as error:
+        raise cannot("write into", folder, error, kind) from None
+    if holds and not force:
+        raise kind(
+            f"{folder} is not empty; choose another folder, or add --force: "
+            "files of the same names are then replaced, others stay"
+        )

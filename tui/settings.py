@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from engine.errors import UserError
+from engine.files import make_folder, write_output
 
 
 def settings_path() -> Path:
@@ -27,13 +31,6 @@ def save_setting(name: str, value: object) -> None:
     """Remember `value` under `name`. A home that cannot be written to is no error: it is forgotten at the end."""
     path = settings_path()
     settings = load_settings() | {name: value}
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(settings, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
+    with suppress(UserError):
+        make_folder(path.parent)
+        write_output(path, json.dumps(settings, indent=1).encode())

@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from engine.errors import UserError
+from engine.files import open_output_folder
 from engine.interop.architectures import Architecture, Part, Parts, architecture_of
-from engine.interop.files import make_folder, write_json, write_tensors
+from engine.interop.files import write_json, write_tensors
 from engine.interop.reading import read_json
 from engine.model.gpt import GPT
 from engine.model.lora import LoRAConfig, adapted_layers, apply_lora
@@ -21,7 +22,7 @@ SETTINGS = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 
 
-def save_adapter(model: GPT, config: LoRAConfig, folder: Path, base: str = "") -> None:
+def save_adapter(model: GPT, config: LoRAConfig, folder: Path, base: str = "", *, force: bool = False) -> None:
     """Write adapter_config.json and adapter_model.safetensors for `PeftModel.from_pretrained(exported base, folder)`.
 
     `base` is what the adapter says of where its base lies. Where transformers has two matrices for one of ours, both
@@ -38,9 +39,10 @@ def save_adapter(model: GPT, config: LoRAConfig, folder: Path, base: str = "") -
             tensors[b] = part.cut(layer.lora_b.detach()).float().cpu().clone()
     if not tensors:
         raise UserError("the model has no lora adapter to save")
-    make_folder(folder)
-    write_tensors(folder / WEIGHTS, tensors)
-    write_json(folder / SETTINGS, _settings(to, config, [part.name for t in config.targets for part in parts[t]], base))
+    modules = [part.name for t in config.targets for part in parts[t]]
+    with open_output_folder(folder, force=force) as place:
+        write_tensors(place / WEIGHTS, tensors)
+        write_json(place / SETTINGS, _settings(to, config, modules, base))
 
 
 def load_adapter(model: GPT, folder: Path) -> LoRAConfig:

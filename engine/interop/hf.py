@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.files import write_atomic
+from engine.files import open_output_folder, write_atomic
 from engine.interop.architectures import architecture_of, hf_config, hf_state
-from engine.interop.files import make_folder, write_json, write_tensors
+from engine.interop.files import write_json, write_tensors
 from engine.interop.tokenizers import write_tokenizer
 from engine.model.gpt import GPT
 from engine.model.lora import merged_state_dict
@@ -19,7 +19,7 @@ WEIGHTS = "model.safetensors"
 ENDS = ("<END>", "<|endoftext|>")  # special tokens that end a text
 
 
-def export(model: GPT, tokenizer: Tokenizer | None, folder: Path) -> str:
+def export(model: GPT, tokenizer: Tokenizer | None, folder: Path, *, force: bool = False) -> str:
     """Write config.json and model.safetensors for `AutoModelForCausalLM.from_pretrained(folder)`; the class' name.
 
     The logits are equal; a LoRA adapter is merged. Where transformers has no such class its code is written too, and
@@ -30,12 +30,12 @@ def export(model: GPT, tokenizer: Tokenizer | None, folder: Path) -> str:
     if tokenizer is not None:
         config["eos_token_id"] = next((tokenizer.special[end] for end in ENDS if end in tokenizer.special), None)
     tensors = hf_state(model.config, model.vocab_size, merged_state_dict(model))
-    make_folder(folder)
-    write_tensors(folder / WEIGHTS, tensors)
-    write_json(folder / "config.json", config)
     architecture = architecture_of(model.config)
-    if architecture.code is not None:
-        write_atomic(folder / architecture.code.name, architecture.code.read_bytes())
-    if tokenizer is not None:
-        write_tokenizer(tokenizer, folder, model.config.block_size)
+    with open_output_folder(folder, force=force) as place:
+        write_tensors(place / WEIGHTS, tensors)
+        write_json(place / "config.json", config)
+        if architecture.code is not None:
+            write_atomic(place / architecture.code.name, architecture.code.read_bytes())
+        if tokenizer is not None:
+            write_tokenizer(tokenizer, place, model.config.block_size)
     return architecture.name

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import RunError
-from engine.files import open_atomic
+from engine.files import open_output
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.runs.records import TRAIN_KEYS, VAL_KEYS
@@ -86,13 +86,13 @@ def perplexity(loss: float | None) -> float | None:
 
 
 def export_csv(run: RunDir, file: Path, say: Callable[[str], None] | None = None) -> int:
-    """Writes `csv_lines` to `file`, whole or not at all; returns the number of rows.
+    """Writes `csv_lines` to what a person named (`files.open_output`); returns the number of rows.
 
     Raises UserError when it cannot be written, RunError when it is not a run.
     """
     lines = csv_lines(run, say)
     rows = -1
-    with open_atomic(file) as out:
+    with open_output(file) as out:
         for rows, line in enumerate(lines):  # noqa: B007 - the last number is the count of rows below the header
             out.write(line.encode() + b"\n")
     return rows

@@ -12,7 +12,7 @@ import typer
 from engine.errors import UserError
 from engine.sampling.settings import SamplingSettings
 from tui.cli.options import CorporaDir, Json, Run, RunsDir
-from tui.cli.output import is_terminal, print_json, printable, say
+from tui.cli.output import pour, print_json, printable, say
 from tui.cli.writing import LIVE, Written, open_writer, run_template, search, side_by_side
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def sample(
 ) -> None:
     """Write text with a run's model, as it comes. A corpus' template is applied, and the answer cut out."""
     from engine.config import typed
+    from engine.files import check_output, open_output
     from engine.runs.layout import find_run
 
     settings = SamplingSettings(
@@ -85,6 +86,8 @@ def sample(
         stop=tuple(map(typed, stop or ())),
     ).check()
     found = find_run(run, runs)
+    if out is not None:
+        check_output(out)
     asked = read_prompt(prompt) if prompt is not None else None
     template = None if raw else run_template(found)
     if template is not None:
@@ -105,9 +108,9 @@ def sample(
         elif passage is not None:
             say(f"at most {len(passage):,} characters on end stand in the corpus: {passage!r}", err=True)
     if out is not None:
-        from engine.files import write_atomic
-
-        write_atomic(out, "\n---\n".join(text.rstrip("\n") + "\n" for text in texts).encode("utf-8", "replace"))
+        whole = "\n---\n".join(text.rstrip("\n") + "\n" for text in texts)
+        with open_output(out) as file:
+            file.write((printable(whole) if file.isatty() else whole).encode("utf-8", "replace"))
         if not as_json:
             typer.echo(f"{printable(str(out))}: {len(texts)} text{'s' if len(texts) > 1 else ''}", err=True)
 
@@ -160,18 +163,16 @@ def default_prompt(run: RunDir) -> str:
 
 def show(pieces: Iterable[str | Written], begin: str, quiet: bool) -> Written:
     """Put pieces on stdout as they come (made visible on a terminal, raw otherwise); returns how the text ended."""
-    safe = printable if is_terminal() else str
     last = begin
     if begin and not quiet:
-        typer.echo(safe(begin), nl=False)
+        pour(begin)
     for piece in pieces:
         if isinstance(piece, Written):
             if not quiet and not last.endswith("\n"):
                 typer.echo()
             return piece
         if piece and not quiet:
-            typer.echo(safe(piece), nl=False)
-            sys.stdout.flush()
+            pour(piece)
             last = piece
     raise UserError("the text ended without a word; is the run's trainer still there?")
 
