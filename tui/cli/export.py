@@ -90,11 +90,16 @@ def export_adapter(run: RunDir, checkpoint: str, folder: Path, force: bool) -> N
 
 
 def import_(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A GPT-2 as transformers saves it.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="A GPT-2, Llama or NanoChat as transformers saves it, or an export of ours."
+        ),
+    ],
     name: Annotated[str | None, typer.Option("--name", metavar="N", help="The run's name.")] = None,
     runs: RunsDir = Path("runs"),
 ) -> None:
-    """A GPT-2 from transformers as a run: to sample, and to fine-tune with train --from."""
+    """A model from transformers as a run: to sample, and to fine-tune with train --from."""
     from engine.training.imported import import_run
 
     made = import_run(folder, runs, name=name)
