@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 import torch
 
+from engine.errors import RunError
 from engine.model import build_model
+from engine.model.gpt import GPT
 from engine.text.chars import CharTokenizer
 from engine.training.flat import FlatParameters
-from engine.training.live import LivePrompter, LiveWeights, each_within
+from engine.training.live import AT_ONCE, LivePrompter, LiveWeights, each_within
 
 from .conftest import tiny_config
 
@@ -88,3 +92,55 @@ def test_a_prompt_is_answered_with_the_weights_of_a_step_boundary() -> None:
     assert len(said) == 6 and said[-1]["done"]["step"] == 7 and said[-1]["done"]["tokens"] == 5
     (kept,) = live.kept
     assert torch.equal(kept[1].flat, flat)
+
+
+def test_two_prompts_have_a_copy_of_the_weights_at_a_time_and_one_copy_is_kept() -> None:
+    """However many ask at once; each is answered, and memory that is short takes the last copy too."""
+    config, tokenizer = tiny_config(), CharTokenizer("abc")
+    flat = FlatParameters(build_model(config.model, 3, torch.Generator().manual_seed(5)), gradients=False).flat
+    live, over = LiveWeights(), threading.Event()
+    alive = weakref.WeakSet[GPT]()
+    most: list[int] = [0]
+
+    def build() -> GPT:
+        model = build_model(config.model, 3).eval()
+        alive.add(model)
+        return model
+
+    def train() -> None:
+        while not over.wait(0.002):
+            most[0] = max(most[0], len(alive))
+            live.serve(3, flat)
+
+    prompter = LivePrompter(live, build, tokenizer)
+    answers: list[list[dict[str, object]]] = []
+
+    def ask(seed: int) -> None:
+        request = {"prompt": "a", "settings": {"max_tokens": 6, "seed": seed % 2}}
+        answers.append(list(prompter(request, lambda: False)))
+
+    threads = [threading.Thread(target=train), *(threading.Thread(target=ask, args=(n,)) for n in range(12))]
+    for thread in threads:
+        thread.start()
+    for thread in threads[1:]:
+        thread.join(60)
+    over.set()
+    threads[0].join()
+    assert len(answers) == 12 and all(said[-1]["done"]["step"] == 3 for said in answers)  # type: ignore[index]
+    assert len({said[-1]["done"]["text"] for said in answers}) == 2, "of equal seeds equal texts"  # type: ignore[index]
+    assert 1 <= most[0] <= AT_ONCE + 1, "one may be on its way out"
+    assert len(live.kept) == 1
+    live.free()
+    gc.collect()
+    assert len(alive) == 0
+
+
+def test_who_waits_for_weights_is_told_when_there_are_none() -> None:
+    live = LiveWeights()
+    prompter = LivePrompter(live, lambda: build_model(tiny_config().model, 3), CharTokenizer("abc"))
+    with pytest.raises(RunError, match="no step ended"):
+        list(prompter({"prompt": "a"}, lambda: True))
+    live.end()
+    for _ in range(2 * AT_ONCE):  # and nobody keeps a place
+        with pytest.raises(RunError, match="training has ended"):
+            list(prompter({"prompt": "a"}, lambda: False))

@@ -140,6 +140,68 @@ def test_longer_than_first_planned(start: Callable[..., RunDir]) -> None:
     assert hashes(run)[16] == hashes(whole)[16]
 
 
+@pytest.mark.parametrize("stop", [0, 1, 2])
+def test_after_a_roll_back_a_stop_and_a_resume_the_batches_are_those_of_one_run(
+    stop: int, start: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped right at the checkpoint it went back to, or so many steps after it."""
+    from engine.training.step import TrainStep
+
+    sets = ("train.spike_rollback=2.0", "train.checkpoint_every=100", "train.eval_every=100", "model.dropout=0.1")
+    whole, parts = start("whole", *sets), start("parts", *sets)
+    plain, once = TrainStep.__call__, Trainer._one_step
+    spiked: list[Trainer] = []
+
+    def call(self: TrainStep, step: int, multiplier: float) -> torch.Tensor:
+        result = plain(self, step, multiplier)
+        return result * 50 if step == 9 and not spiked else result
+
+    def one_step(self: Trainer) -> None:
+        rollbacks = self.rollbacks
+        once(self)
+        if self.step == 7:
+            self.commands.put({"do": "checkpoint"})  # of a step at which nothing else is due
+        if self.step == 10 and not spiked:
+            self.flush()
+            spiked.append(self)
+        if self.writer.run.name == "parts" and spiked == [self] and self.step == 7 + stop:
+            assert self.rollbacks == 1 and rollbacks <= 1
+            self.commands.put({"do": "stop"})
+
+    monkeypatch.setattr(TrainStep, "__call__", call)
+    monkeypatch.setattr(Trainer, "_one_step", one_step)
+    assert train(whole).state == "finished"
+    spiked.clear()
+    assert train(parts).state == "stopped"
+    assert parts.checkpoint_steps()[-1] == 7 + stop
+    assert train(resume_run(parts)).state == "finished"
+    assert hashes(parts)[12] == hashes(whole)[12]
+    a, b = RunReader(whole), RunReader(parts)
+    a.poll(), b.poll()
+    np.testing.assert_array_equal(a.series.loss, b.series.loss)
+    assert load_checkpoint(parts.checkpoint(12)).state["rollbacks"] == 1
+
+
+def test_a_rate_set_right_before_a_stop_is_kept(start: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the checkpoint of that step stands already, with the rate before."""
+    whole, parts = start("whole", "train.schedule=constant"), start("parts", "train.schedule=constant")
+    plain = Trainer._keep_up
+
+    def keep_up(self: Trainer) -> None:
+        plain(self)
+        if self.step == 8:
+            assert self.checkpoint_step == 8
+            self.commands.put({"do": "learning_rate", "value": 0.001})
+            if self.writer.run.name == "parts":
+                self.commands.put({"do": "stop"})
+
+    monkeypatch.setattr(Trainer, "_keep_up", keep_up)
+    assert train(whole).state == "finished"
+    assert train(parts).state == "stopped"
+    assert train(resume_run(parts)).state == "finished"
+    assert hashes(parts)[12] == hashes(whole)[12]
+
+
 def test_what_differs_on_resume_is_named(start: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch) -> None:
     run = start("moved")
     stop_at(monkeypatch, 5)

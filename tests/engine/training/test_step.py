@@ -59,6 +59,48 @@ def test_clipping_bounds_the_gradient_and_reports_the_norm_before(dataset: Token
     assert float(step.parameters.grad.norm()) == pytest.approx(0.01, rel=1e-3)
 
 
+def test_a_gradient_shorter_than_the_clip_comes_out_unchanged(dataset: TokenDataset) -> None:
+    found = []
+    for clip in (0.0, 1e3):
+        step = make_step(tiny_config(f"train.grad_clip={clip}"), dataset)
+        _, norm = step(0, 1.0).tolist()
+        assert 0 < norm < 1e3
+        assert float(step.parameters.grad.norm()) == pytest.approx(norm, rel=1e-6)
+        found.append((step.parameters.grad.clone(), step.parameters.flat.clone()))
+    for plain, clipped in zip(*found, strict=True):
+        assert torch.equal(plain, clipped)
+
+
+def test_dropout_differs_from_step_to_step_and_from_batch_to_batch(
+    dataset: TokenDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same weights and the same text each time: what differs is what was left out."""
+    losses: dict[tuple[int, int], float] = {}
+    step = make_step(tiny_config("model.dropout=0.3", "train.grad_accum=2"), dataset)
+    step.optimizer.step(1.0)  # away from weights that are zero at first
+    x, y = step.batches.get(0, 0)
+    monkeypatch.setattr(step.batches, "get", lambda number, micro: (x, y))
+    plain = step.forward_backward
+    seen: list[float] = []
+
+    def forward_backward(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        loss = plain(x, y)
+        seen.append(float(loss))
+        return loss
+
+    step.micro_batch = forward_backward
+    step.parameters.flat.normal_(0.0, 0.1)
+    for number in range(4):
+        seen.clear()
+        step(number, 0.0)
+        losses |= {(number, micro): loss for micro, loss in enumerate(seen)}
+    assert len(set(losses.values())) == 8
+    again = dict(losses)
+    seen.clear()
+    step(2, 0.0)
+    assert seen == [again[2, 0], again[2, 1]], "and a step repeated is the same"
+
+
 def test_resident_and_host_batches_are_equal(dataset: TokenDataset) -> None:
     config = tiny_config()
     host, resident = HostBatches(dataset, config, CPU), ResidentBatches(dataset, config, CPU)
@@ -110,6 +152,45 @@ def test_training_stops_before_the_update_and_names_step_and_batch(
     reader.poll()
     assert reader.series.step.tolist() == [1, 2, 3, 4, 5, 6]
     assert reader.status["state"] == "failed"
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+@pytest.mark.parametrize("micro", [0, 2, 3])
+def test_a_bad_step_names_the_micro_batch_that_it_was(
+    micro: int, where: str, start: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever it was, the first was named."""
+    run = start("nan", "train.grad_accum=4", "model.dropout=0.1", "train.sample_tokens=0")
+    from engine.training.trainer import Trainer
+
+    bad: list[torch.Tensor] = []
+    plain, make = TrainStep.forward_backward, Trainer.__init__
+
+    def init(self: Trainer, *args: object) -> None:
+        make(self, *args)  # type: ignore[arg-type]
+        bad.append(self.batches.get(6, micro)[0])
+
+    def forward_backward(self: TrainStep, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        loss = plain(self, x, y)
+        if torch.equal(x, bad[0]):
+            if where == "loss":
+                return loss * float("nan")
+            self.parameters.grad[5] = float("inf")
+        return loss
+
+    monkeypatch.setattr(Trainer, "__init__", init)
+    monkeypatch.setattr(TrainStep, "forward_backward", forward_backward)
+    host = train(run)
+    assert host.state == "failed" and host.error is not None
+    assert f"step 7: the {'loss is nan' if where == 'loss' else 'gradient norm is inf'}; " in host.error
+    assert f"micro-batch {micro + 1} of 4 at training tokens " in host.error
+    reader = RunReader(run)
+    reader.poll()
+    event = next(event for event in reader.events if event["kind"] == "not_finite")
+    dataset = TokenDataset.open(find_corpus(str(run.path.parents[1] / "tiny.txt")).prepare(), tiny_config().data)
+    offsets = HostBatches(dataset, tiny_config("train.grad_accum=4"), CPU).offsets(6, micro).tolist()
+    assert (event["micro_batch"], event["batch_offsets"]) == (micro, offsets)
+    assert run.checkpoint_steps()[-1] == 6
 
 
 def test_a_spike_goes_back_to_the_last_checkpoint(
