@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from fcntl import ioctl
 from pathlib import Path
-from termios import TIOCSWINSZ
+from termios import ECHO, TIOCSWINSZ, tcgetattr
 
 import pytest
 
@@ -64,7 +64,7 @@ class Child:
     """PROGRAM in a pseudo-terminal of its own."""
 
     def __init__(self, folder: Path, steps: int) -> None:
-        self.folder = folder
+        self.folder, self.seen = folder, bytearray()
         script = folder / "program.py"
         script.write_text(textwrap.dedent(PROGRAM))
         self.pid, self.fd = pty.fork()
@@ -79,7 +79,7 @@ class Child:
         while not test():
             assert time.monotonic() < end, "it did not happen"
             if read and select.select([self.fd], [], [], 0.02)[0]:
-                os.read(self.fd, 65536)
+                self.seen += os.read(self.fd, 65536)
             elif not read:
                 time.sleep(0.02)
 
@@ -89,6 +89,10 @@ class Child:
             return int(json.loads((self.folder / "step.json").read_text()))
         except (OSError, ValueError):
             return -1
+
+    @property
+    def state(self) -> str:
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
 
     def exit_code(self, seconds: float = 20.0) -> int:
         end = time.monotonic() + seconds
@@ -137,7 +141,38 @@ def test_training_outlives_its_terminal_and_ends_by_itself(child: Callable[[int]
     assert program.ended()["told"] is False and program.step == 149
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("number", [signal.SIGCONT, signal.SIGWINCH, signal.SIGHUP])
+def test_no_signal_finds_a_screen_that_has_ended(child: Callable[[int], Child], number: int) -> None:
+    program = child(110)
+    program.until(lambda: program.step > 5)
+    os.kill(program.pid, signal.SIGHUP)
+    at = program.step
+    program.until(lambda: program.step > at + 40)  # the screen is gone by now, the terminal is not
+    os.kill(program.pid, number)
+    os.close(program.fd)  # and with it come one more hang-up, and the kernel's SIGCONT
+    assert program.exit_code() == 0
+    assert program.ended()["told"] is False and program.step == 109
+
+
+def test_stopped_and_gone_on_with_the_screen_is_whole(child: Callable[[int], Child]) -> None:
+    program = child(100_000)
+    program.until(lambda: b"waiting" in program.seen)
+    before = tcgetattr(program.fd)
+    os.kill(program.pid, signal.SIGTSTP)
+    program.until(lambda: program.state == "T")
+    assert program.seen.count(b"\x1b[?1049h") == program.seen.count(b"\x1b[?1049l") == 1
+    assert tcgetattr(program.fd)[3] & ECHO and not before[3] & ECHO
+    at = len(program.seen)
+    os.kill(program.pid, signal.SIGCONT)
+    program.until(lambda: b"waiting" in program.seen[at:] and b"\x1b[?1049h" in program.seen[at:])
+    assert not tcgetattr(program.fd)[3] & ECHO
+    os.kill(program.pid, signal.SIGTERM)
+    assert program.exit_code() == 143
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGQUIT, 131)], ids=["term", "int", "quit"]
+)
 def test_a_signal_to_end_finishes_training_first(child: Callable[[int], Child], number: int, code: int) -> None:
     program = child(100_000)
     program.until(lambda: program.step > 5)
