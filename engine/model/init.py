@@ -59,7 +59,7 @@ def _matrix(weight: Tensor, name: str, kind: str, config: ModelConfig, generator
     if config.init == "gpt2":
         weight.normal_(0.0, 0.02 / math.sqrt(2 * config.n_layer) if into_residual else 0.02, generator=generator)
     elif config.init == "xavier":
-        for part in torch.split(weight, stacked_rows(name, weight.size(0), config)):
+        for part in torch.split(weight, list(stacked_rows(name, weight.size(0), config))):
             nn.init.xavier_uniform_(part, generator=generator)
     elif into_residual or kind == "head":
         weight.zero_()
