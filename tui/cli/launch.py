@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from engine.errors import RunError, TrainingError
+from engine.errors import TrainingError
 from tui.cli.output import is_terminal, print_json, progress, say
 from tui.signals import PROCESS
 
@@ -108,7 +108,7 @@ def leave(run: RunDir, runs: Path, as_json: bool) -> None:
         print_json({"name": run.name, "path": str(run.path), "pid": pid})
     else:
         say(f"{run.name} trains in the background, process {pid}")
-        say(f"open it with: {how_to('open', run, runs)}")
+        say(f"open it with: {how_to('open', run, runs)}, stop it with: {how_to('runs stop', run, runs)}")
 
 
 def at_work(status: dict[str, Any], pid: int) -> bool:
@@ -151,12 +151,14 @@ def show_end(run: RunDir, runs: Path, demo: bool) -> None:
         reader.poll()
         for sample in reader.samples[-1:]:
             say("\n" + f"{sample.get('prompt', '')}{sample.get('text', '')}".strip("\n") + "\n")
-    best = facts.get("best_val_loss")
-    val = "" if best is None else f", val loss {fmt_loss(best)} at step {facts['best_val_step']:,}"
+    best, at = facts["best_val_loss"], facts["best_val_step"]
+    val = "" if best is None or at is None else f", val loss {fmt_loss(best)} at step {at:,}"
     took = fmt_duration(facts.get("train_seconds"))
     say(f"{run.name}: {facts['state']} at step {facts['step']:,} of {facts['steps']:,}{val}, {took} of training")
     if facts["state"] == "finished":
         say(f"prompt it with: {how_to('sample', run, runs)} --prompt TEXT")
+        more = f" --steps {2 * facts['step']}" if facts["step"] >= facts["steps"] else ""  # else it stopped early
+        say(f"train it longer with: {how_to('train --resume', run, runs)}{more}")
     else:
         say(f"go on with: {how_to('train --resume', run, runs)}")
     if demo:

@@ -120,3 +120,22 @@ def test_no_dead_trainer_is_blamed_for_a_strangers_lock(trained: Trained, tmp_pa
         stranger.communicate("\n")
     assert str(dead.pid) not in said
     assert f"run first is locked by process {stranger.pid}" in said and "end that first" in said
+
+
+def test_a_run_that_ended_says_how_to_train_it_longer(trained: Trained) -> None:
+    """As it stopped early it goes on with its patience anew; as it is done it takes more steps."""
+    done = invoke("train", "--resume", "first")
+    assert "train it longer with tinytui train --resume first --steps 40" in one_complaint(done)
+    longer = invoke("train", "--resume", "first", "--steps", 24)
+    assert longer.exit_code == 0, longer.output
+    assert "train it longer with: tinytui train --resume first --steps 48" in longer.stdout
+    sets = ("--set", "train.eval_every=2", "--set", "train.early_stop=1", "--set", "train.learning_rate=1e-9")
+    sets += ("--set", "train.min_learning_rate=0", "--set", "train.muon_learning_rate=1e-9")
+    early = invoke("train", trained.text, *TINY, *sets, "--steps", 60, "--name", "early")
+    assert early.exit_code == 0, early.output
+    stopped_at = read_status(RunDir(trained.runs / "early"))["step"]
+    assert stopped_at < 60
+    assert "train it longer with: tinytui train --resume early\n" in early.stdout
+    on = invoke("train", "--resume", "early")
+    assert on.exit_code == 0, on.output
+    assert read_status(RunDir(trained.runs / "early"))["step"] > stopped_at

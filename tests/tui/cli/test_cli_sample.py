@@ -161,7 +161,7 @@ def test_a_damaged_checkpoint_is_named(trained: Trained) -> None:
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    result = invoke("sample", "first", "--checkpoint", "last")
+    result = invoke("sample", "first", "--checkpoint", "20")
     assert result.exit_code == 1
     assert "model.safetensors is damaged" in one_complaint(result)
 
@@ -181,3 +181,25 @@ def test_what_is_copied_from_the_corpus_is_told(trained: Trained) -> None:
     assert passage in told["text"]
     said = invoke("sample", "first", "--prompt", "how far", "--temperature", 2, "--seed", 1, "--tokens", 30, "--copied")
     assert f"at most {len(passage)} characters" in said.stderr
+
+
+def test_a_damaged_best_is_passed_over_and_said_on_stderr(trained: Trained) -> None:
+    options = ("sample", "first", "--prompt", "how far", "--seed", 3, "--tokens", 8)
+    by_hand = {step: invoke(*options, "--checkpoint", step).stdout for step in (10, 20)}
+    best = json.loads(invoke(*options, "--json").stdout)["step"]
+    weights = trained.path / "checkpoints" / f"step-{best:08d}" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    for command in (
+        options,
+        ("chat", "first", "--seed", 3, "--tokens", 8),
+        (*options, "--num", 2),
+        (*options, "--beams", 2),
+    ):
+        result = invoke(*command, input="how far\n")
+        assert result.exit_code == 0, result.output
+        said = one_complaint(result)
+        assert f"step-{best:08d} cannot be used: model.safetensors is damaged" in said
+        assert said.endswith(f"; step-{30 - best:08d} is used")
+    assert invoke(*options).stdout == by_hand[30 - best]
+    refused = invoke(*options, "--checkpoint", best)
+    assert refused.exit_code == 1 and "model.safetensors is damaged" in one_complaint(refused)
