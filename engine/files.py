@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from engine.errors import UserError
 
-FORGOTTEN = 3600.0
+FORGOTTEN = 86_400.0
 """Seconds after which what a killed process left in a shared folder belongs to nobody."""
 
 MOST_IN_PLACE = 1 << 16
@@ -91,19 +91,15 @@ def sweep(folder: Path, *patterns: str, older_than: float = 0.0) -> None:
 
 
 @contextlib.contextmanager
-def open_atomic(
-    path: Path, *, sync: bool = True, parents: bool = False, kind: type[UserError] = UserError
-) -> Iterator[BinaryIO]:
+def open_atomic(path: Path, *, sync: bool = True, kind: type[UserError] = UserError) -> Iterator[BinaryIO]:
     """A file to write that becomes `path` when the block ends well, and is gone when it does not.
 
     Temporary file beside it, synced, renamed over it, folder synced. `sync=False` leaves out both syncs: still never
     half a file for a reader, but the old one may come back after a power loss. Raises `kind` naming the path and the
-    reason (disk full, permission); the old file is then intact. `parents` makes the folders above it too.
+    reason (disk full, permission); the old file is then intact.
     """
     temp = beside(path)
     try:
-        if parents:
-            path.parent.mkdir(parents=True, exist_ok=True)
         with temp.open("xb") as file:
             yield file
             file.flush()
@@ -123,6 +119,14 @@ def write_atomic(path: Path, data: bytes, *, sync: bool = True, kind: type[UserE
     """Replaces the content of `path` by `data`, whole or not at all; see `open_atomic`."""
     with open_atomic(path, sync=sync, kind=kind) as file:
         file.write(data)
+
+
+@contextlib.contextmanager
+def open_cached(path: Path, kind: type[UserError] = UserError) -> Iterator[BinaryIO]:
+    """`open_atomic` in a cache: its folder is made, and what killed processes left there long ago is swept."""
+    sweep(make_folder(path.parent, kind), older_than=FORGOTTEN)
+    with open_atomic(path, kind=kind) as file:
+        yield file
 
 
 def overwrite(path: Path, data: bytes) -> None:

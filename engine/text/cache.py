@@ -9,14 +9,13 @@ import json
 import os
 import shutil
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine.errors import CorpusError, TokenizerError
-from engine.files import reason, sync_folder
+from engine.files import FORGOTTEN, make_folder, reason, sweep, sync_folder
 from engine.text.encoding import encode_stream
 from engine.text.mapped import Mapped, checksum
 from engine.text.tokenizer import Tokenizer, load_tokenizer, save_tokenizer, train_tokenizer
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # goes up when the same text and settings would give other tokens or other files
 _SPLITS = ("train", "val")
-_FORGOTTEN = 86_400.0  # seconds after which an unfinished folder belongs to a process that was killed
 
 
 def cached_tokenizer(
@@ -44,6 +42,7 @@ def cached_tokenizer(
         with contextlib.suppress(TokenizerError):  # damaged: made again
             return load_tokenizer(path)
     tokenizer = train_tokenizer(data, text, cut, progress)
+    sweep(make_folder(path.parent, TokenizerError), older_than=FORGOTTEN)
     save_tokenizer(tokenizer, path)
     return tokenizer
 
@@ -63,7 +62,7 @@ def cached_tokens(
     temporary: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(folder.parent)
+        sweep(folder.parent, older_than=FORGOTTEN)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
         _write(temporary, text, tokenizer, cut, progress)
         for _ in range(10):  # another process may put its own there, or take a damaged one away, between two steps
@@ -151,11 +150,3 @@ def _remove(folder: Path) -> None:
     with contextlib.suppress(FileNotFoundError):  # another process did
         folder.rename(away)
     shutil.rmtree(away, ignore_errors=True)
-
-
-def _sweep(parent: Path) -> None:
-    """Removes what killed processes left behind."""
-    for left in parent.glob(".*.partial"):
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - left.stat().st_mtime > _FORGOTTEN:
-                shutil.rmtree(left, ignore_errors=True)

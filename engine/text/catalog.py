@@ -10,14 +10,13 @@ import os
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
 from engine.errors import CorpusError
-from engine.files import reason, sync_folder
+from engine.files import FORGOTTEN, reason, sweep, sync_folder
 from engine.text.card import CARD, card_text, read_card
 from engine.text.check import Progress
 from engine.text.corpus import Corpus, Text
@@ -40,7 +39,6 @@ __all__ = [
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 GUTENBERG = re.compile(r"gutenberg:([1-9][0-9]{0,6})")
-STALE = 24 * 3600  # seconds after which what a killed `add` left behind is swept away
 
 
 def check_name(name: str) -> str:
@@ -202,7 +200,7 @@ def new_folder(name: str, corpora_dir: Path | None) -> Iterator[Path]:
     staging: Path | None = None
     try:
         root.mkdir(parents=True, exist_ok=True)
-        _sweep(root)
+        sweep(root, ".*.partial", older_than=FORGOTTEN)
         staging = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".partial", dir=root))
         yield staging
         staging.chmod(0o755)
@@ -228,13 +226,6 @@ def finish(folder: Path, corpus: Corpus) -> None:
     for path in (folder / CARD, corpus.path):
         with path.open("rb+") as file:
             os.fsync(file.fileno())
-
-
-def _sweep(root: Path) -> None:
-    """Removes what an `add` or `fetch` that was killed left behind."""
-    for left in root.glob(".*.partial"):
-        if left.is_dir() and time.time() - left.stat().st_mtime > STALE:
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def fetch_corpus(

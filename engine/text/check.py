@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import CorpusError
-from engine.files import make_folder, reason, write_atomic
+from engine.files import open_cached, reason
 from engine.text.decode import not_utf8, refuse_no_text
 from engine.text.kinds import HEAD
 
@@ -129,5 +129,5 @@ def remembered(what: str, place: Path, key: object, changed: int, cache: Path, f
 
 def write(path: Path, data: bytes) -> None:
     """A small file of the cache, whole or not at all. Raises CorpusError."""
-    make_folder(path.parent, CorpusError)
-    write_atomic(path, data, kind=CorpusError)
+    with open_cached(path, CorpusError) as file:
+        file.write(data)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import CorpusError
-from engine.files import open_atomic
+from engine.files import open_cached
 from engine.text.check import Progress, remembered, write
 from engine.text.decode import as_lines
 from engine.text.records import CHAT_END, SEPARATOR, Columns, rendered_records
@@ -68,7 +68,7 @@ def rendered(source: Source, recipe: Recipe, cache: Path, progress: Progress | N
             tree = json.loads(about.read_bytes())
             return Rendered(path, tree["boundary"], str(tree["left_out"]))
     counted: Counter[str] = Counter()
-    with open_atomic(path, parents=True, kind=CorpusError) as file:
+    with open_cached(path, CorpusError) as file:
         n_bytes = texts = 0
         for piece in _pieces(source, recipe, counted):
             texts += piece is None

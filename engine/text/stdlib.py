@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engine.errors import CorpusError
-from engine.files import open_atomic
+from engine.files import open_cached
 from engine.text.check import Progress
 
 # Not the library itself, or tables rather than prose and code.
@@ -52,7 +52,7 @@ def build_stdlib(cache: Path, progress: Progress | None = None, library: Path | 
     path = cache / "built" / f"python-stdlib-{version}-{where}.txt"
     if path.is_file():
         return path
-    with open_atomic(path, parents=True, kind=CorpusError) as file:
+    with open_cached(path, CorpusError) as file:
         written = sum(file.write(piece.encode()) for piece in _sources(source_files(library), library, progress))
         if written < LEAST:
             raise CorpusError(

@@ -176,6 +176,5 @@ def prune(run: RunDir, step: int, keep: set[int], keep_last: int) -> list[int]:
         path = run.checkpoint(each)
         with suppress(OSError):
             path.rename(beside(path))  # at once out of sight: no half of it is ever a checkpoint
-    if gone:
-        remove_orphans(run)
+    remove_orphans(run)
     return gone

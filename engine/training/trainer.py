@@ -183,6 +183,7 @@ class Trainer:
         self._status(state=self._ended, phase="")
         if self.writer.stuck and (why := self._until(self.writer.retry, RETRY_SECONDS)):
             raise self._unsaved(why)
+        self._prune()  # what could not be removed before
         return self._ended
 
     def multiplier(self, step: int) -> float:
@@ -383,9 +384,12 @@ class Trainer:
             raise self._unsaved(why)
         path = self.writer.run.checkpoint(self.step)
         self.writer.event("checkpoint", self.step, path=path.name, val_loss=self._val_loss())
+        self._prune()
+        self.writer.status(phase=self.compilation.phase, message="")
+
+    def _prune(self) -> None:
         keep = {step for step in (self.watch.best_step,) if step is not None}
         prune(self.writer.run, self.step, keep, self.config.train.keep_last)
-        self.writer.status(phase=self.compilation.phase, message="")
 
     def _write_checkpoint(self) -> str:
         """Why no checkpoint, or not the records before it, could be written. On leaving it is written without them."""

@@ -279,7 +279,7 @@ def test_a_run_that_is_made_is_there_with_all_it_begins_with_or_not_at_all(
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-def test_what_killed_makers_and_removers_of_runs_left_goes_after_an_hour(
+def test_what_killed_makers_and_removers_of_runs_left_goes_after_a_day(
     make_run: Callable[..., RunDir], tmp_path: Path
 ) -> None:
     runs = make_run("one").path.parent

@@ -146,7 +146,7 @@ def test_a_cache_that_cannot_be_written_does_not_stop_plain_text(tmp_path: Path)
 def test_a_rendering_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "prompt,response\nHi,Hello\n")
     blocked = write(tmp_path / "cache", "a file where a folder should be")
-    with pytest.raises(CorpusError, match="cannot write"):
+    with pytest.raises(CorpusError, match="cannot make"):
         find_corpus(str(path)).prepare(blocked)
 
 
