@@ -6,11 +6,11 @@ Textual; the footer, the palette and help read the same table.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from textual.binding import Binding, BindingType
+from textual.keys import REPLACED_KEYS, key_to_character
 
 APP, TRAIN, LOSS, DEVICE, SAMPLES, PROMPT, RUNS = "app", "train", "loss", "device", "samples", "prompt", "runs"
 ASK, SLIDER, TEXT = "ask", "slider", "text"
@@ -112,18 +112,14 @@ ACTIONS: tuple[Action, ...] = (
     Action(APP, "", "look('tinytui-ansi')", "", "the terminal's own sixteen colours"),
     Action(APP, "ctrl+p", "palette", "commands", "every action, by name", palette=False, priority=True),
     Action(APP, "question_mark,f1", "help", "help", "what this pane shows and which keys it takes", palette=False),
-    Action(APP, "q,ctrl+c,ctrl+q", "leave", "quit", "quit; asks when this process trains"),
+    Action(APP, "q,ctrl+q,ctrl+c", "leave", "quit", "quit; asks when this process trains"),
 )
 
 
 def is_text(key: str) -> bool:
     """Whether an input takes `key` for a character."""
-    if len(key) == 1 or key in ("space", "minus"):
-        return True
-    try:
-        return unicodedata.lookup(key.replace("_", " ")).isprintable()
-    except KeyError:
-        return False
+    character = key_to_character(REPLACED_KEYS.get(key, key))
+    return character is not None and character.isprintable()
 
 
 def bindings(scope: str) -> list[BindingType]:

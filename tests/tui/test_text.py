@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len, get_character_cell_size
@@ -63,6 +64,44 @@ def test_what_is_hidden_becomes_visible() -> None:
     assert clean("one\r\ntwo\rthree\tfour") == "one\ntwo␍three    four"
     assert clean("one\ntwo", keep_newlines=False) == "one␊two"
     assert clean("漢字 é ñ äöü — ok") == "漢字 é ñ äöü — ok"
+
+
+BIDI = [0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+HIDING = [
+    0x00AD,
+    0x180E,
+    *range(0x200B, 0x200E),
+    0x2028,
+    0x2029,
+    *range(0x2060, 0x2065),
+    0xFEFF,
+    *range(0xFFF9, 0xFFFC),
+]
+TAGS = [0xE0001, *range(0xE0020, 0xE0080)]
+SURROGATES = [0xD800, 0xDB40, 0xDBFF, 0xDC00, 0xDFFF]
+
+
+@pytest.mark.parametrize("keep_newlines", [True, False])
+@pytest.mark.parametrize("code", [*range(0x80, 0xA0), *BIDI, *HIDING, *TAGS, *SURROGATES], ids=hex)
+def test_each_of_what_turns_or_hides_text_is_named(code: int, keep_newlines: bool) -> None:
+    said = f"<U+{code:04X}>"
+    for text in (chr(code), f"a{chr(code)}b", f"\u6f22{chr(code)}\u0301", chr(code) * 3):
+        shown = clean(text, keep_newlines=keep_newlines)
+        assert shown.count(said) == text.count(chr(code)) and chr(code) not in shown
+
+
+@pytest.mark.parametrize("code", [*range(0x20), 0x7F], ids=hex)
+def test_each_control_is_a_picture_also_where_all_is_ascii(code: int) -> None:
+    picture = {0x09: "    ", 0x7F: "␡"}.get(code, chr(0x2400 + code))
+    assert clean(f"ab{chr(code)}c", keep_newlines=False) == f"ab{picture}c"
+    assert clean(f"ab{chr(code)}c") == ("ab\nc" if code == 0x0A else f"ab{picture}c")
+    assert chr(code) not in fit(f"ab{chr(code)}c", 20)
+    assert chr(code) not in plain(f"ab{chr(code)}c", keep_newlines=False).plain
+
+
+def test_variation_selectors_leave_nothing_behind() -> None:
+    for code in [*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]:
+        assert clean(f"a{chr(code)}b") == "ab"
 
 
 def test_marks_cannot_pile_up_or_hang_in_the_air() -> None:

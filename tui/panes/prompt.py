@@ -264,7 +264,8 @@ class PromptPane(Pane):
             self._streaming = None
             self._answer.finish()
             self._subtitle(_how_it_ended(job.outcome or Outcome(), self._written))
-            self._session.notices.extend(Notice(problem, bad=True) for problem in job.passed_over)
+            while job.passed_over:  # said once, also when the answer is shown again
+                self._session.notices.append(Notice(job.passed_over.pop(0), bad=True))
             if job.error is not None:
                 self._fail(job.error)
 

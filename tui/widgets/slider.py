@@ -105,7 +105,7 @@ class Scale:
 
     def parse(self, typed: str) -> float:
         """The value a reader typed. Raises ValueError with the range, in words, when the scale does not have it."""
-        words = f"{self.low:g} to {self.high:g}" + (" or off" if self.off is not None else "")
+        words = f"{_plain(self.low)} to {_plain(self.high)}" + (" or off" if self.off is not None else "")
         if typed.strip().lower() == "off" and self.off is not None:
             return self.off
         try:
@@ -117,6 +117,10 @@ class Scale:
         if not self.low <= value <= self.high or (self.log and value != int(value)):
             raise ValueError(("whole, " if self.log else "") + words)
         return self.clamp(value)
+
+
+def _plain(value: float) -> str:
+    return f"{value:g}" if value < 1e5 else f"{value:.0f}"
 
 
 TEMPERATURE = Scale(0.0, 2.0)

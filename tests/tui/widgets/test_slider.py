@@ -61,6 +61,49 @@ async def test_top_k_is_logarithmic_and_off_lies_beyond_the_vocabulary() -> None
         assert await press(pilot, app, "home") == [1]
 
 
+@pytest.mark.parametrize(
+    ("value", "key", "reached"),
+    [
+        (45, "right", 50), (45, "left", 40), (45, "pageup", 100), (45, "pagedown", 20),
+        (44, "pageup", 100), (41, "pagedown", 20), (40, "pageup", 100), (40, "pagedown", 15),
+        (11, "pagedown", 5), (11, "pageup", 30), (999, "pageup", 1024), (2, "pagedown", 1), (6, "pageup", 15),
+        (1023, "right", 1024), (1001, "left", 1000), (8, "shift+left", 7), (1024, "shift+right", 0),
+    ],
+)  # fmt: skip
+async def test_keys_between_the_rungs_of_a_logarithmic_slider(value: int, key: str, reached: int) -> None:
+    app = Harness(value, TOP_K)
+    async with app.run_test(size=(60, 2)) as pilot:
+        assert await press(pilot, app, key) == [reached]
+
+
+async def test_clicks_between_the_rungs_of_a_logarithmic_slider() -> None:
+    app = Harness(1, TOP_K)
+    async with app.run_test(size=(60, 2)) as pilot:
+        start = app.row().index("◂") + 1
+        size = app.row().index("▸") - start
+        for column in (size // 3, size // 2, 2 * size // 3, size - 2):
+            await pilot.click(app.slider, offset=(start + column, 0))
+            wanted = 1024 ** (column / (size - 1))
+            assert app.slider.value == round(wanted), column
+            assert app.row().index("●") == start + column, "the knob stands where the click was"
+        await pilot.click(app.slider, offset=(start + size - 1, 0))
+        assert app.slider.value == 0 and app.row().endswith(" off")
+        app.slider.set_value(45)
+        await pilot.click(app.slider, offset=(start - 1, 0))
+        assert app.slider.value == 40
+        app.slider.set_value(45)
+        await pilot.click(app.slider, offset=(start + size, 0))
+        assert app.slider.value == 50
+
+
+async def test_a_long_number_is_typed_whole() -> None:
+    app = Harness(1, top_k_scale(151_936))
+    async with app.run_test(size=(60, 2)) as pilot:
+        assert await press(pilot, app, *"151000", "enter") == [151_000]
+        assert len(app.row()) == 60
+        assert await press(pilot, app, *"9999999", "enter") == [] and "to 151936" in app.row()
+
+
 async def test_top_p_is_off_at_one() -> None:
     app = Harness(0.95, TOP_P)
     async with app.run_test(size=(60, 2)) as pilot:
@@ -82,7 +125,22 @@ async def test_a_typed_value_is_taken_refused_or_given_up() -> None:
         assert await press(pilot, app, "7", "backspace", "right") == [1.3]
 
 
-async def test_off_can_be_typed() -> None:
+@pytest.mark.parametrize("typed", ["off", "OFF", "Off", "0"])
+async def test_off_can_be_typed(typed: str) -> None:
+    app = Harness(40, TOP_K)
+    async with app.run_test(size=(60, 2)) as pilot:
+        assert await press(pilot, app, *typed, "enter") == [0]
+        assert app.row().endswith(" off")
+
+
+async def test_what_has_no_off_takes_none() -> None:
+    app = Harness(0.8, TEMPERATURE)
+    async with app.run_test(size=(60, 2)) as pilot:
+        assert await press(pilot, app, "o", "f", "f", "enter") == []
+        assert app.slider.value == 0.8 and app.row().endswith("0.80")
+
+
+async def test_a_typed_value_out_of_order_is_refused() -> None:
     app = Harness(40, TOP_K)
     async with app.run_test(size=(60, 2)) as pilot:
         assert await press(pilot, app, "0", "enter") == [0]
