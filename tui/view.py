@@ -21,6 +21,7 @@ STATES: dict[str, tuple[str, str, str]] = {
     "finished": ("✔", "finished", "good"),
     "stopped": ("■", "stopped", "dim"),
     "failed": ("✖", "failed", "alarm"),
+    "damaged": ("✖", "damaged", "alarm"),
     "new": ("○", "not started", "dim"),
     "starting": ("○", "starting", "accent"),
     "reading": ("○", "reading", "accent"),

@@ -18,14 +18,16 @@ from textual.pilot import Pilot
 import tui.reading
 from engine.config import load_preset
 from engine.runs.layout import RunDir
+from engine.runs.summary import overview
 from tui.app import Workbench
 from tui.panes.device import DevicePane, DeviceView
 from tui.panes.preview import RunPreview
 from tui.panes.samples import SamplesPane
-from tui.screens.runs import RunsScreen
+from tui.screens.runs import RunsScreen, columns_for, in_order, line
 from tui.screens.train import LIVE_ONLY, TrainScreen
 from tui.session import Resume, Session, Start
 from tui.widgets.plot import LossPlot
+from tui.widgets.row import row_width
 
 SIZE = (120, 36)
 
@@ -314,3 +316,56 @@ async def test_a_training_that_cannot_begin_says_so_and_lets_go(runs: Path) -> N
         await until(pilot, lambda: bool(app.session.problem), 60)
         await until(pilot, lambda: "no-such-corpus" in on_screen(app) and "n starts a new one" in on_screen(app))
         assert app.session.training is None and app.session.run is None
+
+
+# -- damage of any kind stays the damaged run's own
+
+ODD: tuple[Any, ...] = (None, -1, "x", [], {"a": 1})
+PLACES = (
+    ("run.json", "corpus"),
+    ("run.json", "config"),
+    ("run.json", "tokenizer"),
+    ("run.json", "template"),
+    ("run.json", "created"),
+    ("status.json", "state"),
+    ("status.json", "step"),
+    ("status.json", "steps"),
+    ("status.json", "heartbeat"),
+    ("status.json", "memory"),
+    ("status.json", "learning_rate"),
+    ("status.json", "best_val_step"),
+    ("samples.jsonl", "step"),
+    ("samples.jsonl", "text"),
+    ("samples.jsonl", "settings"),
+    ("events.jsonl", "kind"),
+    ("events.jsonl", "step"),
+)
+
+
+async def test_a_value_of_a_wrong_type_breaks_neither_the_screen_nor_another_run(runs: Path) -> None:
+    good, odd = write_run(runs, "good", step=20), write_run(runs, "odd", step=100)
+    app = Workbench(runs, run=good)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(pilot, lambda: app.session.run == good)
+        screen = app.screen
+        assert isinstance(screen, TrainScreen)
+        for file, key in PLACES:
+            path = odd.path / file
+            before = path.read_text()
+            for value in ODD:
+                if file.endswith(".jsonl"):
+                    *lines, last = before.splitlines()
+                    path.write_text("\n".join([*lines, json.dumps({**json.loads(last), key: value})]) + "\n")
+                else:
+                    path.write_text(json.dumps({**json.loads(before), key: value}))
+                app.session.open(odd)
+                await until(pilot, lambda: not app.session.opening)
+                assert (app.session.run is None) == bool(app.session.problem), app.session.problem
+                assert "this is a bug" not in app.session.problem, (file, key, value)
+                screen.refresh_run()
+                facts = [overview(run) for run in (good, odd)]
+                assert all(row_width(line(each, columns_for(118))) <= 118 for each in in_order(facts))
+                app.session.open(good)
+                await until(pilot, lambda: app.session.run == good)
+                screen.refresh_run()
+            path.write_text(before)
