@@ -26,7 +26,7 @@ from engine.training.checkpoint import (
 )
 from engine.training.forecast import check_memory
 from engine.training.saving import Contents, fresh_state, write_checkpoint
-from engine.training.start import run_config, run_info
+from engine.training.start import check_trained_here, run_config, run_info
 
 FREE_IN_A_FORK = {name for name in TrainConfig.model_fields if name not in ("optimizer", "ema", "lora_r", "lora_alpha")}
 """Settings of `train.` that a fork may change: those that need no other state than the checkpoint's."""
@@ -51,6 +51,7 @@ def fork_run(
             raise ConfigError(
                 f"{key} cannot change in a fork; start a new run, or fine-tune with train --from {run.name}"
             )
+    check_trained_here(run)
     checkpoint = load_checkpoint(choose_checkpoint(run, step))
     info = run_info(run)
     config = run_config(run).replace(changes or {})

@@ -15,6 +15,7 @@ from engine.text.chars import CharTokenizer
 from engine.text.gpt2 import load_gpt2
 from engine.text.tokenizer import Tokenizer
 from engine.training.saving import Contents, fresh_state, write_checkpoint
+from engine.training.start import IMPORTED
 
 
 def import_run(folder: Path, runs_dir: Path | None = None, *, name: str | None = None) -> RunDir:
@@ -49,10 +50,10 @@ def import_run(folder: Path, runs_dir: Path | None = None, *, name: str | None =
 
     return create_run(
         runs_dir,
-        name or new_name(runs_dir, folder.resolve().name, "imported"),
+        name or new_name(runs_dir, folder.resolve().name, IMPORTED),
         config,
         corpus={"name": "unknown", "path": None, "sha256": ""},
-        preset="imported",
+        preset=IMPORTED,
         tokenizer={
             "kind": tokenizer.kind,
             "vocab_size": tokenizer.vocab_size,

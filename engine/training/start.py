@@ -21,6 +21,8 @@ from engine.training.forecast import check_memory, least_vocab
 Progress = Callable[[str, float], None]
 
 DEFAULT_SAMPLE_PROMPT = "\n"
+IMPORTED = "imported"
+"""What stands for a preset in a run that others trained."""
 
 
 def start_run(
@@ -95,13 +97,12 @@ def start_run(
 def resume_run(run: RunDir, *, max_steps: int | None = None) -> RunDir:
     """Ready `run` to go on, to `max_steps` when given. Raises RunError when it has nothing left to do."""
     config = run_config(run)
+    check_trained_here(run)
     status, _ = read_said(run)
     status = status or {}
     done = int(status.get("step") or 0)
     wanted = max_steps if max_steps is not None else config.train.max_steps
     if status.get("state") == "finished" and done >= wanted:
-        if not done:
-            raise RunError(f"run {run.name} was imported; train it on text with tinytui train CORPUS --from {run.name}")
         raise RunError(f"run {run.name} finished at step {done}; train it longer with {longer(run, done)}")
     if max_steps is not None and max_steps != config.train.max_steps:
         if max_steps <= done:
@@ -110,6 +111,12 @@ def resume_run(run: RunDir, *, max_steps: int | None = None) -> RunDir:
             writer.describe(config=config.replace({"train.max_steps": max_steps}).model_dump(mode="json"))
             writer.event("steps", done, value=max_steps, before=config.train.max_steps)
     return run
+
+
+def check_trained_here(run: RunDir) -> None:
+    """Raises RunError for an imported run: it has no corpus to go on with."""
+    if run_info(run).get("preset") == IMPORTED:
+        raise RunError(f"run {run.name} was imported; train it on text with tinytui train CORPUS --from {run.name}")
 
 
 def longer(run: RunDir, done: int) -> str:

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.errors import CheckpointError
+from engine.errors import CheckpointError, RunError
 from engine.interop.tensorboard import export_tensorboard
 from engine.runs.layout import RunDir
 from engine.text.bytelevel import byte_alphabet
 from engine.training.checkpoint import load_model
-from engine.training.fork import fine_tuning_config
+from engine.training.fork import fine_tuning_config, fork_run
 from engine.training.imported import import_run
-from engine.training.start import start_run
+from engine.training.start import resume_run, start_run
 
 from .conftest import tiny_text, train
 
@@ -63,6 +63,20 @@ def test_a_gpt2_becomes_a_run_that_can_be_fine_tuned(gpt2: Path, tmp_path: Path)
     )
     tuned = start_run(str(text), config, tmp_path / "runs", name="tuned", device="cpu", base=(run, "last"))
     assert train(tuned).state == "finished"
+
+
+def test_an_imported_run_has_no_text_to_go_on_with(gpt2: Path, tmp_path: Path) -> None:
+    run = import_run(gpt2, tmp_path / "runs", name="theirs")
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    for go_on in (
+        lambda: resume_run(run),
+        lambda: resume_run(run, max_steps=5),
+        lambda: fork_run(run, "last", tmp_path / "runs", name="fork"),
+    ):
+        with pytest.raises(RunError, match="was imported; train it on text with tinytui train CORPUS --from theirs"):
+            go_on()
+    assert before == {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    assert not (tmp_path / "runs" / "fork").exists()
 
 
 def test_every_token_has_the_number_the_folder_gives_it(gpt2: Path, tmp_path: Path) -> None:
