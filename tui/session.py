@@ -210,6 +210,8 @@ class Session:
         if training is not None and training.error is not None:
             self.training = None
             self._not_begun(training, training.error)
+        elif wanted is not None and wanted is self._to_show and wanted.host is None and not wanted.alive:
+            self._not_begun(wanted, "the start was given up; n begins a new run")
         self._take_read()
         changed, self._taken = self._taken, False
         return self._poll_reader() or changed

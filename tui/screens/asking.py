@@ -11,7 +11,7 @@ from engine.errors import ConfigError
 from tui.news import Notice
 from tui.screens.ask import AskScreen
 from tui.screens.confirm import ConfirmScreen, Way
-from tui.session import Resume
+from tui.session import Resume, Training
 from tui.text import clean, fmt_lr
 from tui.view import setting
 
@@ -37,6 +37,18 @@ def ask_to_stop(app: Workbench, run: RunDir) -> None:
             app.session.send(run, "stop", f"{run.name} writes a checkpoint and stops")
 
     app.push_screen(ConfirmScreen("stop this run?", said, ways, first=1), stop)
+
+
+def ask_to_give_up(app: Workbench, training: Training) -> None:
+    """Give up a training that has not begun yet, after asking."""
+    ways = (
+        Way("y", "give up", "begin no training; what is prepared of the corpus is kept", True),
+        Way("escape", "keep", "go on to the first step", False),
+    )
+    said = [[("the training has not begun yet: ", "foreground"), (training.stage, "bright")]]
+    app.push_screen(
+        ConfirmScreen("give this start up?", said, ways, first=1), lambda yes: training.stop() if yes else None
+    )
 
 
 def ask_to_detach(app: Workbench) -> None:

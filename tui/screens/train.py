@@ -26,7 +26,7 @@ from tui.panes.tabs import PaneTabs
 from tui.panes.tiny import Tiny
 from tui.panes.topline import TopLine
 from tui.rows import Row
-from tui.screens.asking import ask_learning_rate, ask_to_detach, ask_to_resume, ask_to_stop
+from tui.screens.asking import ask_learning_rate, ask_to_detach, ask_to_give_up, ask_to_resume, ask_to_stop
 from tui.session import Session
 from tui.text import clean
 from tui.view import Latest, latest, name_in, setting
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tui.app import Workbench
 
 GRID, TABS, TINY = "grid", "tabs", "tiny"
-LIVE_ONLY = ("pause", "checkpoint", "sample", "learning_rate", "stop")
+LIVE_ONLY = ("pause", "checkpoint", "sample", "learning_rate")
 AFTER_ESCAPE = 1.0
 """Seconds after escape in which `d` is taken for a letter of what was being typed."""
 
@@ -278,6 +278,8 @@ class TrainScreen(Screen[None]):
         """Whether the action means something now; Textual asks, and so do the footer and the palette."""
         if action in LIVE_ONLY:
             return self._session.live
+        if action == "stop":
+            return self._session.live or self._session.starting is not None
         if action == "detach":
             return self._session.own and not self.query_one(PromptPane).busy
         if action == "resume":
@@ -313,6 +315,8 @@ class TrainScreen(Screen[None]):
     def action_stop(self) -> None:
         if self._session.run is not None:
             ask_to_stop(self.app, self._session.run)
+        elif self._session.starting is not None:
+            ask_to_give_up(self.app, self._session.starting)
 
     def action_resume(self) -> None:
         run, now = self._session.run, self.now

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pilot_for_tests import FakeTraining, listed, live_run, on_screen, until
 from runs_for_tests import write_run
 from textual.widgets import Input
 
+from engine.config import load_preset
 from engine.errors import ConfigError
 from engine.runs.layout import RunDir
 from tui.app import Workbench
@@ -25,7 +27,7 @@ from tui.screens.asking import parse_learning_rate, parse_steps, schedule_words
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.runs import RunsScreen
 from tui.screens.train import TrainScreen
-from tui.session import Resume
+from tui.session import Resume, Start
 from tui.signals import Ending
 
 Bench = Callable[..., Workbench]
@@ -203,6 +205,32 @@ async def test_an_ended_run_cannot_be_stopped(bench: Bench) -> None:
         await until(pilot, lambda: app.session.reader is not None)
         await pilot.press("x")
         assert isinstance(app.screen, TrainScreen)
+
+
+async def test_a_training_that_has_not_begun_can_be_given_up(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from engine.training import start
+
+    gate, real = threading.Event(), start.start_run
+
+    def slow(*args: Any, **kwargs: Any) -> RunDir:
+        gate.wait(30)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(start, "start_run", slow)
+    text = Path("words.txt")
+    text.write_text("a cat sees a fish\n" * 200)
+    app = Workbench(runs, start=Start(str(text), load_preset("nano"), "nano"))
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.session.starting is not None and isinstance(app.screen, TrainScreen))
+        await pilot.press("x", "escape", "x")
+        assert "give this start up?" in on_screen(app)
+        await pilot.press("y")
+        await until(pilot, lambda: "was given up" in on_screen(app))
+        training = app.session.training
+        gate.set()
+        assert training is not None and not training.alive
+        await until(pilot, lambda: not training.starting)
+        assert training.host is None and app.session.run is None and app.session.starting is None
 
 
 # -- detaching

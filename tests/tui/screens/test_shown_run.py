@@ -181,7 +181,7 @@ def what_is_of(app: Workbench, run: RunDir) -> list[str]:
         found.append("device")
     if session.run is not None or session.reader is not None or session.live or session.own:
         found.append("session")
-    found += [action.do for action in app.keys_here() if action.do in (*LIVE_ONLY, "detach", "resume")]
+    found += [action.do for action in app.keys_here() if action.do in (*LIVE_ONLY, "stop", "detach", "resume")]
     return found
 
 
