@@ -59,7 +59,7 @@ def test_a_write_that_fails(tmp_path: Path, campaign: Callable[..., Campaign], w
     promise = campaign(
         "a write that fails (disk full, quota, file too large, disk error, read-only) at any call of a run is waited "
         "for: the training ends with the numbers of an undisturbed one, nothing lost, doubled or torn",
-        quick=12,
+        quick=8,
         whole=600,
     )
     for number, (at, error) in enumerate(choices(promise, calls)):
@@ -88,7 +88,7 @@ def test_a_stop_while_nothing_can_be_written(
     promise = campaign(
         "a stop on a disk that cannot be written ends the training at once, says what is not saved, and leaves a run "
         "that resumes to the numbers of an undisturbed one",
-        quick=6,
+        quick=4,
         whole=200,
     )
     for number, (at, error) in enumerate(choices(promise, calls)):

@@ -1,0 +1,114 @@
+"""A process that has loaded all a training needs and forks a child for each job, so that hundreds may be killed.
+
+Jobs come as lines of JSON on standard input, one at a time; it answers with the child's pid, then with how it ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+class Zygote:
+    """The test's end: `begin` a job, then `end` it; use as a context manager."""
+
+    def __enter__(self) -> Zygote:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.zygote"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        assert self._read() == "ready"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+
+    def begin(self, job: dict[str, Any]) -> int:
+        """Starts a child on the job; its pid."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(job) + "\n")
+        self._process.stdin.flush()
+        return int(self._read())
+
+    def end(self) -> int:
+        """Waits for the child; its exit code, negative for the signal that killed it."""
+        return int(self._read())
+
+    def do(self, job: dict[str, Any]) -> int:
+        self.begin(job)
+        return self.end()
+
+    def _read(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline().strip()
+        assert line, "the zygote died"
+        return line
+
+
+@contextmanager
+def zygote() -> Iterator[Zygote]:
+    with Zygote() as one:
+        yield one
+
+
+def serve() -> None:
+    """The process' end."""
+    import torch
+
+    import engine.training.host
+    import engine.training.start
+    import engine.training.trainer  # noqa: F401
+
+    torch.set_num_threads(1)
+    print("ready", flush=True)  # noqa: T201
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                code = work(json.loads(line))
+            except BaseException:
+                traceback.print_exc()
+            os._exit(code)
+        print(pid, flush=True)  # noqa: T201
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201
+
+
+def work(job: dict[str, Any]) -> int:
+    """One job, in the child; with `folder` and `kill_at` it kills itself before that call there."""
+    from engine.runs.layout import RunDir
+    from tests.faults.shim import Shim, killing
+    from tests.faults.tiny import start, train
+
+    os.environ["TINYTUI_CACHE"] = job["cache"]
+    folder = job.get("folder")
+    shim = nullcontext() if folder is None else Shim(Path(folder), killing(int(job["kill_at"]))).in_force()
+    with shim:
+        if job["do"] == "start":
+            start(Path(job["path"]), job["name"], *job.get("sets", ()))
+        else:
+            host = train(RunDir(Path(job["path"])))
+            if host.error is not None:
+                print(host.error, file=sys.stderr)  # noqa: T201
+                return 1
+    return 0
+
+
+if __name__ == "__main__":
+    serve()
