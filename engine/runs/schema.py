@@ -116,9 +116,9 @@ class TrainSettings(Entry):
 class Settings(Entry):
     """A run's settings as far as those who only look at it use them; whoever trains asks `make_config`."""
 
-    model: dict[str, Plain] | None = None
-    data: dict[str, Plain] | None = None
-    train: TrainSettings | None = None
+    model: dict[str, Plain] = {}
+    data: dict[str, Plain] = {}
+    train: TrainSettings = TrainSettings()
     __pydantic_extra__: dict[str, dict[str, Plain]]
 
 
@@ -181,8 +181,8 @@ class Sample(Entry):
     """A line of `samples.jsonl`."""
 
     step: Whole
-    prompt: Text | None = None
-    text: Text | None = None
+    prompt: Text = ""
+    text: Text = ""
     settings: dict[str, Any] | None = None
     seed: int | None = None
     tokens_per_s: Number | None = None
@@ -198,8 +198,16 @@ class Event(Entry):
     message: Text | None = None
     alarm: Text | None = None
     path: Text | None = None
-    val_loss: Number | None = None
+    what: Text | None = None
     warnings: list[Text] | None = None
+    value: Number | None = None
+    before: Number | None = None
+    scale: Number | None = None
+    to: Whole | None = None
+    loss: Number | None = None
+    val_loss: Number | None = None
+    best_val_loss: Number | None = None
+    best_step: Whole | None = None
 
 
 class Resumed(Entry):

@@ -15,13 +15,21 @@ from types import FrameType
 from typing import Any
 
 import pytest
+import typer.main
+import typer.testing
 from typer.testing import CliRunner, Result
 
+from engine.errors import RunError
 from engine.runs.layout import RunDir
 from engine.runs.lock import RunLock
+from engine.runs.reader import RunReader
+from engine.runs.samples import copied_part
 from engine.training.verify import verify_checkpoint
 from tui.cli.app import app
+from tui.cli.output import one_line
+from tui.cli.views import Now, tell
 from tui.history import Prompted, PromptHistory
+from tui.view import event_words, latest
 
 from .conftest import Campaign
 from .tiny import start, train
@@ -81,6 +89,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("damage")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TINYTUI_CACHE", str(folder / "cache"))
+        commands = typer.main.get_command(app)  # once, for making it takes as long as most commands
+        patch.setattr(typer.testing, "_get_command", lambda _app: commands)
         patch.chdir(folder)
         run = start(folder, "sound", "train.ema=0.5")
         assert train(run).error is None
@@ -135,7 +145,28 @@ def judged(command: tuple[str, ...], *names: str) -> Result:
     return result
 
 
-def try_all(number: int, *names: str) -> dict[tuple[str, ...], Result]:
+def look(run: RunDir) -> None:
+    """What the screen takes out of a run, as it does a few times a second."""
+    try:
+        reader = RunReader(run)
+    except RunError as error:
+        assert str(run.path) in str(error) or run.name in str(error)
+        return
+    reader.poll()
+    assert latest(reader).step >= 0 and Now.of(reader).facts()
+    for event in reader.events:
+        event_words(event)
+        tell(event)
+    for sample in reader.samples:
+        part = copied_part(sample)
+        assert part is None or str(part)
+    for entry in PromptHistory(run.path / "prompts.jsonl").entries:
+        assert isinstance(entry.prompt, str) and isinstance(entry.text, str) and isinstance(entry.settings, dict)
+    assert all(one_line(problem).isprintable() and len(problem) < 1000 for problem in reader.problems)
+
+
+def try_all(number: int, run: RunDir, *names: str) -> dict[tuple[str, ...], Result]:
+    look(run)
     results = {command: judged(command, "hurt", *names) for command in READERS}
     other = OTHERS[number % len(OTHERS)]
     judged(other, "hurt", *names)
@@ -168,7 +199,7 @@ def test_a_flipped_bit(place: Place, campaign: Callable[..., Campaign]) -> None:
     promise = campaign(
         "a flipped bit in any file of a run is found where sums vouch for it, and costs no more than its record "
         "elsewhere: no command ends with a traceback, hangs, or gives another text than the weights that were saved",
-        quick=12,
+        quick=6,
         whole=1000,
     )
     for number in promise:
@@ -179,13 +210,13 @@ def test_a_flipped_bit(place: Place, campaign: Callable[..., Campaign]) -> None:
         data[bit // 8] ^= 1 << bit % 8
         hurt.write_bytes(data)
         with promise.trial(f"try {number}: bit {bit} of {hurt.relative_to(place.hurt.path)}"):
-            results = try_all(number, hurt.name)
+            results = try_all(number, place.hurt, hurt.name)
             if hurt.parent.parent.name == "checkpoints":
                 check_verified(place, hurt, results)
 
 
 def test_a_file_cut_short(place: Place, campaign: Callable[..., Campaign]) -> None:
-    promise = campaign("a file of a run cut short anywhere is found likewise", quick=8, whole=200)
+    promise = campaign("a file of a run cut short anywhere is found likewise", quick=4, whole=200)
     for number in promise:
         draw = random.Random(f"cut {number}")
         hurt = draw.choice([path for path in files_of(place.copy()) if path.stat().st_size])
@@ -193,7 +224,7 @@ def test_a_file_cut_short(place: Place, campaign: Callable[..., Campaign]) -> No
         with hurt.open("r+b") as file:
             file.truncate(size)
         with promise.trial(f"try {number}: {hurt.relative_to(place.hurt.path)} cut to {size} bytes"):
-            results = try_all(number, hurt.name)
+            results = try_all(number, place.hurt, hurt.name)
             if hurt.parent.parent.name == "checkpoints":
                 check_verified(place, hurt, results)
 
@@ -252,7 +283,7 @@ def test_a_value_of_another_type(place: Place, campaign: Callable[..., Campaign]
     promise = campaign(
         "a value of a wrong type, size or shape in any JSON of a run (with sums that fit) is named with its file, "
         "or does no harm; the other runs do not notice",
-        quick=16,
+        quick=8,
         whole=500,
     )
     for number in promise:
@@ -261,6 +292,6 @@ def test_a_value_of_another_type(place: Place, campaign: Callable[..., Campaign]
         choices = [path for path in files_of(run) if path.suffix in (".json", ".jsonl") or path.name == "lock"]
         what = edit(draw, hurt := draw.choice(choices))
         with promise.trial(f"try {number}: {what}"):
-            results = try_all(number, hurt.name)
+            results = try_all(number, place.hurt, hurt.name)
             assert "sound" in results[READERS[0]].stdout
             assert ask("runs", "show", "sound").exit_code == 0
