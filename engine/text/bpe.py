@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import tokenizers
 
 Merge = tuple[int, int]
+_LONG = re.compile(r"\S{1024}")  # genomes, base64
 _FED = 1 << 14  # characters handed to the trainer at once; it holds 256 of these cut into words
 
 
@@ -130,4 +132,15 @@ def _fed(chunks: Iterable[str], tokenizer: Tokenizer) -> Iterator[str]:
     """Small parts of the text, without its special tokens and cut between words."""
     small = (chunk[i : i + _FED] for chunk in chunks for i in range(0, len(chunk), _FED))
     for part in cut_safely(small):
-        yield from (plain for plain in tokenizer.without_special(part) if plain)
+        for plain in tokenizer.without_special(part):
+            yield from _short_words(plain)
+
+
+def _short_words(text: str) -> Iterator[str]:
+    """`text`, cut inside what is longer than any word: the trainer takes the square of a word's length."""
+    start = 0
+    for found in _LONG.finditer(text):
+        yield text[start : found.end()]
+        start = found.end()
+    if start < len(text):
+        yield text[start:]

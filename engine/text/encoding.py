@@ -3,7 +3,7 @@
 Character and byte tokenizers run at the speed of memory and stay in this process. The others look up Python strings and
 hold the interpreter lock, so threads do not help them: a large text is cut into parts where a text may be cut, and
 worker processes encode the parts. The ids are the same for any number of workers (but for text that
-has no space within 16 MiB, which has to be cut anywhere).
+has no space within 4 MiB, which has to be cut anywhere).
 
 A worker is a plain Python process that reads orders from its input and writes ids to its output. So it needs no
 `__main__` guard, shares no state with a terminal program that started it, and ends by itself when its parent is gone.
@@ -75,7 +75,7 @@ def parts_of(text: Text, start: int, end: int, size: int) -> Iterator[tuple[int,
 
 
 def _cut_after(file: BinaryIO, place: int, end: int) -> int:
-    """The first place at or after `place` to cut at; between any two characters when 16 MiB hold none."""
+    """The first place at or after `place` to cut at; between any two characters when 4 MiB hold none."""
     first = None
     for at in range(place, min(end, place + HELD), 1 << 16):
         file.seek(at)

@@ -35,7 +35,7 @@ GPT2_UNITS = re.compile(
 CUT = re.compile(r"(?<=\S)[ \t\n\r]")
 _MOST = 200_000  # units remembered, about 40 MB
 _LONGEST = 64  # characters of a unit worth remembering
-HELD = 1 << 24  # characters held back for want of a place to cut; then it is cut anywhere
+HELD = 1 << 22  # characters held back for want of a place to cut; then it is cut anywhere: a unit takes 100 bytes each
 
 
 class UnitEncoder:
@@ -75,23 +75,28 @@ class UnitEncoder:
 
 def cut_safely(chunks: Iterable[str]) -> Iterator[str]:
     """The same text in other chunks, ended where a text may be cut."""
-    held = ""
+    held: list[str] = []  # pieces without a place to cut; each is looked at once, however many there are
+    length = 0
     for chunk in chunks:
-        held += chunk
-        place = _last_cut(held)
-        if place == 0 and len(held) > HELD:
-            place = len(held)
-        if place:
-            yield held[:place]
-            held = held[place:]
+        before = held[-1][-1:] if held else ""  # whether a space at its beginning follows another shows there
+        place = _last_cut(before + chunk) - len(before)
+        if place < 0 and length + len(chunk) > HELD:
+            place = len(chunk)
+        if place >= 0:
+            if whole := "".join([*held, chunk[:place]]):
+                yield whole
+            held, length, chunk = [], 0, chunk[place:]
+        if chunk:
+            held.append(chunk)
+            length += len(chunk)
     if held:
-        yield held
+        yield "".join(held)
 
 
 def _last_cut(text: str) -> int:
-    """The last place where `text` may be cut, 0 when there is none. Looks near the end first, where it mostly is."""
+    """The last place where `text` may be cut, -1 when there is none. Looks near the end first, where it mostly is."""
     for reach in (1 << 10, 1 << 16, len(text)):
         start = max(0, len(text) - reach)
         if places := [found.start() for found in CUT.finditer(text, start)]:
             return places[-1]
-    return 0
+    return -1

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 import threading
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 
 from engine.config import DataConfig
 from engine.errors import TokenizerError, UnknownCharacterError
-from engine.text import encoding, gpt2, sample
+from engine.text import bpe, encoding, gpt2, sample, units
 from engine.text.bpe import BpeTokenizer
 from engine.text.bytelevel import byte_alphabet
 from engine.text.chars import CharTokenizer
@@ -192,6 +194,46 @@ def test_text_cut_for_streaming_encodes_as_the_whole(parts: list[str]) -> None:
     assert "".join(chunks) == text
     for tokenizer in (BPE, WORD):
         assert [id for chunk in chunks for id in tokenizer.encode(chunk).tolist()] == tokenizer.encode(text).tolist()
+
+
+class Counted:
+    """A pattern that counts the characters it was asked to look at."""
+
+    def __init__(self, pattern: re.Pattern[str]) -> None:
+        self.pattern, self.looked = pattern, 0
+
+    def finditer(self, text: str, start: int = 0) -> Iterator[re.Match[str]]:
+        self.looked += len(text) - start
+        return self.pattern.finditer(text, start)
+
+
+def test_text_without_any_space_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A genome, or a 300 MB line: the time grows with its length, not with the square of it."""
+    counted = Counted(units.CUT)
+    monkeypatch.setattr(units, "CUT", counted)
+    monkeypatch.setattr(units, "HELD", 100_000)
+    text = "acgt" * 75_000
+    chunks = list(cut_safely(text[i : i + 1000] for i in range(0, len(text), 1000)))
+    assert "".join(chunks) == text
+    assert 100_000 - 1000 <= max(map(len, chunks)) <= 100_000 + 1000
+    assert counted.looked < 5 * len(text)
+
+
+@given(words=st.lists(st.tuples(st.integers(1, 5000), st.sampled_from([" ", "\n", ""])), max_size=6))
+def test_no_word_is_so_long_that_training_would_not_end(words: list[tuple[int, str]]) -> None:
+    """The backend takes the square of a word's length: a megabyte in one word is an hour."""
+    text = "".join("acgt"[length % 4] * length + space for length, space in words)
+    pieces = list(bpe._short_words(text))
+    assert "".join(pieces) == text
+    assert all(len(word) <= 1024 for piece in pieces for word in piece.split())
+    assert len(pieces) <= 1 + len(text) // 1024
+
+
+def test_a_text_that_is_one_word_trains_and_encodes(tmp_path: Path) -> None:
+    text = as_text(tmp_path / "genome.txt", "gattaca" * 50_000)
+    tokenizer = train_tokenizer(DataConfig(tokenizer="bpe", vocab_size=300), text, text.n_bytes)
+    assert any(b"gattaca" in tokenizer.token_bytes(id) for id in range(tokenizer.vocab_size))
+    assert tokenizer.decode(tokenizer.encode("gattaca" * 1000)) == "gattaca" * 1000
 
 
 BPE = BpeTokenizer.train([RHYME], 300)
