@@ -14,7 +14,7 @@ from engine.errors import UserError
 from engine.files import open_output_folder
 from engine.interop.architectures import Architecture, Part, Parts, architecture_of
 from engine.interop.files import write_json, write_tensors
-from engine.interop.reading import read_json
+from engine.interop.reading import plain, read_json
 from engine.model.gpt import GPT
 from engine.model.lora import LoRAConfig, adapted_layers, apply_lora
 
@@ -78,13 +78,15 @@ def load_adapter(model: GPT, folder: Path) -> LoRAConfig:
 def _config(settings: dict[str, Any], parts: Parts, folder: Path) -> LoRAConfig:
     if settings.get("peft_type") != "LORA" or settings.get("use_dora") or settings.get("use_rslora"):
         raise UserError(f"{folder} is not a plain LoRA adapter")
-    named = settings.get("target_modules") or []
+    named = settings.get("target_modules")
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise UserError(f"{folder / SETTINGS} does not list the target_modules by name")
     targets = tuple(t for t, p in parts.items() if any(part.name.endswith(name) for part in p for name in named))
     try:
         config = LoRAConfig(
             int(settings["r"]), float(settings["lora_alpha"]), float(settings.get("lora_dropout", 0.0)), targets
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise UserError(f"{folder / SETTINGS} lacks r or lora_alpha, or they are not numbers") from None
     config.check()
     return config
@@ -115,9 +117,9 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path.parent} has no {path.name}")
     try:
         tensors: dict[str, Tensor] = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} is damaged: {error}") from None
-    return tensors
+    except (OSError, SafetensorError, ValueError) as error:
+        raise UserError(f"{path} is damaged: {plain(error)}") from None
+    return {name: tensor.float() for name, tensor in tensors.items() if tensor.ndim == 2}
 
 
 def _joined(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,13 @@ def test_adapters_that_do_not_fit(tmp_path: Path) -> None:
     deeper = build_model(small(**{**LLAMA, "n_layer": 3}), VOCAB)
     with pytest.raises(UserError, match="another model"):
         load_adapter(deeper, tmp_path)
+    written = json.loads((tmp_path / "adapter_config.json").read_text())
+    edits = ({"target_modules": "all-linear"}, {"target_modules": [3]}, {"r": "two"}, {"r": None}, {"r": 1e999})
+    for edit in (*edits, {"lora_alpha": []}, {"r": 3}, {"r": 0}, {"target_modules": []}):
+        (tmp_path / "adapter_config.json").write_text(json.dumps(written | edit))
+        with pytest.raises(UserError) as caught:
+            load_adapter(build_model(small(**LLAMA), VOCAB), tmp_path)
+        assert str(caught.value).isprintable(), edit
     (tmp_path / "adapter_config.json").write_text('{"peft_type": "IA3"}')
     with pytest.raises(UserError, match="not a plain LoRA"):
         load_adapter(build_model(small(**LLAMA), VOCAB), tmp_path)

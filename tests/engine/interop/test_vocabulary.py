@@ -12,8 +12,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.errors import TokenizerError
+from engine.interop.tokenizers import write_tokenizer
 from engine.interop.vocabulary import TEXTS, read_tokenizer
+from engine.text.bpe import BpeTokenizer
 from engine.text.bytelevel import byte_alphabet
+from engine.text.gpt2 import Gpt2Tokenizer
 from engine.text.imported import ImportedTokenizer
 from engine.text.tokenizer import Tokenizer, tokenizer_from_dict
 
@@ -238,3 +241,15 @@ def test_two_tokenizers_in_a_folder_must_agree(tmp_path: Path) -> None:
     own.write_text(json.dumps({"kind": "word", "chars": 3}))
     with pytest.raises(TokenizerError, match=r"tinytui_tokenizer\.json: .* word tokenizer is damaged"):
         read_tokenizer(tmp_path)
+
+
+def test_the_merges_of_a_vocabulary_that_has_only_its_order_are_found_again(tmp_path: Path) -> None:
+    """GPT-2's comes as tokens by rank; tokenizer.json wants to know which two made each."""
+    text = Path(__file__).read_text(encoding="utf-8")
+    trained = BpeTokenizer.train([text], 900)
+    ranked = Gpt2Tokenizer([trained.token_bytes(id) for id in range(trained.vocab_size)])
+    assert write_tokenizer(ranked, tmp_path, 64)
+    ours = read(tmp_path)
+    assert isinstance(ours, ImportedTokenizer) and ours.merges == trained.merges and len(ours.merges) > 500
+    for each in (text, *TEXTS):
+        assert ours.encode(each).tolist() == ranked.encode(each).tolist()  # tiktoken's
