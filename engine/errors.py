@@ -52,3 +52,19 @@ class LockedError(RunError):
 
 class TrainingError(UserError):
     """Training had to stop: a non-finite loss, no memory."""
+
+
+_NO_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "ALLOC_FAILED",  # cuBLAS, cuDNN
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that there was no memory left: Python's, PyTorch's own, or an allocator's RuntimeError."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without loading it
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)

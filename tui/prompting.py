@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engine.control import ControlClient
-from engine.errors import UserError
+from engine.errors import UserError, is_out_of_memory
 from engine.sampling.settings import SamplingSettings
 from tui.history import Prompted
 
@@ -124,7 +124,11 @@ class PromptJob(threading.Thread):
                     break
         except (UserError, OSError) as error:
             self.error = str(error)
-        except Exception as error:  # a bug; the screen lives on and names it
+        except Exception as error:
+            if is_out_of_memory(error):
+                self.error = "no memory left for this; ask for fewer tokens, or end what else needs memory"
+                return
+            # a bug; the screen lives on and names it
             self.error = f"this is a bug: {' '.join(f'{type(error).__name__}: {error}'.split())}"
         finally:
             if self.outcome is None and self.error is None:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from engine.config import Config, TrainConfig
+from engine.errors import is_out_of_memory
 from engine.text.dataset import TokenDataset
-from engine.training.shortage import free_memory, is_out_of_memory
+from engine.training.shortage import free_memory
 
 RESIDENT_BYTES, RESIDENT_SHARE = 8 << 30, 1 / 8
 """A corpus up to this size and this share of the GPU's memory lives there as a whole."""

@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.errors import is_out_of_memory
 from engine.model.gpt import GPT
 from engine.text.dataset import TokenDataset
 from engine.training.precision import autocast
-from engine.training.shortage import free_memory, is_out_of_memory
+from engine.training.shortage import free_memory
 
 TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 65536}
 LOGITS_BYTES = {"cpu": 256 << 20, "cuda": 2 << 30}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.control import CommandQueue, ControlServer
-from engine.errors import RunError, TrainingError, UserError
+from engine.errors import RunError, TrainingError, UserError, is_out_of_memory
 from engine.runs.layout import RunDir
 from engine.runs.writer import RunWriter
 from engine.training.start import open_dataset, run_config, run_info
@@ -75,8 +75,6 @@ class TrainingHost:
         except UserError as error:
             self._fail(str(error))
         except Exception as error:
-            from engine.training.shortage import is_out_of_memory
-
             if is_out_of_memory(error):
                 self._fail("out of memory: the model and its optimizer do not fit; lower model.n_layer or model.n_embd")
             else:

@@ -17,14 +17,14 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from engine.errors import RunError
+from engine.errors import RunError, is_out_of_memory
 from engine.model.capture import recording
 from engine.model.gpt import GPT
 from engine.sampling.generate import Done, generate
 from engine.sampling.settings import SamplingSettings
 from engine.text.tokenizer import Tokenizer
 from engine.training.flat import FlatParameters
-from engine.training.shortage import free_memory, is_out_of_memory
+from engine.training.shortage import free_memory
 
 PATIENCE = 120.0
 """Seconds a prompt waits for a step boundary: a step of a large model, a compilation."""

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from engine.config import Config, make_config
-from engine.errors import UserError
+from engine.errors import UserError, is_out_of_memory
 from engine.model.kernels import keep_freed_memory
 from engine.sampling.generate import Done, generate
 from engine.sampling.settings import SamplingSettings
@@ -31,7 +31,6 @@ from engine.training.device import choose_device
 from engine.training.evaluate import TOKENS_PER_BATCH, evaluate
 from engine.training.pace import LIMIT_SECONDS, Pace
 from engine.training.precision import check_precision, set_matmul_precision
-from engine.training.shortage import is_out_of_memory
 from engine.training.step import TrainStep, make_step
 
 STEP_SECONDS = 1.5

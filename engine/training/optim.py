@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from engine.config import TrainConfig
-from engine.errors import CheckpointError
+from engine.errors import CheckpointError, is_out_of_memory
 from engine.training.flat import ROLES, FlatParameters
-from engine.training.shortage import free_memory, is_out_of_memory, is_recorded
+from engine.training.shortage import free_memory, is_recorded
 
 MUON_MOMENTUM = 0.95
 # quintic coefficients of Jordan et al.: they maximize the slope at zero, singular values land in about [0.7, 1.2]

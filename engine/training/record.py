@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from engine.config import Config
+from engine.errors import is_out_of_memory
 from engine.runs.writer import RunWriter
 from engine.training.memory import memory_now
-from engine.training.shortage import is_out_of_memory
 
 MEMORY_EVERY_SECONDS = 0.5
 READ_EVERY_SECONDS = 0.25  # `log_every` 0 on a GPU: often enough for who looks and for who wants it to stop

@@ -1,4 +1,4 @@
-"""Too little memory: how it is told from other errors, what is given back, and the next smaller micro-batch."""
+"""Too little memory: what is given back, and the next smaller micro-batch."""
 
 from __future__ import annotations
 
@@ -8,25 +8,9 @@ import torch
 
 from engine.config import Config
 
-SAID = (
-    "out of memory",
-    "can't allocate memory",
-    "not enough memory",
-    "bad_alloc",
-    "ALLOC_FAILED",  # cuBLAS, cuDNN
-)
-"""What PyTorch says in a plain RuntimeError when an allocator of a CPU or of a library has nothing left."""
-
 
 class MicroBatchTooLargeError(MemoryError):
     """There was no room for the passes of one micro-batch. Weights and optimizer are as they were."""
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that there was no memory left, on whatever device."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in SAID)
 
 
 def free_memory() -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from engine.config import Config, TrainConfig
+from engine.errors import is_out_of_memory
 from engine.model.capture import recording
 from engine.model.gpt import GPT
 from engine.text.dataset import TokenDataset
@@ -16,7 +17,7 @@ from engine.training.build import build_for
 from engine.training.flat import FlatParameters
 from engine.training.optim import Optimizer
 from engine.training.precision import SCALE_LEAST, LossScaler, autocast
-from engine.training.shortage import MicroBatchTooLargeError, is_out_of_memory
+from engine.training.shortage import MicroBatchTooLargeError
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 """Inputs and targets (B, T) -> mean loss: the model's, or that compiled."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from engine.config import Config
 from engine.control import CommandQueue
-from engine.errors import RunError, TrainingError, UserError
+from engine.errors import RunError, TrainingError, UserError, is_out_of_memory
 from engine.model.gpt import GPT
 from engine.model.kernels import keep_freed_memory
 from engine.runs.writer import RunWriter
@@ -34,7 +34,7 @@ from engine.training.optim import Optimizer
 from engine.training.record import StepLog, StepRecord
 from engine.training.saving import Contents, prune, write_checkpoint
 from engine.training.schedule import SCHEDULE, is_evaluated, lr_multiplier, rate_problem
-from engine.training.shortage import MicroBatchTooLargeError, free_memory, is_out_of_memory, smaller_batch
+from engine.training.shortage import MicroBatchTooLargeError, free_memory, smaller_batch
 from engine.training.step import TrainStep
 from engine.training.watch import Watch
 

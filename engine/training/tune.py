@@ -11,10 +11,10 @@ from statistics import median
 import torch
 
 from engine.config import Config
+from engine.errors import is_out_of_memory
 from engine.text.dataset import TokenDataset
 from engine.training.forecast import available_memory, forecast
 from engine.training.measure import timed
-from engine.training.shortage import is_out_of_memory
 from engine.training.step import make_step
 
 SMOOTHING = 0.9

@@ -24,7 +24,7 @@ from engine.training.trainer import Trainer
 
 from .conftest import Campaign
 
-ERRORS: tuple[Callable[[], BaseException], ...] = (
+ERRORS: tuple[Callable[[], Exception], ...] = (
     lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
     lambda: RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: not enough memory: 12 bytes"),
     lambda: RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 12 bytes. Error code 12"),
@@ -369,3 +369,11 @@ def test_a_prompt_without_memory_fails_alone(base: Callable[..., RunDir], monkey
     host.join(60)
     assert (host.state, host.error) == ("finished", None)
     assert weights(run) == weights(quiet)
+
+
+@pytest.mark.parametrize("make", ERRORS, ids=range(len(ERRORS)))
+def test_no_command_calls_it_a_bug(make: Callable[[], Exception]) -> None:
+    from tui.cli.app import describe
+
+    assert describe(make()) == "no memory left; a smaller train.batch_size or model.block_size needs less"
+    assert "this is a bug" in describe(RuntimeError("the weather"))

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from engine.errors import UserError
+from engine.errors import UserError, is_out_of_memory
 from tui.cli import bench, chat, corpora, doctor, ladder, measure, presets, runs, sample, tokenizer, train
 from tui.cli.options import CorporaDir, RunsDir
 from tui.cli.output import complain
@@ -103,7 +103,7 @@ def describe(error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return "no memory left; a smaller train.batch_size or model.block_size needs less"
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
         return "no further thread may be started here; end other programs, or raise the limit: ulimit -u"

@@ -12,14 +12,12 @@ from engine.errors import ConfigError
 from engine.model import build_model
 from engine.model.count import count_parameters
 from engine.runs.layout import RunDir
-from engine.runs.reader import RunReader
 from engine.text.catalog import find_corpus
 from engine.text.dataset import TokenDataset
 from engine.training.forecast import forecast
 from engine.training.fork import fork_run
 from engine.training.memory import activation_bytes
 from engine.training.profile import profile
-from engine.training.step import TrainStep
 from engine.training.tune import batch_sizes, learning_rate_range, suggest
 
 from .conftest import tiny_config, train
@@ -57,24 +55,6 @@ def test_every_micro_batch_keeps_the_global_batch(dataset: TokenDataset) -> None
     trials = list(batch_sizes(tiny_config(), dataset, CPU))
     assert [(trial.batch_size, trial.grad_accum) for trial in trials] == [(1, 4), (2, 2), (4, 1)]
     assert all(trial.tokens_per_second > 0 for trial in trials)
-
-
-def test_out_of_memory_halves_the_micro_batch(start: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch) -> None:
-    run = start("big")
-    plain = TrainStep.__call__
-
-    def call(self: TrainStep, step: int, multiplier: float) -> torch.Tensor:
-        if self.config.train.batch_size > 1:
-            raise torch.OutOfMemoryError("no room")
-        return plain(self, step, multiplier)
-
-    monkeypatch.setattr(TrainStep, "__call__", call)
-    assert train(run).state == "finished"
-    reader = RunReader(run)
-    reader.poll()
-    settings = reader.info["config"]["train"]
-    assert (settings["batch_size"], settings["grad_accum"]) == (1, 4)
-    assert [event["alarm"] for event in reader.events if event["kind"] == "alarm"] == ["memory", "memory"]
 
 
 @pytest.mark.parametrize(
