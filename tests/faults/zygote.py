@@ -91,7 +91,11 @@ def serve() -> None:
 
 
 def work(job: dict[str, Any]) -> int:
-    """One job, in the child; with `folder` and `kill_at` it kills itself before that call there."""
+    """One job, in the child: 0, or 1 with why not in one line in the file `says`.
+
+    With `folder` and `kill_at` it kills itself before that call there.
+    """
+    from engine.errors import UserError
     from engine.runs.layout import RunDir
     from tests.faults.shim import Shim, killing
     from tests.faults.tiny import start, train
@@ -99,14 +103,15 @@ def work(job: dict[str, Any]) -> int:
     os.environ["TINYTUI_CACHE"] = job["cache"]
     folder = job.get("folder")
     shim = nullcontext() if folder is None else Shim(Path(folder), killing(int(job["kill_at"]))).in_force()
-    with shim:
-        if job["do"] == "start":
-            start(Path(job["path"]), job["name"], *job.get("sets", ()))
-        else:
-            host = train(RunDir(Path(job["path"])))
-            if host.error is not None:
-                print(host.error, file=sys.stderr)  # noqa: T201
-                return 1
+    try:
+        with shim:
+            if job["do"] == "start":
+                start(Path(job["path"]), job["name"], *job.get("sets", ()))
+            elif (why := train(RunDir(Path(job["path"]))).error) is not None:
+                raise UserError(why)
+    except UserError as error:
+        Path(job.get("says", os.devnull)).write_text(str(error), encoding="utf-8")
+        return 1
     return 0
 
 
