@@ -23,7 +23,7 @@ from .conftest import WHOLE, Campaign
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tui" / "screens"))  # made-up runs live there
 
-from pilot_for_tests import live_run, until
+from pilot_for_tests import FakeTraining, live_run, until
 from runs_for_tests import write_run
 
 SCREENS: dict[str, list[str]] = {
@@ -48,42 +48,17 @@ POOL = (
     *(f"f{number}" for number in range(1, 13)),
     *("alt+enter", "ctrl+home", "ctrl+end", "ctrl+delete", "ctrl+backspace", "ctrl+@", "ctrl+underscore"),
 )
-OFTEN = (
-    "enter",
-    "escape",
-    "tab",
-    "up",
-    "down",
-    "left",
-    "right",
-    "x",
-    "y",
-    "d",
-    "q",
-    "n",
-    "u",
-    "l",
-    "r",
-    "ctrl+c",
-    "ctrl+p",
-)
+OFTEN = (*"xydqnulr", "enter", "escape", "tab", "up", "down", "left", "right", "ctrl+c", "ctrl+p")
 
 
-class MadeUpTraining:
-    """Where a Training stands, alive until it is asked to stop."""
-
-    error, host, stage, fraction, starting = None, None, "waiting", 0.0, False
+class MadeUpTraining(FakeTraining):
+    """Where a Training stands that the workbench begins itself."""
 
     def __init__(self, job: Any, runs_dir: Path, corpora_dir: Path | None) -> None:
-        self.job, self.run, self.alive, self.asked = job, getattr(job, "run", None), True, False
+        super().__init__(getattr(job, "run", None))
+        self.job = job
 
     def begin(self) -> None:
-        pass
-
-    def stop(self) -> None:
-        self.asked = True
-
-    def wait(self, seconds: float) -> None:
         pass
 
 
@@ -171,12 +146,11 @@ async def one_life(place: str, seed: int, folder: Path, monkeypatch: pytest.Monk
             commands = stack.enter_context(live_run(run, learning_rate=0.003))
         app = Workbench(runs, run=run)
         watch = Watch(app, patch)
+        training: Any = FakeTraining(run)
         own = seed % 2 == 0 and run is not None
         async with app.run_test(size=SIZES[seed % 3]) as pilot:
             await until(pilot, lambda: len(app.screen_stack) > 1 and (run is None or app.session.live))
             if own:
-                training: Any = MadeUpTraining(None, runs, None)
-                training.run = run
                 app.session.training = training
             await pilot.press(*SCREENS[place])
             stops = 0
@@ -184,7 +158,7 @@ async def one_life(place: str, seed: int, folder: Path, monkeypatch: pytest.Monk
                 await throw(pilot, dice)
                 if commands is not None:
                     stops += sum(command["do"] == "stop" for command in commands.drain())
-                ended = stops + sum(ending in (Ending.STOP, Ending.DETACH) for ending in watch.endings)
+                ended = stops + training.asked + sum(ending in (Ending.STOP, Ending.DETACH) for ending in watch.endings)
                 assert ended <= watch.yes, f"ended {ended} times, said yes {watch.yes} times"
                 if own:
                     assert Ending.LEAVE not in watch.endings, "left its training without asking"

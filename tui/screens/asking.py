@@ -26,17 +26,21 @@ def ask_to_stop(app: Workbench, run: RunDir) -> None:
     """Stop the trainer of `run` with a checkpoint, after asking, whichever process it is in."""
     here = app.session.trains(run)
     who = "is trained by this process" if here else "is trained by another process, which ends then"
-    said = [[(clean(run.name, keep_newlines=False), "bright bold"), (f" {who}", "foreground")]]
+    words = [[(clean(run.name, keep_newlines=False), "bright bold"), (f" {who}", "foreground")]]
     ways = (
         Way("y", "stop", "write a checkpoint and end; it can be resumed exactly", True),
         Way("escape", "keep", "train on", False),
     )
 
     def stop(yes: bool | None) -> None:
-        if yes:
-            app.session.send(run, "stop", f"{run.name} writes a checkpoint and stops")
+        said, training = f"{run.name} writes a checkpoint and stops", app.session.training
+        if yes and training is not None and app.session.trains(run):
+            training.stop()  # also before it takes commands
+            app.say(Notice(said))
+        elif yes:
+            app.session.send(run, "stop", said)
 
-    app.push_screen(ConfirmScreen("stop this run?", said, ways, first=1), stop)
+    app.push_screen(ConfirmScreen("stop this run?", words, ways, first=1), stop)
 
 
 def ask_to_give_up(app: Workbench, training: Training) -> None:

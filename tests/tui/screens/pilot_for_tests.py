@@ -63,8 +63,12 @@ def live_run(run: RunDir, state: str = "running", **status: Any) -> Iterator[Com
 
 
 class FakeTraining:
-    """Stands where a Training stands; alive until it is finished."""
+    """Stands where a Training stands; alive until it is finished, however often it is asked to stop."""
 
     def __init__(self, run: RunDir) -> None:
         self.run, self.host, self.error, self.stage, self.fraction = run, None, None, "", 0.0
         self.alive = True
+        self.asked = False
+
+    def stop(self) -> None:
+        self.asked = True

@@ -184,6 +184,20 @@ async def test_every_live_run_can_be_stopped_after_asking(runs: Path, where: str
     assert got == [{"do": "stop"}]
 
 
+async def test_a_run_of_this_process_is_stopped_before_it_takes_commands(runs: Path) -> None:
+    run = write_run(runs, state="running", step=340)  # nobody listens at its socket
+    app = Workbench(runs, run=run)
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await until(pilot, lambda: app.session.live)
+        training: Any = FakeTraining(run)
+        app.session.training = training
+        await pilot.press("x", "escape")
+        assert not training.asked
+        await pilot.press("x", "y")
+        await until(pilot, lambda: "writes a checkpoint and stops" in on_screen(app))
+        assert training.asked
+
+
 async def test_a_question_is_about_the_run_it_was_asked_of(runs: Path) -> None:
     first, second = write_run(runs, "a-1", step=340), write_run(runs, "a-2", step=40)
     with live_run(first) as commands, live_run(second) as others:
