@@ -1,0 +1,115 @@
+"""Signals, and terminals that go, in every phase of a training: it finishes, or stops with a checkpoint and says so."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import WHOLE, Campaign
+from tests.faults.sessions import PHASES, Held, held
+
+Make = Callable[..., Campaign]
+
+STALL = 30.0 if WHOLE else 1.0
+"""Seconds that a stalled terminal reads nothing."""
+
+ENDS = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGQUIT: 131}
+ASKED = ("HUP", "TERM", "INT", "QUIT", "TSTP", "PIPE")
+TERMINALS = ("there", "closing", "gone", "stalled")
+KINDS = ("leader", "shell", "tmux") if shutil.which("tmux") else ("leader", "shell")
+MATRIX = [
+    (name, phase, terminal, kind, screen)
+    for phase in PHASES
+    for name in ASKED
+    for terminal in TERMINALS
+    for kind, screen in (*((kind, True) for kind in KINDS), ("leader", False))
+]
+"""Signal, phase, what becomes of the terminal, what it is, and whether the workbench or the plain command trains."""
+
+
+def order(cells: list[tuple[str, str, str, str, bool]]) -> list[tuple[str, str, str, str, bool]]:
+    """The cells shuffled, always alike: the quick tries are the first of the whole."""
+    return random.Random(7).sample(cells, len(cells))
+
+
+def test_the_signal_matrix(campaign: Make, tmp_path: Path) -> None:
+    promise = campaign(
+        "a signal at any moment, at any terminal, ends with training finished or a checkpoint, and a true status",
+        quick=4,
+        whole=len(MATRIX),
+    )
+    cells = order(MATRIX)
+    for number in promise:
+        name, phase, terminal, kind, screen = cells[number]
+        what = f"{name} while {phase}, terminal {terminal}, {kind}, {'workbench' if screen else 'plain'}"
+        with promise.trial(what), held(tmp_path / str(number), phase, kind, screen) as session:
+            try_signal(session, name, terminal, random.Random(number))
+
+
+def try_signal(session: Held, name: str, terminal: str, chance: random.Random) -> None:
+    """Send it, let the terminal do what it does, and see how it ends."""
+    number = getattr(signal, f"SIG{name}")
+    if terminal == "gone":
+        session.close()
+    if terminal == "stalled":
+        session.stall(True)
+    session.send(number)
+    if name == "TSTP":
+        session.wait_sleep()
+        session.wake()
+    if terminal == "closing":
+        session.rest(chance.uniform(0.0, 1.0))
+        session.close()
+    if terminal == "stalled":
+        session.rest(STALL)
+        session.stall(False)
+    session.wait_end()
+    session.verify(finishes=number not in ENDS)
+    session.verify_terminal()
+    code = session.terminal.exit_code if session.terminal is not None and session.kind == "leader" else None
+    if code is not None:
+        untrained = {-number} if number in ENDS and not session.status else set()
+        assert code in {0, ENDS.get(number, 143 if session.screen else 0)} | untrained, f"exit code {code}"
+
+
+@pytest.mark.parametrize("way", ["closed", "signal, then closed", "signal alone"])
+def test_hang_ups(campaign: Make, tmp_path: Path, way: str) -> None:
+    promise = campaign(f"a hang-up at any moment costs no step ({way})", quick=1, whole=50)
+    for number in promise:
+        chance = random.Random(f"{way} {number}")
+        phase = chance.choice([phase for phase in PHASES if phase != "start"])
+        with promise.trial(f"{phase}, {number}"), held(tmp_path / str(number), phase) as session:
+            session.rest(chance.uniform(0.0, 0.5))
+            if way != "closed":
+                session.send(signal.SIGHUP)
+            if way == "signal, then closed":
+                session.rest(chance.uniform(0.0, 2.0))
+            if way != "signal alone":
+                session.close()
+            session.wait_end()
+            session.verify(finishes=True)
+
+
+def test_any_number_of_signals(campaign: Make, tmp_path: Path) -> None:
+    promise = campaign(
+        "any number of hang-ups and requests to end, in any order, loses no checkpoint", quick=1, whole=60
+    )
+    for number in promise:
+        chance = random.Random(number)
+        phase, screen = chance.choice(list(PHASES)), chance.random() < 0.6
+        names = chance.choices(["HUP", "TERM", "INT", "QUIT", "CONT"], k=chance.randint(2, 8))
+        what = f"{' '.join(names)} while {phase}, {'workbench' if screen else 'plain'}"
+        with promise.trial(what), held(tmp_path / str(number), phase, screen=screen) as session:
+            closing = chance.randrange(-1, len(names))
+            for place, name in enumerate(names):
+                session.send(getattr(signal, f"SIG{name}"))
+                if place == closing:
+                    session.close()
+                session.rest(chance.choice([0.0, 0.01, 0.3]))
+            session.wait_end()
+            session.verify(finishes=not {"TERM", "INT", "QUIT"} & set(names))
