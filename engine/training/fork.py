@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,9 @@ from engine.config import Config, TrainConfig, split_key
 from engine.errors import CheckpointError, ConfigError
 from engine.files import open_atomic, sync_folder
 from engine.runs.layout import RunDir, create_run, new_name
+from engine.runs.parse import split_lines
+from engine.runs.schema import decode
+from engine.runs.tail import Tail
 from engine.runs.writer import RunWriter
 from engine.text.dataset import TokenDataset
 from engine.training.build import build_for
@@ -60,7 +62,7 @@ def fork_run(
     def fill(fork: RunDir) -> None:
         for source, target in ((run.metrics, fork.metrics), (run.samples, fork.samples)):
             with open_atomic(target) as file:
-                file.writelines(line.encode() for line in _up_to(source, checkpoint.step))
+                file.writelines(_up_to(source, checkpoint.step))
         _copy_checkpoint(checkpoint.path, fork.checkpoint(checkpoint.step))
         with RunWriter(fork) as writer:
             writer.status(state="stopped", step=checkpoint.step, steps=config.train.max_steps)
@@ -96,19 +98,17 @@ def _copy_checkpoint(source: Path, target: Path) -> None:
     sync_folder(target)
 
 
-def _up_to(path: Path, step: int) -> Iterator[str]:
+def _up_to(path: Path, step: int) -> Iterator[bytes]:
     """The records of a JSONL file up to `step`, marks of earlier resumes included; damaged lines are left behind."""
-    if not path.is_file():
-        return
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
+    for block in Tail(path).blocks():
+        for line in split_lines(block):
             try:
-                record = json.loads(line)
+                record = decode(line)
             except ValueError:
                 continue
             at = record.get("step", record.get("resumed")) if isinstance(record, dict) else None
             if isinstance(at, int) and at <= step:
-                yield line if line.endswith("\n") else line + "\n"
+                yield line + b"\n"
 
 
 def fine_tuning_config(parent: RunDir, which: str | int = "best") -> Config:

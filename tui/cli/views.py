@@ -221,7 +221,7 @@ def read(tail: Tail) -> list[dict[str, Any]]:
         for line in block.splitlines():
             try:
                 record = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(record, dict) and isinstance(record.get("step"), int):
                 records.append(record)

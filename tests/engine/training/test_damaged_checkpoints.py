@@ -13,7 +13,9 @@ import pytest
 
 from engine.errors import CheckpointError
 from engine.runs.layout import RunDir
+from engine.runs.reader import RunReader
 from engine.training.checkpoint import choose_checkpoint, list_checkpoints, load_checkpoint, load_model, newest_good
+from engine.training.fork import fork_run
 from engine.training.verify import newest_tokenizer, read_loss, verify_checkpoint
 from tui.prompting import LoadedModels
 
@@ -166,3 +168,16 @@ def test_a_tokenizer_is_of_the_newest_checkpoint_whose_sum_fits(run: RunDir) -> 
     found, problems = newest_tokenizer(run)
     assert found == run.checkpoint(5) / "tokenizer.json"
     assert ["tokenizer.json is damaged" in problems[0], "manifest.json is missing" in problems[1]] == [True, True]
+
+
+def test_a_fork_takes_along_all_but_what_is_damaged(run: RunDir) -> None:
+    deep, cut = b"[" * 100_000 + b"\n", b'{"step":4,"te'
+    for path in (run.metrics, run.samples):
+        path.write_bytes(deep + b"\xff\n" + path.read_bytes() + b'{"step":21}\n{"resumed":9}\n' + cut)
+    fork = fork_run(run, 10, run.path.parent, name="forked")
+    reader = RunReader(fork)
+    reader.poll()
+    assert reader.problems == []
+    assert reader.series.step.tolist() == list(range(1, 10))  # the mark of a resume from 9 goes along
+    assert [sample["step"] for sample in reader.samples] == []
+    assert verify_checkpoint(fork.checkpoint(10)).ok
