@@ -128,6 +128,6 @@ def remembered(what: str, place: Path, key: object, changed: int, cache: Path, f
 
 
 def write(path: Path, data: bytes) -> None:
-    """A small file of the cache, whole or not at all. Raises CorpusError."""
+    """A small file of the cache, whole or not at all; it may be lost with the power. Raises CorpusError."""
     with open_cached(path, CorpusError) as file:
         file.write(data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ PAIRS = (
 SINGLES = ("text", "content")
 SEPARATOR = "\n\n"  # between records that have no template
 CHAT_END = "\n"  # after the last turn of a conversation
+NAMES, NAME = 12, 40  # columns listed in an error, and characters of each
 
 Columns = tuple[str, ...]  # (prompt, response), or (text,), or what holds a conversation
 
@@ -38,7 +39,7 @@ def choose_columns(source: Source, prompt: str | None = None, response: str | No
     """
     found, first = columns_of(source, source.parts[0])
     path = source.path
-    listed = f"{path.name} has columns {', '.join(found) or '(none)'}"
+    listed = f"{path.name} has columns {_names(found)}"
     if prompt is None and response is not None:
         raise CorpusError(f"--response-column {response} needs --prompt-column as well; {listed}")
     if prompt is not None:
@@ -52,6 +53,13 @@ def choose_columns(source: Source, prompt: str | None = None, response: str | No
     if (key := chat_key(first)) is not None:
         return (key,), True
     return _guessed(found, listed, path), False
+
+
+def _names(columns: Iterable[str]) -> str:
+    """The names of columns for an error: a few, and not all of a long one, which may be a whole text by mistake."""
+    listed = list(columns)
+    shown = [name if len(name) <= NAME else f"{name[:NAME]}..." for name in listed[:NAMES]]
+    return ", ".join([*shown, *([f"{len(listed) - NAMES:,} more"] if len(listed) > NAMES else [])]) or "(none)"
 
 
 def _guessed(found: Sequence[str], listed: str, path: Path) -> Columns:
@@ -87,7 +95,7 @@ def rendered_records(
 
 def _value(row: Mapping[str, Any], name: str, where: str) -> Any:
     if name not in row:
-        raise CorpusError(f"{where}: no {name!r}; there is {', '.join(map(str, row)) or 'nothing'}")
+        raise CorpusError(f"{where}: no {name!r}; there is {_names(row)}")
     return row[name]
 
 

@@ -55,12 +55,12 @@ def _lines(file: TextIO, part: Part) -> Iterator[str]:
     while line := file.readline(LONGEST + 1):
         number += 1
         if len(line) > LONGEST:
-            raise CorpusError(f"{part.name}, line {number}: {_too_long('line')}")
+            raise CorpusError(f"{part.name}, line {number}: {_too_long('a line')}")
         yield line
 
 
 def _too_long(what: str) -> str:
-    return f"a {what} of over {LONGEST:,} characters; part it, or train on it as a text file"
+    return f"{what} of over {LONGEST:,} characters; part it, or train on it as a text file"
 
 
 def _delimiter(part: Part) -> str:
@@ -169,7 +169,7 @@ def _object(window: _Window, where: str) -> Any:
             return value
         except (ValueError, RecursionError) as error:
             if len(window.text) - window.place > LONGEST:
-                raise CorpusError(f"{where}: not valid JSON, or {_too_long('object')}") from None
+                raise CorpusError(f"{where}: not valid JSON, or {_too_long('an object')}") from None
             if isinstance(error, RecursionError) or not window.more():
                 raise CorpusError(f"{where}: not valid JSON ({_why(error)})") from None
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import CorpusError
@@ -186,6 +186,8 @@ def test_jsonl_takes_numbers_and_passes_over_blank_lines(tmp_path: Path) -> None
     ("name", "data", "says"),
     [
         ("a.csv", "a,b\n1,2\n", "has columns a, b.*--prompt-column"),
+        pytest.param("a.csv", "x" * 90 + "\n1\n", "has columns x{40}[.]{3}; say", id="long header"),
+        pytest.param("a.csv", ",".join(map(str, range(99))), "has columns 0, 1, .*11, 87 more; say", id="wide header"),
         ("a.csv", "prompt,response\n", "no records"),
         ("a.csv", "prompt,response\nHi,Hello\nonly one\n", "line 3: 1 values where the header has 2"),
         ("a.csv", 'prompt,response\n"a\nb",c\nx,y,z\n', "line 4: 3 values"),
@@ -222,6 +224,7 @@ def rendered(pairs: list[tuple[str, str]]) -> str:
     return "".join(CHAT_TEMPLATE.record(*(cell.replace("\r\n", "\n") for cell in pair)) for pair in pairs)
 
 
+@settings(max_examples=40)
 @given(rows)
 def test_any_csv_is_rendered_record_by_record(tmp_path: Path, pairs: list[tuple[str, str]]) -> None:
     path = tmp_path / "a.csv"
@@ -230,6 +233,7 @@ def test_any_csv_is_rendered_record_by_record(tmp_path: Path, pairs: list[tuple[
     assert prepare(path, tmp_path / "cache") == rendered(pairs)
 
 
+@settings(max_examples=40)
 @given(rows, st.booleans())
 def test_any_jsonl_is_rendered_record_by_record(tmp_path: Path, pairs: list[tuple[str, str]], ascii: bool) -> None:
     lines = [json.dumps({"prompt": a, "response": b}, ensure_ascii=ascii) for a, b in pairs]
