@@ -240,6 +240,7 @@ class RecordedUpdate:
         try:
             self._run = capture(lambda: take_step.clip_and_update(self._loss, self._step, self._multiplier), device)
         finally:
+            take_step.optimizer.begin_anew()
             for tensor, value in zip(changed, kept, strict=True):
                 tensor.copy_(value)
 

@@ -191,6 +191,12 @@ class Optimizer:
         """Whether the last update ran out of memory half-way: the weights are of no step then."""
         return self._made > 0 or any(stack.moved for stack in self.stacks)
 
+    def begin_anew(self) -> None:
+        """The next update begins with its first part: one that was only recorded, or failed to be, changed nothing."""
+        self._made = 0
+        for stack in self.stacks:
+            stack.moved = False
+
     def _update(self, multiplier: float | Tensor, keep: Tensor | None) -> None:
         """All parts of an update, or those that are left of it."""
         if keep is not None:

@@ -129,10 +129,10 @@ class Trainer:
                 in_update = not isinstance(error, MicroBatchTooLargeError)
             if in_update and (freed or self.optimizer.torn):
                 self._stop_in_update()
-            self.live.free()
-            free_memory()
             if freed:  # it was not a prompt that took the room
                 self._shrink()
+            self.live.free()
+            free_memory()
             freed = True
 
     def _shrink(self) -> None:
@@ -409,6 +409,7 @@ class Trainer:
                 raise
             return f"no memory to write the checkpoint of step {self.step}"
         self.checkpoint_step = self.step
+        self.writer.restored = False
         return why
 
     def _saved(self) -> bool:
@@ -451,7 +452,6 @@ class Trainer:
         last = self.checkpoint_step
         gone = last is not None and not self.writer.run.checkpoint(last).is_dir()
         if (gone or self.writer.restored) and not self._leaving:
-            self.writer.restored = False
             self.checkpoint()
 
     def _unsaved(self, why: str) -> UserError:

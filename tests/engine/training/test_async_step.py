@@ -72,6 +72,7 @@ SETTINGS = [
     ("train.optimizer=muon", "train.grad_accum=2"),
     ("train.precision=bf16", "model.dropout=0.1"),
     ("train.precision=fp16",),
+    ("train.ema=0.9", "model.n_kv_head=1"),
 ]
 
 
@@ -143,11 +144,16 @@ def test_a_corpus_lives_on_a_gpu_that_has_room_for_it(
 
 
 @pytest.mark.parametrize("sets", [("train.optimizer=adamw",), ("train.optimizer=muon",), ("train.precision=bf16",)])
+@pytest.mark.parametrize("host_sees", [False, True])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_bad_step_and_those_after_it_change_nothing(dataset: TokenDataset, sets: tuple[str, ...], bad: float) -> None:
-    step = launched(tiny_config(*sets), dataset)
+def test_a_bad_step_and_those_after_it_change_nothing(
+    dataset: TokenDataset, sets: tuple[str, ...], host_sees: bool, bad: float
+) -> None:
+    """Neither weights nor their average, which stood still for none of them."""
+    step = launched(tiny_config(*sets, "train.ema=0.5"), dataset)
+    step.host_sees = host_sees
     step(0, 1.0)
-    flat = step.parameters.flat.clone()
+    flat, averaged = step.parameters.flat.clone(), step.optimizer.averaged.clone()
     state = {name: tensor.clone() for name, tensor in step.optimizer.tensors().items()}
     good = step.loss_function
     step.loss_function = lambda x, y: good(x, y) * bad
@@ -155,17 +161,21 @@ def test_a_bad_step_and_those_after_it_change_nothing(dataset: TokenDataset, set
     step.loss_function = good
     step(2, 1.0)
     assert int(step.bad_step) == 1
-    assert torch.equal(step.parameters.flat, flat)
+    assert torch.equal(step.parameters.flat, flat) and torch.equal(step.optimizer.averaged, averaged)
+    assert not torch.equal(flat, averaged)
     assert all(torch.equal(tensor, state[name]) for name, tensor in step.optimizer.tensors().items())
 
 
 def test_an_overflow_in_fp16_skips_a_step_and_halves_the_scale(dataset: TokenDataset) -> None:
-    step = launched(tiny_config("train.precision=fp16"), dataset)
+    step = launched(tiny_config("train.precision=fp16", "train.ema=0.5"), dataset)
     good = step.loss_function
     step.loss_function = lambda x, y: good(x, y) * float("inf")
     before = step.parameters.flat.clone()
+    step.optimizer.averaged.add_(1.0)
+    averaged = step.optimizer.averaged.clone()
     step(0, 1.0)
     assert float(step.scaler.scale) == SCALE_START / 2 and torch.equal(step.parameters.flat, before)
+    assert torch.equal(step.optimizer.averaged, averaged), "a step that is skipped is none"
     step.loss_function = good
     loss, norm = step(1, 1.0).tolist()
     assert int(step.bad_step) == -1 and not torch.equal(step.parameters.flat, before)

@@ -194,12 +194,16 @@ def launched(config: Config, dataset: TokenDataset) -> TrainStep:
 
 def state(step: TrainStep) -> list[Tensor]:
     tensors = {**step.optimizer.tensors(), **step.scaler.tensors(), "bad": step.bad_step, "flat": step.parameters.flat}
+    if step.optimizer.averaged is not None:
+        tensors["averaged"] = step.optimizer.averaged
     return [tensor.clone() for tensor in tensors.values()]
 
 
 RECORDED = [
     ("train.optimizer=adamw", "train.grad_accum=3", "model.dropout=0.1"),
     ("train.optimizer=muon", "train.grad_clip=0.1", "train.weight_decay=0.1"),
+    ("train.optimizer=muon", "train.ema=0.9", "model.n_kv_head=1", "model.mlp_width=32"),
+    ("train.optimizer=adamw", "train.ema=0.9"),
     ("train.optimizer=muon", "train.precision=bf16", "train.max_steps=5", "train.warmup_steps=2"),
     ("train.optimizer=adamw", "train.precision=fp16"),
 ]
@@ -228,7 +232,7 @@ def test_a_recorded_step_that_is_not_finite_changes_nothing(
     dataset: TokenDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compiled, "capture", record)
-    step = launched(tiny_config("train.optimizer=muon"), dataset)
+    step = launched(tiny_config("train.optimizer=muon", "train.ema=0.5", "model.n_kv_head=1"), dataset)
     record_step(step, 0)
     step(0, 1.0)
     before = state(step)
@@ -258,6 +262,28 @@ def test_what_cannot_be_recorded_is_trained_all_the_same(
     plain, step = launched(config, dataset), launched(config, dataset)
     monkeypatch.setattr(compiled, "capture", refuse)
     assert make_fastest(step) == "no CUDA graph (operation not permitted when stream is capturing)"
+    for number in range(3):
+        assert torch.equal(step(number, 1.0), plain(number, 1.0))
+    assert all(map(torch.equal, state(step), state(plain)))
+
+
+@pytest.mark.parametrize("part", range(5))
+def test_an_update_whose_recording_fails_half_way_is_whole_afterwards(
+    dataset: TokenDataset, monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
+    config = tiny_config("train.optimizer=muon", "train.ema=0.5")
+    plain, step = launched(config, dataset), launched(config, dataset)
+    update, broken = step.optimizer.parts[part].update, [True]
+
+    def fail(*args: Any) -> None:
+        if broken[0]:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        update(*args)
+
+    monkeypatch.setattr(step.optimizer.parts[part], "update", fail)
+    monkeypatch.setattr(compiled, "capture", lambda function, device, draws=False: (function(), function)[1])
+    assert make_fastest(step).startswith("no CUDA graph")
+    broken[0] = False
     for number in range(3):
         assert torch.equal(step(number, 1.0), plain(number, 1.0))
     assert all(map(torch.equal, state(step), state(plain)))
