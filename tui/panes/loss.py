@@ -36,6 +36,7 @@ class LossPane(Pane):
 
     def __init__(self) -> None:
         super().__init__(id="loss")
+        self._problem = ""
 
     def compose(self) -> ComposeResult:
         yield LossPlot(PlotData(empty=EMPTY))
@@ -68,9 +69,14 @@ class LossPane(Pane):
 
     def say_problem(self, problem: str) -> None:
         """What went wrong, in a few lines under the curve; nothing takes them away."""
-        lines = textwrap.wrap(clean(problem, keep_newlines=False), max(16, self.size.width - 6))[:MOST_LINES]
+        self._problem = problem
+        room = max(16, self.size.width - 6)
+        lines = textwrap.wrap(clean(problem, keep_newlines=False), room)[: max(MOST_LINES, self.size.height // 2)]
         rows = self.query_one("#problem", Rows)
         rows.display = bool(lines)
         if lines:
             rows.styles.height = len(lines)
             rows.show([[("✖ " if i == 0 else "  ", "alarm bold"), (line, "alarm")] for i, line in enumerate(lines)])
+
+    def on_resize(self) -> None:
+        self.say_problem(self._problem)

@@ -17,7 +17,7 @@ from tui.panes.pane import Pane
 from tui.text import fit
 from tui.widgets.stream import OutputText
 
-EMPTY = "samples appear here at each checkpoint; press s to write one now"
+EMPTY = "samples appear here at each checkpoint"
 
 
 class SamplesPane(Pane):
@@ -70,6 +70,7 @@ class SamplesPane(Pane):
         """Show no run's samples; of the next run the newest page is followed."""
         self._index = -1
         self._samples = ()
+        self.query_one(OutputText).empty = EMPTY
         self._turn()
 
     def show(self, samples: Sequence[Mapping[str, Any]], empty: str = EMPTY) -> None:

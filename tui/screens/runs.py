@@ -23,7 +23,7 @@ from tui.rows import Part, Row, Rows
 from tui.screens.asking import ask_to_resume, ask_to_stop
 from tui.screens.confirm import ConfirmScreen, Way
 from tui.session import LIVE_STATES, Session
-from tui.text import clean, fit, fmt_count, fmt_loss
+from tui.text import MISSING, clean, fit, fmt_count, fmt_loss
 from tui.view import ago, state_part, step_of
 
 if TYPE_CHECKING:
@@ -247,7 +247,7 @@ def line(facts: dict[str, Any], columns: list[tuple[str, int, bool, int]]) -> li
         "params": (fmt_count(facts["params"]), "foreground"),
         "corpus": (str(facts["corpus"] or ""), "foreground"),
         "preset": (str(facts["preset"] or "custom"), "dim"),
-        "when": (ago(float(facts["created"] or 0)), "dim"),
+        "when": (ago(float(facts["created"])) if facts["created"] else MISSING, "dim"),
     }
     row: list[Part] = []
     for name, size, right, _ in columns:

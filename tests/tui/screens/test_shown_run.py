@@ -21,8 +21,10 @@ from engine.runs.layout import RunDir
 from engine.runs.summary import overview
 from tui.app import Workbench
 from tui.panes.device import DevicePane, DeviceView
+from tui.panes.loss import LossPane
 from tui.panes.preview import RunPreview
 from tui.panes.samples import SamplesPane
+from tui.rows import Rows
 from tui.screens.runs import RunsScreen, columns_for, in_order, line
 from tui.screens.train import LIVE_ONLY, TrainScreen
 from tui.session import Resume, Session, Start
@@ -235,6 +237,24 @@ async def test_another_run_can_be_chosen_while_one_is_read_for_ever(runs: Path, 
         gates.gate("slow").set()
         await until(pilot, lambda: not any(each.name == "read-run" for each in threading.enumerate()))
         assert app.session.run is not None and app.session.run.name == "quick"
+
+
+@pytest.mark.parametrize("size", [(140, 40), (100, 30), (80, 24)], ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_why_a_run_cannot_be_shown_is_said_whole(runs: Path, size: tuple[int, int]) -> None:
+    write_run(runs, "good", step=3)
+    broken = damage(write_run(runs, "broken", step=3))
+    app = Workbench(runs)
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: listed(app))
+        app.open_run(broken)
+        await until(pilot, lambda: "no run is open" in on_screen(app))
+        pane = app.screen.query_one(LossPane)
+        rows = pane.query_one("#problem", Rows)
+
+        def said() -> str:
+            return "".join("".join(rows.render_line(y).text.split()[y == 0 :]) for y in range(rows.size.height))
+
+        await until(pilot, lambda: said() == "".join(app.session.problem.split()))
 
 
 async def test_a_run_that_breaks_while_it_is_shown_is_named_and_let_go(
