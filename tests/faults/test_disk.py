@@ -6,9 +6,13 @@ import errno
 import itertools
 import os
 import random
+import resource
 import shutil
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +24,7 @@ from engine.runs.status import read_status
 from engine.training import trainer as trainer_module
 from engine.training.host import TrainingHost
 
-from .conftest import Campaign
+from .conftest import WHOLE, Campaign
 from .shim import Shim, failing
 from .tiny import Outcome, go_on, start, state_of, train
 
@@ -235,3 +239,50 @@ def test_a_run_that_is_taken_away(
             assert left == [], left
             shutil.rmtree(run.path)
             shutil.rmtree(run.path.with_name(f"{run.name}-elsewhere"), ignore_errors=True)
+
+
+@pytest.mark.skipif(not WHOLE, reason="a process of its own that waits some seconds; make faults")
+def test_a_limit_on_the_size_of_files(
+    tmp_path: Path, campaign: Callable[..., Campaign], whole: tuple[Outcome, int]
+) -> None:
+    """As `ulimit -f` sets it, from the command line, until it is raised."""
+    expected, _ = whole
+    promise = campaign(
+        "`tinytui train` under a limit on the size of files says in one line what it waits for, shows it in the run's "
+        "status, and finishes when the limit is raised",
+        quick=1,
+        whole=8,
+    )
+    for number in promise:
+        limit = 1024 + 8 * number  # the metrics grow beyond it; run.json and the like are within 4 KiB
+        with promise.trial(f"{limit} bytes"):
+            run = start(tmp_path, f"r{number}")
+            command = [sys.executable, "-m", "tui.cli", "train", "--resume", str(run.path)]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+                try:
+                    wait_for(run.status_json.exists, process)
+                    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+                    wait_for(partial(says, run, "paused"), process)
+                    assert "file too large" in read_status(run)["message"]
+                    resource.prlimit(
+                        process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+                    )
+                    said, _ = process.communicate(timeout=60)
+                finally:
+                    process.kill()
+            assert process.returncode == 0, said
+            told = [line for line in said.splitlines() if line.endswith("training waits, and goes on by itself")]
+            assert len(told) == 1 and "file too large" in told[0], said
+            assert Outcome.of(run) == expected
+
+
+def says(run: RunDir, state: str) -> bool:
+    return bool(read_status(run)["state"] == state)
+
+
+def wait_for(test: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 60
+    while not test():
+        assert process.poll() is None, "it ended"
+        assert time.monotonic() < end, "not within a minute"
+        time.sleep(0.005)
