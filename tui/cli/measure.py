@@ -51,6 +51,12 @@ class Setup(NamedTuple):
             pace=pace,
         )
 
+    def check(self) -> None:
+        """Raises ConfigError for what is far too large to be tried here."""
+        from engine.training.forecast import check_memory
+
+        check_memory(self.config, self.dataset.tokenizer.vocab_size, str(self.device))
+
 
 def on_setup(work: Callable[[Setup, bool], None]) -> Callable[..., None]:
     """The command that does `work(setup, as_json)` with what the usual options name; it has `work`'s name and help."""
@@ -76,6 +82,7 @@ def profile(setup: Setup, as_json: bool) -> None:
     from engine.training.profile import profile as measure
     from tui.text import fmt_bytes, fmt_count
 
+    setup.check()
     found = measure(*setup)
     told = setup.forecast(found.pace)
     if as_json:
@@ -115,6 +122,7 @@ def rate(
     from engine.training.tune import Rate, learning_rate_range, suggest
 
     setup = prepare(corpus, preset, config, sets, device, corpora)
+    setup.check()
     rates: list[Rate] = []
     with progress("trying rates") as report:
         for each in learning_rate_range(*setup, steps=steps):

@@ -70,6 +70,19 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"engine.training.measure.{name}", 0.05)
 
 
+HUGE = ("--set", "train.batch_size=1_000_000", "--set", "model.block_size=800", "--device", "cpu")
+
+
+def test_what_is_far_too_large_is_never_tried(cli: Cli) -> None:
+    for command in (("profile", "small.txt"), ("tune", "rate", "small.txt"), ("train", "small.txt")):
+        result = cli(*command, *TINY, *HUGE)
+        assert result.exit_code == 1, command
+        assert "does not fit" in one_complaint(result)
+    told = json.loads(cli("train", "small.txt", *TINY, *HUGE, "--dry-run", "--json").stdout)
+    assert told["fits"] is False and told["pace"] is None
+    assert not Path("runs").exists() or not list(Path("runs").iterdir())
+
+
 def test_profile_adds_up(cli: Cli, quick: None) -> None:
     told = json.loads(cli("profile", "small.txt", *TINY, "--json").stdout)
     assert {row["part"] for row in told["rows"]} >= {"attention", "mlp", "embedding"}
