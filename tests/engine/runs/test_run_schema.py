@@ -11,15 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.control import server
+from engine.control.protocol import MAX_ALTERNATIVES, MAX_LINE, MAX_PATH
 from engine.errors import RunError
 from engine.runs import schema, tail
 from engine.runs.layout import RunDir, list_runs
-from engine.runs.lock import read_owner
+from engine.runs.lock import PATIENCE, read_owner
 from engine.runs.reader import RunReader
 from engine.runs.schema import DamagedError, Entry, Event, Info, Sample, State, Status, decode, load, problem_of
-from engine.runs.status import read_info, read_status
+from engine.runs.status import SILENCE, read_info, read_status
 from engine.runs.summary import csv_lines, overview, summary
 from engine.runs.writer import RunWriter
+
+ROOT = Path(__file__).parents[3]
 
 
 def edit(path: Path, **fields: Any) -> None:
@@ -241,3 +245,18 @@ def test_what_is_not_known_here_is_kept(run: RunDir, tmp_path: Path) -> None:
     path.write_text('{"kind": "x", "step": 1.0}')
     with pytest.raises(DamagedError, match=r"x\.json: step must be a whole number, not 1\.0"):
         load(path, Event)
+
+
+def test_the_bounds_are_those_that_the_contract_tells() -> None:
+    told = " ".join((ROOT / "docs" / "run-directory.md").read_text(encoding="utf-8").split())
+    for bound in (
+        f"at most {schema.MAX_BYTES >> 20} MiB, UTF-8, JSON nested at most {schema.MAX_DEPTH} deep",
+        f"a line of more than {tail.MAX_LINE >> 20} MiB",
+        f"each below {MAX_LINE >> 20} MiB",
+        f"{server.MAX_CLIENTS} clients are served at once, {server.MAX_PROMPTS} prompts among them",
+        f"`alternatives`, 0 to {MAX_ALTERNATIVES}",
+    ):
+        assert bound in told, bound
+    assert SILENCE == 120 and "more than two minutes from now" in told
+    assert PATIENCE == 0.5 and "tries again for half a second" in told
+    assert MAX_PATH == 100 and "stays under 100 bytes" in told
