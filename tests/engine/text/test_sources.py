@@ -517,6 +517,9 @@ def test_any_csv_without_quotes_is_read_to_the_letter(tmp_path: Path, pairs: lis
 def test_what_a_table_program_writes_comes_back(
     tmp_path: Path, pairs: list[tuple[str, str]], quoting: Any, kind: tuple[str, str], end: str
 ) -> None:
+    if quoting == csv.QUOTE_MINIMAL:  # a carriage return alone, which ends a line for readers, is not quoted then
+        pairs = [(a.replace("\r", ""), b.replace("\r", "")) for a, b in pairs]
+        pairs = [pair for pair in pairs if any(cell.strip() for cell in pair)] or [("a", "b")]
     out = io.StringIO(newline="")
     writer = csv.writer(out, delimiter=kind[1], quoting=quoting, lineterminator=end)
     writer.writerows([("prompt", "response"), *pairs])
