@@ -1,4 +1,7 @@
-"""One file from the web, from servers that may be slow, broken or hostile: in bounded time, of bounded size."""
+"""One file from the web, from servers that may be slow, broken or hostile: in bounded time, of bounded size.
+
+The only place that touches the network.
+"""
 
 from __future__ import annotations
 
