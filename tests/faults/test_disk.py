@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import json
 import os
 import random
 import resource
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.control import ControlClient
 from engine.errors import UserError
 from engine.runs import writer as writer_module
 from engine.runs.layout import RunDir
@@ -241,6 +243,29 @@ def test_a_run_that_is_taken_away(
             shutil.rmtree(run.path.with_name(f"{run.name}-elsewhere"), ignore_errors=True)
 
 
+def test_a_trainer_that_waits_tells_all_who_can_still_be_told(tmp_path: Path) -> None:
+    """Its socket and its own process, where not even the status can be written; and it takes commands meanwhile."""
+    run = start(tmp_path, "waits", "train.max_steps=100000", "train.eval_every=1000", "train.checkpoint_every=1000")
+    host = TrainingHost(run, device="cpu")
+    host.start()
+    wait_for(lambda: run.metrics.exists() and run.metrics.stat().st_size > 1000, host)
+    client = ControlClient(run)
+    assert host.untold() == {}
+    with Shim(run.path, failing(range(1 << 40), errno.EROFS)).in_force():
+        wait_for(lambda: client.send("pause").get("waits"), host)
+        why = client.send("ping")["waits"]
+        assert "read-only file system" in why
+        wait_for(lambda: host.untold().get("state") == "paused", host)
+        assert host.untold()["message"] == f"{why}; training waits, and goes on by itself"
+    wait_for(lambda: not client.send("ping").get("waits"), host)
+    wait_for(lambda: says(run, "paused") and not read_status(run)["message"], host)
+    host.stop(checkpoint=False)
+    host.join(30)
+    assert not host.alive and host.error is None
+    kinds = [json.loads(line)["kind"] for line in run.events.read_text().splitlines()]
+    assert kinds.count("waited") == 1 and "paused" in kinds and kinds[-1] == "stopped", kinds
+
+
 @pytest.mark.skipif(not WHOLE, reason="a process of its own that waits some seconds; make faults")
 def test_a_limit_on_the_size_of_files(
     tmp_path: Path, campaign: Callable[..., Campaign], whole: tuple[Outcome, int]
@@ -280,9 +305,9 @@ def says(run: RunDir, state: str) -> bool:
     return bool(read_status(run)["state"] == state)
 
 
-def wait_for(test: Callable[[], object], process: subprocess.Popen[str]) -> None:
+def wait_for(test: Callable[[], object], trainer: subprocess.Popen[str] | TrainingHost) -> None:
     end = time.monotonic() + 60
     while not test():
-        assert process.poll() is None, "it ended"
+        assert trainer.alive if isinstance(trainer, TrainingHost) else trainer.poll() is None, "it ended"
         assert time.monotonic() < end, "not within a minute"
         time.sleep(0.005)
