@@ -141,6 +141,10 @@ class Workbench(Paced, Themed, App[Ending]):
         if isinstance(self._driver, Terminal) and hung_up(self._driver.fileno):
             self.exit(Ending.HANGUP)
 
+    def _print_error_renderables(self) -> None:
+        """Nothing here: the error that ended the screen is raised again where it can be told in a line."""
+        self._exit_renderables.clear()
+
     def say(self, notice: Notice) -> None:
         """A line in the upper corner of the screen for a few seconds; longer when something did not work."""
         self._news.add(notice)

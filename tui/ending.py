@@ -46,6 +46,7 @@ def run_screen(app: Workbench, signals: Signals) -> tuple[Ending, Exception | No
         signals.hang_up()  # its own look at the terminal said so
     if signals.ending is not None:
         return signals.ending, None
+    broken = broken or app._exception
     if broken is not None or app.return_code:
         return Ending.BROKEN, broken
     return ending or Ending.LEAVE, None

@@ -216,7 +216,7 @@ class Held:
     def rest(self, seconds: float) -> None:
         """Time goes by, and the terminal reads."""
         end = time.monotonic() + seconds
-        while time.monotonic() < end and not self.ended:
+        while time.monotonic() < end and not (self.ended or self.asleep):
             self._moved()
             time.sleep(0.01)
 

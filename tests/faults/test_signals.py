@@ -61,11 +61,14 @@ def try_signal(session: Held, name: str, terminal: str, chance: random.Random) -
     session.send(number)
     if name == "TSTP":
         session.wait_sleep()
+        if terminal == "stalled":  # or its shell could not be told to go on with it
+            session.rest(STALL)
+            session.stall(False)
         session.wake()
     if terminal == "closing":
         session.rest(chance.uniform(0.0, 1.0))
         session.close()
-    if terminal == "stalled":
+    if session.stalled:
         session.rest(STALL)
         session.stall(False)
     session.wait_end()

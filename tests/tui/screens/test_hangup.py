@@ -29,14 +29,15 @@ PROGRAM = """
 import json, sys, threading, time
 from pathlib import Path
 import tui.app, tui.cli, tui.session
-from engine.config import load_preset
 from engine.runs.layout import RunDir
+
+STEPS = int(sys.argv[1])
 
 class Training:
     error, host, stage, fraction, starting = None, None, "waiting", 0.0, False
     def __init__(self, job, runs_dir, corpora_dir):
         self.run = RunDir(Path("runs/made-up").absolute())
-        self.steps, self.told = int(sys.argv[1]), threading.Event()
+        self.steps, self.told = STEPS, threading.Event()
         self.thread = threading.Thread(target=self.train, name="train-made-up")
     def begin(self):
         self.thread.start()
@@ -55,15 +56,20 @@ class Training:
         self.thread.join(seconds)
 
 tui.session.Training = Training
-start = tui.session.Start("made-up", load_preset("nano"), "nano")
-tui.cli.leave(tui.app.open_workbench(Path("runs"), start=start))  # as the command ends
+if sys.argv[2:]:
+    def break_it(self):
+        if Path("step.json").exists():
+            raise RuntimeError("\\x1b]0;owned\\x07 by a bug")
+    tui.app.Workbench._poll = break_it
+sys.argv[1:] = ["demo"]
+tui.cli.main()
 """
 
 
 class Child:
     """PROGRAM in a pseudo-terminal of its own."""
 
-    def __init__(self, folder: Path, steps: int) -> None:
+    def __init__(self, folder: Path, *given: object) -> None:
         self.folder, self.seen = folder, bytearray()
         script = folder / "program.py"
         script.write_text(textwrap.dedent(PROGRAM))
@@ -72,7 +78,7 @@ class Child:
             ioctl(0, TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
             os.environ.update(TERM="xterm-256color", PYTHONPATH=str(ROOT), XDG_CONFIG_HOME=str(folder))
             os.chdir(folder)
-            os.execv(sys.executable, [sys.executable, str(script), str(steps)])
+            os.execv(sys.executable, [sys.executable, str(script), *map(str, given)])
 
     def until(self, test: Callable[[], bool], seconds: float = 20.0, read: bool = True) -> None:
         end = time.monotonic() + seconds
@@ -119,11 +125,11 @@ class Child:
 
 
 @pytest.fixture
-def child(tmp_path: Path) -> Iterator[Callable[[int], Child]]:
+def child(tmp_path: Path) -> Iterator[Callable[..., Child]]:
     made: list[Child] = []
 
-    def make(steps: int) -> Child:
-        made.append(Child(tmp_path, steps))
+    def make(*given: object) -> Child:
+        made.append(Child(tmp_path, *given))
         return made[-1]
 
     yield make
@@ -131,7 +137,7 @@ def child(tmp_path: Path) -> Iterator[Callable[[int], Child]]:
         each.close()
 
 
-def test_training_outlives_its_terminal_and_ends_by_itself(child: Callable[[int], Child]) -> None:
+def test_training_outlives_its_terminal_and_ends_by_itself(child: Callable[..., Child]) -> None:
     program = child(150)
     program.until(lambda: program.step > 5)
     os.close(program.fd)
@@ -142,7 +148,7 @@ def test_training_outlives_its_terminal_and_ends_by_itself(child: Callable[[int]
 
 
 @pytest.mark.parametrize("number", [signal.SIGCONT, signal.SIGWINCH, signal.SIGHUP])
-def test_no_signal_finds_a_screen_that_has_ended(child: Callable[[int], Child], number: int) -> None:
+def test_no_signal_finds_a_screen_that_has_ended(child: Callable[..., Child], number: int) -> None:
     program = child(110)
     program.until(lambda: program.step > 5)
     os.kill(program.pid, signal.SIGHUP)
@@ -154,7 +160,7 @@ def test_no_signal_finds_a_screen_that_has_ended(child: Callable[[int], Child], 
     assert program.ended()["told"] is False and program.step == 109
 
 
-def test_stopped_and_gone_on_with_the_screen_is_whole(child: Callable[[int], Child]) -> None:
+def test_stopped_and_gone_on_with_the_screen_is_whole(child: Callable[..., Child]) -> None:
     program = child(100_000)
     program.until(lambda: b"waiting" in program.seen)
     before = tcgetattr(program.fd)
@@ -171,9 +177,11 @@ def test_stopped_and_gone_on_with_the_screen_is_whole(child: Callable[[int], Chi
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGQUIT, 131)], ids=["term", "int", "quit"]
+    ("number", "code"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGQUIT, 131)],
+    ids=["term", "int", "quit"],
 )
-def test_a_signal_to_end_finishes_training_first(child: Callable[[int], Child], number: int, code: int) -> None:
+def test_a_signal_to_end_finishes_training_first(child: Callable[..., Child], number: int, code: int) -> None:
     program = child(100_000)
     program.until(lambda: program.step > 5)
     os.kill(program.pid, number)
@@ -181,7 +189,7 @@ def test_a_signal_to_end_finishes_training_first(child: Callable[[int], Child], 
     assert program.ended()["told"] is True
 
 
-def test_a_hung_up_workbench_can_still_be_ended(child: Callable[[int], Child]) -> None:
+def test_a_hung_up_workbench_can_still_be_ended(child: Callable[..., Child]) -> None:
     program = child(100_000)
     program.until(lambda: program.step > 5)
     os.close(program.fd)
@@ -192,7 +200,19 @@ def test_a_hung_up_workbench_can_still_be_ended(child: Callable[[int], Child]) -
     assert program.ended()["told"] is True
 
 
-def test_a_terminal_that_does_not_read_stops_nothing(child: Callable[[int], Child]) -> None:
+def test_training_outlives_a_screen_that_broke(child: Callable[..., Child]) -> None:
+    program = child(110, "broken")
+    program.until(lambda: b"ended by a bug" in program.seen)
+    assert program.step < 109
+    program.until(lambda: b"shows where)" in program.seen)
+    assert program.exit_code() == 1
+    assert program.ended()["told"] is False and program.step == 109
+    said = bytes(program.seen).decode()
+    assert "this is a bug: RuntimeError: ␛]0;owned" in said and "\x1b]0;" not in said and "Traceback" not in said
+    assert said.rfind("\x1b[?1049h") < said.rfind("\x1b[?1049l")
+
+
+def test_a_terminal_that_does_not_read_stops_nothing(child: Callable[..., Child]) -> None:
     program = child(100_000)
     program.until(lambda: program.step > 5)
     at = program.step
