@@ -67,7 +67,7 @@ class Terminal:
             if cwd is not None:
                 os.chdir(cwd)
             try:
-                os.execvp(command[0], list(command))
+                os.execvpe(command[0], list(command), os.environ)  # readline sets COLUMNS behind its back
             finally:
                 os._exit(127)
         # a terminal answers queries (cursor position, device attributes)

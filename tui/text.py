@@ -79,6 +79,11 @@ def clean(text: str, *, keep_newlines: bool = True) -> str:
     return _tame_marks(text) if _wide_marks(text) else text
 
 
+def printable(text: str) -> str:
+    """One line of text as it is, when nothing in it can drive a terminal; else cleaned. The last look before cells."""
+    return text if text.isprintable() else clean(text, keep_newlines=False)
+
+
 def _tame_marks(text: str) -> str:
     """Give marks a base to stand on and drop those beyond MAX_MARKS."""
     out: list[str] = []

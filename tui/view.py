@@ -33,7 +33,7 @@ PHASES = {"training": "", "": ""}  # those that the state's own word says
 
 def state_part(state: str, phase: str = "") -> Part:
     """`● training` in its colour; a live run says what it is doing, padded so that the line does not move."""
-    mark, word, look = STATES.get(state, ("?", state or "unknown", "dim"))
+    mark, word, look = STATES.get(state, ("?", clean(state, keep_newlines=False) or "unknown", "dim"))
     if state == "running":
         word = f"{clean(PHASES.get(phase, phase), keep_newlines=False) or word:<13}"
     return f"{mark} {word}", look

@@ -142,7 +142,7 @@ def _compute(device: Device, width: int) -> list[Part]:
         return _gauge("gpu", gpu.utilization, f" {heat}{power}".ljust(SAID), width)
     if device.load is not None:
         return _gauge("cpu", device.load.cpu, " " * SAID, width)
-    return [_label("cpu"), (device.elsewhere or MISSING, "dim")]
+    return [_label("cpu"), (clean(device.elsewhere, keep_newlines=False) or MISSING, "dim")]
 
 
 def _memory(device: Device, width: int) -> list[Part]:

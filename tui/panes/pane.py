@@ -8,6 +8,7 @@ from textual.containers import Vertical
 from textual.content import Content
 
 from tui.rows import Row
+from tui.text import printable
 
 
 class Pane(Vertical):
@@ -20,16 +21,19 @@ class Pane(Vertical):
     _said_below: Content = Content("")
 
     def on_mount(self) -> None:
-        self.border_title = self.title
+        if not self._said_title:  # a subclass is mounted first, and may have said more
+            self.say_title(Content(self.title))
 
     def say_title(self, title: Content) -> None:
         """Set the border's title; setting the same again repaints nothing (Textual alone would repaint the pane)."""
+        title = _printable(title)
         if title != self._said_title:
             self._said_title = title
             self.border_title = title
 
     def say_below(self, said: Content) -> None:
         """Set the line in the lower border; setting the same again repaints nothing."""
+        said = _printable(said)
         if said != self._said_below:
             self._said_below = said
             self.border_subtitle = said
@@ -41,3 +45,8 @@ class Pane(Vertical):
     def help_lines(self) -> list[Row]:
         """The pane's own words, one row a line."""
         return [[(line, "foreground")] for line in self.about]
+
+
+def _printable(content: Content) -> Content:
+    """What can be said in a border; where that could drive a terminal, cleaned and without its styles."""
+    return content if content.plain.isprintable() else Content(printable(content.plain))

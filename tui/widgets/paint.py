@@ -20,6 +20,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
+from tui.text import printable
 from tui.theme import DEFAULT_VARIABLES
 from tui.widgets.row import Row, Run, changed_span, row_width
 
@@ -97,8 +98,8 @@ class Painted(Widget):
         strip = self._strips.get(y)
         if strip is None:
             row = self._rows[y] if y < len(self._rows) else []
-            segments = [Segment(text, self._look(look)) for text, look in row if text]
-            strip = Strip(segments, row_width(row)).adjust_cell_length(self.size.width, self._look(""))
+            segments = [Segment(printable(text), self._look(look)) for text, look in row if text]
+            strip = Strip(segments).adjust_cell_length(self.size.width, self._look(""))
             self._strips[y] = strip
         return strip
 

@@ -251,6 +251,18 @@ async def test_bars_show_before_and_after_and_take_a_choice() -> None:
         assert picked == [(1, 8), (2, 9)]
 
 
+async def test_what_is_not_cleaned_before_is_cleaned_at_the_last() -> None:
+    class Careless(Painted):
+        def paint(self, width: int, height: int) -> list[Row]:
+            return [[("a\x1b]0;t\x07b\x7f", "dim"), ("\u202e\u2028\x9b\ud800", "")], [("\tx", "")]]
+
+    app = Harness(Careless())
+    async with app.run_test(size=(60, 4)):
+        first, second = screen_rows(app)[:2]
+        assert first.startswith("a␛]0;t␇b␡<U+202E><U+2028><U+009B><U+D800>") and second.startswith("    x")
+        assert {len(first), len(second)} == {60}
+
+
 async def test_looks_follow_the_theme() -> None:
     meter = Meter("gpu")
     app = Harness(meter)
