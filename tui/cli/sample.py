@@ -163,10 +163,11 @@ def default_prompt(run: RunDir) -> str:
 
 def show(pieces: Iterable[str | Written], begin: str, quiet: bool) -> Written:
     """Put pieces on stdout as they come (made visible on a terminal, raw otherwise); returns how the text ended."""
-    last = begin
-    if begin and not quiet:
-        pour(begin)
+    last, begun = begin, False
     for piece in pieces:
+        if begin and not (quiet or begun):  # not before the first piece: a prompt may be refused
+            pour(begin)
+        begun = True
         if isinstance(piece, Written):
             if not quiet and not last.endswith("\n"):
                 typer.echo()

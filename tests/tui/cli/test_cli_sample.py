@@ -154,6 +154,7 @@ def test_sample_refuses(trained: Trained, args: list[str], said: str) -> None:
     result = invoke("sample", "first", *args)
     assert result.exit_code == 1
     assert said in one_complaint(result)
+    assert not result.stdout, "the complaint stands at the end of a line that was begun"
 
 
 def test_a_damaged_checkpoint_is_named(trained: Trained) -> None:
