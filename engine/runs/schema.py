@@ -269,7 +269,7 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
 def decode(data: bytes, *, not_finite: bool = False) -> Any:
     """The JSON value in `data`. Raises ValueError in a few words: not UTF-8, not JSON, nested too deep."""
     try:
-        value = json.loads(data.decode("utf-8"), parse_constant=None if not_finite else _no_constant)
+        value = (_LENIENT if not_finite else _STRICT).decode(data.decode("utf-8"))
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8 text") from None
     except RecursionError:
@@ -291,6 +291,9 @@ def decode(data: bytes, *, not_finite: bool = False) -> Any:
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
+
+
+_STRICT, _LENIENT = json.JSONDecoder(parse_constant=_no_constant), json.JSONDecoder()
 
 
 def problems_of(value: object, kind: type[Entry]) -> dict[str, str]:
