@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
@@ -198,6 +199,7 @@ def import_model(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
         for ours, parts in found.items():
             for theirs, part in parts:
                 _check_shape(theirs, part, shapes[ours], turned[ours])
+        _check_memory(4 * sum(shape.numel() for shape in shapes.values()), folder)
         return config, {ours: _joined(shapes[ours], parts, turned[ours]) for ours, parts in found.items()}
 
 
@@ -255,6 +257,7 @@ def _stored(folder: Path, to: Architecture, opened: ExitStack) -> dict[str, _Sto
         path = folder / name
         try:
             check_regular(path.stat(), path)
+            _check_memory(path.stat().st_size, folder)
             file = opened.enter_context(safe_open(path, framework="pt"))
             for key in file.keys():  # noqa: SIM118 - no mapping
                 there = file.get_slice(key)
@@ -270,7 +273,7 @@ def _stored(folder: Path, to: Architecture, opened: ExitStack) -> dict[str, _Sto
             raise UserError(f"{folder} has no {name}; save the model with safe_serialization, the default") from None
         except OSError as error:
             raise cannot("read", path, error) from None
-        except (SafetensorError, ValueError) as error:
+        except (SafetensorError, ValueError, RuntimeError) as error:
             raise UserError(f"{path} is damaged: {plain(error)}") from None
     return stored
 
@@ -313,6 +316,16 @@ def _shapes(config: ModelConfig, vocab_size: int, folder: Path) -> dict[str, tor
         raise UserError(f"{folder} has no token in its vocabulary; copy the folder again")
     with torch.device("meta"):
         return {name: tensor.shape for name, tensor in build_model(config, vocab_size).state_dict().items()}
+
+
+def _check_memory(size: int, folder: Path) -> None:
+    """Raises UserError when the machine has less memory than `size` bytes of weights take."""
+    there = psutil.virtual_memory().total
+    if size > there:
+        raise UserError(
+            f"{folder} does not fit: its weights take {size / 2**30:,.1f} GiB, "
+            f"this machine has {there / 2**30:,.1f} GiB; import it on a larger one"
+        )
 
 
 def _turned(ours: str, shape: torch.Size, to: Architecture) -> bool:

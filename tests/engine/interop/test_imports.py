@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -254,6 +255,43 @@ def test_a_tokenizer_that_is_lacking_or_of_another_model_is_named(tmp_path: Path
     with pytest.raises(CheckpointError, match="weights for 37 tokens, its tokenizer 256"):
         import_run(folder, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+def test_weights_beyond_the_machine_are_not_read(tmp_path: Path) -> None:
+    """A file with holes takes no room on the disk, whatever it says it holds."""
+    folder, rows = tmp_path / "giant", 2**36
+    export(build_model(small(**GPT2), VOCAB), None, folder)
+    path = folder / "model.safetensors"
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header[WTE]["shape"] = [rows, 32]
+    at = 0
+    for name, entry in header.items():
+        if name != "__metadata__":
+            size = 4 * torch.Size(entry["shape"]).numel()
+            entry["data_offsets"], at = [at, at + size], at + size
+    told = json.dumps(header).encode()
+    with path.open("wb") as file:
+        file.write(len(told).to_bytes(8, "little") + told)
+        try:
+            file.truncate(8 + len(told) + at)
+        except OSError:
+            pytest.skip("the file system has no files of that size")
+    with pytest.raises(UserError, match=r"does not fit: its weights take 8,192\.\d GiB"):
+        import_model(folder)
+
+
+def test_weights_that_grow_beyond_the_machine_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float32 they are twice as large as in the file."""
+    folder = tmp_path / "half"
+    export(build_model(small(**GPT2), VOCAB), None, folder)
+    weights(lambda tensors: tensors.update({name: tensor.half() for name, tensor in tensors.items()}))(folder)
+    imported(folder)
+    room = SimpleNamespace(total=(folder / "model.safetensors").stat().st_size + 10_000)
+    monkeypatch.setattr("engine.interop.imports.psutil.virtual_memory", lambda: room)
+    with pytest.raises(UserError, match="does not fit"):
+        import_model(folder)
 
 
 def test_a_run_that_cannot_be_written_is_not_half_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
