@@ -126,6 +126,7 @@ class TrainingHost:
         from engine.training.live import LiveWeights
         from engine.training.precision import check_precision, set_matmul_precision
         from engine.training.saving import remove_orphans
+        from engine.training.state import restore
         from engine.training.trainer import Trainer
 
         info = run_info(self.run)
@@ -155,7 +156,7 @@ class TrainingHost:
                 writer.rewind(0)
             writer.event("started", 0, **trainer.environment())
         else:
-            warnings = trainer.restore(checkpoint)
+            warnings = restore(trainer, checkpoint)
             writer.rewind(trainer.step)
             writer.event("resumed", trainer.step, warnings=warnings, **trainer.environment())
         return trainer, build

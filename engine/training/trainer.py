@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import torch
-from torch import Tensor
 
 from engine.config import Config
 from engine.control import CommandQueue
@@ -23,7 +22,6 @@ from engine.sampling.generate import Done, generate
 from engine.sampling.settings import SamplingSettings
 from engine.text.dataset import TokenDataset
 from engine.training.batches import make_batches
-from engine.training.checkpoint import Checkpoint, fill_model, restore_rng, rng_states
 from engine.training.compiled import Compilation
 from engine.training.copied import CopyCheck
 from engine.training.evaluate import Evaluation, Interrupted, evaluate
@@ -31,10 +29,12 @@ from engine.training.flat import FlatParameters
 from engine.training.live import LiveWeights
 from engine.training.memory import activation_bytes, memory_peak, memory_split
 from engine.training.optim import Optimizer
+from engine.training.orders import carry_out
 from engine.training.record import StepLog, StepRecord
-from engine.training.saving import Contents, prune, write_checkpoint
-from engine.training.schedule import SCHEDULE, is_evaluated, lr_multiplier, rate_problem
-from engine.training.shortage import MicroBatchTooLargeError, free_memory, smaller_batch
+from engine.training.room import in_room
+from engine.training.saving import prune, write_checkpoint
+from engine.training.schedule import is_evaluated, lr_multiplier
+from engine.training.state import contents, restore
 from engine.training.step import TrainStep
 from engine.training.watch import Watch
 
@@ -81,7 +81,7 @@ class Trainer:
         self.paused = False
         self.stop: dict[str, Any] | None = None
         self._ended = ""
-        self._wanted: list[str] = []
+        self.wanted: list[str] = []
         self.log = StepLog(writer, config, device)
         self.copies = CopyCheck(dataset)
 
@@ -92,7 +92,7 @@ class Trainer:
         train = self.config.train
         self._say_memory()
         with self.compilation as compilation:
-            self._status(state="running", phase=compilation.phase)
+            self.report(state="running", phase=compilation.phase)
             if self.owed:
                 self._keep_up()
             while self.step < train.max_steps and not self.stopping and not self.obey():
@@ -108,55 +108,10 @@ class Trainer:
         """One optimizer step; its loss is read by `flush`."""
         began = time.perf_counter()
         multiplier = self.multiplier(self.step)
-        result = self._make_room(lambda: self.take_step(self.step, multiplier))
+        result = in_room(self, lambda: self.take_step(self.step, multiplier))
         self.log.add(self.step + 1, multiplier * self.config.train.learning_rate, result)
         self.step += 1
         self.train_seconds += time.perf_counter() - began
-
-    def _make_room(self, take: Callable[[], Tensor]) -> Tensor:
-        """A step, with smaller micro-batches from here on if it has no room otherwise; nothing is lost by that.
-
-        Raises TrainingError where it has none with the smallest, or the update has none.
-        """
-        freed = False
-        while True:
-            in_update = False
-            try:
-                return take()
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                in_update = not isinstance(error, MicroBatchTooLargeError)
-            if in_update and (freed or self.optimizer.torn):
-                self._stop_in_update()
-            if freed:  # it was not a prompt that took the room
-                self._shrink()
-            self.live.free()
-            free_memory()
-            freed = True
-
-    def _shrink(self) -> None:
-        config = smaller_batch(self.config)
-        if config is None:
-            raise TrainingError(
-                f"out of memory at step {self.step + 1} with a micro-batch of one sequence; "
-                "lower model.block_size, model.n_embd or model.n_layer in a new run"
-            )
-        self.config = self.log.config = config
-        self.take_step.shrink(config)
-        size, accumulate = config.train.batch_size, config.train.grad_accum
-        message = f"out of memory: micro-batch {size} x {accumulate} instead, the global batch is the same"
-        self.writer.event("alarm", self.step, alarm="memory", message=message)
-        self.writer.describe(config=config.model_dump(mode="json"))
-        self.compilation.begin_anew(self.step)
-
-    def _stop_in_update(self) -> NoReturn:
-        if self.optimizer.torn:
-            raise UserError(
-                f"out of memory in the midst of the update of step {self.step + 1}; end what else needs memory, then "
-                f"tinytui train --resume {self.writer.run.name} goes on from the last checkpoint"
-            )
-        raise TrainingError(f"out of memory in the update of step {self.step + 1}; end what else needs memory, resume")
 
     def _keep_up(self) -> None:
         """What is due after a step: evaluation, sample, checkpoint."""
@@ -180,7 +135,7 @@ class Trainer:
         done = self.step >= self.config.train.max_steps and not self.owed
         self._ended = "finished" if early or done else "stopped"
         self.writer.event(self._ended, self.step)
-        self._status(state=self._ended, phase="")
+        self.report(state=self._ended, phase="")
         if self.writer.stuck and (why := self._until(self.writer.retry, RETRY_SECONDS)):
             raise self._unsaved(why)
         self._prune()  # what could not be removed before
@@ -211,7 +166,7 @@ class Trainer:
             self.watch.trained(record.loss)
             self.log.write(record)
         if records:
-            self._status()
+            self.report()
 
     def _stop_before(self, record: StepRecord) -> NoReturn:
         """The step was not finite: the weights are those before it. Says which batch it was."""
@@ -232,7 +187,8 @@ class Trainer:
             f"lower train.learning_rate ({train.learning_rate:g}) or raise train.warmup_steps ({train.warmup_steps})"
         )
 
-    def _status(self, **fields: Any) -> None:
+    def report(self, **fields: Any) -> None:
+        """Say in the status how training stands, with `fields` beside."""
         train, watch = self.config.train, self.watch
         left = (train.max_steps - self.step) * (self.train_seconds / self.step) if self.step else None
         if self.evaluation is not None:
@@ -277,7 +233,7 @@ class Trainer:
         self.live.serve(self.step, self.optimizer.sampled)
         self.writer.status()
         for command in self.commands.drain():
-            self._take(command)
+            carry_out(self, command)
         return self.stop is not None
 
     def evaluate(self) -> bool:
@@ -328,7 +284,7 @@ class Trainer:
                 best_step=self.watch.best_step,
                 val_loss=result.loss,
             )
-        self._status(phase=self.compilation.phase)
+        self.report(phase=self.compilation.phase)
         return better
 
     def sample(self) -> None:
@@ -383,7 +339,7 @@ class Trainer:
         if why := self._until(self._write_checkpoint, DISK_RETRY_SECONDS):
             raise self._unsaved(why)
         path = self.writer.run.checkpoint(self.step)
-        self.writer.event("checkpoint", self.step, path=path.name, val_loss=self._val_loss())
+        self.writer.event("checkpoint", self.step, path=path.name, val_loss=self.val_loss())
         self._prune()
         self.writer.status(phase=self.compilation.phase, message="")
 
@@ -401,7 +357,7 @@ class Trainer:
             if self.writer.taken or not self._leaving:
                 return why
         try:
-            write_checkpoint(self.writer.run, self._contents())
+            write_checkpoint(self.writer.run, contents(self))
         except Exception as error:
             if isinstance(error, UserError):
                 return str(error)
@@ -461,86 +417,17 @@ class Trainer:
         last = f"the last checkpoint is of step {steps[-1]}" if steps else "there is no checkpoint"
         return UserError(f"{why}; stopped without saving {', '.join(lost) or 'the status'}; {last}")
 
-    def _val_loss(self) -> float | None:
+    def val_loss(self) -> float | None:
         """Of the weights as they are; None when it was not measured, or is no number."""
         if self.evaluation is None or self.evaluation[0] != self.step:
             return None
         loss = self.evaluation[1].loss
         return loss if math.isfinite(loss) else None
 
-    def _contents(self) -> Contents:
-        state = {
-            "tokens": self.log.tokens(self.step),
-            "train_seconds": self.train_seconds,
-            "eval_seconds": self.eval_seconds,
-            "lr_scale": self.lr_scale,
-            "rollbacks": self.rollbacks,
-            "val_loss": self._val_loss(),
-            "owed": self.owed,
-            "watch": self.watch.to_dict(),
-            "rng": rng_states(),
-            "environment": self.environment(),
-        }
-        return Contents(
-            step=self.step,
-            config=self.config,
-            weights=self.parameters.tensors(),
-            optimizer={**self.optimizer.tensors(), **self.take_step.scaler.tensors()},
-            state=state,
-            tokenizer=self.dataset.tokenizer.to_dict(),
-            averaged={} if self.optimizer.averaged is None else self.parameters.tensors(self.optimizer.averaged),
-        )
-
     def environment(self) -> dict[str, Any]:
         """What the numbers depend on besides config and seed; compared on resume."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
         return {"torch": torch.__version__, "device": name, "threads": torch.get_num_threads()}
-
-    def restore(self, checkpoint: Checkpoint) -> list[str]:
-        """Go on exactly from `checkpoint`; returns warnings for what differs from where it was written."""
-        fill_model(self.model, checkpoint.weights, checkpoint.path)
-        self.optimizer.load(checkpoint.optimizer)
-        self.take_step.scaler.load(checkpoint.optimizer)
-        if self.optimizer.averaged is not None:  # begun from the weights where there is no average yet
-            for name, view in self.parameters.tensors(self.optimizer.averaged).items():
-                view.copy_(checkpoint.optimizer.get(f"ema.{name}", checkpoint.weights[name]))
-        state = checkpoint.state
-        self.step = self.checkpoint_step = checkpoint.step
-        self.log.counted = (checkpoint.step, int(state["tokens"]))
-        self.train_seconds = self.log.read_up_to = float(state["train_seconds"])
-        self.eval_seconds = float(state["eval_seconds"])
-        self.lr_scale, self.rollbacks = self._scale_after(checkpoint), int(state["rollbacks"])
-        self.batches.salt = self.rollbacks
-        self.owed = bool(state.get("owed"))
-        self.watch = Watch.from_dict(state["watch"])
-        if (loss := state.get("val_loss")) is not None:
-            known = Evaluation(loss, self.dataset.bits_per_byte(loss), len(self.dataset.val) - 1, 0.0)
-            self.evaluation = (checkpoint.step, known)
-        restore_rng(state["rng"])
-        before, now = state.get("environment", {}), self.environment()
-        warnings = [
-            f"{key} was {before[key]}, is {now[key]}: from here the numbers can differ in the last bits"
-            for key in now
-            if key in before and before[key] != now[key]
-        ]
-        if self.watch.should_stop(self.config.train.early_stop):
-            self.watch.since_best = 0
-            warnings.append("it had stopped early: train.early_stop counts anew from here")
-        return warnings
-
-    def _scale_after(self, checkpoint: Checkpoint) -> float:
-        """`lr_scale` to go on with: what was set by hand holds for the schedule that it was set in.
-
-        Another peak or shape (a fork's) is a decision of its own. With more steps the same schedule is stretched, and
-        then a rate raised late in the old one, where it was low, must not raise the whole of the new one.
-        """
-        scale, train, before = float(checkpoint.state["lr_scale"]), self.config.train, checkpoint.config.train
-        if any(getattr(train, name) != getattr(before, name) for name in SCHEDULE):
-            return 1.0
-        if scale > 1.0 and train.max_steps != before.max_steps:
-            then, now = (lr_multiplier(checkpoint.step, each) for each in (before, train))
-            return max(1.0, scale * then / now) if now > then else scale
-        return scale
 
     # -- spikes ------------------------------------------------------------------------------------------------------
 
@@ -554,7 +441,7 @@ class Trainer:
         if good is None:
             return False
         rollbacks, scale = self.rollbacks + 1, self.lr_scale
-        self.restore(good)
+        restore(self, good)
         self.rollbacks = self.batches.salt = rollbacks
         self.lr_scale = scale  # what was set by hand since then stays
         self.checkpoint_step = None  # which has other batches before it
@@ -571,7 +458,7 @@ class Trainer:
     def obey(self) -> bool:
         """Carry out the commands that have come; while paused, wait here for more. True when told to stop."""
         for command in self.commands.drain():
-            self._take(command)
+            carry_out(self, command)
         self._settle()
         self._do_wanted()
         while self.paused and self.stop is None:
@@ -582,49 +469,10 @@ class Trainer:
         return self.stopping
 
     def _do_wanted(self) -> None:
-        while self._wanted and self.stop is None:
-            if self._wanted.pop(0) == "sample":
+        while self.wanted and self.stop is None:
+            if self.wanted.pop(0) == "sample":
                 self.sample()
             else:
                 self.checkpoint()
             if self.paused:
                 self.writer.status(state="paused")
-
-    def _take(self, command: dict[str, Any]) -> None:
-        """One command, at a step boundary; each leaves an event."""
-        do = command["do"]
-        if do == "stop":
-            self.stop = command
-            self.writer.event("stop", self.step)
-        elif do == "pause" and not self.paused:
-            self.paused = True
-            self.flush()
-            self.writer.event("paused", self.step)
-            self._status(state="paused")
-        elif do == "resume" and self.paused:
-            self.paused = False
-            self.writer.event("unpaused", self.step)
-            self._status(state="running")
-        elif do == "learning_rate":
-            self._set_learning_rate(float(command["value"]))
-        elif do in ("checkpoint", "sample"):
-            self._wanted.append(do)
-
-    def _set_learning_rate(self, value: float) -> None:
-        """From here on the schedule is scaled so that AdamW's rate is `value` at the next update.
-
-        The rate in force already changes nothing. What cannot be set leaves an alarm and the rate as it is.
-        """
-        if math.isclose(value, self.learning_rate, rel_tol=1e-12):
-            return
-        scheduled = lr_multiplier(self.step, self.config.train) * self.config.train.learning_rate
-        scale = value / scheduled if scheduled > 0 else math.inf
-        problem = rate_problem(value) or ("" if math.isfinite(scale) else "the schedule is at zero here")
-        if problem:
-            message = f"learning rate {value:g} is not set: {problem}"
-            self.writer.event("alarm", self.step, alarm="learning_rate", message=message)
-            return
-        before, self.lr_scale = self.learning_rate, scale
-        self.checkpoint_step = None  # which has the rate before
-        self.writer.event("learning_rate", self.step, value=value, before=before, scale=scale)
-        self._status()

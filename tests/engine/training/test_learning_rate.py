@@ -16,6 +16,7 @@ from engine.errors import RunError
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.training.fork import fork_run
+from engine.training.orders import set_learning_rate
 from engine.training.schedule import lr_multiplier
 from engine.training.start import resume_run
 from engine.training.trainer import Trainer
@@ -50,7 +51,7 @@ def tell(monkeypatch: pytest.MonkeyPatch, at: dict[int, Any]) -> list[dict[str, 
     def one_step(self: Trainer) -> None:
         plain(self)
         if self.step in at:
-            self._status(phase=f"step {self.step}")  # another phase: written at once
+            self.report(phase=f"step {self.step}")  # another phase: written at once
             said.append(json.loads(self.writer.run.status_json.read_text()))
             value = at[self.step]
             self.commands.put({"do": "learning_rate", "value": value(said[-1]) if callable(value) else value})
@@ -136,7 +137,7 @@ def test_where_the_schedule_is_at_zero_no_rate_can_be_set(start: Callable[..., R
     trainer = object.__new__(Trainer)
     trainer.config = resume_config(run)
     trainer.writer, trainer.step, trainer.lr_scale = Writer(), 12, 1.0  # type: ignore[assignment]
-    trainer._set_learning_rate(0.1)
+    set_learning_rate(trainer, 0.1)
     assert trainer.lr_scale == 1.0
     assert [event["kind"] for event in said] == ["alarm"] and "the schedule is at zero" in said[0]["message"]
 
