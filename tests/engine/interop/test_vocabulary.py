@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from models_for_tests import TEXT, TOKENIZERS
 
 from engine.errors import TokenizerError
 from engine.interop.tokenizers import write_tokenizer
@@ -253,3 +254,16 @@ def test_the_merges_of_a_vocabulary_that_has_only_its_order_are_found_again(tmp_
     assert isinstance(ours, ImportedTokenizer) and ours.merges == trained.merges and len(ours.merges) > 500
     for each in (text, *TEXTS):
         assert ours.encode(each).tolist() == ranked.encode(each).tolist()  # tiktoken's
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_what_transformers_read_and_saved_again_is_still_ours(kind: str, tmp_path: Path) -> None:
+    ours, folder = TOKENIZERS[kind](), tmp_path / "ours"
+    folder.mkdir()
+    assert write_tokenizer(ours, folder, 64)
+    (folder / "config.json").write_text('{"model_type": "gpt2"}')
+    transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path / "theirs")
+    again = read(tmp_path / "theirs")
+    assert again.vocab_size == ours.vocab_size and again.special == ours.special
+    for text in (TEXT, "speak", " hear  me\n\n", *(f"speak{mark}me" for mark in ours.special)):
+        assert again.encode(text).tolist() == ours.encode(text).tolist()
