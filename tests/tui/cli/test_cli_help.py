@@ -16,7 +16,10 @@ COMMANDS = {
         *("demo", "train", "open", "ladder", "sample", "chat", "runs", "corpora", "tokenizer"),
         *("presets", "profile", "tune", "bench", "doctor"),
     ],
-    ("runs",): ["list", "show", "plot", "compare", "verify", "fork", "export", "rm"],
+    ("runs",): [
+        *("list", "show", "plot", "compare", "verify", "fork", "export", "rm"),
+        *("stop", "pause", "resume", "checkpoint", "set-lr"),
+    ],
     ("corpora",): ["list", "show", "add", "fetch", "rm"],
     ("tokenizer",): ["show", "train", "encode"],
     ("tune",): ["rate", "batch"],

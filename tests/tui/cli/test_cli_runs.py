@@ -46,7 +46,39 @@ def test_a_damaged_run_hides_no_other(trained: Trained) -> None:
     (broken / "run.json").write_text("{")
     listed = {run["name"]: run["state"] for run in json.loads(invoke("runs", "list", "--json").stdout)}
     assert listed == {"first": "finished", "broken": "damaged"}
-    assert invoke("runs", "list").exit_code == 0
+    told = invoke("runs", "list")
+    assert told.exit_code == 0 and "first" in told.stdout
+    assert f"run broken is damaged: {broken / 'run.json'}: it is not JSON" in one_complaint(told)
+    info = json.loads((trained.path / "run.json").read_text())
+    (broken / "run.json").write_text(json.dumps({**info, "corpus": -1}))
+    for command in (
+        ["runs", "show"],
+        ["runs", "plot"],
+        ["runs", "export"],
+        ["runs", "fork"],
+        ["sample"],
+        ["train", "--resume"],
+    ):
+        refused = invoke(*command, "broken", *(["-"] if command[-1] == "export" else []))
+        assert refused.exit_code == 1
+        assert f"{broken / 'run.json'}: corpus must be an object, not -1" in one_complaint(refused)
+    assert "corpus must be an object, not -1" in one_complaint(invoke("runs", "list"))
+
+
+def test_a_damaged_record_is_left_out_and_said(trained: Trained) -> None:
+    with (trained.path / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"step":"x"}\n')
+    with (trained.path / "samples.jsonl").open("ab") as file:
+        file.write(b'{"step":20,"text":["not","text"]}\n')
+    number = len((trained.path / "samples.jsonl").read_bytes().splitlines())
+    said = f"samples.jsonl line {number}: text must be text, not ['not', 'text']; left out"
+    for command in (["show", "first"], ["plot", "first"], ["export", "first", "-"], ["compare", "first", "first"]):
+        result = invoke("runs", *command)
+        assert result.exit_code == 0
+        assert said in result.output and "no step; left out" in result.output
+        assert len(result.stderr.splitlines()) == {"show": 0, "compare": 4}.get(command[0], 2)
+    assert said in json.loads(invoke("runs", "show", "first", "--json").stdout)["problems"]
+    assert [run["state"] for run in json.loads(invoke("runs", "list", "--json").stdout)] == ["finished"]
 
 
 def test_plot_draws_plain_text(trained: Trained) -> None:
