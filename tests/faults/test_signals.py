@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.faults.conftest import WHOLE, Campaign
-from tests.faults.sessions import PHASES, Held, held
+from tests.faults.sessions import PHASES, ROOT, Held, held, until
 
 Make = Callable[..., Campaign]
 
@@ -116,3 +121,55 @@ def test_any_number_of_signals(campaign: Make, tmp_path: Path) -> None:
                 session.rest(chance.choice([0.0, 0.01, 0.3]))
             session.wait_end()
             session.verify(finishes=not {"TERM", "INT", "QUIT"} & set(names))
+
+
+COMMANDS = {
+    "list": ["runs", "list"],
+    "help": ["--help"],
+    "train": ["train", "t.txt", "--steps", "20", "--set", "data.tokenizer=bpe"],
+    "sample": ["sample", "nobody"],
+    "detach": ["train", "t.txt", "--steps", "100000", "--detach"],
+    "doctor": ["doctor"],
+}
+
+
+def test_ctrl_c_at_the_beginning(campaign: Make, tmp_path: Path) -> None:
+    promise = campaign("Ctrl-C in the first seconds of any command is one line at most", quick=6, whole=200)
+    (tmp_path / "t.txt").write_text("the cat sat on the mat.\n" * 5_000)
+    given = {**os.environ, "PYTHONPATH": str(ROOT), "TINYTUI_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    for number in promise:
+        chance = random.Random(number)
+        name = list(COMMANDS)[number % len(COMMANDS)]
+        with promise.trial(f"{name} {number}"):
+            command = [sys.executable, "-m", "tui.cli", "--runs", str(tmp_path / str(number)), *COMMANDS[name]]
+            process = subprocess.Popen(
+                command, cwd=tmp_path, env=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+            try:
+                until(lambda now=process: begun(now), 30, lambda: "the first line of the program")
+                time.sleep(chance.uniform(0.0, 3.0 if name == "train" else 0.5))  # wherever that is
+                process.send_signal(signal.SIGINT)
+                said = process.communicate(timeout=60)[1]
+            finally:
+                process.kill()
+            assert said.count("\n") <= 1 and "Traceback" not in said, said
+            assert process.returncode in (0, 1, 130, -signal.SIGINT), process.returncode
+            status = tmp_path / str(number) / "t-nano-1" / "status.json"
+            if name == "detach" and process.returncode == 0:  # it was too late: that is stopped as any
+                os.kill(json.loads(status.read_text())["pid"], signal.SIGTERM)
+            if status.exists():
+                until(
+                    lambda told=status: json.loads(told.read_text())["state"] in ("stopped", "finished"),
+                    60,
+                    lambda: "an end",
+                )
+
+
+def begun(process: subprocess.Popen[str]) -> bool:
+    """Whether the program's own first line has run: before that Ctrl-C is Python's."""
+    try:
+        lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    except OSError:
+        return True
+    caught = [int(line.split()[1], 16) for line in lines if line.startswith("SigCgt")]
+    return process.poll() is not None or not caught or bool(caught[0] & 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,12 +99,16 @@ def leave(run: RunDir, runs: Path, as_json: bool) -> None:
 
     pid = detach(run, runs)
     deadline = time.monotonic() + DETACHED_WITHIN
-    while time.monotonic() < deadline and not at_work(read_status(run), pid):
-        if (code := exit_code(pid)) is not None:
-            if code:
-                raise TrainingError(last_line(run) or f"the background process ended at once; see {run.log}")
-            break  # a short run may be over by now
-        time.sleep(0.05)
+    try:
+        while time.monotonic() < deadline and not at_work(read_status(run), pid):
+            if (code := exit_code(pid)) is not None:
+                if code:
+                    raise TrainingError(last_line(run) or f"the background process ended at once; see {run.log}")
+                break  # a short run may be over by now
+            time.sleep(0.05)
+    except KeyboardInterrupt:  # cancelled is cancelled: nothing trains on behind one's back
+        os.kill(pid, signal.SIGTERM)
+        raise
     if as_json:
         print_json({"name": run.name, "path": str(run.path), "pid": pid})
     else:
