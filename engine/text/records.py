@@ -100,12 +100,12 @@ def _value(row: Mapping[str, Any], name: str, where: str) -> Any:
 
 
 def _text(value: Any, name: str, where: str) -> str:
+    if isinstance(value, str):
+        return checked(value, where)
     if value is None:
         return ""
     if isinstance(value, bytes):
         raise CorpusError(f"{where}: {name!r} is bytes, not text")
     if isinstance(value, (dict, list)):
         raise CorpusError(f"{where}: {name!r} is a {type(value).__name__}, not text")
-    if isinstance(value, (bool, int, float)):
-        value = json.dumps(value)
-    return checked(str(value), where)
+    return json.dumps(value) if isinstance(value, (bool, int, float)) else checked(str(value), where)

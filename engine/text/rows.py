@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, TextIO
 
 from engine.errors import CorpusError
@@ -13,9 +14,11 @@ from engine.text.decode import as_lines
 from engine.text.kinds import HEAD
 from engine.text.source import Part, Source
 
-LONGEST = 1 << 26  # characters in one line, field or object; more is a missing quote or not a table at all
+LONGEST = 1 << 24  # characters in one line, field or object; more is a missing quote or not a table at all
 csv.field_size_limit(LONGEST)  # the csv module's own limit of 128 KiB is less than some honest documents
+WIDEST = 10_000  # columns of a table
 _PIECE = 1 << 20
+_BETWEEN = {",": "commas", ";": "semicolons", "\t": "tabs"}  # values; the first that the header has
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 Row = tuple[str, dict[str, Any]]  # where it stands (`faq.csv, line 3`), and its values by column
@@ -40,7 +43,7 @@ def columns_of(source: Source, part: Part) -> tuple[list[str], dict[str, Any]]:
     """The names of a table's columns, and its first row; both empty when there is none."""
     if part.format == "csv":
         with as_lines(source.blocks(part)) as file:
-            return _header(csv.reader(_lines(file, part), delimiter=_delimiter(part)), part), {}
+            return _table(file, part)[1], {}
     if part.format == "parquet":
         from engine.text.parquet import parquet_columns
 
@@ -63,31 +66,36 @@ def _too_long(what: str) -> str:
     return f"{what} of over {LONGEST:,} characters; part it, or train on it as a text file"
 
 
-def _delimiter(part: Part) -> str:
-    return "\t" if part.tabs else ","
-
-
-def _header(rows: Iterator[list[str]], part: Part) -> list[str]:
+def _table(file: TextIO, part: Part) -> tuple[Any, list[str], str]:
+    """A reader of the rows of a CSV file, its header, and what stands between values."""
+    lines = _lines(file, part)
+    first = next(lines, "")
+    delimiter = "\t" if part.tabs else next((mark for mark in _BETWEEN if mark in first), ",")
+    rows = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
     try:
-        return [name.strip() for name in next(rows, [])]
+        header = [name.strip() for name in next(rows, [])]
     except csv.Error as error:
         raise CorpusError(f"{part.name}, line 1: {error}; is a quote missing?") from None
+    if len(header) > WIDEST:
+        raise CorpusError(f"{part.name} has {len(header):,} columns in its first line; is it a table?")
+    return rows, header, delimiter
 
 
 def _csv_rows(file: TextIO, part: Part) -> Iterator[Row]:
-    rows = csv.reader(_lines(file, part), delimiter=_delimiter(part), strict=True)
-    header = _header(rows, part)
+    rows, header, delimiter = _table(file, part)
     line = rows.line_num + 1
+    # of equal names the first counts
+    distinct = [name if header.index(name) == place else f"{name} {place}" for place, name in enumerate(header)]
     try:
         for row in rows:
             where = f"{part.name}, line {line}"
             if row and len(row) != len(header):
                 raise CorpusError(
                     f"{where}: {len(row)} values where the header has {len(header)} columns; "
-                    f"quote values that contain {'tabs' if part.tabs else 'commas'}"
+                    f"quote values that contain {_BETWEEN[delimiter]}"
                 )
             if row:
-                yield where, dict(zip(reversed(header), reversed(row), strict=True))  # of equal names the first counts
+                yield where, dict(zip(distinct, row, strict=True))
             line = rows.line_num + 1
     except csv.Error as error:
         raise CorpusError(f"{part.name}, line {rows.line_num}: {error}; is a quote missing?") from None

@@ -349,7 +349,7 @@ json_values = st.recursive(
 )
 
 
-@some
+@settings(max_examples=12)
 @given(
     st.lists(
         st.tuples(words, words, json_values).filter(lambda row: any(cell.strip() for cell in row[:2])), min_size=1
@@ -494,6 +494,23 @@ def test_values_without_quotes_and_with_spaces_before_them_are_kept_as_they_are(
     assert read(path, tmp_path / "cache") == (
         'You: Hi\nBot:   Hello <END>\nYou:   "Bye" \nBot:  see "you"<END>\nYou: \nBot:  x<END>\n'
     )
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_values_are_parted_by_what_the_header_has(tmp_path: Path, mark: str) -> None:
+    """Spreadsheets write semicolons where the comma is a decimal point."""
+    path = write(tmp_path / "a.csv", f'id{mark}prompt{mark}response\n1{mark}"Hi{mark} you"{mark}x\n')
+    assert read(path, tmp_path / "cache") == f"You: Hi{mark} you\nBot: x<END>\n"
+
+
+def test_of_equal_columns_the_first_counts(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "id,text,text,id\n1,one,two,2\n")
+    assert read(path, tmp_path / "cache") == "one\n\n"
+
+
+def test_a_table_of_very_many_columns_is_none(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "a," * 20_000 + "a\n")
+    assert "20,001 columns in its first line" in refused(path, tmp_path / "cache")
 
 
 bare = st.text(st.characters(codec="utf-8", exclude_characters='\0\ufeff\r\n,"'), max_size=30)
