@@ -10,11 +10,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeGuard
 
 from engine.runs.layout import RunDir
 from tui.history import Prompted, PromptHistory
 from tui.prompting import LoadedModels, PromptJob, Request
 
+MAX_SETTING = 1e9
 MAX_RUNS = 32
 """Conversations kept; the one left longest ago is forgotten first."""
 
@@ -126,8 +128,8 @@ class Conversation:
 
     def _recall(self, entry: Prompted) -> None:
         names = ("temperature", "top_k", "top_p", "max_tokens")
-        values = {name: entry.settings.get(name) for name in names}
-        numbers = {name: value for name, value in values.items() if type(value) in (int, float)}
+        found = {name: entry.settings.get(name) for name in names}
+        numbers = {name: float(value) for name, value in found.items() if _usable(value)}
         seed = entry.settings.get("seed")
         self.sheet = Sheet(
             entry.prompt,
@@ -143,6 +145,11 @@ class Conversation:
             self._never_sent(self.sheet)
         self._at, self._untouched = None, ""
         self.sheet = replace(self.sheet, prompt=text)
+
+
+def _usable(value: object) -> TypeGuard[int | float]:
+    """Whether a setting that was read can be a slider's."""
+    return isinstance(value, int | float) and abs(value) <= MAX_SETTING
 
 
 class Conversations:

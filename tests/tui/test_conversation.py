@@ -75,6 +75,17 @@ def test_settings_and_answer_come_back_with_the_draft(tmp_path: Path) -> None:
     assert talk.sheet.values == {"temperature": 1.5, "top_k": 9.0} and talk.sheet.seed == "123" and talk.shown is None
 
 
+def test_settings_that_are_none_are_left_out(tmp_path: Path) -> None:
+    talk = conversation(tmp_path)
+    line = '{"prompt": "x", "settings": {"temperature": 1e999, "top_k": %s, "top_p": [1], "max_tokens": "9"}}'
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "prompts.jsonl").write_text(line % ("9" * 400) + "\n")
+    talk.history = PromptHistory(tmp_path / "run" / "prompts.jsonl")
+    talk.sheet = replace(talk.sheet, values={"temperature": 0.5})
+    assert talk.turn(-1) and talk.sheet.prompt == "x"
+    assert talk.sheet.values == {"temperature": 0.5}
+
+
 def test_an_example_that_is_chosen_takes_no_draft_away(tmp_path: Path) -> None:
     talk = conversation(tmp_path)
     type_into(talk, "a draft")
