@@ -130,7 +130,8 @@ class Trainer:
     def _end(self) -> str:
         self.flush()
         early = self.stop is not None and self.stop.get("reason") == "early_stop"
-        if not self._saved() and (self.stop or {}).get("checkpoint", True):
+        wanted = (self.stop or {}).get("checkpoint", True)
+        if wanted and not self._saved():
             self.checkpoint()
         done = self.step >= self.config.train.max_steps and not self.owed
         self._ended = "finished" if early or done else "stopped"
@@ -138,6 +139,9 @@ class Trainer:
         self.report(state=self._ended, phase="")
         if self.writer.stuck and (why := self._until(self.writer.retry, RETRY_SECONDS)):
             raise self._unsaved(why)
+        if wanted and not self._saved():  # the folder was taken away at the last moment, and written again
+            self.checkpoint()
+            self.report(state=self._ended, phase="")
         self._prune()  # what could not be removed before
         return self._ended
 
