@@ -114,6 +114,23 @@ def test_a_beam_between_the_worst_and_the_best_finished_one_goes_on() -> None:
     assert len(steps) == 2
 
 
+def test_many_ways_to_end_leave_as_many_beams_going_on() -> None:
+    """Of the four likeliest first letters three are ends; "c", the fifth, must still be followed."""
+    rest = "defghijk"
+    model, tokenizer = bigram(
+        {
+            "a": {"x": 0.3, "b": 0.28, "y": 0.2, "z": 0.12, "c": 0.1},
+            "b": {**dict.fromkeys("xyz", 0.05), **dict.fromkeys(rest, 0.85 / len(rest))},
+            "c": {"x": 0.9, "b": 0.1},
+            **{letter: {"d": 1.0} for letter in (*rest, *"xyz")},
+        }
+    )
+    s = SamplingSettings(max_tokens=4, stop_ids=tuple(tokenizer.encode("xyz").tolist()))
+    found = beam_search(model, tokenizer, "a", s, 2, num=2, length_penalty=0.0)
+    assert [tokenizer.decode(beam.ids) for beam in found] == ["x", "cx"]
+    assert [math.exp(beam.score) for beam in found] == pytest.approx([0.3, 0.09])
+
+
 LETTERS = {
     "a": {"a": 0.1, "b": 0.2, "c": 0.3, ".": 0.4},
     "b": {"a": 0.55, "b": 0.15, "c": 0.25, ".": 0.05},

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from engine.errors import CorpusError
 from engine.sampling import overlap
-from engine.sampling.overlap import longest_copied
+from engine.sampling.overlap import longest_copied, longest_in_spans
 
 
 def brute_force(text: str, corpus: str) -> int:
@@ -62,3 +63,26 @@ def test_nothing_copied_is_zero(tmp_path: Path) -> None:
 def test_a_missing_corpus_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"cannot read .*gone"):
         longest_copied("abc", tmp_path / "gone")
+
+
+@given(TEXTS, st.lists(TEXTS, min_size=1, max_size=4))
+def test_in_spans_of_a_file_each_is_looked_at_alone(
+    tmp_path_factory: pytest.TempPathFactory, text: str, parts: list[str]
+) -> None:
+    file = tmp_path_factory.mktemp("spans") / "corpus"
+    data = [part.encode() for part in parts]
+    file.write_bytes(b"".join(data))
+    ends = list(accumulate(map(len, data)))
+    spans = list(zip([0, *ends[:-1]], ends, strict=True))
+    length, start = longest_in_spans(text, file, spans, lambda: False) or (None, None)
+    assert length == max(brute_force(text, part) for part in parts)
+    assert any(text[start : start + length] in part for part in parts)  # type: ignore[operator]
+    asked = iter([False] * (len(spans) - 1) + [True])
+    assert longest_in_spans(text, file, spans, lambda: next(asked)) is None
+
+
+def test_a_file_that_became_shorter_is_told(tmp_path: Path) -> None:
+    (tmp_path / "corpus").write_bytes(b"abcdef")
+    assert longest_in_spans("cde", tmp_path / "corpus", [(0, 4), (4, 6)], lambda: False) == (2, 0)
+    with pytest.raises(CorpusError, match="has become shorter"):
+        longest_in_spans("cde", tmp_path / "corpus", [(0, 4), (4, 7)], lambda: False)
