@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -280,7 +281,7 @@ def test_queue_is_not_lost_between_runs() -> None:
 def test_a_full_disk_pauses_training_until_there_is_room(
     start: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from engine.training import trainer
+    from engine.training import trainer, waiting
 
     whole, crowded = start("whole"), start("crowded")
     train(whole)
@@ -300,7 +301,7 @@ def test_a_full_disk_pauses_training_until_there_is_room(
 
     monkeypatch.setattr(trainer, "write_checkpoint", write)
     monkeypatch.setattr(RunWriter, "status", status)
-    monkeypatch.setattr(trainer, "DISK_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(waiting, "DISK_RETRY_SECONDS", 0.05)
     assert train(crowded).state == "finished"
     assert len(states) == 3
     waits = "cannot write runs/crowded: no space left on device; training waits, and goes on by itself"
@@ -332,3 +333,35 @@ def test_a_checkpoint_that_cannot_be_written_is_one_clean_line(
     words = f"cannot write {run.checkpoint(5)}: {os.strerror(number).lower()}"
     assert str(caught.value).lower().startswith(words.lower()) and "\n" not in str(caught.value)
     assert run.checkpoint_steps()[-1] == 4 and not list(run.checkpoints.glob(".*"))
+
+
+def test_time_is_what_steps_and_evaluations_took_and_goes_on_in_a_resume(
+    start: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start("timed", "train.eval_every=4", "train.sample_tokens=0")
+    spent = dict.fromkeys(("_one_step", "flush", "evaluate"), 0.0)
+
+    def timed(name: str) -> None:
+        plain = getattr(Trainer, name)
+
+        def method(self: Trainer) -> Any:
+            began = time.perf_counter()
+            try:
+                return plain(self)
+            finally:
+                spent[name] += time.perf_counter() - began
+
+        monkeypatch.setattr(Trainer, name, method)
+
+    for name in spent:
+        timed(name)
+    assert train(run).state == "finished"
+    assert train(resume_run(run, max_steps=16)).state == "finished"
+    lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    steps = [line["time_s"] for line in lines if "loss" in line]
+    assert len(steps) == 16 and steps == sorted(steps) and steps[0] > 0
+    assert 0.5 * spent["_one_step"] <= steps[-1] <= spent["_one_step"] + spent["flush"] + 0.01
+    status = json.loads(run.status_json.read_text())
+    assert status["train_seconds"] == pytest.approx(steps[-1], abs=0.002)
+    assert status["eval_seconds"] == pytest.approx(sum(line.get("eval_s", 0) for line in lines), abs=0.002)
+    assert 0 < status["eval_seconds"] <= spent["evaluate"]

@@ -249,3 +249,28 @@ def test_loss_scale_halves_on_overflow_and_grows_after_2000_good_steps() -> None
         scaler.update(good)
     assert float(scaler.scale) == 65536
     assert float(scaler.good) == 0
+
+
+def test_training_goes_back_three_times_and_then_on(
+    start: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time onto other batches; a spike that comes with all of them is no accident."""
+    run = start("spikes", "train.spike_rollback=2.0", "train.sample_tokens=0")
+    plain = TrainStep.__call__
+    tenth: list[tuple[int, ...]] = []
+
+    def call(self: TrainStep, step: int, multiplier: float) -> torch.Tensor:
+        result = plain(self, step, multiplier)
+        if step == 9:
+            tenth.append(tuple(self.batches.offsets(step, 0).tolist()))
+            result = result * 50
+        return result
+
+    monkeypatch.setattr(TrainStep, "__call__", call)
+    assert train(run).state == "finished"
+    reader = RunReader(run)
+    reader.poll()
+    rollbacks = [(event["step"], event["to"]) for event in reader.events if event["kind"] == "rollback"]
+    assert rollbacks == [(10, 8)] * 3
+    assert len(tenth) == len(set(tenth)) == 4
+    assert reader.series.step.tolist() == list(range(1, 13))
