@@ -25,7 +25,12 @@ async def settle(pilot: Pilot[Any]) -> None:
     app = pilot.app
     assert isinstance(app, Workbench)
     asked = app._first
-    await until(pilot, lambda: len(app.screen_stack) > 1 and (asked is None or app.session.run is not None))
+
+    def drawn() -> bool:
+        screen = app.train_screen()
+        return screen is not None and screen._shown is not None and screen._shown is app.session.reader
+
+    await until(pilot, lambda: len(app.screen_stack) > 1 and (asked is None or drawn()))
     for _ in range(3):
         await pilot.pause()
 
