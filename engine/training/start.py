@@ -149,7 +149,7 @@ def open_dataset(run: RunDir, corpora_dir: Path | None = None, tokenizer: Tokeni
 def corpus_text(run: RunDir, corpora_dir: Path | None = None) -> Text:
     """The text `run` is trained on. Raises CorpusError when it is gone or has changed since."""
     corpus = run_info(run).get("corpus") or {}
-    problem = CorpusError(f"run {run.name} does not say which corpus it was trained on")
+    problem: CorpusError | None = None
     changed = False
     # by name first: an added corpus has a card (columns, template) that its file alone has not
     for place in dict.fromkeys((corpus.get("name"), corpus.get("path"))):
@@ -165,4 +165,5 @@ def corpus_text(run: RunDir, corpora_dir: Path | None = None) -> Text:
         raise CorpusError(
             f"corpus {corpus.get('name')} has changed since run {run.name} began; restore it, or start a new run on it"
         )
-    raise problem
+    said = f"run.json of {run.name} says"
+    raise CorpusError(f"{said} of its corpus: {problem}" if problem else f"{said} not which corpus it was trained on")
