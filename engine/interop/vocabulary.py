@@ -24,6 +24,8 @@ from engine.text.tokenizer import Tokenizer, tokenizer_from_dict
 
 MOST_BYTES = 1 << 27  # of a vocabulary; Gemma's quarter of a million tokens are 33 MB
 NAMED = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
+DEFAULTS = NAMED[:3]
+"""What GPT-2's class calls `<|endoftext|>` where the settings do not say."""
 LISTED = ("additional_special_tokens", "extra_special_tokens")
 BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 
@@ -141,12 +143,13 @@ def _added(folder: Path, tree: dict[str, Any], settings: dict[str, Any]) -> list
     for entry in listed:
         if entry["id"] != found.setdefault(entry["content"], entry)["id"]:
             raise ValueError
-    names = [settings.get(name) for name in NAMED]
+    gpt2 = settings.get("tokenizer_class") in (None, "GPT2Tokenizer", "GPT2TokenizerFast")
+    names = [settings.get(name, "<|endoftext|>" if gpt2 and name in DEFAULTS else None) for name in NAMED]
     for name in LISTED:
         more = settings.get(name) or []
         names += more.values() if isinstance(more, dict) else more
     vocab = tree["model"]["vocab"]
-    for text in ["<|endoftext|>", *(name["content"] if isinstance(name, dict) else name for name in names)]:
+    for text in (name["content"] if isinstance(name, dict) else name for name in names):
         if text is not None and text in vocab:
             found.setdefault(text, {"content": text, "id": vocab[text]})
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}

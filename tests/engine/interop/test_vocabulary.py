@@ -118,6 +118,25 @@ def test_special_tokens_are_found_in_whichever_file_names_them(tmp_path: Path) -
     assert len(ours.encode("<y>")) == 3 and ours.decode([names.index("<y>")]) == "<y>"
 
 
+NAMES: dict[str, dict[str, Any]] = {
+    "by GPT-2's class": {},
+    "by GPT-2's class, said": {"tokenizer_class": "GPT2Tokenizer"},
+    "by another class": {"tokenizer_class": "PreTrainedTokenizerFast"},
+    "as its end": {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": END},
+}
+
+
+@pytest.mark.parametrize("case", NAMES)
+def test_the_end_of_a_text_is_special_where_transformers_takes_it_so(case: str, tmp_path: Path) -> None:
+    path = saved(tmp_path, ORDERS["special inside"]) / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"added_tokens": []}))
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(NAMES[case]))
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path).encode(f"the{END}a", add_special_tokens=False)
+    assert (100 in theirs) is (case != "by another class")
+    assert read(tmp_path).encode(f"the{END}a").tolist() == theirs
+
+
 def test_words_that_are_tokens_may_go_before_merges(tmp_path: Path) -> None:
     names = [*LETTERS, *WORDS, "hello", END]
     path = saved(tmp_path, names) / "tokenizer.json"
@@ -128,6 +147,22 @@ def test_words_that_are_tokens_may_go_before_merges(tmp_path: Path) -> None:
     ours = read(tmp_path)
     assert ours.encode("hello").tolist() == [names.index("hello")]
     assert tokenizer_from_dict(ours.to_dict()) == ours
+
+
+def test_a_file_as_older_versions_wrote_it(tmp_path: Path) -> None:
+    """GPT-2's own: its kind not named, merges in one string, parts left out."""
+    path = saved(tmp_path, ORDERS["special last"]) / "tokenizer.json"
+    ours, tree = read(tmp_path), json.loads(path.read_text())
+    for name in ("type", "byte_fallback", "ignore_merges"):
+        del tree["model"][name]
+    tree["model"]["merges"] = [" ".join(pair) for pair in tree["model"]["merges"]]
+    tree["pre_tokenizer"] = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    tree["decoder"] = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True}
+    tree["post_processor"] = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False}
+    tree["truncation"] = {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0}
+    path.write_text(json.dumps(tree))
+    (tmp_path / "tokenizer_config.json").unlink()
+    assert read(tmp_path) == ours
 
 
 def test_without_a_tokenizer_there_is_none(tmp_path: Path) -> None:
