@@ -37,7 +37,7 @@ PHASES: dict[str, list[str]] = {
     "loading torch": [],
     "tokenizing": ["data.tokenizer=bpe", "data.val_fraction=0.01"],
     "training": ["train.max_steps=600"],
-    "evaluating": ["data.val_fraction=0.5", "train.eval_every=10"],
+    "evaluating": ["data.val_fraction=0.5", "train.eval_every=20"],
     "sampling": ["train.sample_tokens=300", "train.checkpoint_every=10"],
     "checkpointing": ["train.checkpoint_every=1", "train.sample_tokens=0"],
 }
