@@ -23,6 +23,8 @@ from pathlib import Path
 import pytest
 
 WHOLE = os.environ.get("FAULTS") == "whole"
+PART, PARTS = (int(number) for number in os.environ.get("FAULTS_PART", "1/1").split("/"))
+"""Of the tries there are to be only those of one part: several processes share a long campaign."""
 REPORT = os.environ.get("FAULTS_REPORT")
 """File that a line of JSON is appended to for each campaign."""
 
@@ -37,7 +39,7 @@ class Campaign:
         self.began = time.monotonic()
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self.planned))
+        return iter(range(PART - 1, self.planned, PARTS))
 
     @contextmanager
     def trial(self, what: str) -> Iterator[None]:

@@ -8,19 +8,25 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from bench.machine import describe
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+Row = dict[str, Any]
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
-def table(rows: list[dict[str, object]]) -> str:
-    """Promise, tries, failures and the command that tries again; a promise tried twice counts as it was last."""
-    last = {str(row["promise"]): row for row in rows}
+def table(rows: list[Row]) -> str:
+    """Promise, tries, failures and the command that tries again; the parts of a campaign are added up."""
+    whole: dict[str, Row] = {}
+    for row in rows:
+        before = whole.get(row["promise"], {**row, "tries": 0, "failures": 0})
+        added = {key: before[key] + row[key] for key in ("tries", "failures")}
+        whole[row["promise"]] = {**row, **added}
     lines = ["| promise | tries | failures | again with `FAULTS=whole python -m pytest` |", "|---|---|---|---|"]
-    for promise, row in sorted(last.items(), key=lambda item: str(item[1]["test"])):
-        test = str(row["test"]).partition("[")[0]
+    for promise, row in sorted(whole.items(), key=lambda item: item[1]["test"]):
+        test = row["test"].partition("[")[0]
         lines.append(f"| {promise} | {row['tries']:,} | {row['failures']} | `{test}` |")
     return "\n".join(lines)
 
