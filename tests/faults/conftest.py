@@ -62,7 +62,7 @@ class Campaign:
                 file.write(json.dumps(row).encode() + b"\n")
         shown = "\n".join(self.failures[:20])
         assert not self.failures, f"{self.promise}: {len(self.failures)} of {self.tries} failed\n{shown}"
-        assert self.tries, f"{self.promise}: nothing was tried"
+        assert self.tries or self.planned < PART, f"{self.promise}: nothing was tried"
 
 
 @pytest.fixture
