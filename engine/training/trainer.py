@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 import torch
 
 from engine.config import Config
 from engine.control import CommandQueue
-from engine.errors import RunError, TrainingError, UserError, is_out_of_memory
+from engine.errors import TrainingError, UserError, is_out_of_memory
 from engine.model.gpt import GPT
 from engine.model.kernels import keep_freed_memory
 from engine.runs.writer import RunWriter
 from engine.sampling.generate import Done, generate
 from engine.sampling.settings import SamplingSettings
 from engine.text.dataset import TokenDataset
+from engine.training import waiting
 from engine.training.batches import make_batches
 from engine.training.compiled import Compilation
 from engine.training.copied import CopyCheck
@@ -36,12 +36,9 @@ from engine.training.saving import prune, write_checkpoint
 from engine.training.schedule import is_evaluated, lr_multiplier
 from engine.training.state import contents, restore
 from engine.training.step import TrainStep
+from engine.training.waiting import settle, unsaved, until
 from engine.training.watch import Watch
 
-DISK_RETRY_SECONDS = 5.0
-"""Between two tries at a checkpoint; it is written whole each time."""
-RETRY_SECONDS = 0.5
-"""Between two tries at records, which lie ready in memory."""
 MAX_ROLLBACKS = 3
 
 
@@ -131,15 +128,15 @@ class Trainer:
         self.flush()
         early = self.stop is not None and self.stop.get("reason") == "early_stop"
         wanted = (self.stop or {}).get("checkpoint", True)
-        if wanted and not self._saved():
+        if wanted and not self.saved:
             self.checkpoint()
         done = self.step >= self.config.train.max_steps and not self.owed
         self._ended = "finished" if early or done else "stopped"
         self.writer.event(self._ended, self.step)
         self.report(state=self._ended, phase="")
-        if self.writer.stuck and (why := self._until(self.writer.retry, RETRY_SECONDS)):
-            raise self._unsaved(why)
-        if wanted and not self._saved():  # the folder was taken away at the last moment, and written again
+        if self.writer.stuck and (why := until(self, self.writer.retry, waiting.RETRY_SECONDS)):
+            raise unsaved(self, why)
+        if wanted and not self.saved:  # the folder was taken away at the last moment, and written again
             self.checkpoint()
             self.report(state=self._ended, phase="")
         self._prune()  # what could not be removed before
@@ -232,7 +229,7 @@ class Trainer:
 
     # -- evaluation, samples, checkpoints ----------------------------------------------------------------------------
 
-    def _between(self) -> bool:
+    def between(self) -> bool:
         """Called inside long work: prompts are served, and True asks it to give way."""
         self.live.serve(self.step, self.optimizer.sampled)
         self.writer.status()
@@ -253,7 +250,7 @@ class Trainer:
                     self.config.model.block_size,
                     self.device,
                     self.config.train.precision,
-                    self._between,
+                    self.between,
                 )
         except Interrupted:
             self.owed = True
@@ -304,13 +301,13 @@ class Trainer:
         try:
             with self.optimizer.averaged_weights():
                 stream = generate(
-                    self.model, self.dataset.tokenizer, train.sample_prompt, settings, cancelled=self._between
+                    self.model, self.dataset.tokenizer, train.sample_prompt, settings, cancelled=self.between
                 )
                 for piece in stream:
                     if isinstance(piece, Done):
                         done = piece
             if done is not None and done.stop_reason != "cancelled":
-                copied, alarm = self.copies.look(done.text, self._between)
+                copied, alarm = self.copies.look(done.text, self.between)
         except Exception as error:
             if not isinstance(error, UserError) and not is_out_of_memory(error):
                 raise
@@ -340,8 +337,8 @@ class Trainer:
         if sample:
             self.sample()
         self.writer.status(phase="checkpointing")
-        if why := self._until(self._write_checkpoint, DISK_RETRY_SECONDS):
-            raise self._unsaved(why)
+        if why := until(self, self._write_checkpoint, waiting.DISK_RETRY_SECONDS):
+            raise unsaved(self, why)
         path = self.writer.run.checkpoint(self.step)
         self.writer.event("checkpoint", self.step, path=path.name, val_loss=self.val_loss())
         self._prune()
@@ -358,7 +355,7 @@ class Trainer:
             self.writer.sync()
         except UserError as error:
             why = str(error)
-            if self.writer.taken or not self._leaving:
+            if self.writer.taken or not self.leaving:
                 return why
         try:
             write_checkpoint(self.writer.run, contents(self))
@@ -372,54 +369,20 @@ class Trainer:
         self.writer.restored = False
         return why
 
-    def _saved(self) -> bool:
+    @property
+    def saved(self) -> bool:
         """Whether the checkpoint of this step stands."""
         return self.checkpoint_step == self.step and self.writer.run.checkpoint(self.step).is_dir()
 
-    # -- waiting for a disk ------------------------------------------------------------------------------------------
+    @property
+    def state(self) -> str:
+        """As it stands in the status, but while it waits for a disk."""
+        return self._ended or ("paused" if self.paused else "running")
 
     @property
-    def _leaving(self) -> bool:
+    def leaving(self) -> bool:
         """Whether a person wants an end: then nothing is waited for any more."""
         return self.stop is not None and self.stop.get("reason") != "early_stop"
-
-    def _until(self, written: Callable[[], str], seconds: float) -> str:
-        """Try every `seconds` what says why it could not, until it could or the run is to end; what it said last.
-
-        Meanwhile training waits with everything in memory and says so; prompts and commands are served. Raises RunError
-        when another run has taken this one's place.
-        """
-        began, waited_for = time.monotonic(), ""
-        while (why := written()) and not self._leaving:
-            if self.writer.taken:
-                raise RunError(self.writer.taken)
-            waited_for = why
-            self.writer.status(state="paused", message=f"{why}; training waits, and goes on by itself")
-            deadline = time.monotonic() + seconds
-            while not self._leaving and time.monotonic() < deadline:
-                self.commands.wait(min(0.2, seconds))
-                self._between()
-        if waited_for and not why:
-            waited = round(time.monotonic() - began, 1)
-            self.writer.event("waited", self.step, seconds=waited, message=waited_for)
-            self.writer.status(state=self._ended or ("paused" if self.paused else "running"), message="")
-        return why
-
-    def _settle(self) -> None:
-        """Wait while a record is not written; a run that was taken away and written again gets its checkpoint again."""
-        if self.writer.stuck and self._until(self.writer.retry, RETRY_SECONDS):
-            return
-        last = self.checkpoint_step
-        gone = last is not None and not self.writer.run.checkpoint(last).is_dir()
-        if (gone or self.writer.restored) and not self._leaving:
-            self.checkpoint()
-
-    def _unsaved(self, why: str) -> UserError:
-        """The end of a run that could not be written, in one line: why, and what is lost."""
-        lost = [*self.writer.unsaved(), *([] if self._saved() else [f"the checkpoint of step {self.step}"])]
-        steps = self.writer.run.checkpoint_steps()
-        last = f"the last checkpoint is of step {steps[-1]}" if steps else "there is no checkpoint"
-        return UserError(f"{why}; stopped without saving {', '.join(lost) or 'the status'}; {last}")
 
     def val_loss(self) -> float | None:
         """Of the weights as they are; None when it was not measured, or is no number."""
@@ -463,12 +426,12 @@ class Trainer:
         """Carry out the commands that have come; while paused, wait here for more. True when told to stop."""
         for command in self.commands.drain():
             carry_out(self, command)
-        self._settle()
+        settle(self)
         self._do_wanted()
         while self.paused and self.stop is None:
             self.commands.wait(0.25)
-            self._between()
-            self._settle()
+            self.between()
+            settle(self)
             self._do_wanted()
         return self.stopping
 

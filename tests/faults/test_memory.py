@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from engine.config import load_config
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
-from engine.training import evaluate, live, trainer
+from engine.training import evaluate, live, waiting
 from engine.training.host import TrainingHost
 from engine.training.start import resume_run, start_run
 from engine.training.trainer import Trainer
@@ -72,7 +72,7 @@ class Shortage(TorchDispatchMode):
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., RunDir]:
     """Makes runs of the same text."""
     monkeypatch.setenv("TINYTUI_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(trainer, "DISK_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(waiting, "DISK_RETRY_SECONDS", 0.01)
     corpus = tmp_path / "words.txt"
     rng = random.Random(3)
     corpus.write_text(
