@@ -24,6 +24,8 @@ MAX_BYTES = 1 << 20
 """Of a JSON file of a run; run.json, the greatest, has some 4 KiB."""
 MAX_DEPTH = 32
 """Objects and lists inside each other; nothing of ours has more than 5."""
+MAX_NAME = 5000
+"""Characters of a name; a path has at most 4,096 bytes."""
 MAX_NUMBER = 2**53
 """Whole numbers up to here are exact in every program that reads JSON."""
 
@@ -49,6 +51,12 @@ def _plain(value: object) -> object:
     return value
 
 
+def _short(text: str) -> str:
+    if len(text) > MAX_NAME:
+        raise ValueError(f"must be at most {MAX_NAME:,} characters, not {len(text):,}")
+    return text
+
+
 def _words(value: object) -> object:
     if not isinstance(value, str) and not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
         raise ValueError("must be text or a list of texts")
@@ -64,6 +72,8 @@ def _file_names(hashes: dict[str, str]) -> dict[str, str]:
 
 Text = InstanceOf[str]
 """Any text, also with the halves of surrogate pairs that a model can write."""
+Name = Annotated[Text, AfterValidator(_short)]
+"""A name, a word or a path."""
 Whole = Annotated[int, Field(ge=0, le=MAX_NUMBER)]
 Number = Annotated[float, Field(ge=-1e300, le=1e300)]
 Seconds = Annotated[float, Field(ge=0, le=1e12)]
@@ -79,31 +89,31 @@ class Entry(BaseModel):
 
 
 class Corpus(Entry):
-    name: Text | None = None
-    path: Text | None = None
-    sha256: Text | None = None
+    name: Name | None = None
+    path: Name | None = None
+    sha256: Name | None = None
     bytes: Whole | None = None
     train_tokens: Whole | None = None
     val_tokens: Whole | None = None
 
 
 class TokenizerFacts(Entry):
-    kind: Text | None = None
+    kind: Name | None = None
     vocab_size: Whole | None = None
-    fingerprint: Text | None = None
+    fingerprint: Name | None = None
 
 
 class Parent(Entry):
-    run: Text | None = None
-    path: Text | None = None
+    run: Name | None = None
+    path: Name | None = None
     step: Whole | None = None
 
 
 class Environment(Entry):
-    device: Text | None = None
+    device: Name | None = None
     threads: Whole | None = None
-    torch: Text | None = None
-    host: Text | None = None
+    torch: Name | None = None
+    host: Name | None = None
 
 
 class TrainSettings(Entry):
@@ -126,9 +136,9 @@ class Info(Entry):
     """`run.json`."""
 
     format: Whole = 1
-    name: Text | None = None
+    name: Name | None = None
     created: Time | None = None
-    preset: Text | None = None
+    preset: Name | None = None
     config: Settings
     seed: Annotated[int, Field(ge=0, le=2**63)] | None = None
     corpus: Corpus | None = None
@@ -141,13 +151,13 @@ class Info(Entry):
 class Status(Entry):
     """`status.json`."""
 
-    state: Text | None = None
-    phase: Text | None = None
+    state: Name | None = None
+    phase: Name | None = None
     message: Text | None = None
     problem: Text | None = None
     pid: Whole | None = None
-    host: Text | None = None
-    socket: Text | None = None
+    host: Name | None = None
+    socket: Name | None = None
     heartbeat: Time | None = None
     step: Whole | None = None
     steps: Whole | None = None
@@ -163,7 +173,7 @@ class Status(Entry):
     last_val_loss: Number | None = None
     last_val_bpb: Number | None = None
     params: Whole | None = None
-    device: Text | None = None
+    device: Name | None = None
     memory: dict[str, Whole | None] | None = None
     peak_memory_bytes: Whole | None = None
 
@@ -172,8 +182,8 @@ class Owner(Entry):
     """`lock`."""
 
     pid: Whole | None = None
-    host: Text | None = None
-    socket: Text | None = None
+    host: Name | None = None
+    socket: Name | None = None
     started: Time | None = None
 
 
@@ -194,10 +204,10 @@ class Event(Entry):
 
     step: Annotated[int, Field(ge=-1, le=MAX_NUMBER)] | None = None
     time: Time | None = None
-    kind: Text
+    kind: Name
     message: Text | None = None
-    alarm: Text | None = None
-    path: Text | None = None
+    alarm: Name | None = None
+    path: Name | None = None
     what: Text | None = None
     warnings: list[Text] | None = None
     value: Number | None = None
@@ -243,7 +253,7 @@ class Manifest(Entry):
 class TokenizerTree(Entry):
     """`tokenizer.json` of a checkpoint; what else it holds depends on its kind."""
 
-    kind: str
+    kind: Name
 
 
 def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:

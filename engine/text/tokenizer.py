@@ -14,6 +14,7 @@ import codecs
 import hashlib
 import json
 import re
+import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -185,7 +186,8 @@ def tokenizer_from_dict(tree: Mapping[str, Any]) -> Tokenizer:
     kind = tree.get("kind") if isinstance(tree, Mapping) else None
     cls = _classes().get(str(kind))
     if cls is None:
-        raise TokenizerError(f"this is not a tokenizer of ours: its kind is {kind!r}, not {' or '.join(_classes())}")
+        known = " or ".join(_classes())
+        raise TokenizerError(f"this is not a tokenizer of ours: its kind is {reprlib.repr(kind)}, not {known}")
     try:
         return cls.from_dict(tree)
     except (ValueError, KeyError, TypeError, IndexError) as error:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from engine.runs.layout import RunDir
     from tui.widgets.chart import PlotData
 
+CELL = 40  # characters of a name in a listing
 PLOT_HEIGHT = 22  # rows of a plot where there is no terminal to fill
 
 app = typer.Typer(
@@ -45,14 +46,14 @@ def list_(runs: RunsDir = Path("runs"), as_json: Json = False) -> None:
         (
             [
                 row["name"],
-                row["state"],
+                short(row["state"]),
                 f"{row['step'] or 0:,}",
                 f"{row['steps'] or 0:,}",
                 fmt_loss(row["best_val_loss"]),
                 fmt_count(row["params"]),
                 fmt_duration(row["train_seconds"]),
-                row["corpus"],
-                row["preset"],
+                short(row["corpus"]),
+                short(row["preset"]),
             ]
             for row in rows
         ),
@@ -60,6 +61,11 @@ def list_(runs: RunsDir = Path("runs"), as_json: Json = False) -> None:
     for row in rows:
         if row["state"] == "damaged":
             complain(row["problem"])
+
+
+def short(text: str | None) -> str | None:
+    """A name cut to what a listing has room for: no run's names push those of others out."""
+    return text if text is None or len(text) <= CELL else f"{text[: CELL - 1]}…"
 
 
 @app.command()

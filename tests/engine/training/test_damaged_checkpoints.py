@@ -137,6 +137,7 @@ def test_a_loss_that_is_no_number_is_never_the_best(run: RunDir, loss: float | N
         ("config.json", {"model": {"n_layer": 0}}, "model.n_layer"),
         ("config.json", {"train": 3}, "config.json: train must be an object, not 3"),
         ("tokenizer.json", {"kind": "runes"}, "its kind is 'runes'"),
+        ("tokenizer.json", {"kind": "y" * 10_000}, "tokenizer.json: kind must be at most 5,000 characters"),
         ("tokenizer.json", {"kind": None}, "tokenizer.json: kind must be text, not None"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,

@@ -63,6 +63,9 @@ def test_a_damaged_run_hides_no_other(trained: Trained) -> None:
         assert refused.exit_code == 1
         assert f"{broken / 'run.json'}: corpus must be an object, not -1" in one_complaint(refused)
     assert "corpus must be an object, not -1" in one_complaint(invoke("runs", "list"))
+    (broken / "run.json").write_text(json.dumps({**info, "preset": "y" * 4000, "corpus": {"name": "z" * 4000}}))
+    rows = invoke("runs", "list").stdout.splitlines()
+    assert max(map(len, rows)) < 250 and any(row.startswith("first ") for row in rows)
 
 
 def test_a_damaged_record_is_left_out_and_said(trained: Trained) -> None:
