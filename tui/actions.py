@@ -21,7 +21,8 @@ _KEY_NAMES = {"question_mark": "?", **{f"f{number}": f"F{number}" for number in 
 
 @dataclass(frozen=True)
 class Action:
-    """`do` is Textual's action, run on the scope's node; `label` is its word in the footer ("" hides it there)."""
+    """`do` is Textual's action, run on the scope's node; `label` is its word in the footer ("" hides it there), `about`
+    its line in help and the palette ("": another action's line says it too)."""
 
     scope: str
     key: str
@@ -89,10 +90,10 @@ ACTIONS: tuple[Action, ...] = (
     Action(SLIDER, "escape", "give_up", "give up", "keep the value as it was", "esc", palette=False),
     Action(SLIDER, "left", "move(-1)", "less", "less; a click does it too", "←", palette=False),
     Action(SLIDER, "right", "move(1)", "more", "more; or type a value", "→", palette=False),
-    Action(SLIDER, "shift+left", "move(-1,'fine')", "fine", "a little less", "⇧←→", palette=False),
-    Action(SLIDER, "shift+right", "move(1,'fine')", "", "a little more", "⇧→", palette=False),
-    Action(SLIDER, "pagedown", "move(-1,'coarse')", "coarse", "much less", "PgDn/Up", palette=False),
-    Action(SLIDER, "pageup", "move(1,'coarse')", "", "much more", "PgUp", palette=False),
+    Action(SLIDER, "shift+left", "move(-1,'fine')", "fine", "a little less, or more", "⇧←→", palette=False),
+    Action(SLIDER, "shift+right", "move(1,'fine')", "", "", "⇧→", palette=False),
+    Action(SLIDER, "pagedown", "move(-1,'coarse')", "coarse", "much less, or more", "PgDn/Up", palette=False),
+    Action(SLIDER, "pageup", "move(1,'coarse')", "", "", "PgUp", palette=False),
     Action(SLIDER, "home", "jump(0)", "least", "the least value", "Home", palette=False),
     Action(SLIDER, "end", "jump(1)", "most", "the greatest value, or off where it has one", "End", palette=False),
     Action(TEXT, "y", "copy", "copy", "copy the text to the clipboard", palette=False),

@@ -151,6 +151,8 @@ class Session:
         self._sender: threading.Thread | None = None
         self._corpora: dict[str, Corpus | None] = {}
         self._talks: Conversations | None = None
+        self.draft: tuple[str, str, dict[str, str]] | None = None
+        """The form of a new run as it was left: corpus, preset, and what was typed."""
 
     # -- the run shown -------------------------------------------------------------------------------------------------
 

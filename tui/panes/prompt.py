@@ -48,12 +48,12 @@ class PromptPane(Pane):
     title = "prompt"
     about: ClassVar[tuple[str, ...]] = (
         "Asks the weights that are training now, without stopping them, or any",
-        "checkpoint. Enter sends, escape stops; it goes on when you look elsewhere.",
-        "In the input ↑ ↓ walk through what you asked. What you type and do not send",
-        "is never lost: it stays at its place, a new prompt below the newest.",
+        "checkpoint. Enter sends, escape stops; an answer goes on while you look",
+        "elsewhere. In the input ↑ ↓ walk through what you asked; what you type",
+        "and do not send stays at its place, a new prompt below the newest.",
         "alt+enter or ctrl+j makes a new line; it is shown as ⏎.",
         "A slider also takes a typed value, or off where it has one.",
-        "Every prompt is kept with its settings and seed in the run's prompts.jsonl.",
+        "Every prompt is kept with its settings in the run's prompts.jsonl.",
     )
     BINDINGS: ClassVar[list[BindingType]] = bindings(PROMPT)
 

@@ -56,7 +56,7 @@ def help_lines(owners: Sequence[Any], here: Sequence[Action]) -> tuple[str, list
         if hasattr(owner, "help_lines"):
             lines += [*owner.help_lines(), []]
     for owner in owners:
-        actions = [action for action in of_scope(owner.scope) if action.key]
+        actions = [action for action in of_scope(owner.scope) if action.key and action.about]
         for action in actions:
             shown = works.get((action.scope, action.do))
             key, look = ("accent bold", "foreground") if shown is not None else ("dim", "dim")

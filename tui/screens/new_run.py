@@ -66,7 +66,7 @@ class NewRunScreen(Dialogue[Start]):
         names = [corpus.name for corpus in self._corpora]
         shown = self._session.corpus()
         first = shown.name if shown is not None and shown.name in names else (names[0] if names else "")
-        self._fill(first, DEFAULT_PRESET, {})
+        self._fill(*(self._session.draft or (first, DEFAULT_PRESET, {})))
 
     def _fill(self, corpus: str, preset: str, typed: dict[str, str]) -> None:
         """The form for a preset; what was typed under the preset before is kept."""
@@ -139,6 +139,12 @@ class NewRunScreen(Dialogue[Start]):
         """Called at every poll of the app: the pace is measured when the form has rested."""
         if self._pace.tick():
             self._show_forecast(self._forecast_of)
+
+    def action_close(self) -> None:
+        """Close the form; it is as it was when it is opened again."""
+        form = self.query_one(SettingsForm)
+        self._session.draft = form.value(CORPUS), form.value(PRESET), form.typed()
+        super().action_close()
 
     def on_unmount(self) -> None:
         self._pace.end()
@@ -227,6 +233,7 @@ class NewRunScreen(Dialogue[Start]):
             form.set_errors({CORPUS: f"{name} trains in this process; detach it (d) or stop it (q) first"})
             form.go_to(CORPUS)
             return
+        self._session.draft = None
         self.dismiss(
             Start(form.value(CORPUS).strip(), self._config, form.value(PRESET), form.value(NAME).strip() or None)
         )

@@ -346,6 +346,23 @@ async def test_a_click_and_a_paste_replace_too(bench: tuple[Workbench, list[Any]
         assert form.value("train.max_steps") == "1_5000"
 
 
+async def test_a_form_that_was_left_is_as_it_was(bench: tuple[Workbench, list[Any]]) -> None:
+    app, jobs = bench
+    async with app.run_test(size=(140, 40)) as pilot:
+        form = await open_form(pilot)
+        await pilot.press("right")
+        await go_to(pilot, form, "train.max_steps")
+        await pilot.press(*"77")
+        await pilot.press("escape")
+        form = await open_form(pilot)
+        assert (form.value("corpus"), form.value("train.max_steps")) == ("notes", "77")
+        await pilot.press("ctrl+s")
+        await pilot.pause()
+        assert jobs[0].corpus == "notes" and jobs[0].config.train.max_steps == 77
+        form = await open_form(pilot)
+        assert form.value("train.max_steps") == "2000", "one that was started begins anew"
+
+
 @pytest.mark.parametrize("size", [(140, 40), (100, 30), (80, 24)], ids=str)
 async def test_every_description_can_be_read_whole(bench: tuple[Workbench, list[Any]], size: tuple[int, int]) -> None:
     app, _ = bench

@@ -23,6 +23,7 @@ from tui.panes.prompt import PromptPane
 from tui.panes.promptinput import PromptInput
 from tui.screens.choose import ChooseScreen
 from tui.screens.train import TrainScreen
+from tui.settings import load_settings
 from tui.widgets.slider import Slider
 from tui.widgets.stream import OutputText
 
@@ -266,6 +267,18 @@ async def test_a_seed_that_is_typed_is_the_one_that_is_used(runs: Path) -> None:
             await pilot.press("ctrl+u", "-", "5", "enter")
             await until(pilot, lambda: answer(app).failed)
             assert "seed must be a whole number from 0" in " ".join(on_screen(app).split())
+
+
+async def test_ones_own_prompts_are_kept_and_offered(runs: Path) -> None:
+    app = Workbench(runs, run=write_run(runs))
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.session.reader is not None and app.focused is not None)
+        await pilot.press("p", *"mine", "ctrl+p", *"keep this", "enter")
+        await until(pilot, lambda: load_settings().get("prompts") == ["mine"])
+        await pilot.press("ctrl+u", *"other", "ctrl+g")
+        await until(pilot, lambda: isinstance(app.screen, ChooseScreen))
+        await pilot.press(*"mine", "enter")
+        await until(pilot, lambda: typed(app) == "mine")
 
 
 async def test_off_is_typed_into_a_slider_that_has_it(runs: Path) -> None:
