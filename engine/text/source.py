@@ -223,7 +223,6 @@ class Source:
             self.skipped.append((os.path.relpath(error.filename or "", self.path), reason(error)))
 
         for folder, inside, names in os.walk(self.path, onerror=refused):
-            inside.sort()
             self.hidden += sum(name.startswith(".") for name in inside)
             inside[:] = [name for name in inside if not name.startswith(".")]
             for name in names:

@@ -503,6 +503,11 @@ def test_values_are_parted_by_what_the_header_has(tmp_path: Path, mark: str) -> 
     assert read(path, tmp_path / "cache") == f"You: Hi{mark} you\nBot: x<END>\n"
 
 
+def test_the_columns_of_a_tsv_may_have_commas(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", "id, or not\tprompt\tresponse\n1\tHi, you\tHello\n")
+    assert read(path, tmp_path / "cache") == "You: Hi, you\nBot: Hello<END>\n"
+
+
 def test_of_equal_columns_the_first_counts(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "id,text,text,id\n1,one,two,2\n")
     assert read(path, tmp_path / "cache") == "one\n\n"
