@@ -33,6 +33,7 @@ FORMATS: dict[str, Format] = {
 }  # fmt: skip
 PACKED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst")
 MOST_PARTS = 200_000  # files in a folder or members of an archive
+MEMBER = 256  # bytes that a member takes in an archive's directory, with a long name
 BESIDE_TABLES = ("readme", "license", "licence", "dataset_info", "changelog", "citation")
 
 
@@ -191,6 +192,8 @@ class Source:
         return Part(str(path), path.name, format, status.st_size, path, _stamp(status), _tabs(path.name))
 
     def _in_zip(self) -> list[Part]:
+        if _directory_bytes(self.path) > MOST_PARTS * MEMBER:  # it would all be held in memory
+            raise self._too_many()
         try:
             self._zip = ZipFile(self.path)
         except (BadZipFile, OSError, NotImplementedError, ValueError) as error:
@@ -241,10 +244,13 @@ class Source:
                     )
         return self._chosen(sorted(parts, key=lambda part: part.inner))
 
+    def _too_many(self) -> CorpusError:
+        return CorpusError(f"{self.path} holds over {MOST_PARTS:,} files; name a smaller part of it")
+
     def _kept(self, inner: str, n_bytes: int, parts: list[Part]) -> bool:
         """Whether a file of a folder or archive may be text at all, by its name and size."""
         if len(parts) >= MOST_PARTS:
-            raise CorpusError(f"{self.path} holds over {MOST_PARTS:,} files; name a smaller part of it")
+            raise self._too_many()
         if any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(inner).parts):
             self.hidden += 1
             return False
@@ -311,6 +317,22 @@ def _describes(inner: str) -> bool:
 
 def _stamp(status: os.stat_result) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_ino
+
+
+def _directory_bytes(path: Path) -> int:
+    """How long the list of members is that ends a zip archive; 0 when it says nothing that is understood."""
+    with _reading(path), path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - (1 << 16) - 100))
+        tail = file.read()
+        place = tail.rfind(b"PK\x05\x06")
+        if place < 0 or len(tail) < place + 16:
+            return 0
+        length = int.from_bytes(tail[place + 12 : place + 16], "little")
+        if length == 0xFFFFFFFF and tail[place - 20 : place - 16] == b"PK\x06\x07":  # a 64-bit archive says it before
+            file.seek(min(size, int.from_bytes(tail[place - 12 : place - 4], "little")))
+            length = int.from_bytes(file.read(48)[40:48], "little")
+        return length
 
 
 @contextlib.contextmanager

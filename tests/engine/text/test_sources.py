@@ -324,6 +324,23 @@ def test_an_archive_that_unpacks_to_a_bomb_is_refused(tmp_path: Path, monkeypatc
     assert "as bombs do" in refused(path, tmp_path / "cache")
 
 
+def test_an_archive_of_very_many_members_is_refused_before_they_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = zipped(tmp_path / "a.zip", {f"{number}.txt": "x" for number in range(60)})
+    whole = path.read_bytes()
+    end = whole.rindex(b"PK\x05\x06")
+    size = int.from_bytes(whole[end + 12 : end + 16], "little")
+    # the same as a 64-bit archive: its end with the true numbers, where it lies, and the old end with none
+    big = whole[:end] + b"PK\x06\x06" + bytes(36) + size.to_bytes(8, "little") + bytes(8)
+    big += b"PK\x06\x07" + bytes(4) + end.to_bytes(8, "little") + bytes(4)
+    big += whole[end : end + 12] + b"\xff" * 4 + whole[end + 16 :]
+    monkeypatch.setattr("engine.text.source.MOST_PARTS", 5)
+    monkeypatch.setattr("engine.text.source.ZipFile", None)  # listing them would fail
+    for data in (whole, big):
+        assert "over 5 files" in refused(write(path, data), tmp_path / "cache")
+
+
 def test_a_folder_of_very_many_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.text.source.MOST_PARTS", 5)
     for number in range(7):
