@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
+import stat
 from pathlib import Path
 from typing import Any
 
-from engine.errors import UserError
-from engine.files import make_folder, write_output
+MAX_BYTES = 1 << 20
+PROMPTS = "prompts"
+MAX_PROMPTS = 100
 
 
 def settings_path() -> Path:
@@ -19,18 +20,40 @@ def settings_path() -> Path:
 
 
 def load_settings() -> dict[str, Any]:
-    """The remembered settings; an unreadable or damaged file counts as none."""
+    """The remembered settings; what is unreadable, damaged or no plain file counts as none."""
+    path = settings_path()
     try:
-        settings = json.loads(settings_path().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > MAX_BYTES:
+            return {}
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
     return settings if isinstance(settings, dict) else {}
 
 
 def save_setting(name: str, value: object) -> None:
     """Remember `value` under `name`. A home that cannot be written to is no error: it is forgotten at the end."""
-    path = settings_path()
+    from engine.errors import UserError
+    from engine.files import write_atomic  # here: the first screen only reads
+
     settings = load_settings() | {name: value}
-    with suppress(UserError):
-        make_folder(path.parent)
-        write_output(path, json.dumps(settings, indent=1).encode())
+    try:
+        path = settings_path().resolve()  # a link stays one
+        if path.exists() and not path.is_file():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, json.dumps(settings, indent=1).encode())
+    except (OSError, UserError):
+        return
+
+
+def own_prompts() -> list[str]:
+    """The prompts a person kept, newest first."""
+    found = load_settings().get(PROMPTS)
+    return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
+
+
+def keep_prompt(text: str) -> None:
+    """Put `text` first among the person's own."""
+    save_setting(PROMPTS, [text, *(each for each in own_prompts() if each != text)][:MAX_PROMPTS])

@@ -26,7 +26,7 @@ from tui.prompting import LIVE, Outcome, PromptJob, Request
 from tui.rows import Rows
 from tui.screens.choose import Choice, ChooseScreen
 from tui.session import Session
-from tui.settings import load_settings, save_setting
+from tui.settings import keep_prompt, own_prompts
 from tui.text import clean, fit, fmt_count, fmt_loss
 from tui.view import name_in
 from tui.widgets.slider import TEMPERATURE, TOP_P, Scale, Slider, top_k_scale
@@ -34,7 +34,6 @@ from tui.widgets.stream import OutputText
 
 EMPTY = "the answer streams here; ⏎ sends"
 TOKENS = Scale(1, 4000, step=1, fine=1, coarse=1, digits=0, log=True)
-OWN_PROMPTS = "prompts"
 TICK = 0.1
 """Seconds between two looks at what the model wrote."""
 SEED_DIGITS = 19
@@ -324,9 +323,8 @@ class PromptPane(Pane):
     def action_examples(self) -> None:
         corpus, history = self._session.corpus(), self._talk.history
         examples = corpus.examples if corpus is not None else ()
-        own = [text for text in load_settings().get(OWN_PROMPTS, []) if isinstance(text, str)]
         past = history.prompts()[::-1] if history is not None else []
-        choices = [Choice(text, text, "yours") for text in own]
+        choices = [Choice(text, text, "yours") for text in own_prompts()]
         choices += [Choice(text, text, "example") for text in examples]
         choices += [Choice(text, text, "history") for text in past if text.strip()]
         self.app.push_screen(
@@ -342,9 +340,8 @@ class PromptPane(Pane):
 
     def action_keep(self) -> None:
         text = self._ask.text
-        own = [each for each in load_settings().get(OWN_PROMPTS, []) if isinstance(each, str)]
-        if text.strip() and text not in own:
-            save_setting(OWN_PROMPTS, [text, *own][:100])
+        if text.strip():
+            keep_prompt(text)
             self._session.notices.append(Notice("kept; ctrl+g lists your prompts"))
 
     def action_template(self) -> None:

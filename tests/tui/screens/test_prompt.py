@@ -23,7 +23,7 @@ from tui.panes.prompt import PromptPane
 from tui.panes.promptinput import PromptInput
 from tui.screens.choose import ChooseScreen
 from tui.screens.train import TrainScreen
-from tui.settings import load_settings
+from tui.settings import own_prompts
 from tui.widgets.slider import Slider
 from tui.widgets.stream import OutputText
 
@@ -274,7 +274,7 @@ async def test_ones_own_prompts_are_kept_and_offered(runs: Path) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: app.session.reader is not None and app.focused is not None)
         await pilot.press("p", *"mine", "ctrl+p", *"keep this", "enter")
-        await until(pilot, lambda: load_settings().get("prompts") == ["mine"])
+        await until(pilot, lambda: own_prompts() == ["mine"])
         await pilot.press("ctrl+u", *"other", "ctrl+g")
         await until(pilot, lambda: isinstance(app.screen, ChooseScreen))
         await pilot.press(*"mine", "enter")
