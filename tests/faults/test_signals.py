@@ -124,6 +124,19 @@ def test_any_number_of_signals(campaign: Make, tmp_path: Path) -> None:
             session.verify(finishes=not {"TERM", "INT", "QUIT"} & set(names))
 
 
+def test_a_progress_line_that_is_stopped_gives_the_cursor_back(tmp_path: Path) -> None:
+    with held(tmp_path, "training", "shell", screen=False) as session:
+        assert session.terminal is not None
+        session.send(signal.SIGTSTP)
+        session.wait_sleep()
+        session.terminal.wait("Stopped", 20)
+        raw = session.terminal.raw
+        assert raw.rfind(b"\x1b[?25l") < raw.rfind(b"\x1b[?25h")
+        session.wake()
+        session.wait_end()
+        session.verify(finishes=True)
+
+
 COMMANDS = {
     "list": ["runs", "list"],
     "help": ["--help"],

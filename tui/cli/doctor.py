@@ -150,5 +150,5 @@ def room(name: str, folder: Path) -> Check:
         return Check(name, "fail", str(folder), f"{existing} cannot be written: choose another folder")
     free = shutil.disk_usage(existing).free
     full = free < 1 << 30
-    advice = "less than 1 GiB: a checkpoint that does not fit ends its run" if full else ""
+    advice = "less than 1 GiB: training waits when nothing more fits" if full else ""
     return Check(name, "warn" if full else "ok", f"{folder} ({fmt_bytes(free)} free)", advice)

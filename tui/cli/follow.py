@@ -5,6 +5,10 @@ The trainer never prints and never waits for what is printed here.
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from engine.errors import TrainingError
@@ -58,6 +62,27 @@ def follow(host: TrainingHost, reader: RunReader, view: View, signals: Signals) 
     if broken is not None:
         raise broken
     return signals.exit_code
+
+
+@contextmanager
+def cursor_while_stopped() -> Iterator[None]:
+    """Inside, Ctrl-Z gives the shell its cursor back, which a progress line hides, and `fg` hides it again."""
+
+    def stop(*_: object) -> None:
+        with suppress(OSError):
+            os.write(1, b"\x1b[?25h")
+        # its own action and not SIGSTOP: where nobody could wake the process, the kernel lets it run
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, stop)
+        with suppress(OSError):
+            os.write(1, b"\x1b[?25l")
+
+    before = signal.signal(signal.SIGTSTP, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTSTP, before)
 
 
 def into_log(view: View, run: RunDir, reader: RunReader, signals: Signals) -> View:

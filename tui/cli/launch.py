@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,7 @@ def train_here(run: RunDir, corpora: Path | None, as_json: bool = False, quiet: 
     """Train in this process' worker thread and show it on stdout, unless `quiet`; the exit code."""
     from engine.runs.reader import RunReader
     from engine.training.host import TrainingHost
-    from tui.cli.follow import follow
+    from tui.cli.follow import cursor_while_stopped, follow
     from tui.cli.views import Lines, ProgressLine, Records, Silence, View
 
     reader = RunReader(run)
@@ -86,8 +87,9 @@ def train_here(run: RunDir, corpora: Path | None, as_json: bool = False, quiet: 
         else:
             view = Records(run) if as_json else ProgressLine(reader) if is_terminal() else Lines(reader)
         try:
-            host.start()
-            return follow(host, reader, view, signals)
+            with cursor_while_stopped() if isinstance(view, ProgressLine) else nullcontext():
+                host.start()
+                return follow(host, reader, view, signals)
         finally:
             view.close()
 
