@@ -37,7 +37,8 @@ class ImportedTokenizer(Tokenizer):
         letters = byte_alphabet()
         value = {letter: byte for byte, letter in enumerate(letters)}
         places = {text: ids[text] for text in special}
-        if len(ids) < len(self.names) or any(letter not in ids or letter in places for letter in letters):
+        twice = len(ids) < len(self.names) or len(places) < len(special)
+        if twice or any(letter not in ids or letter in places for letter in letters):
             raise ValueError("the tokens are not distinct, or not all bytes are among them")
         for pair in self.merges:
             if any(type(id) is not int or not 0 <= id < len(self.names) for id in pair):

@@ -302,3 +302,34 @@ def test_what_transformers_read_and_saved_again_is_still_ours(kind: str, tmp_pat
     assert again.vocab_size == ours.vocab_size and again.special == ours.special
     for text in (TEXT, "speak", " hear  me\n\n", *(f"speak{mark}me" for mark in ours.special)):
         assert again.encode(text).tolist() == ours.encode(text).tolist()
+
+
+DAMAGED: dict[str, Callable[[dict[str, Any]], object]] = {
+    "a token twice": lambda tree: tree["tokens"].append("th"),
+    "a token that is no text": lambda tree: tree["tokens"].append(3),
+    "a token of no bytes": lambda tree: tree["tokens"].append("日"),
+    "a byte missing": lambda tree: tree["tokens"].remove("a"),
+    "a byte that is special": lambda tree: tree["special"].append("a"),
+    "a special token that is none": lambda tree: tree["special"].append("<x>"),
+    "a special token twice": lambda tree: tree["special"].append(END),
+    "a merge of three": lambda tree: tree["merges"].append([1, 2, 3]),
+    "a merge of text": lambda tree: tree["merges"].append(["t", "h"]),
+    "a merge of truth": lambda tree: tree["merges"].append([True, False]),
+    "a merge from the end": lambda tree: tree["merges"].append([-1, 5]),
+    "a merge beyond the end": lambda tree: tree["merges"].append([0, 10**6]),
+    "a merge that makes nothing": lambda tree: tree["merges"].append([0, 0]),
+    "no merges": lambda tree: tree.pop("merges"),
+    "merges that are a number": lambda tree: tree.update(merges=3),
+    "a rule that is a word": lambda tree: tree.update(ignore_merges="yes"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_damaged_description_is_refused(case: str) -> None:
+    names = ORDERS["special last"]
+    pairs = [(names.index(left), names.index(right)) for left, right in MERGES]
+    tree = json.loads(json.dumps(ImportedTokenizer(names, pairs, [END]).to_dict()))
+    assert tokenizer_from_dict(tree).vocab_size == len(names)
+    DAMAGED[case](tree)
+    with pytest.raises(TokenizerError):
+        tokenizer_from_dict(tree)
