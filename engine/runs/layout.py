@@ -215,7 +215,11 @@ def create_run(
         if fill is not None:
             fill(RunDir(temp.absolute()))
         temp.rename(run.path)  # fails when another process made a run of this name meanwhile
-        sync_folder(runs_dir)
+        try:
+            sync_folder(runs_dir)
+        except OSError:
+            run.path.rename(temp)
+            raise
     except FileExistsError:
         raise _taken(run) from None
     except OSError as error:

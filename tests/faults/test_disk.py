@@ -65,7 +65,7 @@ def test_a_write_that_fails(tmp_path: Path, campaign: Callable[..., Campaign], w
     promise = campaign(
         "a write that fails (disk full, quota, file too large, disk error, read-only) at any call of a run is waited "
         "for: the training ends with the numbers of an undisturbed one, nothing lost, doubled or torn",
-        quick=8,
+        quick=5,
         whole=600,
     )
     for number, (at, error) in enumerate(choices(promise, calls)):
@@ -94,7 +94,7 @@ def test_a_stop_while_nothing_can_be_written(
     promise = campaign(
         "a stop on a disk that cannot be written ends the training at once, says what is not saved, and leaves a run "
         "that resumes to the numbers of an undisturbed one",
-        quick=4,
+        quick=3,
         whole=200,
     )
     for number, (at, error) in enumerate(choices(promise, calls)):
@@ -117,6 +117,38 @@ def test_a_stop_while_nothing_can_be_written(
             assert state_of(run) not in ("running", "paused")
             assert go_on(run).error is None
             assert Outcome.of(run) == expected
+            shutil.rmtree(run.path)
+
+
+def test_a_start_on_a_failing_disk(
+    tmp_path: Path, campaign: Callable[..., Campaign], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading the text, training a tokenizer, tokenizing, making the run: any call may fail."""
+    promise = campaign(
+        "a disk that fails while a run is begun (text, tokenizer, tokens, the run itself) is named in one line, and "
+        "nothing half-made is left: the next start is as if nothing had been",
+        quick=5,
+        whole=200,
+    )
+    bpe = ("data.tokenizer=bpe", "data.vocab_size=280")
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("TINYTUI_CACHE", str(cache))
+    with Shim(tmp_path).in_force() as shim:
+        expected = start(tmp_path, "whole", *bpe)
+    facts = json.loads(expected.run_json.read_bytes())["tokenizer"]
+    for number, (at, error) in enumerate(choices(promise, len(shim.calls))):
+        name = f"r{number}"
+        with promise.trial(f"call {at}, {' '.join(shim.calls[at])}, fails with {errno.errorcode[error]}"):
+            shutil.rmtree(cache)
+            run = RunDir(tmp_path / "runs" / name)
+            with Shim(tmp_path, failing(range(at, at + 1), error)).in_force():
+                try:
+                    start(tmp_path, name, *bpe)
+                except UserError as said:
+                    assert "\n" not in str(said) and os.strerror(error).lower() in str(said).lower(), said
+                    assert sorted(path.name for path in run.path.parent.iterdir()) == ["whole"]
+                    start(tmp_path, name, *bpe)
+            assert json.loads(run.run_json.read_bytes())["tokenizer"] == facts
             shutil.rmtree(run.path)
 
 
@@ -161,7 +193,7 @@ def test_small_disks(
     expected, _ = whole
     promise = campaign(
         "a disk that fills up at any moment of a run pauses it visibly, and with room it goes on to the same numbers",
-        quick=3,
+        quick=2,
         whole=64,
     )
     disk = small_disk(4096)
@@ -229,7 +261,7 @@ def test_a_run_that_is_taken_away(
     promise = campaign(
         "a run folder that is removed or moved away while it is trained, at any moment, is made whole again at once, "
         "and the training comes to the numbers of an undisturbed one",
-        quick=6,
+        quick=4,
         whole=120,
     )
     for number in promise:

@@ -66,7 +66,7 @@ def test_kills_at_random(tmp_path: Path, cache: Path, campaign: Callable[..., Ca
     promise = campaign(
         "a kill -9 at any moment, also of the resumed training, loses nothing that was saved: the run opens, its "
         "checkpoints verify, and it resumes to exactly the metrics and weights of an undisturbed training",
-        quick=3,
+        quick=2,
         whole=200,
     )
     whole = start(tmp_path, "whole")
@@ -102,7 +102,7 @@ def test_kills_at_every_call_of_a_checkpoint(
     promise = campaign(
         "a kill -9 before any call that writes, replaces or removes a checkpoint leaves every checkpoint whole, loses "
         "none that stood, and nothing stays behind",
-        quick=4,
+        quick=3,
         whole=150,
     )
     whole = start(tmp_path, "whole")
