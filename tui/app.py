@@ -154,7 +154,8 @@ class Workbench(Paced, Themed, App[Ending]):
         notice = self._news.next(self.size.width - 2)
         if notice is None:
             return
-        self.screen.query("ToastHolder").remove()  # clear_notifications alone leaves it there, empty, for ever
+        for screen in self.screen_stack:  # clear_notifications alone leaves it there, empty, for ever
+            screen.query("ToastHolder").remove()
         self.clear_notifications()
         self.notify(
             notice.text,
