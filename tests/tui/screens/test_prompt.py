@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -291,3 +292,18 @@ async def test_off_is_typed_into_a_slider_that_has_it(runs: Path) -> None:
         app.screen.query_one("#top-p", Slider).focus()
         await pilot.press("left", "O", "f", "f", "enter")
         assert pane(app).settings().top_p == 1.0
+
+
+async def test_a_character_the_tokenizer_never_saw_is_said_where_it_stands(runs: Path) -> None:
+    kept = Path(__file__).parents[2] / "kept" / "format-1" / "runs" / "grouped-heads"
+    shutil.copytree(kept, runs / "kept")
+    app = Workbench(runs, run=RunDir((runs / "kept").absolute()))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.session.reader is not None and app.focused is not None)
+        app.show_train("prompt")
+        await until(pilot, lambda: isinstance(app.focused, PromptInput))
+        await pilot.press(*"one \u2603", "enter")
+        await until(pilot, lambda: answer(app).failed, 60)
+        out = answer(app)
+        said = " ".join(out.render_line(y).text.strip() for y in range(out.size.height)).strip()
+        assert "\u2603" in said and "…" not in said and ";" in said, "what it is, and what may be done"
