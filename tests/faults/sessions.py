@@ -228,7 +228,12 @@ class Held:
 
     def wait_end(self, seconds: float = 90.0) -> None:
         """Until it has ended; a workbench that nobody asked to is told once its training has."""
-        over = lambda: self.ended or self.status.get("state") in ("finished", "stopped", "failed")  # noqa: E731
+
+        def over() -> bool:
+            if self.asleep and self.kind != "shell":  # the first SIGCONT came before it had stopped
+                self.send(signal.SIGCONT)
+            return self.ended or self.status.get("state") in ("finished", "stopped", "failed")
+
         self._until(over, seconds, "the end of training")
         if self.screen:
             self.send(signal.SIGTERM)
