@@ -13,7 +13,7 @@ TRAIN: dict[str, tuple[list[str], str]] = {
     "empty file": (["empty.txt"], "is empty"),
     "binary file": (["binary.txt"], "not text"),
     "not UTF-8": (["latin.txt"], "not UTF-8"),
-    "a folder": (["folder/inner"], "is a directory"),
+    "a folder without text": (["folder/inner"], "no text in folder/inner"),
     "unknown name": (["no-such-corpus"], "no corpus 'no-such-corpus'"),
     "no such preset": (["small.txt", "--preset", "huge"], "no preset 'huge'; there are nano"),
     "no such setting": (["small.txt", "--set", "model.n_hed=3"], "did you mean model.n_head"),
