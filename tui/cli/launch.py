@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from engine.config import Config
     from engine.runs.layout import RunDir
 
+MOST_SAID = 1 << 16  # bytes at the end of a log among which its last line is
 DETACHED_WITHIN = 60.0  # seconds in which a background process must have taken its run
 
 
@@ -132,7 +133,9 @@ def exit_code(pid: int) -> int | None:
 def last_line(run: RunDir) -> str:
     """What a background process said last."""
     try:
-        lines = run.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        with run.log.open("rb") as log:
+            log.seek(max(0, run.log.stat().st_size - MOST_SAID))
+            lines = log.read(MOST_SAID).decode("utf-8", errors="replace").strip().splitlines()
     except OSError:
         return ""
     return lines[-1].removeprefix("tinytui: ") if lines else ""

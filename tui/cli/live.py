@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -81,7 +82,11 @@ def set_lr(
 ) -> None:
     """Set the learning rate that is in force now; the schedule goes on from there in proportion."""
     told = Told(run, runs, as_json, no_wait)
+    in_force = told.status().get("learning_rate")
     told.send("learning_rate", value=value)
+    if in_force is not None and math.isclose(value, in_force, rel_tol=1e-12):  # the trainer leaves no event of it
+        told.report({"learning_rate": in_force}, f"learning rate {in_force!r} already, nothing is changed")
+        return
     event = told.wait(lambda: told.event("learning_rate", alarm="learning_rate"), patience=PATIENCE)
     if event is None:
         return

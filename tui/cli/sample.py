@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from engine.runs.layout import RunDir
 
 DEFAULT = SamplingSettings()
+MOST_PROMPT = 16 << 20
+"""Bytes of a prompt from standard input, which may never end."""
 
 Checkpoint = Annotated[
     str,
@@ -144,11 +146,14 @@ def streams(
 
 
 def read_prompt(prompt: str) -> str:
-    """The prompt itself, or with `-` standard input less its last newline. Raises UserError when that is not text."""
+    """The prompt itself, or with `-` standard input less its last newline. Raises UserError when that is not text, or too much."""
     if prompt != "-":
         return prompt
+    data = sys.stdin.buffer.read(MOST_PROMPT + 1)
+    if len(data) > MOST_PROMPT:
+        raise UserError(f"standard input has more than {MOST_PROMPT >> 20} MiB, the most a prompt may have")
     try:
-        return sys.stdin.buffer.read().decode("utf-8").removesuffix("\n")
+        return data.decode("utf-8").removesuffix("\n")
     except UnicodeDecodeError:
         raise UserError("standard input is not UTF-8 text; the prompt must be") from None
 

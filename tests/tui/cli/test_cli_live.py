@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from engine.runs.layout import RunDir
 from engine.runs.lock import RunLock, hostname
 from engine.runs.status import read_status
 from engine.training.verify import verify_checkpoint
+from tui.cli.live import PATIENCE
 
 
 @pytest.fixture
@@ -51,6 +53,9 @@ def test_a_run_of_another_process_obeys(live: tuple[RunDir, subprocess.Popen[str
     changed = told("set-lr", "going", rate / 4)
     assert (changed["learning_rate"], changed["before"]) == (rate / 4, rate)
     wait_for(lambda: read_status(run)["learning_rate"] == pytest.approx(rate / 4, rel=1e-12))
+    began = time.monotonic()  # the rate in force leaves no event that could be waited for
+    assert "already, nothing is changed" in invoke("runs", "set-lr", "going", read_status(run)["learning_rate"]).stdout
+    assert time.monotonic() - began < PATIENCE
 
     made = told("checkpoint", "going")
     assert Path(made["checkpoint"]) == run.checkpoint(paused["step"])

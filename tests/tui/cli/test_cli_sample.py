@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from cli_for_tests import Trained, invoke, one_complaint
 
+from tui.cli.sample import MOST_PROMPT
+
 
 def sample(*args: object, **kwargs: Any) -> dict[str, Any]:
     result = invoke("sample", "first", "--tokens", 12, *args, "--json", **kwargs)
@@ -54,6 +56,8 @@ def test_the_template_is_applied_unless_raw(trained: Trained) -> None:
 
 def test_a_prompt_from_standard_input(trained: Trained) -> None:
     assert sample("--prompt", "-", input="how far\n")["prompt"] == "how far"
+    endless = invoke("sample", "first", "--prompt", "-", input=b"x" * (MOST_PROMPT + 1))
+    assert endless.exit_code == 1 and "more than 16 MiB" in one_complaint(endless)
     broken = invoke("sample", "first", "--prompt", "-", input=b"\xff\xfe")
     assert broken.exit_code == 1
     assert "not UTF-8" in one_complaint(broken)
