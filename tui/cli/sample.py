@@ -146,7 +146,7 @@ def streams(
 
 
 def read_prompt(prompt: str) -> str:
-    """The prompt itself, or with `-` standard input less its last newline. Raises UserError when that is not text, or too much."""
+    """The prompt itself, or with `-` standard input less its last newline. Raises UserError for what is no prompt."""
     if prompt != "-":
         return prompt
     data = sys.stdin.buffer.read(MOST_PROMPT + 1)

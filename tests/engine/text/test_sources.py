@@ -181,6 +181,7 @@ def database() -> bytes:
         (gzip.compress(gzip.compress(b"text")), "is compressed"),
         (gzip.compress(b"caf\xe9"), "byte 0xe9 at offset 3"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",  # bytes of gzip hold the time
 )
 def test_what_is_no_text_is_named_for_what_it_is(tmp_path: Path, data: bytes, says: str) -> None:
     for name in ("thing.txt", "thing.csv"):
