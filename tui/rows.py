@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from textual.message import Message
+
 from tui.widgets.paint import Painted, Run, row_width
 
 Part = Run
@@ -45,9 +47,18 @@ class Rows(Painted):
 
     DEFAULT_CSS = "Rows { height: 1; width: 1fr; }"
 
+    class Resized(Message):
+        """It has another width: what was wrapped for it is to be wrapped again."""
+
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self._given: list[list[Part]] = []
+        self._width = 0
+
+    def on_resize(self) -> None:
+        if self.size.width != self._width:
+            self._width = self.size.width
+            self.post_message(self.Resized())
 
     def show(self, rows: Iterable[Row]) -> None:
         """Replace the rows; cells that are as before are not painted again."""

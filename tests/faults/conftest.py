@@ -25,6 +25,8 @@ import pytest
 WHOLE = os.environ.get("FAULTS") == "whole"
 PART, PARTS = (int(number) for number in os.environ.get("FAULTS_PART", "1/1").split("/"))
 """Of the tries there are to be only those of one part: several processes share a long campaign."""
+SECONDS = float(os.environ.get("FAULTS_SECONDS", "inf"))
+"""After which a campaign begins no further try; it is recorded with those that it made."""
 REPORT = os.environ.get("FAULTS_REPORT")
 """File that a line of JSON is appended to for each campaign."""
 
@@ -39,7 +41,10 @@ class Campaign:
         self.began = time.monotonic()
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(PART - 1, self.planned, PARTS))
+        for number in range(PART - 1, self.planned, PARTS):
+            if time.monotonic() - self.began > SECONDS:
+                return
+            yield number
 
     @contextmanager
     def trial(self, what: str) -> Iterator[None]:

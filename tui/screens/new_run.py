@@ -113,9 +113,9 @@ class NewRunScreen(Dialogue[Start]):
         form = self.query_one(SettingsForm)
         self._say_field(form.field, form.errors)
 
-    def on_resize(self) -> None:
+    def on_rows_resized(self) -> None:
         form = self.query_one(SettingsForm)
-        self.call_after_refresh(lambda: self._say_field(form.field, form.errors))
+        self._say_field(form.field, form.errors)
 
     def _say_field(self, field: Field | None, errors: dict[str, str]) -> None:
         """All about the field being edited, or what is wrong with it, in as many lines as that takes."""
