@@ -61,7 +61,7 @@ def test_the_time_in_words() -> None:
     told = forecast(NANO, 65, 900_000, val_tokens=100_000, pace=PACE)
     assert time_words(told) == [
         "31.2 ms a step · 2,000 steps in 1m02s (measured on this machine)",
-        "1m08s with 4 evaluations and 8 samples",
+        "1m09s with 5 evaluations and 9 samples",
     ]
     blind = forecast(NANO.replace({"train.sample_tokens": 0}), 65, pace=PACE)
     assert time_words(blind, compiled=True) == [

@@ -83,7 +83,7 @@ def step_texts(steps: list[float]) -> list[str]:
     greatest = max(steps, default=0.0)
     for unit, least, letter in ((1e9, 1e9, "B"), (1e6, 1e6, "M"), (1e3, 1e4, "k")):
         if greatest >= least and all(step * 10 % unit == 0 for step in steps):
-            return [f"{step / unit:g}{letter}" if step else "0" for step in steps]
+            return [f"{step / unit:.1f}".removesuffix(".0") + letter if step else "0" for step in steps]
     return [f"{step:,.2f}".rstrip("0").rstrip(".") for step in steps]
 
 

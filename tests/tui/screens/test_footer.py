@@ -83,7 +83,9 @@ async def test_every_key_of_the_footer_does_what_it_says_wherever_the_focus_is(r
 async def test_the_list_and_the_first_start_offer_what_they_do(runs: Path) -> None:
     app = Workbench(runs)
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: isinstance(app.screen, WelcomeScreen) and bool(shown(app)))
+        await until(
+            pilot, lambda: isinstance(app.screen, WelcomeScreen) and bool(app.screen.query(KeyBar) and shown(app))
+        )
         await press_all(pilot, app, None)
     write_run(runs, "a-1")
     app = Workbench(runs)
