@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is loaded
+
+# a test run begun in the background of a script has these ignored, and so would every program that a test starts
+for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 # under load an example may take any time, which is no defect; a test that uses one folder for all examples says so
 UNHURRIED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]

@@ -175,7 +175,7 @@ async def test_random_keys_and_clicks(
     promise = campaign(
         "2,000 random keys, clicks and resizes from any screen break nothing, stop no training without a yes, and "
         "write nothing outside the runs",
-        quick=4,
+        quick=2,
         whole=SEEDS * len(SCREENS),
     )
     names = list(SCREENS)

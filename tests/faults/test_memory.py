@@ -165,7 +165,7 @@ def test_memory_that_runs_out_once_loses_nothing(
     phases = sorted(counted.counts)
     assert phases == ["clipping", "evaluation", "measuring", "passes", "reading", "sample", "update"], "all there are"
     expected, losses = weights(quiet), whole(quiet).series.val_loss.tolist()
-    promise = campaign("memory that runs out once, at any operation of a training, loses no step", quick=7, whole=350)
+    promise = campaign("memory that runs out once, at any operation of a training, loses no step", quick=3, whole=350)
     for number in promise:
         phase = phases[number % len(phases)]
         at = random.Random(number).randrange(counted.counts[phase] + 1)

@@ -207,6 +207,7 @@ def number(label: str) -> float:
 SPANS = st.one_of(st.integers(4, 4000), st.integers(4, 10**8))
 
 
+@settings(max_examples=40)
 @given(st.one_of(st.integers(0, 3000), st.integers(0, 10**8)), SPANS, st.integers(30, 200))
 def test_every_label_of_the_x_axis_stands_under_its_own_tick(first: int, size: int, width: int) -> None:
     axis, labels, area = axis_and_labels(first, first + size, width)
