@@ -69,6 +69,16 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
+def stands_at(fd: int, path: Path) -> bool:
+    """Whether the open file `fd` is still the one at `path`, not removed or replaced since."""
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True  # nobody knows; writing will tell
+
+
 def beside(path: Path, ending: str = "tmp") -> Path:
     """A free name in the folder of `path` for what is not whole yet: `.NAME.1f2e3d4c.tmp`; see `sweep`."""
     return path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.{ending}")

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from engine.errors import LockedError, RunError
-from engine.files import cannot
+from engine.files import cannot, stands_at
 from engine.runs.schema import DamagedError, Owner, load_line, read_bytes
 
 _held: weakref.WeakSet[RunLock] = weakref.WeakSet()
@@ -90,12 +90,7 @@ class RunLock:
     @property
     def in_place(self) -> bool:
         """Whether the file that is locked is still the one at its path."""
-        try:
-            return os.path.samestat(os.fstat(self._fd), self.path.stat())
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        except OSError:
-            return True  # nobody knows; writing will tell
+        return stands_at(self._fd, self.path)
 
     def release(self) -> None:
         """Gives the lock back; harmless when it is not held."""

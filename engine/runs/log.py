@@ -7,7 +7,7 @@ import errno
 import os
 from pathlib import Path
 
-from engine.files import cannot, open_atomic
+from engine.files import cannot, open_atomic, stands_at
 from engine.runs.records import TORN
 
 MOST_UNSYNCED = 1 << 20
@@ -87,12 +87,7 @@ class AppendLog:
     @property
     def in_place(self) -> bool:
         """Whether the open file is still the one at its path."""
-        try:
-            return os.path.samestat(os.fstat(self._fd), self.path.stat())
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        except OSError:
-            return True  # nobody knows; writing will tell
+        return stands_at(self._fd, self.path)
 
     def put_back(self, path: Path) -> None:
         """Writes all that is in the open file, whose name is gone, to `path`, and goes on there. Raises OSError."""
