@@ -361,6 +361,7 @@ _MUST = {
 def _said(error: Mapping[str, Any]) -> str:
     """`corpus must be an object, not -1`."""
     where = ".".join(str(part) for part in error["loc"])[:80] or "it"
+    where = where if where.isprintable() else ascii(where)[1:-1]  # names of its own may hold anything
     limits = error.get("ctx") or {}
     match error["type"]:
         case "missing":

@@ -228,6 +228,10 @@ def test_any_value_is_taken_or_refused_in_one_short_line(data: st.DataObject) ->
     assert len(said) < 300 and "\n" not in said and said.isprintable()
 
 
+def test_a_name_of_controls_is_told_in_escapes() -> None:
+    assert problem_of({"config": {"\x1f\x1b]0;": None}}, Info) == r"config.\x1f\x1b]0; must be an object, not None"
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=60) | st.text(alphabet='{}[]",:0123456789.eE-+ntrufalsNI \\ud8', max_size=60).map(str.encode))
 def test_any_bytes_are_a_value_or_a_word_about_them(line: bytes) -> None:
