@@ -128,7 +128,10 @@ def _mutate(path: Path, operator: str, occurrence: int, span: Span) -> Mutant | 
     from cosmic_ray.plugins import get_operator
 
     before = path.read_text(encoding="utf-8")
-    code = mutate_code(before, get_operator(operator)(), occurrence)
+    try:
+        code = mutate_code(before, get_operator(operator)(), occurrence)
+    except AttributeError:  # ExceptionReplacer stumbles over `except module.Name`
+        return None
     if code is None or code == before:
         return None
     (first, _), (last, _) = span
