@@ -136,17 +136,18 @@ def list_checkpoints(run: RunDir) -> list[dict[str, Any]]:
 
 
 def fill_model(model: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
-    """Copy weights into the model. Raises CheckpointError naming the first tensor whose shape differs."""
+    """Copy weights into the model. Raises CheckpointError naming the first that differs, and then changes nothing."""
     own = dict(model.named_parameters())
     if missing := sorted(own.keys() - weights.keys()):
         raise CheckpointError(f"checkpoint {source} has no weights for {missing[0]}; it is of another model")
     if extra := sorted(weights.keys() - own.keys()):
         raise CheckpointError(f"checkpoint {source} has weights {extra[0]} that this model has not")
+    for name, parameter in own.items():
+        if parameter.shape != weights[name].shape:
+            theirs, ours = tuple(weights[name].shape), tuple(parameter.shape)
+            raise CheckpointError(f"checkpoint {source}: {name} is {theirs}, the model's is {ours}")
     with torch.no_grad():
         for name, parameter in own.items():
-            if parameter.shape != weights[name].shape:
-                theirs, ours = tuple(weights[name].shape), tuple(parameter.shape)
-                raise CheckpointError(f"checkpoint {source}: {name} is {theirs}, the model's is {ours}")
             parameter.copy_(weights[name])
 
 

@@ -10,11 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from engine.errors import CheckpointError
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
-from engine.training.checkpoint import choose_checkpoint, list_checkpoints, load_checkpoint, load_model, newest_good
+from engine.training.checkpoint import (
+    choose_checkpoint,
+    fill_model,
+    list_checkpoints,
+    load_checkpoint,
+    load_model,
+    newest_good,
+)
 from engine.training.fork import fork_run
 from engine.training.verify import newest_tokenizer, read_loss, verify_checkpoint
 from tui.prompting import LoadedModels
@@ -182,3 +190,19 @@ def test_a_fork_takes_along_all_but_what_is_damaged(run: RunDir) -> None:
     assert reader.series.step.tolist() == list(range(1, 10))  # the mark of a resume from 9 goes along
     assert [sample["step"] for sample in reader.samples] == []
     assert verify_checkpoint(fork.checkpoint(10)).ok
+
+
+def test_weights_of_another_model_are_named_and_change_nothing() -> None:
+    model = torch.nn.Linear(2, 3)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    ones = {name: torch.ones_like(tensor) for name, tensor in before.items()}
+    for weights, said in (
+        ({"weight": ones["weight"]}, "has no weights for bias"),
+        ({**ones, "more": ones["bias"]}, "has weights more that this model has not"),
+        ({**ones, "bias": torch.ones(4)}, r"bias is \(4,\), the model's is \(3,\)"),
+    ):
+        with pytest.raises(CheckpointError, match=said):
+            fill_model(model, weights, Path("step-00000001"))
+        assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items()), said
+    fill_model(model, ones, Path("step-00000001"))
+    assert all(torch.equal(ones[name], tensor) for name, tensor in model.state_dict().items())
