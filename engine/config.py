@@ -24,6 +24,8 @@ DEFAULT_PRESET = "nano"
 _EVER = 10**12  # steps that no run takes: what is done every so many is never done
 MOST_BYTES = 1 << 18
 """Of a settings file; all settings with their names are some 2 KB."""
+MOST_PROMPTS = 700_000
+"""Bytes of all prompts of a run's samples in run.json, which holds 1 MiB."""
 # A key of more parts than any setting has; reading one of thousands takes tomllib minutes.
 _LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){16}""")
 
@@ -153,10 +155,16 @@ class TrainConfig(_Section):
     )
     keep_last: int = Field(3, ge=1, le=_EVER, description="newest checkpoints kept; the best is always kept")
     sample_prompt: str = Field("\n", max_length=100_000, description="prompt of the sample written at each checkpoint")
-    sample_stop: str = Field(
-        "", max_length=10_000, description="text that ends that sample; empty: nothing but its length"
+    sample_prompts: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        max_length=16,
+        description="several prompts in place of that one, as a JSON list; a sample of each",
     )
-    sample_tokens: int = Field(200, ge=0, le=1_000_000, description="tokens of that sample; 0 writes none")
+    sample_stop: str = Field(
+        "", max_length=10_000, description="text that ends a sample; empty: nothing but its length"
+    )
+    sample_tokens: int = Field(200, ge=0, le=1_000_000, description="tokens of a sample; 0 writes none")
     seed: int = Field(1337, ge=0, le=2**63 - 1, description="seed of weights, batches and dropout")
     early_stop: int = Field(
         0, ge=0, le=_EVER, description="evaluations without a better val loss before stopping; 0 is off"
@@ -175,7 +183,15 @@ class TrainConfig(_Section):
         if self.schedule != "constant" and self.min_learning_rate > self.learning_rate:
             low, peak = self.min_learning_rate, self.learning_rate
             raise ValueError(f"train.min_learning_rate {low:g} is above train.learning_rate {peak:g}")
+        if len(json.dumps([self.sample_prompt, self.sample_prompts, self.sample_stop])) > MOST_PROMPTS:
+            longest = "train.sample_prompts" if self.sample_prompts else "train.sample_prompt"
+            raise ValueError(f"{longest} and train.sample_stop take over {MOST_PROMPTS:,} bytes; give shorter ones")
         return self
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """What the samples at a checkpoint begin with: one or more."""
+        return self.sample_prompts or (self.sample_prompt,)
 
 
 class Config(_Section):
@@ -246,6 +262,8 @@ def parse_value(section: str, name: str, text: str) -> Any:
         return None
     if field.annotation is str:
         return typed(text)
+    if field.annotation == tuple[str, ...] | None:
+        return _texts(f"{section}.{name}", text)
     if field.annotation in (int, int | None):
         try:
             number = float(text.replace("_", "").replace(",", ""))
@@ -253,6 +271,32 @@ def parse_value(section: str, name: str, text: str) -> Any:
         except (ValueError, OverflowError):
             return text.strip()
     return text.strip()
+
+
+def _texts(key: str, text: str) -> list[str]:
+    """A JSON list of texts, or one text as it is."""
+    if not text.lstrip().startswith("["):
+        return [typed(text)]
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ConfigError(f'{key}: should be one text, or a list like ["a","b"], not {_short(text)}')
+    return values
+
+
+def as_typed(value: Any) -> str:
+    """A setting's value as `--set` takes it, on one line."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return json.dumps(list(value), ensure_ascii=False)
+    return str(value).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def typed(text: str) -> str:
@@ -324,9 +368,13 @@ def override(config: Config, file: Path | None = None, sets: Iterable[str] = ())
 
 
 def _only_as_said(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Who says how often to evaluate wants no first evaluation beside."""
-    every = changes.get("train.eval_every")
-    return {"train.eval_first": every, **changes} if every is not None else dict(changes)
+    """Who says how often to evaluate wants no first evaluation beside, and who gives one prompt none but that."""
+    said = dict(changes)
+    if (every := changes.get("train.eval_every")) is not None:
+        said = {"train.eval_first": every, **said}
+    if "train.sample_prompt" in changes:
+        said = {"train.sample_prompts": None, **said}
+    return said
 
 
 def parse_sets(sets: Iterable[str]) -> dict[str, str]:

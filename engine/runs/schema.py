@@ -119,6 +119,7 @@ class Environment(Entry):
 class TrainSettings(Entry):
     max_steps: Whole | None = None
     sample_prompt: Text | None = None
+    sample_prompts: list[Text] | None = None
     sample_stop: Text | None = None
     __pydantic_extra__: dict[str, Plain]
 

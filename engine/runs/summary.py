@@ -37,8 +37,8 @@ def summary(run: RunDir) -> dict[str, Any]:
     """What `runs show --json` prints; everything is None that was never measured.
 
     Losses are in nats a token, `val_perplexity` and `val_bits_per_byte` are of the last evaluation, times in seconds.
-    `tokens_per_second` is over all training so far, evaluations left out. `copied` is of the newest sample (see
-    samples.CopiedPart). Raises RunError when it is not a run.
+    `tokens_per_second` is over all training so far, evaluations left out. `copied` is of that sample of the newest step
+    that is copied most (see samples.CopiedPart). Raises RunError when it is not a run.
     """
     reader = RunReader(run)
     reader.poll()
@@ -74,10 +74,10 @@ def summary(run: RunDir) -> dict[str, Any]:
 
 
 def _copied(reader: RunReader) -> dict[str, Any] | None:
-    """How much of the newest sample is copied from the training text, where its record tells."""
-    sample = reader.samples[-1] if reader.samples else {}
-    part = copied_part(sample)
-    return None if part is None else {"step": sample["step"], **part._asdict()}
+    """How much of the newest step's samples is copied, of the one that is copied most, where the records tell."""
+    step = reader.samples[-1]["step"] if reader.samples else None
+    parts = [part for one in reader.samples if one["step"] == step and (part := copied_part(one)) is not None]
+    return {"step": step, **max(parts, key=lambda part: part.length)._asdict()} if parts else None
 
 
 def perplexity(loss: float | None) -> float | None:

@@ -63,11 +63,11 @@ class CopyCheck:
     def __init__(self, dataset: TokenDataset) -> None:
         self.dataset = dataset
         self._usual: dict[int, int] = {}
-        self._before = False  # whether the last sample was copied too much
+        self._before: dict[str, bool] = {}  # of each prompt, whether its last sample was copied too much
         self._unreadable = False
 
-    def look(self, sample: str, give_way: Callable[[], bool]) -> tuple[Copied | None, str]:
-        """How much of it is copied, and what is worth an alarm in that: once while sample after sample is too much.
+    def look(self, sample: str, give_way: Callable[[], bool], prompt: str = "") -> tuple[Copied | None, str]:
+        """How much of it is copied, and an alarm: once while sample after sample of that prompt is too much.
 
         None when `give_way` said yes, and from when on the text cannot be read; the latter is an alarm too.
         """
@@ -80,7 +80,8 @@ class CopyCheck:
             return None, f"samples are no longer compared with the training text: {error}"
         if found is None:
             return None, ""
-        fresh, self._before = found.too_much and not self._before, found.too_much
+        fresh = found.too_much and not self._before.get(prompt, False)
+        self._before[prompt] = found.too_much
         return found, found.alarm if fresh else ""
 
     def compare(self, sample: str, give_way: Callable[[], bool]) -> Copied | None:

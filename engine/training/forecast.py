@@ -122,7 +122,7 @@ def forecast(
 
 
 def occasions(train: TrainConfig) -> tuple[int, int]:
-    """(evaluations, samples) of a run to its last step; a sample comes with every checkpoint and every evaluation."""
+    """(evaluations, samples) of a run to its last step; samples come with every checkpoint and evaluation."""
     before = train.max_steps - 1  # the last step has an evaluation and a sample whatever its number
     evaluations = before // train.eval_every + 1
     both = math.lcm(train.eval_every, train.checkpoint_every)
@@ -131,7 +131,7 @@ def occasions(train: TrainConfig) -> tuple[int, int]:
     if first <= before and first % train.eval_every:
         evaluations += 1
         samples += first % train.checkpoint_every != 0
-    return evaluations, samples if train.sample_tokens else 0
+    return evaluations, samples * len(train.prompts) if train.sample_tokens else 0
 
 
 def expected_tokens(size: int, data: DataConfig) -> tuple[int, int]:

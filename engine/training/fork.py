@@ -117,7 +117,8 @@ def fine_tuning_config(parent: RunDir, which: str | int = "best") -> Config:
     rates = ("learning_rate", "min_learning_rate", "muon_learning_rate")
     changes: dict[str, Any] = {f"train.{rate}": getattr(config.train, rate) / 10 for rate in rates}
     changes |= {"train.warmup_steps": 0, "train.lora_r": 0}
-    return config.replace({**changes, "train.sample_prompt": "\n", "train.sample_stop": ""})
+    changes |= {"train.sample_prompt": "\n", "train.sample_prompts": None, "train.sample_stop": ""}
+    return config.replace(changes)
 
 
 def check_base(parent: RunDir, checkpoint: Checkpoint, config: Config) -> None:

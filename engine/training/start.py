@@ -58,7 +58,7 @@ def start_run(
     dataset = TokenDataset.open(text, config.data, progress=progress, tokenizer=tokenizer)
     dataset.check(config.model.block_size)
     check_memory(config, dataset.tokenizer.vocab_size, device)
-    if config.train.sample_prompt == DEFAULT_SAMPLE_PROMPT and found.template is not None and found.examples:
+    if config.train.prompts == (DEFAULT_SAMPLE_PROMPT,) and found.template is not None and found.examples:
         prompt, stops = found.template.apply(found.examples[0]), found.template.stops
         config = config.replace({"train.sample_prompt": prompt, "train.sample_stop": stops[0] if stops else ""})
 

@@ -289,25 +289,30 @@ class Trainer:
         return better
 
     def sample(self) -> None:
-        """Write what the model says to the fixed prompt, with the fixed seed: comparable from step to step."""
+        """Write what the model says to each fixed prompt, each with its fixed seed: comparable from step to step."""
         train = self.config.train
         if train.sample_tokens == 0:
             return
         self.writer.status(phase="sampling")
+        for number, prompt in enumerate(train.prompts):
+            if not self._sample(prompt, (train.seed + number) % 2**31):
+                break
+        self.writer.status(phase=self.compilation.phase)
+
+    def _sample(self, prompt: str, seed: int) -> bool:
+        """One sample and how much of it is copied; False when it gave way to a stop."""
+        train = self.config.train
         stop = (train.sample_stop,) if train.sample_stop else ()
-        settings = SamplingSettings(max_tokens=train.sample_tokens, seed=train.seed % 2**31, stop=stop)
+        settings = SamplingSettings(max_tokens=train.sample_tokens, seed=seed, stop=stop)
         done: Done | None = None
         copied, alarm = None, ""
         try:
             with self.optimizer.averaged_weights():
-                stream = generate(
-                    self.model, self.dataset.tokenizer, train.sample_prompt, settings, cancelled=self.between
-                )
-                for piece in stream:
+                for piece in generate(self.model, self.dataset.tokenizer, prompt, settings, cancelled=self.between):
                     if isinstance(piece, Done):
                         done = piece
             if done is not None and done.stop_reason != "cancelled":
-                copied, alarm = self.copies.look(done.text, self.between)
+                copied, alarm = self.copies.look(done.text, self.between, prompt)
         except Exception as error:
             if not isinstance(error, UserError) and not is_out_of_memory(error):
                 raise
@@ -316,7 +321,7 @@ class Trainer:
         if done is not None and done.stop_reason != "cancelled":
             self.writer.sample(
                 step=self.step,
-                prompt=train.sample_prompt,
+                prompt=prompt,
                 text=done.text,
                 settings=settings.to_dict(),
                 seed=settings.seed,
@@ -325,7 +330,7 @@ class Trainer:
             )
             if alarm:
                 self.writer.event("alarm", self.step, alarm="copied", message=alarm)
-        self.writer.status(phase=self.compilation.phase)
+        return self.stop is None
 
     def checkpoint(self, sample: bool = False) -> None:
         """Write a checkpoint of this step, then prune; sample first when asked.

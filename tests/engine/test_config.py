@@ -21,6 +21,7 @@ from engine.config import (
     MOST_BYTES,
     SECTIONS,
     Config,
+    as_typed,
     load_config,
     load_preset,
     make_config,
@@ -28,6 +29,8 @@ from engine.config import (
     split_key,
 )
 from engine.errors import ConfigError
+from engine.runs.records import pretty_json
+from engine.runs.schema import MAX_BYTES
 
 SOON = 2.0  # seconds; each of these takes milliseconds
 NAMES = {f"{section}.{name}": field for section, cls in SECTIONS.items() for name, field in cls.model_fields.items()}
@@ -45,6 +48,7 @@ def bound(key: str, *names: str) -> float | None:
 
 NUMBERS = [key for key, field in NAMES.items() if {int, float} & {*kinds(field.annotation)}]
 TEXTS = [key for key, field in NAMES.items() if field.annotation is str]
+LISTS = [key for key, field in NAMES.items() if field.annotation == tuple[str, ...] | None]
 
 
 def refused(changes: dict[str, Any]) -> str:
@@ -76,8 +80,46 @@ def test_every_text_has_a_greatest_length(key: str) -> None:
     assert refused({key: "x" * (int(most) + 1)}).startswith(key)
 
 
+@pytest.mark.parametrize("key", LISTS)
+def test_every_list_of_texts_has_a_greatest_length_and_a_form_on_one_line(key: str) -> None:
+    most = bound(key, "max_length")
+    assert most is not None
+    section, name = split_key(key)
+    for values in (["x"] * int(most), ["a\nb", '"c" \\n', "[d]", "é\t"], [""]):
+        config = Config().replace({key: values})
+        written = as_typed(config.model_dump()[section][name])
+        assert written.isprintable()
+        assert (
+            config
+            == Config().replace({key: values})
+            == load_config("nano", sets=[f"{key}={written}"]).replace(
+                {f"{other}.{n}": v for other in SECTIONS for n, v in getattr(Config(), other) if f"{other}.{n}" != key}
+            )
+        )
+    for wrong in (["x"] * (int(most) + 1), [], [1], ["x" * 10**6], '["a"', '["a", 1]', "[" * 10_000, 3, {"a": "b"}):
+        assert refused({key: wrong}).startswith(key)
+
+
+def test_all_prompts_of_a_run_fit_its_file() -> None:
+    """run.json is read up to 1 MiB; the longest settings there can be must be written in less."""
+    most = 700_000 // len(json.dumps("\U0001f600")[1:-1]) - 100
+    config = Config().replace({"train.sample_prompts": ["\U0001f600" * (most // 16 - 10)] * 16})
+    assert len(pretty_json(config.model_dump(mode="json"))) < MAX_BYTES
+    for key in ("train.sample_prompt", "train.sample_prompts"):
+        assert refused({key: "\U0001f600" * 100_000}).startswith(key)
+
+
+def test_one_prompt_that_is_given_later_is_the_only_one(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text('[train]\nsample_prompts = ["a", "b"]\n')
+    assert Config().train.prompts == ("\n",)
+    assert load_config(file=tmp_path / "x.toml").train.prompts == ("a", "b")
+    assert load_config(file=tmp_path / "x.toml", sets=["sample_prompt=c"]).train.prompts == ("c",)
+    assert load_config(sets=["sample_prompts=one\\nmore"]).train.prompts == ("one\nmore",)
+    assert load_config(file=tmp_path / "x.toml", sets=["sample_prompts=none"]).train.prompts == ("\n",)
+
+
 def test_there_is_no_other_kind_of_setting_without_bounds() -> None:
-    others = {*NAMES} - {*NUMBERS, *TEXTS}
+    others = {*NAMES} - {*NUMBERS, *TEXTS, *LISTS}
     assert all(NAMES[key].annotation is bool or "Literal" in str(NAMES[key].annotation) for key in others)
 
 

@@ -77,7 +77,7 @@ def describe_preset(name: str) -> dict[str, Any]:
 
 def show_preset(name: str, as_json: bool) -> None:
     """Every setting of one preset: value, name as `--set` takes it, meaning."""
-    from engine.config import SECTIONS, load_preset
+    from engine.config import SECTIONS, as_typed, load_preset
 
     settings = load_preset(name).model_dump()
     if as_json:
@@ -95,20 +95,9 @@ def show_preset(name: str, as_json: bool) -> None:
     print_table(
         ["setting", "value", "meaning"],
         (
-            [f"{section}.{key}", shown(settings[section][key]), field.description]
+            [f"{section}.{key}", as_typed(settings[section][key]), field.description]
             for section, schema in SECTIONS.items()
             for key, field in schema.model_fields.items()
         ),
         wrap=2,
     )
-
-
-def shown(value: Any) -> str:
-    """A setting's value as `--set` would take it."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:g}"
-    return str(value).replace("\n", "\\n").replace("\t", "\\t")

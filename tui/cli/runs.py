@@ -149,11 +149,11 @@ def compare(
     if as_json:
         print_json({"runs": both, "differences": settings})
         return
-    from tui.cli.presets import shown
+    from engine.config import as_typed
 
     names = [each.name for each in pair]
     if settings:
-        print_table(["setting", *names], ([key, shown(a), shown(b)] for key, (a, b) in settings.items()))
+        print_table(["setting", *names], ([key, as_typed(a), as_typed(b)] for key, (a, b) in settings.items()))
     else:
         typer.echo("the settings are the same")
     typer.echo()

@@ -163,7 +163,8 @@ def default_prompt(run: RunDir) -> str:
     from engine.runs.status import read_info
 
     settings: dict[str, Any] = read_info(run)["config"].get("train") or {}
-    return str(settings.get("sample_prompt") or "\n")
+    several = settings.get("sample_prompts") or [settings.get("sample_prompt")]
+    return str(several[0] or "\n")
 
 
 def show(pieces: Iterable[str | Written], begin: str, quiet: bool) -> Written:
