@@ -20,21 +20,21 @@ from textual.widgets import Input
 
 from engine.errors import RunError, UserError
 from tui.actions import ACTIONS, APP, RUNS, Action, bindings, is_text, of_scope
-from tui.driver import Terminal
 from tui.ending import ScreenEnder, finish, run_screen
-from tui.hangup import hung_up
-from tui.news import News, Notice
-from tui.pacing import Paced
-from tui.rows import Rows
-from tui.session import Resume, Session, Start
-from tui.settings import load_settings, save_setting
-from tui.signals import PROCESS, Ending
+from tui.state.news import News, Notice
+from tui.state.session import Resume, Session, Start
+from tui.state.settings import load_settings, save_setting
+from tui.terminal.driver import Terminal
+from tui.terminal.hangup import hung_up
+from tui.terminal.pacing import Paced
+from tui.terminal.signals import PROCESS, Ending
 from tui.text import clean
 from tui.theme import DARK, LIGHT, THEMES, Themed
+from tui.widgets.rows import Rows
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
-    from tui.screens.train import TrainScreen
+    from tui.screens.train.screen import TrainScreen
 
 POLL = 0.4
 """Seconds between two looks at the run."""
@@ -45,9 +45,9 @@ class Workbench(Paced, Themed, App[Ending]):
 
     CSS_PATH: ClassVar[list[str | PurePath]] = [
         "app.tcss",
-        "screens/train.tcss",
-        "screens/welcome.tcss",
-        "screens/runs.tcss",
+        "screens/train/train.tcss",
+        "screens/welcome/welcome.tcss",
+        "screens/runs/runs.tcss",
     ]
     TITLE = "tinytui"
     ENABLE_COMMAND_PALETTE = False
@@ -83,11 +83,11 @@ class Workbench(Paced, Themed, App[Ending]):
         except UserError:
             empty = True
         if self._first is None and empty:
-            from tui.screens.welcome import WelcomeScreen
+            from tui.screens.welcome.screen import WelcomeScreen
 
             return WelcomeScreen()
         if self._first is None:
-            from tui.screens.runs import RunsScreen
+            from tui.screens.runs.screen import RunsScreen
 
             return RunsScreen(self.session)
         return self._new_train_screen()
@@ -167,7 +167,7 @@ class Workbench(Paced, Themed, App[Ending]):
     # -- screens -------------------------------------------------------------------------------------------------------
 
     def _new_train_screen(self) -> TrainScreen:
-        from tui.screens.train import TrainScreen
+        from tui.screens.train.screen import TrainScreen
 
         return TrainScreen(self.session)
 
@@ -183,7 +183,7 @@ class Workbench(Paced, Themed, App[Ending]):
 
     def train_screen(self) -> TrainScreen | None:
         """The training screen when it is the one below all dialogues."""
-        from tui.screens.train import TrainScreen
+        from tui.screens.train.screen import TrainScreen
 
         for screen in self.screen_stack:
             if isinstance(screen, TrainScreen):
@@ -273,7 +273,7 @@ class Workbench(Paced, Themed, App[Ending]):
             self.call_later(self.run_action, action.do, owner)
 
     def action_palette(self) -> None:
-        from tui.screens.choose import Choice, ChooseScreen
+        from tui.screens.dialogs.choose import Choice, ChooseScreen
 
         choices = []
         for action in ACTIONS:
@@ -283,7 +283,7 @@ class Workbench(Paced, Themed, App[Ending]):
         self.push_screen(ChooseScreen("commands", choices), lambda action: self.do(action) if action else None)
 
     def action_help(self) -> None:
-        from tui.screens.help import HelpScreen, help_lines
+        from tui.screens.dialogs.help import HelpScreen, help_lines
 
         if not self.in_dialogue:
             self.push_screen(HelpScreen(*help_lines(self.owners(), self.keys_here())))
@@ -298,13 +298,13 @@ class Workbench(Paced, Themed, App[Ending]):
         self.show_train("samples")
 
     def action_runs(self) -> None:
-        from tui.screens.runs import RunsScreen
+        from tui.screens.runs.screen import RunsScreen
 
         if not isinstance(self.screen, RunsScreen):
             self.call_later(self._show, RunsScreen(self.session))
 
     def action_new_run(self) -> None:
-        from tui.screens.new_run import NewRunScreen
+        from tui.screens.newrun.screen import NewRunScreen
 
         if not self.in_dialogue:
             self.push_screen(NewRunScreen(self.session), self._start_new)
@@ -329,7 +329,7 @@ class Workbench(Paced, Themed, App[Ending]):
             return
         if self.in_dialogue:
             return
-        from tui.screens.confirm import ConfirmScreen, Way
+        from tui.screens.dialogs.confirm import ConfirmScreen, Way
 
         name = training.run.name if training.run is not None else "a run"
         self.push_screen(

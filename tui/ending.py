@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import UserError
-from tui.driver import Terminal
-from tui.signals import Ending, Signals, leave_if_hurried
+from tui.terminal.driver import Terminal
+from tui.terminal.signals import Ending, Signals, leave_if_hurried
 from tui.text import clean
 
 if TYPE_CHECKING:
     from tui.app import Workbench
-    from tui.session import Training
+    from tui.state.session import Training
 
 SCREEN_ENDS = 10.0
 """Seconds that a screen which was told to end may take, once nothing is trained any more."""

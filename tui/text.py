@@ -16,12 +16,18 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from rich.cells import cell_len, get_character_cell_size, set_cell_size
 
 if TYPE_CHECKING:
     from textual.content import Content
+
+Part = tuple[str, str]
+"""Clean text and its look (see `tui.widgets.paint`)."""
+Row = Sequence[Part]
+"""One line of them."""
 
 TAB = "    "
 MISSING = "–"
@@ -187,3 +193,8 @@ def fmt_lr(value: float | None) -> str:
 def fmt_percent(fraction: float | None) -> str:
     """A fraction as a percentage in four characters: ` 25%`."""
     return f"{MISSING:>4}" if fraction is None or not math.isfinite(fraction) else f"{100 * fraction:3.0f}%"
+
+
+def width_of(row: Row) -> int:
+    """Cells that `row` takes."""
+    return sum(cell_len(text) for text, _ in row)

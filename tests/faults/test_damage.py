@@ -28,8 +28,8 @@ from engine.training.verify import verify_checkpoint
 from tui.cli.app import app
 from tui.cli.output import one_line
 from tui.cli.views import Now, tell
-from tui.history import Prompted, PromptHistory
-from tui.view import event_words, latest
+from tui.state.history import Prompted, PromptHistory
+from tui.state.summary import event_words, latest
 
 from .conftest import Campaign
 from .tiny import start, train

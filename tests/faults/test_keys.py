@@ -15,9 +15,9 @@ from textual.pilot import Pilot
 from textual.screen import ModalScreen
 
 from tui.app import Workbench
-from tui.screens.choose import ChooseScreen
-from tui.screens.confirm import ConfirmScreen
-from tui.signals import Ending
+from tui.screens.dialogs.choose import ChooseScreen
+from tui.screens.dialogs.confirm import ConfirmScreen
+from tui.terminal.signals import Ending
 
 from .conftest import WHOLE, Campaign
 
@@ -69,7 +69,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINYTUI_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TINYTUI_CORPORA", str(tmp_path / "corpora"))
     monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setattr("tui.session.Training", MadeUpTraining)
+    monkeypatch.setattr("tui.state.session.Training", MadeUpTraining)
 
 
 @contextmanager

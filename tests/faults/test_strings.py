@@ -20,25 +20,25 @@ from rich.console import Console
 from textual.app import App, ComposeResult
 
 from tests.terminal import Terminal
-from tui.menu import Menu
-from tui.panes.device import Device, DeviceView
-from tui.panes.loss import LossPane
-from tui.panes.prompt import PromptPane
-from tui.panes.promptinput import PromptInput
-from tui.panes.samples import SamplesPane
-from tui.panes.settingsform import Field, SettingsForm
-from tui.panes.tiny import Tiny
-from tui.panes.topline import TopLine
-from tui.screens.choose import Choice
-from tui.screens.choose import _line as choice_line
-from tui.screens.runs import columns_for
-from tui.screens.runs import line as run_row
-from tui.session import Session
+from tui.screens.dialogs.choose import Choice
+from tui.screens.dialogs.choose import _line as choice_line
+from tui.screens.runs.screen import columns_for
+from tui.screens.runs.screen import line as run_row
+from tui.screens.train.device import Device, DeviceView
+from tui.screens.train.loss import LossPane
+from tui.screens.train.prompt import PromptPane
+from tui.screens.train.promptinput import PromptInput
+from tui.screens.train.samples import SamplesPane
+from tui.screens.train.tiny import Tiny
+from tui.state.session import Session
+from tui.state.summary import Latest
 from tui.theme import Themed
-from tui.view import Latest
 from tui.widgets.bars import NextTokenBars, TokenBar
+from tui.widgets.form import Field, SettingsForm
+from tui.widgets.menu import Menu
 from tui.widgets.plot import LossPlot, PlotData
 from tui.widgets.stream import OutputText
+from tui.widgets.topline import TopLine
 
 from .conftest import Campaign
 from .hostile import PRINTED, WORKBENCH, drawn, judge

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from engine.runs.layout import RunDir
 from engine.sampling.settings import SamplingSettings
-from tui.conversation import MAX_RUNS, Conversation, Conversations
-from tui.history import KEEP, Prompted, PromptHistory
-from tui.prompting import LIVE, LoadedModels, Request
+from tui.state.conversation import MAX_RUNS, Conversation, Conversations
+from tui.state.history import KEEP, Prompted, PromptHistory
+from tui.state.prompting import LIVE, LoadedModels, Request
 
 
 def conversation(folder: Path) -> Conversation:

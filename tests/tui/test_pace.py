@@ -12,7 +12,7 @@ from engine.config import Config, load_preset
 from engine.training import pace
 from engine.training.forecast import forecast
 from engine.training.pace import Pace, pace_key, remember
-from tui.pace import BUSY, MEASURING, PaceWatch, fmt_step, time_words
+from tui.state.estimate import BUSY, MEASURING, PaceWatch, fmt_step, time_words
 
 NANO = load_preset("nano")
 PACE = Pace(0.0312, 1e-5, 1e-3, "cpu", 2)
@@ -38,7 +38,7 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Any:
     Slow.made = []
     monkeypatch.setattr(pace, "Measuring", Slow)
     monkeypatch.setattr(pace, "_known", {})
-    monkeypatch.setattr("tui.pace.STILL_SECONDS", 0.0)
+    monkeypatch.setattr("tui.state.estimate.STILL_SECONDS", 0.0)
     return SimpleNamespace(training=None, status={})
 
 
@@ -72,7 +72,7 @@ def test_the_time_in_words() -> None:
 
 
 def test_nothing_is_measured_before_the_settings_rest(session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tui.pace.STILL_SECONDS", 1000.0)
+    monkeypatch.setattr("tui.state.estimate.STILL_SECONDS", 1000.0)
     watch = PaceWatch(session)
     watch.look_at(NANO, 65)
     watch.tick()

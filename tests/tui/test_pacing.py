@@ -23,8 +23,8 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widgets import Static
 
-from tui.frames import GAP, Shown, changed_runs
-from tui.pacing import CONGESTED, INTERVAL, REQUEST, SLOW_INTERVAL, TIMEOUT, Paced, PacedDriver, Pacer
+from tui.terminal.diff import GAP, Shown, changed_runs
+from tui.terminal.pacing import CONGESTED, INTERVAL, REQUEST, SLOW_INTERVAL, TIMEOUT, Paced, PacedDriver, Pacer
 
 
 class Link:
@@ -197,7 +197,7 @@ def test_a_row_divided_otherwise_is_written_whole() -> None:
 PROGRAM = """
 from textual.app import App
 from textual.widgets import Static
-from tui.pacing import Paced, PacedDriver
+from tui.terminal.pacing import Paced, PacedDriver
 
 class Ticking(Paced, App):
     ticks = 0

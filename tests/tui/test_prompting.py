@@ -11,7 +11,7 @@ import pytest
 
 from engine.errors import CheckpointError
 from engine.runs.layout import RunDir
-from tui.prompting import LoadedModels
+from tui.state.prompting import LoadedModels
 
 KEPT = Path(__file__).parents[1] / "kept" / "format-1" / "runs"
 ONE, OTHER = "adamw-average", "grouped-heads"

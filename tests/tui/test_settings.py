@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tui.settings import MAX_PROMPTS, keep_prompt, load_settings, own_prompts, save_setting, settings_path
+from tui.state.settings import MAX_PROMPTS, keep_prompt, load_settings, own_prompts, save_setting, settings_path
 
 
 @pytest.fixture(autouse=True)

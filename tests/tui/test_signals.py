@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[2]
 
 BEGIN = """
 import os, signal, sys, threading, time
-import tui.signals as signals
-from tui.signals import PROCESS, Ending
+import tui.terminal.signals as signals
+from tui.terminal.signals import PROCESS, Ending
 def send(*names):
     for name in names:
         os.kill(os.getpid(), getattr(signal, "SIG" + name))

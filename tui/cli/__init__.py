@@ -16,7 +16,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from tui.signals import PROCESS, leave_in_a_line, open_closed
+from tui.terminal.signals import PROCESS, leave_in_a_line, open_closed
 
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs

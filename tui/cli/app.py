@@ -19,7 +19,7 @@ from tui.cli import bench, chat, corpora, doctor, ladder, measure, presets, runs
 from tui.cli.options import CorporaDir, RunsDir
 from tui.cli.output import complain
 from tui.cli.workbench import open_workbench
-from tui.signals import PROCESS
+from tui.terminal.signals import PROCESS
 
 OUTLIVING = ("train", "demo", "ladder")
 """Commands that a terminal which goes away does not end."""

@@ -13,7 +13,7 @@ from engine.errors import UserError
 from tui.cli.options import Run, RunsDir
 from tui.cli.output import complain, is_terminal, pour, say
 from tui.cli.sample import DEFAULT, Checkpoint, MinP, Penalty, Seed, Stop, Temperature, Tokens, TopK, TopP
-from tui.signals import PROCESS
+from tui.terminal.signals import PROCESS
 
 if TYPE_CHECKING:
     from engine.sampling.chat import Chat

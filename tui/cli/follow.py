@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from engine.errors import TrainingError
-from tui.signals import Signals, leave_if_hurried
+from tui.terminal.signals import Signals, leave_if_hurried
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir

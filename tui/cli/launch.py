@@ -14,7 +14,7 @@ import typer
 
 from engine.errors import TrainingError
 from tui.cli.output import is_terminal, print_json, progress, say
-from tui.signals import PROCESS
+from tui.terminal.signals import PROCESS
 
 if TYPE_CHECKING:
     from engine.config import Config
@@ -98,7 +98,7 @@ def train_here(run: RunDir, corpora: Path | None, as_json: bool = False, quiet: 
 def leave(run: RunDir, runs: Path, as_json: bool) -> None:
     """Train `run` in a background process with a session of its own; returns once that process has the run."""
     from engine.runs.status import read_status
-    from tui.session import detach
+    from tui.state.session import detach
 
     pid = detach(run, runs)
     deadline = time.monotonic() + DETACHED_WITHIN

@@ -39,7 +39,7 @@ def stop(run: Run, no_wait: NoWait = False, runs: RunsDir = Path("runs"), as_jso
         f"{status['state']} at step {told.step(status):,} of {status.get('steps') or 0:,}, "
         + ("no checkpoint of this step" if at is None else f"checkpoint {at.name}"),
     )
-    if status["state"] == "failed":
+    if status["state"] in ("failed", "crashed"):
         raise TrainingError(str(status.get("problem") or "training failed; see tinytui runs show"))
     if not as_json and status["state"] != "finished":
         say(f"go on with: {how_to('train --resume', told.run, runs)}")

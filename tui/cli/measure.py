@@ -240,7 +240,7 @@ def show_forecast(setup: Setup, as_json: bool) -> None:
 
 def time_facts(told: Forecast, config: Config) -> list[tuple[str, str]]:
     """The run's time, in the words of the form."""
-    from tui.pace import TOO_LARGE, time_words
+    from tui.state.estimate import TOO_LARGE, time_words
 
     if told.pace is None:
         return [("time", TOO_LARGE)]

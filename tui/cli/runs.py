@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from engine.errors import RunError
-from tui.cli import live
+from tui.cli import live, naming
 from tui.cli.export import export, import_
 from tui.cli.options import Json, Run, RunsDir, Yes, complete_run
 from tui.cli.output import complain, is_terminal, one_line, print_facts, print_json, print_table, say
@@ -21,28 +23,40 @@ CELL = 40  # characters of a name in a listing
 PLOT_HEIGHT = 22  # rows of a plot where there is no terminal to fill
 
 app = typer.Typer(
-    help="Runs: list, show, plot, stop, pause, compare, verify, export, fork, remove.", no_args_is_help=True
+    help="Runs: list, show, plot, stop, pause, compare, rename, note, verify, export, fork, remove.",
+    no_args_is_help=True,
 )
 
 Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs' names or paths.", autocompletion=complete_run)]
 
 
 @app.command("list")
-def list_(runs: RunsDir = Path("runs"), as_json: Json = False) -> None:
-    """All runs, the most recently active first."""
+def list_(
+    filter: Annotated[
+        str, typer.Argument(metavar="[FILTER]", help="Words, key:word, and figures: lr>1e-3 params>=1M -state:failed.")
+    ] = "",
+    runs: RunsDir = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """All runs, the most recently active first; some of them by a filter such as 'corpus:soap val<1.5'."""
+    from engine.runs.filter import parse_filter
     from engine.runs.layout import list_runs
     from engine.runs.summary import overview
     from tui.text import fmt_count, fmt_duration, fmt_loss
 
-    rows = [overview(run) for run in list_runs(runs)]
+    wanted = parse_filter(filter)
+    rows = [row for run in list_runs(runs) if wanted(row := overview(run))]
     if as_json:
         print_json(rows)
+        return
+    if not rows and filter.strip():
+        say(f"no run in {runs} is so: {filter}")
         return
     if not rows:
         say(f"no runs in {runs} yet; tinytui demo trains a first one")
         return
     print_table(
-        ["run", "state", ">step", ">of", ">best val", ">parameters", ">trained", "corpus", "preset"],
+        ["run", "state", ">step", ">of", ">best val", ">parameters", ">trained", "corpus", "preset", "note"],
         (
             [
                 row["name"],
@@ -54,6 +68,7 @@ def list_(runs: RunsDir = Path("runs"), as_json: Json = False) -> None:
                 fmt_duration(row["train_seconds"]),
                 short(row["corpus"]),
                 short(row["preset"]),
+                short(row["note"] or None),
             ]
             for row in rows
         ),
@@ -92,6 +107,7 @@ def show_facts(run: RunDir, facts: dict[str, Any]) -> None:
     print_facts(
         [
             ("run", facts["name"]),
+            ("note", facts.get("note") or None),
             ("state", facts["state"]),
             *(("problem", problem) for problem in facts["problems"]),
             ("step", f"{facts['step'] or 0:,} of {facts['steps'] or 0:,}"),
@@ -131,36 +147,53 @@ def copied_words(copied: dict[str, Any] | None) -> str | None:
 
 
 @app.command()
-def compare(
-    run: Run,
-    other: Annotated[str, typer.Argument(metavar="RUN", help="The run beside it.", autocompletion=complete_run)],
-    runs: RunsDir = Path("runs"),
-    as_json: Json = False,
-) -> None:
-    """Two runs side by side: settings that differ, and figures."""
+def compare(run: Runs, runs: RunsDir = Path("runs"), as_json: Json = False) -> None:
+    """Runs side by side: settings that differ, figures, and how far each had come at the same step."""
+    from engine.config import as_typed
+    from engine.runs.compare import at_step, common_step, differences, settings_of
     from engine.runs.layout import find_run
+    from engine.runs.reader import RunReader
     from engine.runs.summary import summary
 
-    pair = [find_run(name, runs) for name in (run, other)]
-    settings = differences(*(settings_of(each) for each in pair))
-    both = [summary(each) for each in pair]
-    for problem in [problem for each in both for problem in each["problems"]] if not as_json else ():
+    if len(run) < 2:
+        raise typer.BadParameter("name two runs or more", param_hint="RUN")
+    found = [find_run(name, runs) for name in run]
+    settings = differences([settings_of(each) for each in found])
+    all_of_them = [summary(each) for each in found]
+    for problem in [problem for each in all_of_them for problem in each["problems"]] if not as_json else ():
         complain(problem)
+    readers = [RunReader(each) for each in found]
+    for reader in readers:
+        reader.poll()
+    curves = [reader.series for reader in readers]
+    step, standings = common_step(curves), at_step(curves)
     if as_json:
-        print_json({"runs": both, "differences": settings})
+        at = {"step": step, "runs": [asdict(each) for each in standings]}
+        print_json({"runs": all_of_them, "differences": settings, "at_step": at})
         return
-    from engine.config import as_typed
-
-    names = [each.name for each in pair]
+    names = [each.name for each in found]
     if settings:
-        print_table(["setting", *names], ([key, as_typed(a), as_typed(b)] for key, (a, b) in settings.items()))
+        print_table(["setting", *names], ([key, *map(as_typed, values)] for key, values in settings.items()))
     else:
         typer.echo("the settings are the same")
     typer.echo()
-    print_table(["figure", *(f">{name}" for name in names)], compared(*both))
+    figures = compared(all_of_them)
+    if step:
+        figures += [
+            [f"val loss by step {step:,}", *(apart(each.val_loss, each.val_behind) for each in standings)],
+            [f"loss by step {step:,}", *(apart(each.loss, each.behind) for each in standings)],
+        ]
+    print_table(["figure", *(f">{name}" for name in names)], figures)
 
 
-def compared(one: dict[str, Any], two: dict[str, Any]) -> list[list[object]]:
+def apart(loss: float | None, behind: float | None) -> str | None:
+    """`1.2345 +0.0120`: a loss, and its distance to the lowest."""
+    from tui.text import fmt_loss
+
+    return None if loss is None else fmt_loss(loss) + (f" +{behind:.4f}" if behind else "")
+
+
+def compared(runs: Sequence[dict[str, Any]]) -> list[list[object]]:
     from tui.text import fmt_bytes, fmt_count, fmt_duration, fmt_loss
 
     lines: list[tuple[str, str, Any]] = [
@@ -173,7 +206,7 @@ def compared(one: dict[str, Any], two: dict[str, Any]) -> list[list[object]]:
         ("tokens/s", "tokens_per_second", fmt_count),
         ("peak memory", "peak_memory_bytes", fmt_bytes),
     ]
-    return [[label, form(one.get(key)), form(two.get(key))] for label, key, form in lines]
+    return [[label, *(form(each.get(key)) for each in runs)] for label, key, form in lines]
 
 
 @app.command()
@@ -259,6 +292,8 @@ app.command()(live.pause)
 app.command()(live.resume)
 app.command()(live.checkpoint)
 app.command("set-lr")(live.set_lr)
+app.command()(naming.rename)
+app.command()(naming.note)
 app.command()(export)
 app.command("import")(import_)
 
@@ -309,21 +344,3 @@ def rm(run: Runs, yes: Yes = False, runs: RunsDir = Path("runs")) -> None:
     for each in found:
         remove_run(each)
         say(f"deleted {each.name}")
-
-
-def settings_of(run: RunDir) -> dict[str, Any]:
-    """A run's settings by their full names, with its corpus, device and threads."""
-    from engine.runs.status import read_info
-
-    info = read_info(run)
-    flat: dict[str, Any] = {"corpus": (info.get("corpus") or {}).get("name")}
-    for section, values in info["config"].items():
-        flat.update({f"{section}.{name}": value for name, value in (values or {}).items()})
-    environment = info.get("environment") or {}
-    return flat | {key: environment.get(key) for key in ("device", "threads", "torch")}
-
-
-def differences(one: dict[str, Any], two: dict[str, Any]) -> dict[str, list[Any]]:
-    """Settings that differ, with both values."""
-    keys = [*one, *(key for key in two if key not in one)]
-    return {key: [one.get(key), two.get(key)] for key in keys if one.get(key) != two.get(key)}

@@ -25,8 +25,8 @@ from tui.cli.options import (
 )
 from tui.cli.output import say
 from tui.cli.workbench import has_screen, open_workbench
-from tui.first import FIRST_CORPUS, first_config
-from tui.signals import PROCESS
+from tui.state.first import FIRST_CORPUS, first_config
+from tui.terminal.signals import PROCESS
 
 if TYPE_CHECKING:
     from engine.config import Config
@@ -38,7 +38,7 @@ def demo(steps: Steps = None, runs: RunsDir = Path("runs"), corpora: CorporaDir 
     preset = default_preset()
     config = first_config(steps)
     if has_screen():
-        from tui.session import Start
+        from tui.state.session import Start
 
         open_workbench(runs, corpora, job=Start(FIRST_CORPUS, config, preset))
         return
@@ -123,7 +123,7 @@ def train(
         return
     chosen = preset or ("tuned" if parent else default_preset())
     if tui and device is None and parent is None:
-        from tui.session import Start
+        from tui.state.session import Start
 
         open_workbench(runs, corpora, job=Start(str(corpus), settings, chosen, name))
         return
@@ -138,7 +138,7 @@ def train(
         base=parent,
     )
     if tui:
-        from tui.session import Resume
+        from tui.state.session import Resume
 
         open_workbench(runs, corpora, job=Resume(run))
     elif detach:
@@ -155,7 +155,7 @@ def train_on(
 
     run = find_run(name, runs)
     if tui:
-        from tui.session import Resume
+        from tui.state.session import Resume
 
         open_workbench(runs, corpora, job=Resume(run, steps))
         return

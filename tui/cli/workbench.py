@@ -12,7 +12,7 @@ from tui.cli.output import complain, is_terminal
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
-    from tui.session import Resume, Start
+    from tui.state.session import Resume, Start
 
 
 def has_screen() -> bool:

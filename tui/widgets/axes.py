@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from rich.cells import cell_len
 
-from tui.text import clean, fit, fmt_count, fmt_loss, fmt_lr
+from tui.text import Part, clean, fit, fmt_count, fmt_loss, fmt_lr, width_of
 from tui.widgets.curves import Memory, dot_rows, floats, series_looks
 from tui.widgets.plotdata import Area, PlotData
 from tui.widgets.reduce import log_ticks, nice_ticks
-from tui.widgets.row import Row, Run, merge, row_width
 
 
 def frame(
-    data: PlotData, cells: list[list[Run]], area: Area, limits: tuple[float, float], log: bool, width: int, height: int
-) -> list[Row]:
+    data: PlotData, cells: list[list[Part]], area: Area, limits: tuple[float, float], log: bool, width: int, height: int
+) -> list[list[Part]]:
     """All rows with axes and their labels; the legend's row is left empty."""
-    rows: list[Row] = [[] for _ in range(area.y)]
+    rows: list[list[Part]] = [[] for _ in range(area.y)]
     labels = _y_labels(area, limits, log) if area.x else {}
     for index, line in enumerate(cells):
         label = labels.get(index)
-        left: Row = []
+        left: list[Part] = []
         if area.x:
             left = [(f"{label or '':>{area.x - 1}}", "dim"), ("┤" if label else "│", "rule")]
         rows.append(left + merge(line))
@@ -54,8 +55,8 @@ def _tick_texts(ticks: list[float]) -> list[str]:
     return [fmt_count(tick) if abs(tick) >= 1000 else fmt_lr(tick) for tick in ticks]
 
 
-def _x_axis(data: PlotData, area: Area, marks: dict[int, float], width: int) -> Row:
-    line: list[Run] = [(" ", "")] * width
+def _x_axis(data: PlotData, area: Area, marks: dict[int, float], width: int) -> list[Part]:
+    line: list[Part] = [(" ", "")] * width
     if area.x:
         line[area.x - 1] = ("└", "rule")
     for column in range(area.x, area.x + area.width):
@@ -93,9 +94,9 @@ def _step_text(step: float) -> str:
     return f"{step:,.0f}" if step < 10_000 else fmt_count(step).replace(".00", "").replace(".0k", "k")
 
 
-def legend(data: PlotData, memories: list[Memory], area: Area, width: int) -> Row:
+def legend(data: PlotData, memories: list[Memory], area: Area, width: int) -> list[Part]:
     """Newest values, or those under the cursor; fields of fixed width, the last ones dropped where there is no room."""
-    fields: list[Row] = []
+    fields: list[list[Part]] = []
     looks, _ = series_looks(data)
     if data.cursor is not None:
         fields.append([(f"step {data.cursor:<6,}", "bright")])
@@ -119,10 +120,10 @@ def legend(data: PlotData, memories: list[Memory], area: Area, width: int) -> Ro
             fields.append([("◆ ", "good"), ("best ", "dim"), (said, "bright")])
     if len(data.series) > 1:
         _shorten(fields, width - area.x)
-    row: Row = [(" " * area.x, "")]
+    row: list[Part] = [(" " * area.x, "")]
     used = area.x
     for one_field in fields:
-        size = row_width(one_field)
+        size = width_of(one_field)
         if used + size > width:
             break
         row += [*one_field, ("   ", "")]
@@ -130,15 +131,31 @@ def legend(data: PlotData, memories: list[Memory], area: Area, width: int) -> Ro
     return row if used <= width else row[:-1]
 
 
-def _shorten(fields: list[Row], width: int) -> None:
+def _shorten(fields: list[list[Part]], width: int) -> None:
     """Make the names of overlaid runs fit: first without their values, then cut to equal shares."""
     numbered = [one_field for one_field in fields if len(one_field) == 3]
-    if sum(row_width(one_field) + 3 for one_field in fields) - 3 <= width:
+    if sum(width_of(one_field) + 3 for one_field in fields) - 3 <= width:
         return
     for one_field in numbered:
         del one_field[2]
-    if sum(row_width(one_field) + 3 for one_field in fields) - 3 > width:
+    if sum(width_of(one_field) + 3 for one_field in fields) - 3 > width:
         share = max(3, (width - 3 * (len(fields) - 1)) // len(fields) - 2)
         for one_field in numbered:
             name, look = one_field[1]
             one_field[1] = (fit(name, min(share, cell_len(name))), look)
+
+
+def merge(cells: Sequence[Part]) -> list[Part]:
+    """Parts from single cells: neighbours of one look joined."""
+    row: list[Part] = []
+    text: list[str] = []
+    look = ""
+    for character, this in cells:
+        if this != look and text:
+            row.append(("".join(text), look))
+            text = []
+        look = this
+        text.append(character)
+    if text:
+        row.append(("".join(text), look))
+    return row

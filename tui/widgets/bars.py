@@ -18,8 +18,8 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
-from tui.text import fit
-from tui.widgets.paint import Painted, Row
+from tui.text import Part, fit
+from tui.widgets.paint import Painted
 
 EMPTY = "next-token probabilities appear here while a prompt runs"
 
@@ -97,13 +97,13 @@ class NextTokenBars(Painted, can_focus=True):
             self.repaint()
             self.action_select()
 
-    def paint(self, width: int, height: int) -> list[Row]:
+    def paint(self, width: int, height: int) -> list[list[Part]]:
         if not self._tokens:
             return [[(fit(self.empty, width), "dim")]]
         top = max(max(token.before, token.after) for token in self._tokens) or 1.0
         return [self._token_row(i, token, top, width) for i, token in enumerate(self._tokens[:height])]
 
-    def _token_row(self, index: int, token: TokenBar, top: float, width: int) -> Row:
+    def _token_row(self, index: int, token: TokenBar, top: float, width: int) -> list[Part]:
         chosen = self.has_focus and index == self._row
         ground = " on select" if chosen else ""
         figures = 14 if width >= 34 else 7
@@ -114,7 +114,7 @@ class NextTokenBars(Painted, can_focus=True):
             after = max(1, after)
         before = max(round(size * token.before / top), 1 if token.before > 0 else 0)
         line = "━" * after + "─" * (before - after)
-        row: Row = [("❯" if chosen else " ", "train bold" + ground)]
+        row: list[Part] = [("❯" if chosen else " ", "train bold" + ground)]
         row.append((fit(token_label(token.text), label_width), ("dim" if token.cut else "bright") + ground))
         row += [(" ", ground.strip()), (line[:after], "train" + ground), (line[after:], "dim" + ground)]
         row.append((" " * (size - len(line)), ground.strip()))

@@ -10,17 +10,17 @@ losses that are NaN or infinite stand as red `×` at the top. Colours are always
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from tui.text import fit
+from tui.text import Row, fit
 from tui.widgets.axes import frame, legend
 from tui.widgets.curves import ChartState, curve_cells, y_limits
 from tui.widgets.plotdata import Area, PlotData, Series, View
 from tui.widgets.reduce import default_half_life
-from tui.widgets.row import Row
 
 __all__ = ["Area", "ChartState", "Picture", "PlotData", "Series", "View", "draw", "draw_text"]
 
@@ -30,7 +30,7 @@ MAX_SERIES = 6
 class Picture(NamedTuple):
     """Rows of runs, and where in them the curves lie (None when there are none)."""
 
-    rows: list[Row]
+    rows: Sequence[Row]
     area: Area | None
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from tui.text import Part
 from tui.widgets.canvas import Polyline, draw_band, draw_lines
 from tui.widgets.plotdata import Area, Array, PlotData, Series
 from tui.widgets.reduce import Columns, Floats, Ints, Smoother, column_of, columns, joined
-from tui.widgets.row import Run
 
 
 def floats(values: npt.ArrayLike) -> Floats:
@@ -143,7 +143,7 @@ def series_looks(data: PlotData) -> tuple[list[str], list[str]]:
 
 def curve_cells(
     data: PlotData, memories: list[Memory], area: Area, limits: tuple[float, float], log: bool
-) -> list[list[Run]]:
+) -> list[list[Part]]:
     """The cells of the area, row by row."""
     train_looks, val_looks = series_looks(data)
     lows, highs, lines, looks = [], [], [], []
@@ -166,7 +166,7 @@ def curve_cells(
     for low, high in zip(lows, highs, strict=True):
         band |= draw_band(low, high, area.width, area.height)
     alone = len(data.series) == 1
-    cells: list[list[Run]] = [[(" ", "")] * area.width for _ in range(area.height)]
+    cells: list[list[Part]] = [[(" ", "")] * area.width for _ in range(area.height)]
     patterns = band.tolist()
     for row, column in np.argwhere(band).tolist():
         cells[row][column] = (chr(0x2800 + patterns[row][column]), "band" if alone else "rule")
@@ -191,7 +191,7 @@ def _smooth_line(memory: Memory, area: Area, limits: tuple[float, float], log: b
     return filled[some], np.clip(rows[some], 0, 4 * area.height - 1).astype(np.int64)
 
 
-def _mark_vals(cells: list[list[Run]], vals: list[tuple[str, Ints, Ints, int]], area: Area, best: bool) -> None:
+def _mark_vals(cells: list[list[Part]], vals: list[tuple[str, Ints, Ints, int]], area: Area, best: bool) -> None:
     """`●` on validation points as far as there is room between them, `◆` on the best."""
     for look, xs, ys, least in vals:
         last = -9
@@ -204,13 +204,13 @@ def _mark_vals(cells: list[list[Run]], vals: list[tuple[str, Ints, Ints, int]], 
                     _stamp(cells, y, x, "●", look)
 
 
-def _stamp(cells: list[list[Run]], y: int, x: int, mark: str, look: str) -> None:
+def _stamp(cells: list[list[Part]], y: int, x: int, mark: str, look: str) -> None:
     """Put a mark into a cell; the ground stays."""
     _, on, ground = cells[y][x][1].partition(" on ")
     cells[y][x] = (mark, look + on + ground)
 
 
-def _number_lines(cells: list[list[Run]], lines: list[Polyline], looks: list[str], area: Area) -> None:
+def _number_lines(cells: list[list[Part]], lines: list[Polyline], looks: list[str], area: Area) -> None:
     """The number of a series at the end of its line, as in the legend."""
     for index, (xs, ys) in enumerate(lines):
         if xs.size:
@@ -223,7 +223,7 @@ def _number_lines(cells: list[list[Run]], lines: list[Polyline], looks: list[str
                 _stamp(cells, free[0], column, str(index + 1), looks[index] + " bold")
 
 
-def _mark_cursor(cells: list[list[Run]], data: PlotData, area: Area) -> None:
+def _mark_cursor(cells: list[list[Part]], data: PlotData, area: Area) -> None:
     column = area.column(data.cursor) if data.cursor is not None else None
     if column is None:
         return

@@ -1,8 +1,9 @@
-"""`Painted`: a widget made of rows of (text, look) runs that repaints only the cells that changed.
+"""`Painted`: a widget made of rows of (text, look) runs that repaints only the rows that changed.
 
 A subclass implements `paint(width, height)` and calls `repaint()` whenever its data changed. The new rows are compared
-with those on the screen and only the differing span of each row is refreshed: bytes over a slow link, and time taken
-from a training thread under the same interpreter lock, are what a workbench must not waste.
+with those on the screen and only rows that differ are refreshed (of them `tui.terminal.diff` writes only the cells that
+differ): bytes over a slow link, and time taken from a training thread under the same interpreter lock, are what a
+workbench must not waste.
 
 A look is a short string: a colour of the theme (`train`, `dim`, `bright`; see tui/theme.py), then any of `bold`,
 `reverse`, `underline`, `strike`, and `on COLOUR`: `"bright bold on select"`. `""` is the widget's own style.
@@ -11,6 +12,7 @@ A look is a short string: a colour of the theme (`train`, `dim`, `bright`; see t
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 from rich.segment import Segment
 from rich.style import Style
@@ -20,11 +22,8 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.text import printable
+from tui.text import Row, printable
 from tui.theme import DEFAULT_VARIABLES
-from tui.widgets.row import Row, Run, changed_span, row_width
-
-__all__ = ["Painted", "Row", "Run", "look_style", "row_width"]
 
 UNPAINTED = (-1, -1)
 _ATTRIBUTES = {"bold", "reverse", "underline", "strike", "italic"}
@@ -54,13 +53,13 @@ class Painted(Widget):
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
-        self._rows: list[Row] = []
+        self._rows: Sequence[Row] = []
         self._strips: dict[int, Strip] = {}
         self._looks: dict[str, Style] = {}
         self._painted_size = UNPAINTED
 
     @abstractmethod  # for the type checker: a widget's own metaclass leaves no room for ABC's
-    def paint(self, width: int, height: int) -> list[Row]:
+    def paint(self, width: int, height: int) -> Sequence[Row]:
         """The rows to show, at most `height` of them, each at most `width` cells."""
 
     def repaint(self) -> None:
@@ -81,14 +80,14 @@ class Painted(Widget):
         for y in range(max(len(rows), len(self._rows))):
             old = self._rows[y] if y < len(self._rows) else []
             new = rows[y] if y < len(rows) else []
-            if span := changed_span(old, new):
-                regions.append(Region(span[0], y, min(span[1], width - span[0]), 1))
+            if old != new:
+                regions.append(Region(0, y, width, 1))
                 self._strips.pop(y, None)
         self._rows = rows
         if regions:
             self.refresh(*regions)
 
-    def _paint(self) -> list[Row]:
+    def _paint(self) -> Sequence[Row]:
         return self.paint(*self.size)
 
     def render_line(self, y: int) -> Strip:

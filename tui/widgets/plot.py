@@ -12,6 +12,7 @@ Keys: + - zoom, ← → pan, 0 the whole run, L log scale, [ ] cursor to the che
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from threading import Thread
 from typing import ClassVar
@@ -20,9 +21,10 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
+from tui.text import Row
 from tui.widgets.canvas import warm
 from tui.widgets.chart import Area, ChartState, PlotData, Series, View, draw, draw_text
-from tui.widgets.paint import Painted, Row
+from tui.widgets.paint import Painted
 
 __all__ = ["LossPlot", "PlotData", "Series", "View", "draw_text"]
 
@@ -162,6 +164,6 @@ class LossPlot(Painted, can_focus=True):
         if offset is not None and area is not None and area.x <= offset.x < area.x + area.width:
             self.post_message(self.CursorMoved(self, area.step(offset.x)))
 
-    def paint(self, width: int, height: int) -> list[Row]:
+    def paint(self, width: int, height: int) -> Sequence[Row]:
         rows, self._area = draw(self._data, width, height, self._view, self._state)
         return rows

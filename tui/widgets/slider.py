@@ -22,8 +22,8 @@ from textual.binding import BindingType
 from textual.message import Message
 
 from tui.actions import SLIDER, bindings
-from tui.text import fit
-from tui.widgets.paint import Painted, Row
+from tui.text import Part, fit
+from tui.widgets.paint import Painted
 
 VALUE_WIDTH = 6
 MIN_BAR = 5
@@ -288,11 +288,11 @@ class Slider(Painted, can_focus=True):
         start = 1 + self._label_size(width) + 2
         return start, max(1, width - start - 2 - VALUE_WIDTH)
 
-    def paint(self, width: int, height: int) -> list[Row]:
+    def paint(self, width: int, height: int) -> list[list[Part]]:
         focused = self.has_focus
         _, size = self._bar_span(width)
         label_size = self._label_size(width)
-        row: Row = [("❯" if focused else " ", "train bold")]
+        row: list[Part] = [("❯" if focused else " ", "train bold")]
         row.append((fit(self.label, label_size) + " ", "bright bold" if focused else "dim"))
         if self._refusal:
             row.append((fit(self._refusal, size + 2), "alarm bold"))

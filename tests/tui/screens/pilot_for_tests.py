@@ -13,8 +13,8 @@ from engine.control import CommandQueue, ControlServer
 from engine.runs.layout import RunDir
 from engine.runs.writer import RunWriter
 from tui.app import Workbench
-from tui.menu import Menu
-from tui.screens.runs import RunsScreen
+from tui.screens.runs.screen import RunsScreen
+from tui.widgets.menu import Menu
 
 
 async def until(pilot: Pilot[Any], test: Callable[[], bool], seconds: float = 10.0) -> None:

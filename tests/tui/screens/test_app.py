@@ -13,21 +13,21 @@ from pilot_for_tests import FakeTraining, listed, live_run, on_screen, until
 from runs_for_tests import write_run
 
 from tui.app import Workbench
-from tui.panes.loss import LossPane
-from tui.panes.prompt import PromptPane
-from tui.panes.promptinput import PromptInput
-from tui.panes.samples import SamplesPane
-from tui.rows import Rows
-from tui.screens.ask import AskScreen
-from tui.screens.choose import ChooseScreen
-from tui.screens.confirm import ConfirmScreen
-from tui.screens.help import HelpScreen
-from tui.screens.runs import RunsScreen
-from tui.screens.train import GRID, TABS, TINY, TrainScreen, layout_for
-from tui.screens.welcome import WelcomeScreen
-from tui.session import Start
-from tui.signals import Ending
+from tui.screens.dialogs.ask import AskScreen
+from tui.screens.dialogs.choose import ChooseScreen
+from tui.screens.dialogs.confirm import ConfirmScreen
+from tui.screens.dialogs.help import HelpScreen
+from tui.screens.runs.screen import RunsScreen
+from tui.screens.train.loss import LossPane
+from tui.screens.train.prompt import PromptPane
+from tui.screens.train.promptinput import PromptInput
+from tui.screens.train.samples import SamplesPane
+from tui.screens.train.screen import GRID, TABS, TINY, TrainScreen, layout_for
+from tui.screens.welcome.screen import WelcomeScreen
+from tui.state.session import Start
+from tui.terminal.signals import Ending
 from tui.theme import DARK, LIGHT
+from tui.widgets.rows import Rows
 from tui.widgets.stream import OutputText
 
 Bench = Callable[..., Workbench]
@@ -223,9 +223,9 @@ async def test_step_and_loss_remain_in_the_smallest_terminal(bench: Bench, size:
 @pytest.mark.parametrize("width", [8, 20, 42, 64, 130])
 @pytest.mark.parametrize("height", [1, 2, 5, 12, 30])
 async def test_the_device_pane_keeps_within_its_room(bench: Bench, width: int, height: int) -> None:
-    from tui.panes.device import Device, device_rows
-    from tui.rows import width_of
-    from tui.view import Latest
+    from tui.screens.train.device import Device, device_rows
+    from tui.state.summary import Latest
+    from tui.text import width_of
 
     now = Latest("running", "", 340, 500, 1.2, 0.01, 0.4, 3e4, 4e8, 1e6, 1.3, 300, 1.8, 1.3, 300, 12.0, 4.0)
     device = Device(now=now, memory={"weights": 10**7}, peak=10**9, params=10**6, train_tokens=10**6, eval_s=3.0)

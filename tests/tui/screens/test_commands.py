@@ -19,16 +19,16 @@ from engine.config import load_preset
 from engine.errors import ConfigError
 from engine.runs.layout import RunDir
 from tui.app import Workbench
-from tui.panes.prompt import PromptPane
-from tui.rows import Rows
-from tui.screens import train
-from tui.screens.ask import AskScreen
-from tui.screens.asking import parse_learning_rate, parse_steps, schedule_words
-from tui.screens.confirm import ConfirmScreen
-from tui.screens.runs import RunsScreen
-from tui.screens.train import TrainScreen
-from tui.session import Resume, Start
-from tui.signals import Ending
+from tui.screens.dialogs.ask import AskScreen
+from tui.screens.dialogs.asking import parse_learning_rate, parse_steps, schedule_words
+from tui.screens.dialogs.confirm import ConfirmScreen
+from tui.screens.runs.screen import RunsScreen
+from tui.screens.train import screen as train
+from tui.screens.train.prompt import PromptPane
+from tui.screens.train.screen import TrainScreen
+from tui.state.session import Resume, Start
+from tui.terminal.signals import Ending
+from tui.widgets.rows import Rows
 
 Bench = Callable[..., Workbench]
 SIZE = (120, 36)
@@ -390,7 +390,7 @@ async def test_enter_opens_the_run_under_the_cursor_when_the_list_has_changed_si
 def test_the_cursor_follows_its_run_or_goes_to_a_neighbour(
     before: list[str], mixed: list[str], cursor: int, gone: set[str]
 ) -> None:
-    from tui.screens.runs import follow
+    from tui.screens.runs.screen import follow
 
     after = [path for path in mixed if path not in gone]
     place = follow(before, cursor, after)

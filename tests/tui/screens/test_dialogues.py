@@ -19,14 +19,14 @@ from textual.screen import ModalScreen
 import tui.screens
 from engine.control import CommandQueue
 from tui.app import Workbench
-from tui.panes.promptinput import PromptInput
-from tui.rows import Rows
-from tui.screens.ask import AskScreen
-from tui.screens.choose import ChooseScreen
-from tui.screens.confirm import ConfirmScreen
-from tui.screens.dialogue import Dialogue
-from tui.screens.help import HelpScreen
-from tui.screens.new_run import NewRunScreen
+from tui.screens.dialogs.ask import AskScreen
+from tui.screens.dialogs.choose import ChooseScreen
+from tui.screens.dialogs.confirm import ConfirmScreen
+from tui.screens.dialogs.dialogue import Dialogue
+from tui.screens.dialogs.help import HelpScreen
+from tui.screens.newrun.screen import NewRunScreen
+from tui.screens.train.promptinput import PromptInput
+from tui.widgets.rows import Rows
 
 SIZE = (120, 36)
 CLOSING = ("escape", "ctrl+c", "ctrl+q")
@@ -107,8 +107,8 @@ async def test_every_dialogue_closes_by_the_same_keys_and_does_nothing(runs: Pat
 
 
 def test_every_dialogue_is_walked_through_and_is_one() -> None:
-    for module in pkgutil.iter_modules(tui.screens.__path__):
-        importlib.import_module(f"tui.screens.{module.name}")
+    for module in pkgutil.walk_packages(tui.screens.__path__, "tui.screens."):
+        importlib.import_module(module.name)
     ours = {kind for kind in _subclasses(ModalScreen) if kind.__module__.startswith("tui.")} - {Dialogue}
     assert ours == {kind for _, _, kind in OPENED.values()}
     assert all(issubclass(kind, Dialogue) for kind in ours)

@@ -14,10 +14,10 @@ from textual.widgets import Input
 
 from tui.actions import ACTIONS, Action, is_text
 from tui.app import Workbench
-from tui.panes.keybar import KeyBar
-from tui.panes.promptinput import PromptInput
-from tui.screens.help import HelpScreen
-from tui.screens.welcome import WelcomeScreen
+from tui.screens.dialogs.help import HelpScreen
+from tui.screens.train.promptinput import PromptInput
+from tui.screens.welcome.screen import WelcomeScreen
+from tui.widgets.keybar import KeyBar
 from tui.widgets.slider import Slider
 
 SIZE = (400, 40)

@@ -20,7 +20,7 @@ from termios import ECHO, TIOCSWINSZ, tcgetattr
 
 import pytest
 
-from tui.hangup import TerminalFile, hung_up
+from tui.terminal.hangup import TerminalFile, hung_up
 
 ROOT = Path(__file__).parents[3]
 
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[3]
 PROGRAM = """
 import json, sys, threading, time
 from pathlib import Path
-import tui.app, tui.cli, tui.session
+import tui.app, tui.cli, tui.state.session
 from engine.runs.layout import RunDir
 
 STEPS = int(sys.argv[1])
@@ -55,7 +55,7 @@ class Training:
     def wait(self, seconds):
         self.thread.join(seconds)
 
-tui.session.Training = Training
+tui.state.session.Training = Training
 if sys.argv[2:]:
     def break_it(self):
         if Path("step.json").exists():

@@ -17,13 +17,13 @@ from engine.text.corpus import Corpus
 from engine.training import pace
 from engine.training.pace import Pace, pace_key, remember
 from tui.app import Workbench
-from tui.pace import MEASURING
-from tui.panes.settingsform import Field, SettingsForm
-from tui.rows import Rows
-from tui.screens.new_run import NewRunScreen
-from tui.screens.newrun_fields import config_of, fields_for
-from tui.screens.train import TrainScreen
+from tui.screens.newrun.fields import config_of, fields_for
+from tui.screens.newrun.screen import NewRunScreen
+from tui.screens.train.screen import TrainScreen
+from tui.state.estimate import MEASURING
 from tui.text import fmt_count
+from tui.widgets.form import Field, SettingsForm
+from tui.widgets.rows import Rows
 
 
 class Slow:
@@ -186,7 +186,7 @@ async def test_the_time_is_measured_when_the_form_rests(
         form = await open_form(pilot)
         forecast = app.screen.query_one("#forecast", Rows)
         assert MEASURING in text_of(forecast) and "ms a step" not in text_of(forecast)
-        monkeypatch.setattr("tui.pace.STILL_SECONDS", 0.0)
+        monkeypatch.setattr("tui.state.estimate.STILL_SECONDS", 0.0)
         await tick(pilot)
         (first,) = measured
         first.end(0.0312)
@@ -203,7 +203,7 @@ async def test_typing_ends_a_measurement_and_waits_for_none(
     bench: tuple[Workbench, list[Any]], measured: list[Slow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app, jobs = bench
-    monkeypatch.setattr("tui.pace.STILL_SECONDS", 0.0)
+    monkeypatch.setattr("tui.state.estimate.STILL_SECONDS", 0.0)
     async with app.run_test(size=(140, 40)) as pilot:
         form = await open_form(pilot)
         await tick(pilot)
@@ -221,7 +221,7 @@ async def test_an_error_elsewhere_in_the_form_leaves_the_forecast(
     bench: tuple[Workbench, list[Any]], measured: list[Slow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app, _ = bench
-    monkeypatch.setattr("tui.pace.STILL_SECONDS", 0.0)
+    monkeypatch.setattr("tui.state.estimate.STILL_SECONDS", 0.0)
     async with app.run_test(size=(140, 40)) as pilot:
         form = await open_form(pilot)
         await go_to(pilot, form, "name")

@@ -14,11 +14,11 @@ from runs_for_tests import write_run
 from textual.widgets import Input
 from textual.widgets._toast import Toast
 
-from tui import news
 from tui.app import Workbench
-from tui.news import LINES, News, Notice
-from tui.panes.settingsform import SettingsForm
+from tui.state import news
+from tui.state.news import LINES, News, Notice
 from tui.text import clean
+from tui.widgets.form import SettingsForm
 from tui.widgets.slider import Slider
 
 LONG = "run zebra could not be written: " + "no space left on the device, " * 12 + "make room"

@@ -13,7 +13,7 @@ from runs_for_tests import write_run
 from textual.pilot import Pilot
 
 from tui.app import Workbench
-from tui.panes.preview import RunPreview
+from tui.screens.runs.preview import RunPreview
 from tui.theme import DARK, LIGHT
 
 Snap = Callable[..., bool]

@@ -20,11 +20,11 @@ from engine.errors import RunError
 from engine.runs.layout import RunDir
 from engine.runs.writer import RunWriter
 from tui.app import Workbench
-from tui.panes.prompt import PromptPane
-from tui.panes.promptinput import PromptInput
-from tui.screens.choose import ChooseScreen
-from tui.screens.train import TrainScreen
-from tui.settings import own_prompts
+from tui.screens.dialogs.choose import ChooseScreen
+from tui.screens.train.prompt import PromptPane
+from tui.screens.train.promptinput import PromptInput
+from tui.screens.train.screen import TrainScreen
+from tui.state.settings import own_prompts
 from tui.widgets.slider import Slider
 from tui.widgets.stream import OutputText
 

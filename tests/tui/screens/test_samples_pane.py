@@ -13,7 +13,7 @@ from runs_for_tests import write_run
 
 from engine.runs.samples import CopiedPart
 from tui.app import Workbench
-from tui.panes.samples import SamplesPane, below
+from tui.screens.train.samples import SamplesPane, below
 
 
 @pytest.mark.parametrize(

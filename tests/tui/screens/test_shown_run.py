@@ -15,21 +15,21 @@ from pilot_for_tests import FakeTraining, listed, live_run, on_screen, until
 from runs_for_tests import write_run
 from textual.pilot import Pilot
 
-import tui.reading
+import tui.state.reading
 from engine.config import load_preset
 from engine.runs.layout import RunDir
 from engine.runs.summary import overview
 from tui.app import Workbench
-from tui.panes.device import DevicePane, DeviceView
-from tui.panes.loss import LossPane
-from tui.panes.preview import RunPreview
-from tui.panes.samples import SamplesPane
-from tui.rows import Rows
-from tui.screens.runs import RunsScreen, columns_for, in_order, line
-from tui.screens.train import LIVE_ONLY, TrainScreen
-from tui.session import Resume, Session, Start
+from tui.screens.runs.preview import RunPreview
+from tui.screens.runs.screen import RunsScreen, columns_for, in_order, line
+from tui.screens.train.device import DevicePane, DeviceView
+from tui.screens.train.loss import LossPane
+from tui.screens.train.samples import SamplesPane
+from tui.screens.train.screen import LIVE_ONLY, TrainScreen
+from tui.state.session import Resume, Session, Start
+from tui.text import width_of
 from tui.widgets.plot import LossPlot
-from tui.widgets.row import row_width
+from tui.widgets.rows import Rows
 
 SIZE = (120, 36)
 
@@ -40,14 +40,14 @@ class Gates:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun: list[str] = []
         self._open: dict[str, threading.Event] = {}
-        real = tui.reading.Reading._read
+        real = tui.state.reading.Reading._read
 
-        def read(reading: tui.reading.Reading) -> None:
+        def read(reading: tui.state.reading.Reading) -> None:
             self.begun.append(reading.run.name)
             self.gate(reading.run.name).wait(30)
             real(reading)
 
-        monkeypatch.setattr(tui.reading.Reading, "_read", read)
+        monkeypatch.setattr(tui.state.reading.Reading, "_read", read)
 
     def gate(self, name: str) -> threading.Event:
         return self._open.setdefault(name, threading.Event())
@@ -384,7 +384,7 @@ async def test_a_value_of_a_wrong_type_breaks_neither_the_screen_nor_another_run
                 assert "this is a bug" not in app.session.problem, (file, key, value)
                 screen.refresh_run()
                 facts = [overview(run) for run in (good, odd)]
-                assert all(row_width(line(each, columns_for(118))) <= 118 for each in in_order(facts))
+                assert all(width_of(line(each, columns_for(118))) <= 118 for each in in_order(facts))
                 app.session.open(good)
                 await until(pilot, lambda: app.session.run == good)
                 screen.refresh_run()

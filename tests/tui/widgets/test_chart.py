@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tui.text import width_of
 from tui.widgets.canvas import draw_band, draw_lines, thin
 from tui.widgets.chart import Area, ChartState, PlotData, Series, View, draw, draw_text
-from tui.widgets.row import row_width
 
 STEPS = np.arange(1, 2001)
 LOSS = 1.5 + 2.5 * np.exp(-STEPS / 300)
@@ -100,7 +100,7 @@ def test_losses_that_are_not_numbers_are_marked() -> None:
 def test_it_fits_every_size(data: PlotData, width: int, height: int) -> None:
     rows = draw(data, width, height, View()).rows
     assert len(rows) == height if data.series else 1
-    assert all(row_width(row) <= width for row in rows)
+    assert all(width_of(row) <= width for row in rows)
 
 
 def test_axes_and_legend_say_what_is_seen() -> None:

@@ -12,13 +12,14 @@ from rich.style import Style
 from textual.app import App, ComposeResult
 from textual.geometry import Region
 
+from tui.text import Row
 from tui.theme import THEMES, Themed
+from tui.widgets.axes import merge
 from tui.widgets.bars import NextTokenBars, TokenBar
-from tui.widgets.meter import Meter, bar
+from tui.widgets.meter import bar
 from tui.widgets.paint import Painted
 from tui.widgets.plot import LossPlot, PlotData
-from tui.widgets.row import Row, changed_span, merge, row_width
-from tui.widgets.sparkline import Sparkline, spark
+from tui.widgets.sparkline import spark
 
 STEPS = np.arange(1, 1001)
 LOSS = 1.5 + 2.5 * np.exp(-STEPS / 200)
@@ -53,31 +54,13 @@ def record_regions(widget: Painted) -> list[Region]:
 rows = st.lists(st.tuples(st.text("ab漢é", max_size=4), st.sampled_from(["", "dim"])), max_size=4)
 
 
-def cells(row: Row) -> list[tuple[str, str]]:
-    return [
-        cell for text, look in row for c in text for cell in [(c, look)] + [("", look)] * (row_width([(c, "")]) - 1)
-    ]
-
-
-@given(rows, rows)
-def test_outside_the_changed_span_nothing_changed(old: Row, new: Row) -> None:
-    span = changed_span(old, new)
-    before, after = cells(old), cells(new)
-    if span is None:
-        assert before == after
-    elif len(before) == len(after):
-        first, size = span
-        assert before[:first] == after[:first] and before[first + size :] == after[first + size :]
-        assert not after[first : first + 1] or after[first][0]
-
-
 @given(rows)
 def test_merging_cells_keeps_them(row: Row) -> None:
     single = [(c, look) for text, look in row for c in text]
     assert [(c, look) for text, look in merge(single) for c in text] == single
 
 
-async def test_a_growing_curve_repaints_only_its_end() -> None:
+async def test_a_growing_curve_repaints_only_its_rows() -> None:
     plot = LossPlot(PlotData.run(STEPS[:400], LOSS[:400], total_steps=1000))
     app = Harness(plot)
     async with app.run_test(size=(100, 30)) as pilot:
@@ -86,8 +69,7 @@ async def test_a_growing_curve_repaints_only_its_end() -> None:
         plot.show(PlotData.run(STEPS[:430], LOSS[:430], total_steps=1000))
         drawn = [region for region in asked if region.y > 0]
         assert drawn and max(region.height for region in drawn) == 1
-        assert sum(region.area for region in asked) < 60
-        assert min(region.x for region in drawn) > 30
+        assert len(asked) < 12
         asked.clear()
         plot.show(PlotData.run(STEPS[:430], LOSS[:430], total_steps=1000))
         assert asked == []
@@ -160,8 +142,6 @@ async def test_pointing_says_the_step() -> None:
 
 async def test_every_theme_draws_every_widget() -> None:
     widgets: Sequence[Painted] = (
-        Meter("mem", text_width=12),
-        Sparkline("|g|"),
         NextTokenBars(),
         LossPlot(PlotData.run(STEPS, LOSS)),
     )
@@ -190,19 +170,6 @@ def test_a_bar_is_never_empty_for_something_nor_full_for_less_than_all() -> None
     assert bar(0.999, 10) == ("━" * 9 + "╸", "")
     assert bar(1.0, 10) == ("━" * 10, "")
     assert bar(float("nan"), 3) == ("", "───")
-
-
-async def test_a_meter_keeps_its_columns() -> None:
-    meter = Meter("mem", label_width=4, text_width=10)
-    app = Harness(meter)
-    async with app.run_test(size=(50, 3)) as pilot:
-        seen = []
-        for fraction, text, alarm in [(0.031, "3.2 GiB", False), (1.0, "141 GiB", True), (None, "", False)]:
-            meter.show(fraction, text, alarm=alarm)
-            await pilot.pause()
-            seen.append(screen_rows(app)[0])
-        assert [row[34:39] for row in seen] == ["   3%", "!100%", "    –"]
-        assert seen[0].endswith("   3.2 GiB") and {len(row) for row in seen} == {50}
 
 
 @given(st.lists(st.floats(-1e6, 1e6) | st.just(float("nan")), max_size=300), st.integers(1, 60))
@@ -264,13 +231,13 @@ async def test_what_is_not_cleaned_before_is_cleaned_at_the_last() -> None:
 
 
 async def test_looks_follow_the_theme() -> None:
-    meter = Meter("gpu")
-    app = Harness(meter)
+    bars = NextTokenBars()
+    app = Harness(bars)
     async with app.run_test(size=(40, 2)) as pilot:
-        meter.show(0.5)
+        bars.show([TokenBar("a", 0.5, 0.5, id=1)])
         await pilot.pause()
-        dark: Style | None = next(iter(meter.render_line(0)._segments)).style
+        dark: Style | None = next(iter(bars.render_line(0)._segments)).style
         app.theme = "tinytui-light"
         await pilot.pause()
-        light: Style | None = next(iter(meter.render_line(0)._segments)).style
+        light: Style | None = next(iter(bars.render_line(0)._segments)).style
         assert dark is not None and light is not None and dark.color != light.color

@@ -1,1 +1,0 @@
-"""The panes of the training screen, one file each."""

@@ -1,0 +1,91 @@
+"""Choose one of many by typing a part of it: the command palette, the prompts to recall, the weights to ask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.widgets import Input
+
+from tui.screens.dialogs.dialogue import Dialogue
+from tui.text import Part, clean, fit, width_of
+from tui.widgets.menu import Menu
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One line of the list: `text`, and `aside` dim at the right. `words` are searched too; `value` is returned."""
+
+    text: str
+    value: Any
+    aside: str = ""
+    words: str = ""
+
+
+class ChooseScreen(Dialogue[Any]):
+    """Returns the `value` of what was chosen, or None."""
+
+    CSS_PATH = "choose.tcss"
+    AUTO_FOCUS = "#filter"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+p", "close", "close", show=False, priority=True),
+        Binding("up", "move(-1)", "up", show=False),
+        Binding("down", "move(1)", "down", show=False),
+        Binding("pageup", "move(-10)", "page up", show=False),
+        Binding("pagedown", "move(10)", "page down", show=False),
+    ]
+
+    def __init__(
+        self, title: str, choices: Sequence[Choice], *, empty: str = "nothing matches", cursor: int = 0
+    ) -> None:
+        super().__init__()
+        self._title, self._choices, self._empty, self._cursor = title, list(choices), empty, cursor
+        self._shown = self._choices
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="box") as box:
+            box.border_title = clean(self._title, keep_newlines=False)
+            box.border_subtitle = "⏎ choose   ↑↓ move   esc close"
+            field = Input(placeholder="type to search", id="filter", compact=True)
+            field.cursor_blink = False
+            yield field
+            yield Menu(empty=self._empty, id="choices")
+
+    def on_mount(self) -> None:
+        self.query_one(Menu).can_focus = False
+        self.query_one("#box").styles.height = min(max(1, len(self._choices)) + 4, 22)
+        self.call_after_refresh(self._list, self._cursor)
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.call_after_refresh(self._list)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        words = event.value.lower().split()
+        self._shown = [
+            each for each in self._choices if all(word in f"{each.text} {each.words}".lower() for word in words)
+        ]
+        self._list(0)
+
+    def on_input_submitted(self) -> None:
+        self.query_one(Menu).action_choose()
+
+    def on_menu_chosen(self, event: Menu.Chosen) -> None:
+        self.dismiss(self._shown[event.index].value)
+
+    def action_move(self, by: int) -> None:
+        self.query_one(Menu).action_move(by)
+
+    def _list(self, cursor: int | None = None) -> None:
+        menu = self.query_one(Menu)
+        width = max(10, menu.size.width - 4)
+        menu.set_items([_line(choice, width) for choice in self._shown], cursor)
+
+
+def _line(choice: Choice, width: int) -> list[Part]:
+    aside: list[Part] = [(clean(choice.aside, keep_newlines=False), "dim")]
+    return [(fit(choice.text, max(4, width - width_of(aside) - 1)), "bright"), (" ", ""), *aside]

@@ -1,0 +1,74 @@
+"""What the focused pane shows and which keys it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+
+from tui.actions import Action, of_scope
+from tui.screens.dialogs.dialogue import Dialogue
+from tui.text import Row
+from tui.widgets.rows import Rows, wrapped
+
+
+class HelpScreen(Dialogue[None]):
+    """Shows `lines` (already wrapped) until any of its keys closes it."""
+
+    CSS_PATH = "help.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("question_mark,f1,q,enter", "close", "close", show=False)]
+
+    def __init__(self, title: str, lines: Sequence[Row]) -> None:
+        super().__init__()
+        self._title, self._lines = title, list(lines)
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="box") as box:
+            box.border_title = self._title
+            box.border_subtitle = "esc close"
+            with VerticalScroll(id="scroll"):
+                yield Rows(id="lines")
+
+    def on_mount(self) -> None:
+        self.on_resize()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show)
+
+    def _show(self) -> None:
+        lines = self.query_one(Rows)
+        shown = [line for row in self._lines for line in wrapped(row, max(20, lines.size.width))]
+        self.query_one("#scroll").styles.height = lines.styles.height = len(shown)
+        lines.show(shown)
+
+
+def help_lines(owners: Sequence[Any], here: Sequence[Action]) -> tuple[str, list[Row]]:
+    """Title and lines about what has the focus: the pane's words, then the keys of each of `owners`, inside first.
+
+    here: the actions whose keys work; those of the others are dim.
+    """
+    works = {(action.scope, action.do): action for action in here}
+    titles = [str(title) for owner in owners if (title := _title_of(owner))]
+    lines: list[Row] = []
+    for owner in owners:
+        if hasattr(owner, "help_lines"):
+            lines += [*owner.help_lines(), []]
+    for owner in owners:
+        actions = [action for action in of_scope(owner.scope) if action.key and action.about]
+        for action in actions:
+            shown = works.get((action.scope, action.do))
+            key, look = ("accent bold", "foreground") if shown is not None else ("dim", "dim")
+            lines.append([(f"{(shown or action).key_shown:>7}  ", key), (action.about, look)])
+        if actions:
+            lines.append([])
+    while lines and not lines[-1]:
+        lines.pop()
+    return f"help · {titles[0] if titles else 'tinytui'}", lines
+
+
+def _title_of(owner: Any) -> object:
+    """The name of a pane or a screen."""
+    return owner.title if hasattr(owner, "help_lines") else getattr(owner, "help_title", "")

@@ -1,0 +1,142 @@
+"""The fields of the new-run form, from the one schema: names, meanings, bounds and choices are written there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args, get_origin
+
+from engine.config import SECTIONS, Config, as_typed
+from engine.errors import UserError
+from tui.widgets.form import Field, Heading
+
+CORPUS, PRESET, NAME = "corpus", "preset", "name"
+MAIN = (
+    "train.max_steps",
+    "train.batch_size",
+    "train.learning_rate",
+    "train.optimizer",
+    "model.block_size",
+    "model.n_layer",
+    "model.n_head",
+    "model.n_embd",
+    "model.dropout",
+    "data.tokenizer",
+    "train.sample_prompt",
+    "train.seed",
+)
+SECTION_TITLES = {"model": "model", "data": "data", "train": "training"}
+
+
+def fields_for(
+    base: Config, corpora: Sequence[str], corpus: str, preset: str, presets: Sequence[str]
+) -> list[Field | Heading]:
+    """The form for preset `base`: the run, the main settings, then all others by section."""
+    rows: list[Field | Heading] = [
+        Field(
+            CORPUS,
+            "corpus",
+            corpus,
+            "a corpus' name, or the path of a text, a table, an archive or a folder/",
+            "",
+            tuple(corpora),
+            True,
+        ),
+        Field(PRESET, "preset", preset, "where the settings begin", "", tuple(presets)),
+        Field(NAME, "name", "", "the run's name; empty: corpus, preset and a number"),
+        Heading("main settings"),
+    ]
+    tree = base.model_dump()
+    rows += [_field(key, tree) for key in MAIN]
+    for section, cls in SECTIONS.items():
+        rows.append(Heading(f"{SECTION_TITLES[section]}, all other settings"))
+        rows += [_field(key, tree) for name in cls.model_fields if (key := f"{section}.{name}") not in MAIN]
+    return rows
+
+
+def _field(key: str, tree: Mapping[str, Any]) -> Field:
+    section, _, name = key.partition(".")
+    info = SECTIONS[section].model_fields[name]
+    return Field(
+        key, name, shown(tree[section][name]), info.description or "", _bounds(info), _choices(info.annotation)
+    )
+
+
+def shown(value: Any) -> str:
+    """A setting's value as a person types it."""
+    if value is None:
+        return "unset"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return as_typed(value)
+
+
+def changes_of(typed: Mapping[str, str]) -> dict[str, Any]:
+    """What was typed, as `Config.replace` takes it."""
+    values = {"yes": "true", "no": "false"}
+    return {key: values.get(text.strip(), text) for key, text in typed.items() if "." in key}
+
+
+def empty(base: Config, changes: Mapping[str, Any]) -> list[str]:
+    """Keys left without a value that need one."""
+    tree = base.model_dump()
+
+    def needs(key: str) -> bool:
+        section, _, name = key.partition(".")
+        return SECTIONS[section].model_fields[name].default is not None and not isinstance(tree[section][name], str)
+
+    return [key for key, text in changes.items() if not str(text).strip() and needs(key)]
+
+
+def config_of(base: Config, changes: Mapping[str, Any]) -> tuple[Config | None, dict[str, str]]:
+    """The settings, or None and all that is wrong with them, each error under the key of its field."""
+    errors = {key: f"{key} is empty; ctrl+z puts the preset's value back" for key in empty(base, changes)}
+    left = {key: value for key, value in changes.items() if key not in errors}
+    while True:
+        try:
+            config = base.replace(left)
+        except UserError as error:
+            blamed = [key for key in left if re.search(rf"\b{re.escape(key)}\b", str(error))] or _bad_alone(base, left)
+            for key in blamed or list(left):
+                errors[key] = str(error)
+                del left[key]
+            if not blamed:  # nobody's fault alone: said at each of those that were changed
+                return None, errors
+        else:
+            return (None if errors else config), errors
+
+
+def _bad_alone(base: Config, changes: Mapping[str, Any]) -> list[str]:
+    for key, value in changes.items():
+        try:
+            base.replace({key: value})
+        except UserError:
+            return [key]
+    return []
+
+
+def _choices(annotation: Any) -> tuple[str, ...]:
+    if annotation is bool:
+        return ("no", "yes")
+    if get_origin(annotation) is Literal:
+        return tuple(str(value) for value in get_args(annotation))
+    return ()
+
+
+def _bounds(info: Any) -> str:
+    """`1 – 256`, `above 0, at most 10`, from the field's constraints."""
+    limits = {}
+    for each in info.metadata:
+        for name in ("ge", "gt", "le", "lt"):
+            if getattr(each, name, None) is not None:
+                limits[name] = getattr(each, name)
+    words = []
+    if "ge" in limits:
+        words.append(f"from {limits['ge']:,}")
+    if "gt" in limits:
+        words.append(f"above {limits['gt']:,}")
+    if "le" in limits and limits["le"] < 2**62:
+        words.append(f"to {limits['le']:,}")
+    if "lt" in limits:
+        words.append(f"below {limits['lt']:,}")
+    return " ".join(words)

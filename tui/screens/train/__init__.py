@@ -1,0 +1,1 @@
+"""Screen 1: a run in training, or one that ended."""

@@ -1,0 +1,371 @@
+"""Screen 1: a run in training, or one that ended: loss, device, samples and prompt at one look."""
+
+from __future__ import annotations
+
+from time import monotonic as clock
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Input
+
+from tui.actions import TRAIN, Action, bindings
+from tui.screens.dialogs.asking import ask_learning_rate, ask_to_detach, ask_to_give_up, ask_to_resume, ask_to_stop
+from tui.screens.train.device import Device, DevicePane
+from tui.screens.train.loss import LossPane
+from tui.screens.train.prompt import PromptPane
+from tui.screens.train.samples import SamplesPane
+from tui.screens.train.tiny import Tiny
+from tui.state.machine import MachineWatch
+from tui.state.news import Notice
+from tui.state.session import Session
+from tui.state.summary import Latest, latest, name_in, setting
+from tui.text import Row, clean
+from tui.widgets.keybar import KeyBar
+from tui.widgets.pane import Pane
+from tui.widgets.plot import LossPlot
+from tui.widgets.tabs import PaneTabs
+from tui.widgets.topline import TopLine
+
+if TYPE_CHECKING:
+    from engine.runs.reader import RunReader
+    from tui.app import Workbench
+
+GRID, TABS, TINY = "grid", "tabs", "tiny"
+LIVE_ONLY = ("pause", "checkpoint", "sample", "learning_rate")
+AFTER_ESCAPE = 1.0
+"""Seconds after escape in which `d` is taken for a letter of what was being typed."""
+
+
+def layout_for(width: int, height: int) -> str:
+    """Everything at once, one pane at a time, or the two numbers that remain."""
+    if width < 40 or height < 12:
+        return TINY
+    return GRID if width >= 96 and height >= 26 else TABS
+
+
+class TrainScreen(Screen[None]):
+    """Shows the session's run; `refresh_run` is called by the app after every poll that found something."""
+
+    AUTO_FOCUS = None
+    BINDINGS: ClassVar[list[BindingType]] = bindings(TRAIN)
+    scope = TRAIN
+
+    app: Workbench
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self._watch: MachineWatch | None = None
+        self._shown: RunReader | None = None
+        self._zoomed: str | None = None
+        self._layout = ""
+        self._escaped = float("-inf")
+        self.now = Latest()
+
+    def compose(self) -> ComposeResult:
+        yield TopLine()
+        yield PaneTabs(("loss", "device", "samples", "prompt"))
+        with Container(id="panes"):
+            yield LossPane()
+            yield DevicePane(id="device")
+            yield SamplesPane()
+            yield PromptPane(self._session)
+        yield Tiny()
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        self.query_one("#loss", Pane).focus_target()
+        self.refresh_run()
+
+    # -- what is shown -------------------------------------------------------------------------------------------------
+
+    def refresh_run(self) -> None:
+        """Bring every visible pane up to date with the session."""
+        if not self.query(KeyBar):  # on the way out: the parts are gone already
+            return
+        session, reader = self._session, self._session.reader
+        if reader is not self._shown:
+            self._shown = reader
+            self._other_run()
+        if reader is None:
+            self._show_waiting()
+            return
+        self.now = now = latest(reader)
+        name = session.run.name if session.run is not None else ""
+        self.query_one(TopLine).show_run(name, now.state, now, self._device_name())
+        if self._layout == TINY:
+            self.query_one(Tiny).show_run(name, now)
+            return
+        if self._sees("loss"):
+            self.query_one(LossPane).show(reader, now, self._cursor(), session.problem)
+        if self._sees("device"):
+            self.query_one(DevicePane).show(self._device())
+        self.query_one(SamplesPane).show(reader.samples, self._samples_empty())
+        self.query_one(PromptPane).show_source()
+        self.show_keys()
+
+    def _other_run(self) -> None:
+        """Another run than before is shown, or none: nothing of the one before stays on the screen."""
+        self.now = Latest()
+        self._watch_machine()
+        self.query_one(LossPane).clear()
+        self.query_one(DevicePane).show(Device())
+        self.query_one(SamplesPane).clear()
+        self.query_one(PromptPane).run_changed()
+
+    def _show_waiting(self) -> None:
+        problem, words = self._session.problem, self._waiting_words()
+        self.query_one(LossPane).say_problem(problem)
+        self.query_one(TopLine).show_words(words)
+        self.query_one(Tiny).show_words(words, problem)
+        self.show_keys()
+
+    def _waiting_words(self) -> Row:
+        session = self._session
+        if session.opening:
+            return [("○ reading ", "accent"), (clean(session.opening, keep_newlines=False), "bright")]
+        if session.starting is not None:
+            fraction = session.starting.fraction
+            percent = f" {100 * fraction:.0f}%" if 0 < fraction < 1 else ""
+            return [("○ ", "accent"), (f"{session.starting.stage}{percent}", "foreground")]
+        if session.problem:
+            return [("✖ no run is open", "alarm"), ("  r lists the runs, n starts a new one", "dim")]
+        return [("no run is open; n starts one, r lists them", "dim")]
+
+    def _device_name(self) -> str:
+        reader = self._session.reader
+        if reader is None:
+            return ""
+        device = str(reader.status.get("device") or "")
+        if self._watch is not None and self._watch.gpu is not None:
+            return f"{self._watch.gpu.name} {device.partition(':')[2]}".strip()
+        return device
+
+    def _device(self) -> Device:
+        reader, now = self._session.reader, self.now
+        assert reader is not None
+        status, info, series = reader.status, reader.info, reader.series
+        self._watch_machine()
+        watch = self._watch
+        corpus = info.get("corpus")
+        return Device(
+            now=now,
+            gpu=watch.gpu if watch is not None else None,
+            load=watch.load if watch is not None else None,
+            memory=status.get("memory") or {},
+            peak=status.get("peak_memory_bytes"),
+            lr=series.lr,
+            grad_norm=series.grad_norm,
+            tokens_per_s=series.tokens_per_s,
+            params=status.get("params"),
+            train_tokens=corpus.get("train_tokens") if isinstance(corpus, dict) else None,
+            eval_s=status.get("eval_seconds"),
+            elsewhere=_where(now.state, str(status.get("host") or "")),
+            named=(
+                ("corpus", name_in(info, "corpus")),
+                ("preset", name_in(info, "preset") or "custom"),
+                ("seed", str(setting(info, "train", "seed"))),
+            ),
+        )
+
+    def _watch_machine(self) -> None:
+        """Watch the trainer's process and device while the run is live on this machine."""
+        status = self._session.status
+        pid, device = status.get("pid"), str(status.get("device") or "")
+        here = self._session.live and isinstance(pid, int) and status.get("host") == _host()
+        watch = self._watch
+        if watch is not None and (not here or (watch.pid, watch.device) != (pid, device)):
+            watch.end()
+            self._watch = None
+        if here and self._watch is None and isinstance(pid, int):
+            self._watch = MachineWatch(pid, device)
+
+    def on_unmount(self) -> None:
+        if self._watch is not None:
+            self._watch.end()
+
+    def _cursor(self) -> int | None:
+        """The step pointed at: that of the sample turned back to."""
+        samples = self.query_one(SamplesPane)
+        return None if samples.following else samples.step
+
+    def on_loss_plot_cursor_moved(self, event: LossPlot.CursorMoved) -> None:
+        self.query_one(SamplesPane).go_to(event.step)
+
+    def on_samples_pane_turned(self) -> None:
+        self.refresh_run()
+
+    def _samples_empty(self) -> str:
+        if self._session.live:
+            return "samples appear here at each checkpoint; s writes one now"
+        return "this run wrote no samples"
+
+    # -- layout --------------------------------------------------------------------------------------------------------
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._arrange()
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        self._arrange()
+        self.show_keys()
+
+    def _arrange(self, pane: Pane | None = None) -> None:
+        """Show the panes that the size, the zoom and the focus leave; `pane` is about to get the focus."""
+        layout = layout_for(self.size.width, self.size.height)
+        pane = pane or self.focused_pane()
+        alone = pane.id if pane is not None and (layout == TABS or self._zoomed is not None) else None
+        if alone is None and layout == TABS:
+            alone = self._zoomed or "loss"
+        if self._zoomed is not None:
+            self._zoomed = alone
+        self._layout = layout
+        self.set_class(layout == TINY, "tiny")
+        self.set_class(layout == TABS, "tabs")
+        self.set_class(alone is not None, "alone")
+        for each in self.query(Pane):
+            each.set_class(alone is not None and each.id != alone, "away")
+        self.query_one(PaneTabs).show_tab(alone or "")
+        self.call_after_refresh(self.refresh_run)
+
+    def _sees(self, pane: str) -> bool:
+        return not self.query_one(f"#{pane}").has_class("away")
+
+    def focused_pane(self) -> Pane | None:
+        """The pane that has the focus, or holds what has it."""
+        node: Any = self.focused
+        while node is not None and not isinstance(node, Pane):
+            node = node.parent
+        return node
+
+    def show_pane(self, pane: str, *, alone: bool) -> None:
+        """Focus `pane`; with `alone` zoomed, else among the others."""
+        self._zoomed = pane if alone else None
+        target = self.query_one(f"#{pane}", Pane)
+        target.remove_class("away")
+        target.focus_target()
+        self._arrange(target)  # by the focus it has still, the pane would be hidden, and never get it
+
+    def on_pane_tabs_picked(self, event: PaneTabs.Picked) -> None:
+        self.show_pane(event.name, alone=self._zoomed is not None)
+
+    def show_keys(self) -> None:
+        """The keys that work here: the pane's, this screen's, the app's; behind a dialogue they stay as they were."""
+        if self.is_current:
+            self.query_one(KeyBar).show_keys(self.app.keys_here())
+
+    def on_key_bar_pressed(self, event: KeyBar.Pressed) -> None:
+        self.app.do(event.action)
+
+    def relabel(self, action: Action) -> Action:
+        """The footer's word for an action as things stand: `resume` while paused."""
+        from dataclasses import replace
+
+        if action.do == "pause" and self._session.state == "paused":
+            return replace(action, label="resume")
+        if action.do == "zoom" and self._zoomed is not None:
+            return replace(action, label="back")
+        return action
+
+    # -- actions -------------------------------------------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Whether the action means something now; Textual asks, and so do the footer and the palette."""
+        if action in LIVE_ONLY:
+            return self._session.live
+        if action == "stop":
+            return self._session.live or self._session.starting is not None
+        if action == "detach":
+            return self._session.own and not self.query_one(PromptPane).busy
+        if action == "resume":
+            return self._session.run is not None and not self._session.live and not self._training_here()
+        return True
+
+    def _training_here(self) -> bool:
+        return self._session.training is not None and self._session.training.alive
+
+    def _send(self, do: str, said: str) -> None:
+        if self._session.run is not None:
+            self._session.send(self._session.run, do, said)
+
+    def action_pause(self) -> None:
+        if self._session.state == "paused":
+            self._send("resume", "training goes on")
+        else:
+            self._send("pause", "")
+
+    def action_checkpoint(self) -> None:
+        self._send("checkpoint", "a checkpoint is written at the next step")
+
+    def action_sample(self) -> None:
+        self._send("sample", "a sample is written at the next step")
+
+    def action_learning_rate(self) -> None:
+        run, reader = self._session.run, self._session.reader
+        if run is None or reader is None:
+            return
+        rate, scale = reader.status.get("learning_rate", self.now.lr), reader.status.get("lr_scale", 1.0)
+        ask_learning_rate(self.app, run, rate, reader.info, scale)
+
+    def action_stop(self) -> None:
+        if self._session.run is not None:
+            ask_to_stop(self.app, self._session.run)
+        elif self._session.starting is not None:
+            ask_to_give_up(self.app, self._session.starting)
+
+    def action_resume(self) -> None:
+        run, now = self._session.run, self.now
+        if run is not None:
+            ask_to_resume(self.app, run, state=now.state, step=now.step, steps=now.steps)
+
+    def action_detach(self) -> None:
+        if clock() - self._escaped < AFTER_ESCAPE:
+            self._session.notices.append(Notice("d right after esc is taken for a letter; once more detaches"))
+        else:
+            ask_to_detach(self.app)
+
+    def action_zoom(self) -> None:
+        pane = self.focused_pane()
+        if pane is not None and pane.id is not None:
+            self.show_pane(pane.id, alone=self._zoomed is None)
+
+    def action_focus_pane(self, pane: str) -> None:
+        self.show_pane(pane, alone=self._zoomed is not None)
+
+    def action_step_focus(self, by: int) -> None:
+        """The next part that takes the focus, in all panes; one that is away is shown."""
+        stops = [widget for pane in self.query(Pane) for widget in pane.walk_children(Widget, with_self=True)]
+        stops = [widget for widget in stops if widget.can_focus]
+        here = stops.index(self.focused) if self.focused in stops else -1
+        target = stops[(here + by) % len(stops)]
+        pane = next(node for node in target.ancestors_with_self if isinstance(node, Pane))
+        pane.remove_class("away")
+        target.focus()
+
+    def action_back(self) -> None:
+        prompt, pane = self.query_one(PromptPane), self.focused_pane()
+        focused: Widget | None = self.focused
+        self._escaped = clock()
+        if prompt.busy:
+            prompt.stop()
+        elif isinstance(focused, Input) and pane is not None:
+            self.query_one("#answer" if pane.id == "prompt" else "#loss").focus()
+        elif self._zoomed is not None and pane is not None and pane.id is not None:
+            self.show_pane(pane.id, alone=False)
+
+
+def _where(state: str, host: str) -> str:
+    """Why no load of this machine is shown."""
+    if state not in ("running", "paused"):
+        return "no longer training"
+    return f"on {host}" if host and host != _host() else "this machine"
+
+
+def _host() -> str:
+    import socket
+
+    return socket.gethostname()

@@ -1,0 +1,363 @@
+"""What the workbench holds: the run it shows, the line to that run's trainer, and the training of this process.
+
+Everything that may wait (reading a large run, a socket, starting a trainer) happens in threads of its own that touch no
+widget: they leave results where `Session.poll`, called by the screen a few times a second, picks them up.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import RunError, UserError
+from tui.state.news import Notice
+from tui.state.reading import Reading, one_line
+
+if TYPE_CHECKING:
+    from engine.config import Config
+    from engine.runs.layout import RunDir
+    from engine.runs.reader import RunReader
+    from engine.text.corpus import Corpus, Template
+    from engine.training.host import TrainingHost
+    from tui.state.conversation import Conversations
+
+LIVE_STATES = ("running", "paused")
+
+
+@dataclass(frozen=True)
+class Start:
+    """A new run to train in this process."""
+
+    corpus: str
+    config: Config
+    preset: str
+    name: str | None = None
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Resume:
+    """A stopped run to go on with in this process."""
+
+    run: RunDir
+    max_steps: int | None = None
+    device: str | None = None
+
+
+class Training:
+    """The training of this process: started in a thread of its own, since a corpus may take seconds to prepare.
+
+    `stage` and `fraction` say how far the start is; then `run` and `host` are set, or `error`.
+    """
+
+    def __init__(self, job: Start | Resume, runs_dir: Path, corpora_dir: Path | None) -> None:
+        self.job = job
+        self.stage, self.fraction = "reading the corpus", 0.0
+        self.run: RunDir | None = job.run if isinstance(job, Resume) else None
+        self.host: TrainingHost | None = None
+        self.error: str | None = None
+        self._runs_dir, self._corpora_dir = runs_dir, corpora_dir
+        self._cancelled = False
+        self._gate = threading.Lock()  # between the moment it may begin and the word that it may not
+        self._thread = threading.Thread(target=self._start, name="start-training", daemon=True)
+
+    def begin(self) -> None:
+        self._thread.start()
+
+    @property
+    def starting(self) -> bool:
+        return self._thread.is_alive()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it trains, or is about to."""
+        return (self.starting and not self._cancelled) or (self.host is not None and self.host.alive)
+
+    def _start(self) -> None:
+        try:
+            from engine.training.host import TrainingHost
+            from engine.training.start import resume_run, start_run
+
+            if isinstance(self.job, Start):
+                run = start_run(
+                    self.job.corpus,
+                    self.job.config,
+                    self._runs_dir,
+                    name=self.job.name,
+                    preset=self.job.preset,
+                    corpora_dir=self._corpora_dir,
+                    device=self.job.device,
+                    progress=self._progress,
+                )
+            else:
+                run = resume_run(self.job.run, max_steps=self.job.max_steps)
+            self.run = run
+            device = self.job.device if isinstance(self.job, Resume) else None
+            host = TrainingHost(run, device=device, corpora_dir=self._corpora_dir)
+            with self._gate:
+                if self._cancelled:
+                    return
+                host.start()
+                self.host = host
+        except Exception as error:  # also a bug: the screen lives on and names it
+            self.error = one_line(error)
+
+    def _progress(self, stage: str, fraction: float) -> None:
+        self.stage, self.fraction = stage, fraction
+
+    def stop(self) -> None:
+        """Ask it to end with a checkpoint, or not to begin at all; returns at once. Once asked it stays asked."""
+        with self._gate:
+            asked, self._cancelled = self._cancelled, True
+            if self.host is not None and not asked:
+                self.host.stop()
+
+    def wait(self, seconds: float) -> None:
+        """Wait up to `seconds` for the start to be over, or the training."""
+        if self.host is not None:
+            self.host.join(seconds)
+        else:
+            self._thread.join(seconds)
+
+
+class Session:
+    """The run shown and the training held; one a workbench.
+
+    One run is shown or none. From the moment another one is asked for, nothing of the run before is there any more: no
+    name, no numbers, nobody to send a command to. When it cannot be read, `problem` says why and nothing is shown.
+    """
+
+    def __init__(self, runs_dir: Path, corpora_dir: Path | None) -> None:
+        self.runs_dir, self.corpora_dir = runs_dir, corpora_dir
+        self.run: RunDir | None = None
+        self.reader: RunReader | None = None
+        self.training: Training | None = None
+        self.problem = ""
+        """Why what was last asked for (a run to show, a training) did not come about."""
+        self.notices: deque[Notice] = deque()
+        self._opening: RunDir | None = None
+        self._reading: Reading | None = None
+        self._to_show: Training | None = None  # shown as soon as it has a trainer, unless another run is asked for
+        self._taken = False
+        self._events_told = 0
+        self._commands: queue.SimpleQueue[tuple[RunDir, str, dict[str, Any], str]] = queue.SimpleQueue()
+        self._sender: threading.Thread | None = None
+        self._corpora: dict[str, Corpus | None] = {}
+        self._talks: Conversations | None = None
+        self.draft: tuple[str, str, dict[str, str]] | None = None
+        """The form of a new run as it was left: corpus, preset, and what was typed."""
+
+    # -- the run shown -------------------------------------------------------------------------------------------------
+
+    def expect(self, run: RunDir) -> None:
+        """`run` will be opened in a moment; until then its name is said."""
+        self.close()
+        self._opening, self._to_show = run, None
+
+    def open(self, run: RunDir) -> None:
+        """Show `run` as soon as it is read; a small one at once, a run of a million steps a second later."""
+        if self.run is not None and self.run.path == run.path:
+            return
+        self.expect(run)
+        self._reading = Reading(run)
+        self._reading.wait(0.1)
+        self._take_read()
+
+    def _take_read(self) -> None:
+        reading = self._reading
+        if reading is None or not reading.done:
+            return
+        self._reading = self._opening = None
+        self._taken = True
+        if reading.reader is None:
+            self.problem = reading.error
+            return
+        self.run, self.reader = reading.run, reading.reader
+        self._events_told = len(reading.reader.events)
+
+    @property
+    def opening(self) -> str:
+        """The name of the run being read, or nothing."""
+        return self._opening.name if self._opening is not None else ""
+
+    @property
+    def starting(self) -> Training | None:
+        """The training asked for last, while it has no trainer yet."""
+        return self._to_show if self.run is None and self._opening is None else None
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to look at: no run shown or asked for, nothing that went wrong."""
+        return self.run is None and self._opening is None and self._to_show is None and not self.problem
+
+    def close(self) -> None:
+        """Show no run, or the one this process trains."""
+        self.run = self.reader = self._opening = self._reading = None
+        self.problem = ""
+        self._to_show = self.training if self.training is not None and self.training.alive else None
+        self._taken = True
+
+    def poll(self) -> bool:
+        """Pick up what is new; True when anything the screen shows may have changed."""
+        training, wanted = self.training, self._to_show
+        if wanted is not None and wanted.host is not None and wanted.run is not None:
+            self.open(wanted.run)
+        if training is not None and training.error is not None:
+            self.training = None
+            self._not_begun(training, training.error)
+        elif wanted is not None and wanted is self._to_show and wanted.host is None and not wanted.alive:
+            self._not_begun(wanted, "the start was given up; n begins a new run")
+        self._take_read()
+        changed, self._taken = self._taken, False
+        return self._poll_reader() or changed
+
+    def _poll_reader(self) -> bool:
+        reader, run = self.reader, self.run
+        if reader is None or run is None:
+            return False
+        try:
+            changed = reader.poll()
+        except Exception as error:  # as when it is opened
+            self.close()
+            self.problem = f"{run.name}: {one_line(error)}"
+            return True
+        if changed and "events" in reader.changed:
+            self._tell_events(reader.events)
+        return changed
+
+    def _not_begun(self, training: Training, error: str) -> None:
+        """Say why a training did not begin, where the person waits for it; a run to be resumed is shown as it is."""
+        if training is not self._to_show:
+            self.notices.append(Notice(error, bad=True))
+            return
+        if isinstance(training.job, Resume):
+            self.open(training.job.run)
+        self.problem, self._to_show, self._taken = error, None, True
+
+    def _tell_events(self, events: list[dict[str, Any]]) -> None:
+        """Notice what happened to the run since the last look."""
+        from tui.state.summary import event_words
+
+        for event in events[self._events_told :]:
+            if (words := event_words(event)) is not None:
+                self.notices.append(Notice(words[0], bad=words[1]))
+        self._events_told = len(events)
+
+    @property
+    def status(self) -> dict[str, Any]:
+        return self.reader.status if self.reader is not None else {}
+
+    @property
+    def state(self) -> str:
+        return str(self.status.get("state", ""))
+
+    @property
+    def live(self) -> bool:
+        """Whether the run shown has a trainer that takes commands."""
+        return self.reader is not None and self.state in LIVE_STATES
+
+    @property
+    def own(self) -> bool:
+        """Whether the run shown is the one this process trains."""
+        return self.run is not None and self.trains(self.run)
+
+    def trains(self, run: RunDir) -> bool:
+        """Whether this process trains `run`."""
+        training = self.training
+        return training is not None and training.alive and training.run is not None and training.run.path == run.path
+
+    def corpus(self) -> Corpus | None:
+        """The corpus of the run shown, when it is still known."""
+        found = self.reader.info.get("corpus") if self.reader is not None else None
+        name = str(found.get("path") or found.get("name") or "") if isinstance(found, dict) else ""
+        if name and name not in self._corpora:
+            from engine.text.catalog import find_corpus
+
+            try:
+                self._corpora[name] = find_corpus(name, self.corpora_dir)
+            except (UserError, OSError):
+                self._corpora[name] = None
+        return self._corpora.get(name)
+
+    def template(self) -> Template | None:
+        """The prompt template the run was trained with."""
+        found = self.reader.info.get("template") if self.reader is not None else None
+        if isinstance(found, dict):
+            from engine.text.corpus import Template
+
+            return Template.from_dict(found)
+        return None
+
+    # -- prompts -------------------------------------------------------------------------------------------------------
+
+    @property
+    def talks(self) -> Conversations:
+        """What is asked of the runs; it outlives the screens that show it."""
+        if self._talks is None:
+            from tui.state.conversation import Conversations
+
+            self._talks = Conversations()
+        return self._talks
+
+    def end_prompts(self) -> None:
+        """Stop all prompts; they are in their histories then."""
+        if self._talks is not None:
+            self._talks.end()
+
+    # -- the line to its trainer ---------------------------------------------------------------------------------------
+
+    def send(self, run: RunDir, do: str, said: str, **fields: Any) -> None:
+        """Give the trainer of `run` a command, without waiting; `said` is noticed once it has taken it."""
+        if self._sender is None:
+            self._sender = threading.Thread(target=self._send_all, name="commands", daemon=True)
+            self._sender.start()
+        self._commands.put((run, do, fields, said))
+
+    def _send_all(self) -> None:
+        while True:
+            run, do, fields, said = self._commands.get()
+            try:
+                from engine.control import ControlClient
+
+                ControlClient(run).send(do, **fields)
+                if said:
+                    self.notices.append(Notice(said))
+            except Exception as error:  # also a bug: the next command is sent all the same
+                self.notices.append(Notice(one_line(error), bad=True))
+
+    # -- the training of this process ----------------------------------------------------------------------------------
+
+    def train(self, job: Start | Resume) -> None:
+        """Train `job` in this process and show it; raises RunError while another run trains here."""
+        if self.training is not None and self.training.alive:
+            name = self.training.run.name if self.training.run is not None else "a run"
+            raise RunError(f"{name} trains in this process; detach it (d) or stop it (q) first")
+        self.close()
+        self.training = self._to_show = Training(job, self.runs_dir, self.corpora_dir)
+        self.training.begin()
+
+
+def detach(run: RunDir, runs_dir: Path) -> int:
+    """Start a process of its own that resumes `run` exactly where it stopped; its pid.
+
+    Its output goes to the run's log; it survives this process and its terminal.
+    """
+    home = str(Path(__file__).parents[2])  # found again from any folder, also when not installed
+    path = os.pathsep.join(part for part in (home, os.environ.get("PYTHONPATH", "")) if part)
+    with run.log.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tui.cli", "--runs", str(runs_dir), "train", "--resume", str(run.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+    return process.pid

@@ -1,0 +1,297 @@
+"""A form of many one-line fields in one widget: type to change, arrows to move and to choose.
+
+A field is entered with its value selected: the first character typed replaces it, an editing key edits it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import events
+from textual.binding import BindingType
+from textual.message import Message
+
+from tui.text import Part, clean, fit, width_of
+from tui.widgets.listed import Listed, quiet
+
+LABEL = 19
+VALUES = (8, 20)
+"""Fewest and most cells of the column of values; it is as wide as the longest of them."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """`value` is what it starts with; `choices` are turned through with ← →; `free` ones may also be typed."""
+
+    key: str
+    label: str
+    value: str
+    about: str = ""
+    bounds: str = ""
+    choices: tuple[str, ...] = ()
+    free: bool = False
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A line between fields."""
+
+    text: str
+
+
+class SettingsForm(Listed):
+    """Shows fields and headings; what was typed is kept by key and marked where it differs from the start value."""
+
+    BINDINGS: ClassVar[list[BindingType]] = quiet(
+        ("up,shift+tab", "move(-1)", "up"),
+        ("down,tab", "move(1)", "down"),
+        ("pageup", "move(-10)", "page up"),
+        ("pagedown", "move(10)", "page down"),
+        ("left", "turn(-1)", "the choice before"),
+        ("right", "turn(1)", "the choice after"),
+        ("home", "edge(0)", "start of the value"),
+        ("end", "edge(1)", "end of the value"),
+        ("backspace", "erase", "erase"),
+        ("delete", "erase_after", "erase"),
+        ("ctrl+u", "clear", "clear the field"),
+        ("ctrl+z", "restore", "the preset's value"),
+        ("enter", "enter", "next field"),
+    )
+
+    @dataclass
+    class Changed(Message):
+        """The value of `key` changed."""
+
+        key: str
+
+    class Moved(Message):
+        """Another field is being edited."""
+
+    class Submitted(Message):
+        """Enter on the last line of the main part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._fields: list[Field | Heading] = []
+        self._typed: dict[str, str] = {}
+        self.errors: dict[str, str] = {}
+        self._row = 0
+        self._top = 0
+        self._caret = 0
+        self._selected = False
+        """Whether the whole value is selected, as it is on entry."""
+
+    # -- content -------------------------------------------------------------------------------------------------------
+
+    def set_fields(self, fields: Sequence[Field | Heading], typed: Mapping[str, str]) -> None:
+        """Replace the form; `typed` values stand over those the fields start with."""
+        self._fields = list(fields)
+        starts = {field.key: field.value for field in fields if isinstance(field, Field)}
+        self._typed = {key: text for key, text in typed.items() if key in starts and text != starts[key]}
+        self._row = min(self._row, len(self._fields) - 1)
+        self._enter()
+        self.repaint()
+
+    def go_to(self, key: str) -> None:
+        """Edit the field `key`."""
+        for row, field in enumerate(self._fields):
+            if isinstance(field, Field) and field.key == key:
+                self._edit(row)
+
+    def typed(self) -> dict[str, str]:
+        """What differs from the start values, by key."""
+        return dict(self._typed)
+
+    def value(self, key: str) -> str:
+        """The present value of a field; empty when there is no such field."""
+        if key in self._typed:
+            return self._typed[key]
+        return next((field.value for field in self._fields if isinstance(field, Field) and field.key == key), "")
+
+    def set_errors(self, errors: Mapping[str, str]) -> None:
+        """Mark these fields as wrong."""
+        if errors != self.errors:
+            self.errors = dict(errors)
+            self.repaint()
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of all fields, from the top."""
+        return [field.key for field in self._fields if isinstance(field, Field)]
+
+    @property
+    def field(self) -> Field | None:
+        """The field being edited."""
+        row = self._fields[self._row] if self._row < len(self._fields) else None
+        return row if isinstance(row, Field) else None
+
+    @property
+    def key(self) -> str:
+        """The key of the field being edited."""
+        return self.field.key if self.field is not None else ""
+
+    def _set(self, text: str) -> None:
+        field = self.field
+        if field is None:
+            return
+        if text == field.value:
+            self._typed.pop(field.key, None)
+        else:
+            self._typed[field.key] = text
+        self.repaint()
+        self.post_message(self.Changed(field.key))
+
+    # -- keys ----------------------------------------------------------------------------------------------------------
+
+    def action_move(self, by: int) -> None:
+        wanted = max(0, min(self._row + by, len(self._fields) - 1))
+        step = 1 if by > 0 else -1
+        while 0 <= wanted < len(self._fields) and isinstance(self._fields[wanted], Heading):
+            wanted += step
+        if 0 <= wanted < len(self._fields) and wanted != self._row:
+            self._edit(wanted)
+
+    def _edit(self, row: int) -> None:
+        self._row = row
+        self._enter()
+        self.repaint()
+        self.post_message(self.Moved())
+
+    def action_turn(self, by: int) -> None:
+        field = self.field
+        if field is None:
+            return
+        value = self.value(field.key)
+        if field.choices:
+            at = field.choices.index(value) if value in field.choices else -1 if by > 0 else 0
+            self._set(field.choices[(at + by) % len(field.choices)])
+            self._enter()
+        else:
+            self._selected = False
+            self._caret = max(0, min(self._caret + by, len(value)))
+            self.repaint()
+
+    def action_edge(self, end: int) -> None:
+        self._selected = False
+        self._caret = len(self.value(self.key)) if end else 0
+        self.repaint()
+
+    def action_erase(self) -> None:
+        value = self.value(self.key)
+        if self._editable() and self._caret:
+            self._selected = False
+            self._caret -= 1
+            self._set(value[: self._caret] + value[self._caret + 1 :])
+
+    def action_erase_after(self) -> None:
+        value = self.value(self.key)
+        if self._editable() and self._caret < len(value):
+            self._selected = False
+            self._set(value[: self._caret] + value[self._caret + 1 :])
+
+    def action_clear(self) -> None:
+        if self._editable():
+            self._caret, self._selected = 0, False
+            self._set("")
+
+    def action_restore(self) -> None:
+        if self.field is not None:
+            self._set(self.field.value)
+            self._enter()
+
+    def action_enter(self) -> None:
+        self.action_move(1)
+
+    def on_key(self, event: events.Key) -> None:
+        if event.character and event.is_printable and self._editable():
+            event.stop()
+            event.prevent_default()
+            self._insert(event.character)
+        elif event.character == " " and self.field is not None and self.field.choices:
+            event.stop()
+            self.action_turn(1)
+
+    def on_paste(self, event: events.Paste) -> None:
+        if self._editable():
+            event.stop()
+            self._insert(event.text.strip().replace("\n", "\\n"))
+
+    def _insert(self, text: str) -> None:
+        value, at = ("", 0) if self._selected else (self.value(self.key), self._caret)
+        self._caret, self._selected = at + len(text), False
+        self._set(value[:at] + text + value[at:])
+
+    def _editable(self) -> bool:
+        return self.field is not None and (not self.field.choices or self.field.free)
+
+    def _enter(self) -> None:
+        self._caret, self._selected = len(self.value(self.key)), True
+
+    def on_click(self, event: events.Click) -> None:
+        row = self._top + int(event.y)
+        if row < len(self._fields) and isinstance(self._fields[row], Field):
+            again = row == self._row
+            self._edit(row)
+            if again and self.field is not None and self.field.choices:
+                self.action_turn(1)
+
+    # -- drawing -------------------------------------------------------------------------------------------------------
+
+    def paint(self, width: int, height: int) -> list[list[Part]]:
+        self._top = max(min(self._top, self._row - (1 if self._row else 0)), self._row - height + 2, 0)
+        self._top = min(self._top, max(0, len(self._fields) - height))
+        return [self._line(index, width) for index in range(self._top, min(self._top + height, len(self._fields)))]
+
+    def _line(self, index: int, width: int) -> list[Part]:
+        row = self._fields[index]
+        if isinstance(row, Heading):
+            return [("  ", ""), (fit(f"── {row.text} ", width - 2).rstrip(), "dim")]
+        focused = index == self._row
+        ground = " on select" if focused else ""
+        wrong = row.key in self.errors
+        changed = row.key in self._typed
+        value = clean(self.value(row.key), keep_newlines=False)
+        room = max(8, min(self._values_width(), width - LABEL - 4))
+        parts: list[Part] = [("▌ " if focused else "  ", "accent" + ground)]
+        parts.append((fit(row.label, LABEL), ("bright" if focused else "dim") + ground))
+        parts += self._value(row, value, room, focused, wrong, changed)
+        rest = width - LABEL - 2 - room
+        about = self.errors[row.key] if wrong else row.about
+        if rest > 12:
+            mark = "✖ " if wrong else "  "
+            parts.append((fit(mark + about, rest), ("alarm" if wrong else "dim") + ground))
+        return parts
+
+    def _values_width(self) -> int:
+        """Cells of the column of values, with its mark before and a gap behind."""
+        keys = (field.key for field in self._fields if isinstance(field, Field))
+        longest = max((width_of([(clean(self.value(key), keep_newlines=False), "")]) for key in keys), default=0)
+        return 4 + max(VALUES[0], min(VALUES[1], longest))
+
+    def _value(self, row: Field, value: str, room: int, focused: bool, wrong: bool, changed: bool) -> list[Part]:
+        ground = " on select" if focused else ""
+        look = "alarm" if wrong else "accent" if changed else "bright"
+        mark = "•" if changed else " "
+        if focused and row.choices:
+            ways = (f"◂ {value} ▸", f"◂{value}▸", value)  # rather no arrows than half a name
+            inner = next((way for way in ways if width_of([(way, "")]) <= room - 2), value)
+            return [(f"{mark} ", look + ground), (fit(inner, room - 2), look + " bold" + ground)]
+        if not focused:
+            return [(f"{mark} ", look), (fit(value, room - 2), look)]
+        if self._selected and value:
+            shown = fit(value, room - 2)
+            chosen = shown.rstrip()
+            rest = shown[len(chosen) :]
+            return [(f"{mark} ", look + ground), (chosen, look + " reverse"), (rest, look + ground)]
+        caret = min(self._caret, len(value))
+        start = max(0, caret - (room - 4))
+        shown = fit(value[start:] + " ", room - 2)
+        at = caret - start
+        return [
+            (f"{mark} ", look + ground),
+            (shown[:at], look + ground),
+            (shown[at : at + 1] or " ", look + " reverse" + ground),
+            (shown[at + 1 :], look + ground),
+        ]

@@ -1,0 +1,51 @@
+"""What all panes have: a thin border with the title in it, a scope of actions, and words about themselves."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.containers import Vertical
+from textual.content import Content
+
+from tui.text import Row, printable
+
+
+class Pane(Vertical):
+    """A bordered part of the training screen. `scope` names its actions, `about` is what help says of it."""
+
+    scope: ClassVar[str] = ""
+    title: ClassVar[str] = ""
+    about: ClassVar[tuple[str, ...]] = ()
+    _said_title: Content = Content("")
+    _said_below: Content = Content("")
+
+    def on_mount(self) -> None:
+        if not self._said_title:  # a subclass is mounted first, and may have said more
+            self.say_title(Content(self.title))
+
+    def say_title(self, title: Content) -> None:
+        """Set the border's title; setting the same again repaints nothing (Textual alone would repaint the pane)."""
+        title = _printable(title)
+        if title != self._said_title:
+            self._said_title = title
+            self.border_title = title
+
+    def say_below(self, said: Content) -> None:
+        """Set the line in the lower border; setting the same again repaints nothing."""
+        said = _printable(said)
+        if said != self._said_below:
+            self._said_below = said
+            self.border_subtitle = said
+
+    def focus_target(self) -> None:
+        """Take the focus, or give it to the part of the pane that should have it."""
+        self.focus()
+
+    def help_lines(self) -> list[Row]:
+        """The pane's own words, one row a line."""
+        return [[(line, "foreground")] for line in self.about]
+
+
+def _printable(content: Content) -> Content:
+    """What can be said in a border; where that could drive a terminal, cleaned and without its styles."""
+    return content if content.plain.isprintable() else Content(printable(content.plain))
