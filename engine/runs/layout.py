@@ -30,7 +30,9 @@ FORMAT = 1
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _LEFT = re.compile(r"\.[A-Za-z0-9_][A-Za-z0-9._-]*\.(\d+|[0-9a-f]{8})\.(tmp|removed)")
-_ENTRIES = re.compile(r"\..*|(run|status)\.json|(metrics|samples|events)\.jsonl|checkpoints|outputs|lock|log\.txt")
+_ENTRIES = re.compile(
+    r"\..*|(run|status|note)\.json|(metrics|samples|events|prompts)\.jsonl|checkpoints|outputs|lock|log\.txt"
+)
 _CHECKPOINT = re.compile(r"step-(\d{8,})")
 
 
@@ -51,6 +53,11 @@ class RunDir:
     @property
     def status_json(self) -> Path:
         return self.path / "status.json"
+
+    @property
+    def note_json(self) -> Path:
+        """What a person wrote about the run."""
+        return self.path / "note.json"
 
     @property
     def metrics(self) -> Path:

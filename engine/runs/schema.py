@@ -188,6 +188,13 @@ class Owner(Entry):
     started: Time | None = None
 
 
+class Note(Entry):
+    """`note.json`."""
+
+    text: Annotated[Text, AfterValidator(_short)]
+    time: Time | None = None
+
+
 class Sample(Entry):
     """A line of `samples.jsonl`."""
 

@@ -63,9 +63,10 @@ def read_said(run: RunDir) -> tuple[dict[str, Any] | None, str]:
 
 
 def read_status(run: RunDir) -> dict[str, Any]:
-    """status.json with `state` made true: a run whose trainer is dead is `failed` and has a `problem` that says so.
+    """status.json with `state` made true: a run whose trainer died is `crashed`, and has a `problem` that says so.
 
-    A run that was created and never trained is `new`. What is damaged in the file is left out, and is a `problem`.
+    `heartbeat` is its last sign of life, in Unix seconds. A run that was created and never trained is `new`. What is
+    damaged in the file is left out, and is a `problem`.
     """
     return true_status(run, *read_said(run))
 
@@ -86,7 +87,7 @@ def true_status(run: RunDir, said: dict[str, Any] | None, damage: str = "") -> d
         if again is not None and again.get("state", "running") not in ALIVE:
             return again
         pid = status.get("pid", "?")
-        status["state"] = "failed"
+        status["state"] = "crashed"
         status["problem"] = f"its process {pid} ended without a word; resume with tinytui train --resume {run.name}"
     return status
 

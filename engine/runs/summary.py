@@ -12,6 +12,7 @@ import numpy as np
 from engine.errors import RunError
 from engine.files import open_output
 from engine.runs.layout import RunDir
+from engine.runs.naming import read_note
 from engine.runs.reader import RunReader
 from engine.runs.records import TRAIN_KEYS, VAL_KEYS
 from engine.runs.samples import copied_part
@@ -24,6 +25,7 @@ CSV_COLUMNS = TRAIN_KEYS + tuple(key for key in VAL_KEYS if key not in TRAIN_KEY
 def overview(run: RunDir) -> dict[str, Any]:
     """What `runs list` shows, from run.json and status.json alone: cheap for hundreds of runs.
 
+    `learning_rate` is the peak that was set, `heartbeat` when the trainer last gave a sign of life, in Unix seconds.
     The fields of `summary` but `checkpoints` and `copied`; those that only the logs know are None until the trainer
     tells them in its status.
     """
@@ -162,9 +164,18 @@ def _facts(run: RunDir, info: dict[str, Any], status: dict[str, Any]) -> dict[st
         "parent": info.get("parent"),
         "created": info.get("created"),
         "device": status.get("device"),
+        "heartbeat": status.get("heartbeat"),
+        "learning_rate": _setting(config, "learning_rate"),
+        "note": read_note(run),
     }
     facts["tokens_per_second"] = _rate(facts)
     return facts
+
+
+def _setting(config: dict[str, Any], name: str) -> float | None:
+    """A number among the settings of training."""
+    value = (config.get("train") or {}).get(name)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _rate(facts: dict[str, Any]) -> float | None:

@@ -152,7 +152,7 @@ def test_kill_9_loses_nothing_before_the_last_checkpoint(place: Path, env: dict[
     process.kill()
     process.wait()
     shown = json.loads(headless(place, env, "runs", "show", "killed", "--json").stdout)
-    assert shown["state"] == "failed"
+    assert shown["state"] == "crashed"
     assert [checkpoint["step"] for checkpoint in shown["checkpoints"]][-1] >= 100
     resumed = headless(place, env, "train", "--resume", "killed", "--json")
     assert resumed.returncode == 0, resumed.stderr

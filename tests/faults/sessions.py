@@ -232,7 +232,7 @@ class Held:
         def over() -> bool:
             if self.asleep and self.kind != "shell":  # the first SIGCONT came before it had stopped
                 self.send(signal.SIGCONT)
-            return self.ended or self.status.get("state") in ("finished", "stopped", "failed")
+            return self.ended or self.status.get("state") in ("finished", "stopped", "failed", "crashed")
 
         self._until(over, seconds, "the end of training")
         if self.screen:

@@ -40,12 +40,12 @@ def job(run: RunDir, cache: Path, **more: Any) -> dict[str, Any]:
 
 
 def check_killed(run: RunDir) -> None:
-    """What a kill leaves: a run that reads, is said to have failed, and whose checkpoints are all whole."""
+    """What a kill leaves: a run that reads, is said to have crashed, and whose checkpoints are all whole."""
     reader = RunReader(run)
     reader.poll()
     damage = [problem for problem in reader.problems if "ended without a word" not in problem]
     assert damage == [], damage
-    assert not run.live and state_of(run) in ("failed", "new", "finished")
+    assert not run.live and state_of(run) in ("crashed", "new", "finished")
     for step in run.checkpoint_steps():
         found = verify_checkpoint(run.checkpoint(step))
         assert found.ok, found.problem

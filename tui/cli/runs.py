@@ -33,7 +33,7 @@ Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs' names o
 @app.command("list")
 def list_(
     filter: Annotated[
-        str, typer.Argument(metavar="[FILTER]", help="Words, key:word, and figures: lr>1e-3 params>=1M -state:failed.")
+        str, typer.Argument(metavar="[FILTER]", help="Words, key:word, and figures: lr>1e-3 params>=1M !state:failed.")
     ] = "",
     runs: RunsDir = Path("runs"),
     as_json: Json = False,

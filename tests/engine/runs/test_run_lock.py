@@ -182,16 +182,16 @@ def test_a_heartbeat_of_the_future_is_no_life_for_ever(
     monkeypatch.setattr(status.time, "time", lambda: now)
     said = {"state": "running", "pid": dead_pid(), "heartbeat": now + ahead}
     run.status_json.write_text(json.dumps({**said, "host": "far-away"}))
-    assert read_status(run)["state"] == ("running" if ahead < SILENCE else "failed")
+    assert read_status(run)["state"] == ("running" if ahead < SILENCE else "crashed")
     run.status_json.write_text(json.dumps({**said, "host": hostname()}))
-    assert read_status(run)["state"] == "failed"
+    assert read_status(run)["state"] == "crashed"
     with RunLock(run.path):
         assert read_status(run)["state"] == "running"
 
 
 def test_a_locked_run_lives_whatever_its_status_says_of_the_host(run: RunDir) -> None:
     run.status_json.write_text(json.dumps({"state": "running", "pid": 1, "host": "old-name", "heartbeat": 1.0}))
-    assert read_status(run)["state"] == "failed"
+    assert read_status(run)["state"] == "crashed"
     with RunLock(run.path):
         assert read_status(run)["state"] == "running"
         assert RunReader(run).status["state"] == "running"

@@ -323,7 +323,7 @@ def test_a_trainer_on_another_machine_is_judged_by_its_heartbeat(run: RunDir, mo
     assert reader.status["state"] == "running"
     clock += 2
     assert reader.poll()
-    assert reader.status["state"] == "failed" and "process 7" in reader.problems[0]
+    assert reader.status["state"] == "crashed" and "process 7" in reader.problems[0]
 
 
 def test_a_run_that_ends_while_we_look_is_not_called_dead(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:

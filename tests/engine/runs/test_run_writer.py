@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from engine.runs.lock import hostname, is_locked, read_owner
 from engine.runs.reader import RunReader
 from engine.runs.records import TRAIN_KEYS, VAL_KEYS
 from engine.runs.status import read_status
+from engine.runs.summary import overview
 from engine.runs.writer import RunWriter
 
 
@@ -164,7 +166,8 @@ def test_a_killed_trainers_run_is_taken_over_and_no_record_is_glued(run: RunDir,
         process.communicate()
         assert not run.live
         reader.poll()
-        assert reader.status["state"] == "failed"
+        assert reader.status["state"] == "crashed"
+        assert 0 <= time.time() - overview(run)["heartbeat"] < 60  # its last sign of life
         assert reader.problems == [
             f"its process {process.pid} ended without a word; resume with tinytui train --resume soap-1"
         ]

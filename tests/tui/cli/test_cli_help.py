@@ -17,7 +17,7 @@ COMMANDS = {
         *("presets", "profile", "tune", "bench", "doctor"),
     ],
     ("runs",): [
-        *("list", "show", "plot", "compare", "verify", "fork", "export", "rm"),
+        *("list", "show", "plot", "compare", "rename", "note", "verify", "fork", "export", "rm"),
         *("stop", "pause", "resume", "checkpoint", "set-lr"),
     ],
     ("corpora",): ["list", "show", "add", "fetch", "rm"],

@@ -182,3 +182,55 @@ def test_two_seeds_compare(trained: Trained) -> None:
     told = json.loads(invoke("runs", "compare", "first", "other", "--json").stdout)
     assert told["differences"]["train.seed"] == [1337, 7]
     assert [run["name"] for run in told["runs"]] == ["first", "other"]
+
+
+def test_several_compare_at_the_step_they_all_came_to(trained: Trained) -> None:
+    for name, steps in (("second", 14), ("third", 16)):
+        invoke("runs", "fork", "first", "--step", 10, "--name", name, "--steps", steps)
+        assert invoke("train", "--resume", name, "--json").exit_code == 0
+    told = json.loads(invoke("runs", "compare", "first", "second", "third", "--json").stdout)
+    assert told["differences"] == {"train.max_steps": [20, 14, 16]}
+    assert told["at_step"]["step"] == 14
+    standings = told["at_step"]["runs"]
+    assert [each["val_step"] for each in standings] == [10, 14, 10]
+    assert min(each["val_behind"] for each in standings) == 0.0
+    text = invoke("runs", "compare", "first", "second", "third").stdout
+    assert "val loss by step 14" in text and " +0." in text and "third" in text
+    alone = invoke("runs", "compare", "first")
+    assert alone.exit_code == 2 and "two runs or more" in one_complaint(alone)
+
+
+def test_a_run_is_renamed_and_noted(trained: Trained) -> None:
+    invoke("runs", "fork", "first", "--step", 10, "--name", "child")
+    assert invoke("runs", "rename", "first", "the-one").stdout == "first is now the-one\n"
+    assert not trained.path.exists()
+    assert json.loads((trained.runs / "child" / "run.json").read_text())["parent"]["run"] == "the-one"
+    told = json.loads(invoke("runs", "rename", "the-one", "first", "--json").stdout)
+    assert told == {"name": "first", "path": str(trained.path), "before": "the-one"}
+    taken = invoke("runs", "rename", "first", "child")
+    assert taken.exit_code == 1 and "exists; choose another name" in one_complaint(taken)
+    assert "nothing is noted" in invoke("runs", "note", "first").stdout
+    noted = "a good one\x1b[31m, with rates of\n1e-3"
+    assert invoke("runs", "note", "first", noted).exit_code == 0
+    assert json.loads(invoke("runs", "note", "first", "--json").stdout) == {"name": "first", "note": noted}
+    listed = {run["name"]: run["note"] for run in json.loads(invoke("runs", "list", "--json").stdout)}
+    assert listed == {"first": noted, "child": ""}
+    for command in (["note", "first"], ["list"], ["show", "first"]):
+        text = invoke("runs", *command).stdout
+        assert "a good one" in text and "\x1b" not in text
+    assert "is gone" in invoke("runs", "note", "first", "").stdout
+    assert json.loads(invoke("runs", "show", "first", "--json").stdout)["note"] == ""
+
+
+def test_a_filter_chooses_what_is_listed(trained: Trained) -> None:
+    invoke("runs", "fork", "first", "--step", 10, "--name", "child")
+
+    def listed(filter: str) -> list[str]:
+        return sorted(run["name"] for run in json.loads(invoke("runs", "list", filter, "--json").stdout))
+
+    assert listed("") == listed("corpus:pairs") == ["child", "first"]
+    assert listed("state:finished val<9") == ["first"]
+    assert listed("!step>=20") == ["child"]
+    assert "no run in runs is so: lr>1" in invoke("runs", "list", "lr>1").stdout
+    wrong = invoke("runs", "list", "lr>much")
+    assert wrong.exit_code == 1 and "lr> needs a number" in one_complaint(wrong)
