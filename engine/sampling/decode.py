@@ -65,11 +65,19 @@ class Context:
     does the same until the cache is full; then the last three quarters of the context are read again, which leaves
     room for the next quarter. Both are the same as long as everything fits the context.
 
+    Tokens that count as drawn are read with the rest of the beginning, as far back as the model would have seen had
+    they been drawn one by one.
+
     On a GPU the step from one token to the next is recorded and replayed (see `StaticStep`).
     """
 
-    def __init__(self, model: GPT, ids: Sequence[int], room: int, batch: int = 1, cache: bool = True) -> None:
-        """`ids` are the tokens all sequences begin with, at least one; `room` is how many more there will be."""
+    def __init__(
+        self, model: GPT, ids: Sequence[int], room: int, batch: int = 1, cache: bool = True, drawn: int = 0
+    ) -> None:
+        """`ids` are the tokens all sequences begin with, at least one; `room` is how many more there will be.
+
+        The last `drawn` of `ids`, but not all, count as drawn.
+        """
         first = next(model.parameters())
         self.model = model
         self.length = len(ids)
@@ -89,6 +97,7 @@ class Context:
                     needed = min(self.block_size, self.length + room)
                     self._cache = KVCache(model.config, batch, needed, first.device, first.dtype)
         self._unread = self.length  # tokens at the end of the history that the cache does not hold
+        self._first = self.block_size if self._cache is None else self._held(drawn, self._cache.capacity)
 
     @property
     def ids(self) -> Tensor:
@@ -120,16 +129,28 @@ class Context:
                     return self._step(self._last(1))
                 return decode_one_token(self.model, self._last(1), cache)
             if cache.length:
-                return prefill(self.model, self._last(max(1, int(self.block_size * KEPT))), cache)
+                return prefill(self.model, self._last(self._read_again), cache)
             return self._prefill_one(cache)
+
+    @property
+    def _read_again(self) -> int:
+        """Tokens that are read when a full cache slides."""
+        return max(1, int(self.block_size * KEPT))
+
+    def _held(self, drawn: int, capacity: int) -> int:
+        """How many tokens the cache would hold, were the last `drawn` drawn one by one."""
+        held = min(self.length - drawn, self.block_size)
+        for _ in range(drawn):
+            held = held + 1 if held < capacity else min(self._read_again, capacity)
+        return held
 
     def _prefill_one(self, cache: KVCache) -> Tensor:
         """The first reading: all sequences are alike, so one is read and copied."""
         if self._history.size(0) == 1:
-            return prefill(self.model, self._last(self.block_size), cache)
+            return prefill(self.model, self._last(self._first), cache)
         keys = cache.layers[0].keys
         one = KVCache(self.model.config, 1, cache.capacity, keys.device, keys.dtype)
-        logits = prefill(self.model, self._last(self.block_size)[:1], one)
+        logits = prefill(self.model, self._last(self._first)[:1], one)
         cache.fill(one)
         return logits.expand(self._history.size(0), -1)
 

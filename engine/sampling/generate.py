@@ -14,6 +14,7 @@ from engine.errors import CheckpointError, TokenizerError, UserError
 from engine.model.gpt import GPT
 from engine.sampling.decode import Arriving, Context, Dice, sample
 from engine.sampling.draw import check_drawn, fresh_seed
+from engine.sampling.kept import KeptLogits
 from engine.sampling.rules import next_token_table
 from engine.sampling.settings import SamplingSettings
 from engine.sampling.stops import StopFilter
@@ -41,11 +42,13 @@ class Piece:
     """One token. `text` is what it adds to the visible text.
 
     That is empty while a character is incomplete or a stop string may have begun, and later comes with a later piece.
+    `kept` is the number of its raw logits where they were asked for.
     """
 
     id: int
     text: str
     alternatives: tuple[Alternative, ...] = ()
+    kept: int | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ def generate(
     cancelled: Cancelled | None = None,
     forced: Sequence[int] = (),
     alternatives: int = 0,
+    keep: KeptLogits | None = None,
     cache: bool = True,
 ) -> Iterator[Piece | Done]:
     """Write on from `prompt` (text, or token ids): pieces as they are made, and Done last.
@@ -80,6 +84,7 @@ def generate(
         drawn too: with a text's own beginning as `forced` and its seed, the same text comes again; with another token
         at its end, the text goes on from that alternative.
     alternatives: how many of the likeliest tokens each drawn piece brings along.
+    keep: where the raw logits of each drawn token are put, for `engine.sampling.distribution`.
     cancelled: asked at every token; after a yes one last piece comes with the text that was held back.
     cache: without it every token reads its whole context again, and the context slides by one token at a time.
 
@@ -90,7 +95,7 @@ def generate(
     settings = (settings or SamplingSettings()).check()
     ids = encode_prompt(model, tokenizer, prompt)
     forced = [_checked(token, tokenizer) for token in forced][: settings.max_tokens]
-    return _stream(model, tokenizer, ids, settings, cancelled, forced, alternatives, cache)
+    return _stream(model, tokenizer, ids, settings, cancelled, forced, alternatives, keep, cache)
 
 
 def _stream(
@@ -101,39 +106,56 @@ def _stream(
     cancelled: Cancelled | None,
     forced: Sequence[int],
     alternatives: int,
+    keep: KeptLogits | None,
     cache: bool,
 ) -> Iterator[Piece | Done]:
     clock = Stopwatch()
     row = Row(tokenizer, settings, fresh_seed() if settings.seed is None else settings.seed)
-    context = Context(model, ids + list(forced), settings.max_tokens - len(forced), cache=cache)
+    room = settings.max_tokens - len(forced)
+    context = Context(model, ids + list(forced), room, cache=cache, drawn=len(forced))
     dice = Dice([row.seed], context.ids.device)
-    drawn: tuple[Tensor, Arriving] | None = None
+    drawn: _Drawn | None = None
     while row.reason is None:
         table: tuple[Alternative, ...] = ()
+        kept: int | None = None
         if row.tokens < len(forced):
             token = forced[row.tokens]
             if not settings.greedy:
                 dice.throw()
         else:
-            logits, arriving = drawn or _draw(context, settings, dice)
+            logits, arriving, copy = drawn or _draw(context, settings, dice, keep is not None)
             if alternatives:
                 rows = next_token_table(logits[0], settings, context.ids[0], alternatives)
                 table = tuple(Alternative(other, tokenizer.token_label(other), *shares) for other, *shares in rows)
             context.append(arriving.ids)
             more = context.asynchronous and not alternatives and row.tokens + 1 < settings.max_tokens
-            drawn = _draw(context, settings, dice) if more else None  # the device goes on while the host waits for it
+            # the device goes on while the host waits for it
+            drawn = _draw(context, settings, dice, keep is not None) if more else None
             (token,) = arriving.tokens()
             check_drawn(token, logits.size(-1))
+            if keep is not None and copy is not None:
+                kept = keep.add(copy)
         text = row.push(token, cancelled is not None and cancelled())
         with clock.stopped():
-            yield Piece(token, text, table)
+            yield Piece(token, text, table, kept)
     yield row.done(clock.seconds())
 
 
-def _draw(context: Context, settings: SamplingSettings, dice: Dice) -> tuple[Tensor, Arriving]:
-    """The next token's logits (1, V), and the token drawn from them."""
+class _Drawn(NamedTuple):
+    """The next token's logits (1, V), the token drawn from them, and the logits (V,) on the host if wanted.
+
+    Those are there when the token is: they set out before it.
+    """
+
+    logits: Tensor
+    token: Arriving
+    copy: Tensor | None
+
+
+def _draw(context: Context, settings: SamplingSettings, dice: Dice, copied: bool) -> _Drawn:
     logits = context.logits()
-    return logits, Arriving(sample(logits, settings, dice, context.ids), logits.size(-1))
+    copy = logits[0].to("cpu", non_blocking=True) if copied else None
+    return _Drawn(logits, Arriving(sample(logits, settings, dice, context.ids), logits.size(-1)), copy)
 
 
 def generate_many(

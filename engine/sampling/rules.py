@@ -8,6 +8,8 @@ The semantics are those of the logits processors in Hugging Face transformers. R
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -18,22 +20,36 @@ from engine.sampling.settings import SamplingSettings
 CUT = -math.inf
 COLD = 1e-6  # temperatures below could overflow float32
 COLDEST = 1e-30  # what is less would be 0 in float32
-SORT_ALL = 1024  # up to this many tokens sorting them all is cheaper than looking for the survivors first
+SORT_ALL = 1024  # up to this many tokens sorting them all is cheaper than looking for the likeliest first
+SORT_FIRST = (256, 4096)  # of more, so many of the likeliest are tried before all
+
+Rule = Literal["repetition penalty", "temperature", "top-k", "top-p", "min-p"]
 
 
-def process(logits: Tensor, settings: SamplingSettings, ids: Tensor | None = None) -> Tensor:
-    """Logits (B, V) after all rules, in order: repetition penalty, temperature, top-k, top-p, min-p.
+def stages(logits: Tensor, settings: SamplingSettings, ids: Tensor | None = None) -> Iterator[tuple[Rule, Tensor]]:
+    """Logits (B, V) after each rule, in order: repetition penalty, temperature (0 ends it), top-k, top-p, min-p.
 
     `ids` (B, T) are the tokens so far, for the repetition penalty. A row may be shifted by a constant.
     """
     if ids is not None:
         logits = apply_repetition_penalty(logits, ids, settings.repetition_penalty)
-    if settings.greedy:
-        return keep_top(logits)
+    yield "repetition penalty", logits
     logits = apply_temperature(logits, settings.temperature)
+    yield "temperature", logits
+    if settings.greedy:
+        return
     logits = keep_top_k(logits, settings.top_k)
+    yield "top-k", logits
     logits = keep_top_p(logits, settings.top_p)
-    return keep_min_p(logits, settings.min_p)
+    yield "top-p", logits
+    yield "min-p", keep_min_p(logits, settings.min_p)
+
+
+def process(logits: Tensor, settings: SamplingSettings, ids: Tensor | None = None) -> Tensor:
+    """Logits (B, V) after all rules; arguments as for `stages`."""
+    for _, each in stages(logits, settings, ids):
+        logits = each
+    return logits
 
 
 def apply_repetition_penalty(logits: Tensor, ids: Tensor, penalty: float) -> Tensor:
@@ -79,15 +95,14 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
         return logits
     if p <= 0:
         return keep_top(logits)
-    among = _survivors(logits)
-    values = logits if among is None else logits.gather(-1, among)
-    rising, order = values.sort(dim=-1, stable=True)
+    for m in () if logits.is_cuda or logits.size(-1) <= SORT_ALL else SORT_FIRST:
+        if m < logits.size(-1) and (kept := _top_p_among(logits, p, m)) is not None:
+            return kept
+    rising, order = logits.sort(dim=-1, stable=True)
     # mass of the token and of all below it; what fits into 1 - p is the tail to cut
     cut = probabilities(rising).cumsum(-1) <= 1 - p
     cut[..., -1] = False
-    if among is None:
-        return logits.masked_fill(torch.empty_like(cut).scatter_(-1, order, cut), CUT)
-    return logits.scatter(-1, among.gather(-1, order), rising.masked_fill(cut, CUT))
+    return logits.masked_fill(torch.empty_like(cut).scatter_(-1, order, cut), CUT)
 
 
 def keep_min_p(logits: Tensor, p: float) -> Tensor:
@@ -113,14 +128,18 @@ def next_token_table(
     return list(zip(top.indices.tolist(), top.values.tolist(), after[top.indices].tolist(), strict=True))
 
 
-def _survivors(logits: Tensor) -> Tensor | None:
-    """Rising numbers (B, m) of the tokens not cut yet; None when looking for them would cost more than sorting all.
+def _top_p_among(logits: Tensor, p: float, m: int) -> Tensor | None:
+    """`keep_top_p` by sorting the m likeliest alone; None when the border is not among them.
 
-    Not on a GPU, where the sort is quick and asking how many survive would make the host wait.
+    Sorting 50,000 tokens to keep 100 of them takes a CPU some hundred times as long.
     """
-    if logits.size(-1) <= SORT_ALL or logits.is_cuda:
+    among = logits.topk(m, dim=-1).indices.sort(-1).values
+    rising, order = logits.gather(-1, among).sort(dim=-1, stable=True)
+    mass = probabilities(logits).double()
+    tail = mass.sum(-1, keepdim=True) - mass.gather(-1, among).sum(-1, keepdim=True)
+    cut = (tail + mass.gather(-1, among).gather(-1, order).cumsum(-1)).float() <= 1 - p
+    cut[..., -1] = False
+    border = rising.masked_fill(cut, math.inf).amin(-1)
+    if not bool((cut[..., 0] & (border > rising[..., 0])).all()):  # or some of its equals are not among them
         return None
-    most = int((logits > CUT).sum(-1).max())
-    if not 0 < most <= logits.size(-1) // 4:
-        return None
-    return logits.topk(most, dim=-1).indices.sort(-1).values
+    return torch.full_like(logits, CUT).scatter_(-1, among.gather(-1, order), rising.masked_fill(cut, CUT))

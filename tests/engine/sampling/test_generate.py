@@ -382,3 +382,52 @@ class ByteTokenizerOf(ByteTokenizer):
     def __init__(self, size: int) -> None:
         super().__init__()
         self.vocab_size = size
+
+
+def test_a_text_longer_than_the_context_is_gone_on_from_where_its_window_was(
+    letters: GPT, chars: CharTokenizer
+) -> None:
+    """The window slides by a quarter of the context: where it stands hangs on how many tokens were drawn."""
+    for prompt in ("ab", "the quick brown fox jumps over"):
+        drawn, done = run(letters, chars, prompt, S.replace(max_tokens=60))
+        for n in (1, 14, 15, 33, 59):
+            again, same = run(letters, chars, prompt, S.replace(max_tokens=60), forced=ids_of(drawn)[:n])
+            assert (ids_of(again), same.text) == (ids_of(drawn), done.text), n
+
+
+def test_forced_tokens_are_read_in_one_pass(
+    letters: GPT, chars: CharTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    forward = letters.forward
+    monkeypatch.setattr(
+        letters, "forward", lambda ids, *args, **kw: read.append(ids.size(1)) or forward(ids, *args, **kw)
+    )
+    run(letters, chars, "ab", S.replace(max_tokens=8), forced=[3, 4, 5, 6, 7])
+    assert read == [7, 1, 1]
+
+
+def test_what_ends_a_text_may_lie_in_its_forced_beginning(letters: GPT, chars: CharTokenizer) -> None:
+    ab, c = chars.encode("ab").tolist(), int(chars.encode("c")[0])
+    pieces, done = run(letters, chars, "x", S.replace(stop=["abc"]), forced=[*ab, c, c])
+    assert (len(pieces), done.text, done.stop_reason) == (3, "", "stop")
+    pieces, done = run(letters, chars, "x", S.replace(stop_ids=[c]), forced=[*ab, c, c])
+    assert (len(pieces), done.text, done.stop_reason) == (3, "ab", "stop")
+    # begun in it, completed by what is drawn: as if all had been drawn
+    whole, _ = run(letters, chars, "x", S.replace(max_tokens=20))
+    stop = chars.decode(ids_of(whole)[5:9])
+    expected, ended = run(letters, chars, "x", S.replace(max_tokens=20, stop=[stop]))
+    again, same = run(letters, chars, "x", S.replace(max_tokens=20, stop=[stop]), forced=ids_of(whole)[:7])
+    assert ids_of(again) == ids_of(expected) and same.text == ended.text and same.stop_reason == "stop"
+
+
+def test_a_character_begun_by_a_forced_token_is_completed_by_the_next(tiny: MakeModel) -> None:
+    tokens = ByteTokenizer()
+    model = tiny(tokens.vocab_size)
+    with torch.no_grad():
+        model.head.weight.zero_()  # all alike: the likeliest is the first byte
+    begun = tokens.encode("é").tolist()
+    pieces, _ = run(model, tokens, "a", S.replace(temperature=0, max_tokens=3), forced=begun)
+    assert [piece.text for piece in pieces] == ["", "é", "\x00"]
+    cut, _ = run(model, tokens, "a", S.replace(temperature=0, max_tokens=2), forced=begun[:1])
+    assert [piece.text for piece in cut] == ["", "�\x00"]
