@@ -20,6 +20,8 @@ MAX_PATH = 100
 """Bytes of a socket's path; the kernel takes 108, macOS 104."""
 MAX_ALTERNATIVES = 1000
 """Likeliest tokens that may be asked for beside each that is drawn."""
+MAX_TOP = 1024
+"""Logits that may be asked for beside each token that is drawn, the largest: all of a small vocabulary."""
 
 Command = dict[str, Any]
 
@@ -74,6 +76,8 @@ class _Prompt(_Command):
     prompt: Text
     settings: Annotated[dict[str, Any], AfterValidator(_settings)] = {}
     alternatives: Annotated[int, Field(ge=0, le=MAX_ALTERNATIVES)] = 0
+    top: Annotated[int, Field(ge=0, le=MAX_TOP)] = 0
+    forced: list[Annotated[int, Field(ge=0, lt=1 << 31)]] = []
 
 
 _KINDS: dict[str, type[_Command]] = {
@@ -94,6 +98,8 @@ _TAKES = {
     "sample.prompt": "a prompt that is text",
     "prompt.settings": 'settings by name, such as {"temperature": 0.8}',
     "prompt.alternatives": f"alternatives that are a whole number from 0 to {MAX_ALTERNATIVES}",
+    "prompt.top": f"a top that is a whole number from 0 to {MAX_TOP}",
+    "prompt.forced": "forced tokens that are a list of their numbers",
     "stop.checkpoint": "a checkpoint that is true or false",
     "stop.reason": "a reason that is text",
 }

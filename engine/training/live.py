@@ -20,8 +20,10 @@ from torch import Tensor
 from engine.errors import RunError, is_out_of_memory
 from engine.model.capture import recording
 from engine.model.gpt import GPT
-from engine.sampling.generate import Done, generate
+from engine.sampling.generate import Done, Piece, generate
+from engine.sampling.kept import KeptLogits
 from engine.sampling.settings import SamplingSettings
+from engine.sampling.top import TopLogits
 from engine.text.tokenizer import Tokenizer
 from engine.training.flat import FlatParameters
 from engine.training.shortage import free_memory
@@ -100,6 +102,8 @@ class LiveWeights:
 class LivePrompter:
     """What a `ControlServer` calls for a prompt: `{"prompt", "settings"}` in, `{"piece"}` lines and `{"done"}` out.
 
+    What else a request may hold are the arguments of `generate`, and `top`: how many logits come with each piece.
+
     AT_ONCE prompts have a copy of the weights at the same time, others wait for theirs; one copy is kept for the next
     prompt until memory is short.
     """
@@ -142,20 +146,24 @@ class LivePrompter:
         self.live.check()
         model, parameters = self._borrow()
         step = self.live.take(parameters.flat, cancelled)
+        most = int(request.get("top", 0))
+        keep = KeptLogits() if most else None
         pieces = generate(
             model,
             self.tokenizer,
             str(request.get("prompt", "")),
             settings,
             cancelled=cancelled,
+            forced=request.get("forced", ()),
             alternatives=int(request.get("alternatives", 0)),
+            keep=keep,
         )
         try:
             for piece in each_within(self._beside(parameters.flat.device), pieces):
                 if isinstance(piece, Done):
                     yield {"done": {**asdict(piece), "step": step}}
                 else:
-                    yield {"piece": asdict(piece)}
+                    yield {"piece": _told(piece, keep, most)}
         finally:
             with self._guard:
                 if not self.live.kept:
@@ -179,6 +187,16 @@ class LivePrompter:
                 return self.live.kept.pop()
         model = self.build()
         return model, FlatParameters(model, gradients=False)
+
+
+def _told(piece: Piece, keep: KeptLogits | None, most: int) -> dict[str, Any]:
+    """A piece as the socket's answer: instead of the place of its logits the largest of them."""
+    told = asdict(piece)
+    kept = told.pop("kept")
+    if keep is not None and isinstance(logits := keep.get(kept), Tensor):
+        told["top"] = TopLogits.of(logits, most).to_dict()
+        keep.clear()
+    return told
 
 
 def each_within(context: Callable[[], AbstractContextManager[object]], items: Iterator[T]) -> Iterator[T]:

@@ -163,6 +163,8 @@ FIELDS = (
     ("learning_rate", "value", ("x", None, True, [], {}, 0, -1, "1e-3", 10**400, float("nan"), float("inf"), -0.0)),
     ("prompt", "prompt", (1, None, True, [], {}, 1.5)),
     ("prompt", "alternatives", ("x", None, True, [], {}, -3, 1.5, 10**400, float("nan"))),
+    ("prompt", "top", ("x", None, True, [], {}, -3, 1.5, 1025, 10**400)),
+    ("prompt", "forced", ("x", None, True, 1, {}, [-1], [1.5], ["a"], [None], [10**400], [10**9])),
     ("prompt", "settings", ("x", None, True, [], 1, {"temperature": {}}, {"stop": [[]]}, {"nonsense": 1})),
     *(
         ("prompt", f"settings.{name}", ("x", None, True, [], {}, -1, 10**400, float("nan"), float("inf"), [[1]]))

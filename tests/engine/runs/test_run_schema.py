@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.control import server
-from engine.control.protocol import MAX_ALTERNATIVES, MAX_LINE, MAX_PATH
+from engine.control.protocol import MAX_ALTERNATIVES, MAX_LINE, MAX_PATH, MAX_TOP
 from engine.errors import RunError
 from engine.runs import schema, tail
 from engine.runs.layout import RunDir, list_runs
@@ -260,6 +260,7 @@ def test_the_bounds_are_those_that_the_contract_tells() -> None:
         f"each below {MAX_LINE >> 20} MiB",
         f"{server.MAX_CLIENTS} clients are served at once, {server.MAX_PROMPTS} prompts among them",
         f"`alternatives`, 0 to {MAX_ALTERNATIVES}",
+        f"`top`, 0 to {MAX_TOP}",
     ):
         assert bound in told, bound
     assert SILENCE == 120 and "more than two minutes from now" in told

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import gc
+import json
 import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
 
-from engine.errors import RunError
+from engine.errors import RunError, UserError
 from engine.model import build_model
 from engine.model.gpt import GPT
+from engine.sampling.distribution import distribution
+from engine.sampling.generate import Piece, generate
+from engine.sampling.kept import KeptLogits
+from engine.sampling.settings import SamplingSettings
+from engine.sampling.top import TopLogits
 from engine.text.chars import CharTokenizer
 from engine.training.flat import FlatParameters
 from engine.training.live import AT_ONCE, LivePrompter, LiveWeights, each_within
@@ -92,6 +99,63 @@ def test_a_prompt_is_answered_with_the_weights_of_a_step_boundary() -> None:
     assert len(said) == 6 and said[-1]["done"]["step"] == 7 and said[-1]["done"]["tokens"] == 5
     (kept,) = live.kept
     assert torch.equal(kept[1].flat, flat)
+
+
+def answered(request: dict[str, object]) -> tuple[list[dict[str, Any]], GPT, CharTokenizer]:
+    """What a run answers, the model it answers with, and its tokenizer."""
+    config, tokenizer = tiny_config(), CharTokenizer("abcdefgh")
+    model = build_model(config.model, 8, torch.Generator().manual_seed(5)).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.normal_(0, 0.5, generator=torch.Generator().manual_seed(weight.numel()))
+    flat = FlatParameters(model, gradients=False).flat
+    live, over = LiveWeights(), threading.Event()
+
+    def train() -> None:
+        while not over.wait(0.002):
+            live.serve(3, flat)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    try:
+        prompter = LivePrompter(live, lambda: build_model(config.model, 8).eval(), tokenizer)
+        said = list(prompter(request, lambda: False))
+    finally:
+        over.set()
+        thread.join()
+    return json.loads(json.dumps(said)), model, tokenizer
+
+
+def test_logits_come_with_each_drawn_token_and_show_what_it_was_drawn_from() -> None:
+    s = SamplingSettings(temperature=0.7, top_k=2, repetition_penalty=1.2, seed=1, max_tokens=9)
+    for most in (8, 6):
+        request = {"prompt": "ab", "settings": s.to_dict(), "top": most, "forced": [2, 3]}
+        said, model, tokenizer = answered(request)
+        keep = KeptLogits()
+        pieces = [
+            each for each in generate(model, tokenizer, "ab", s, forced=[2, 3], keep=keep) if isinstance(each, Piece)
+        ]
+        history = [0, 1]
+        for told, piece in zip(said[:-1], pieces, strict=True):
+            assert told["piece"]["id"] == piece.id
+            if (row := keep.get(piece.kept)) is None:
+                assert "top" not in told["piece"] and "kept" not in told["piece"]
+            else:
+                top = TopLogits.from_dict(told["piece"]["top"])
+                assert len(top.ids) == most and top.beyond(s, history) == ()
+                here, there = (
+                    distribution(top, s, history, taken=piece.id),
+                    distribution(row, s, history, taken=piece.id),
+                )
+                assert here.left == there.left and here.taken is not None and there.taken is not None
+                assert here.taken.after == pytest.approx(there.taken.after, abs=1e-6)
+            history.append(piece.id)
+        assert [each["piece"]["id"] for each in said[:2]] == [2, 3]
+
+
+def test_a_forced_token_that_there_is_not_is_refused() -> None:
+    with pytest.raises(UserError, match="no token 8"):
+        answered({"prompt": "ab", "settings": {"max_tokens": 3}, "forced": [8]})
 
 
 def test_two_prompts_have_a_copy_of_the_weights_at_a_time_and_one_copy_is_kept() -> None:
