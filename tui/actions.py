@@ -1,20 +1,17 @@
-"""Every action of the workbench, once: its key, its word in the footer, its line in the palette and in help.
+"""Every action of the workbench, once: its id, its keys, its word in the footer, its line in the palette and in help.
 
-A scope is the node whose class declares the bindings: the app, a screen, or a pane. `bindings(scope)` gives them to
-Textual; the footer, the palette and help read the same table.
+An id is `scope.name`; the scope is the node whose class declares the bindings: the app, a screen, a pane or a widget.
+`bindings(scope)` gives them to Textual; footer, palette, help and the keymap file read the same table. Nothing is bound
+outside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from textual.binding import Binding, BindingType
 from textual.keys import REPLACED_KEYS, key_to_character
-
-APP, TRAIN, LOSS, DEVICE, SAMPLES, PROMPT, RUNS = "app", "train", "loss", "device", "samples", "prompt", "runs"
-ASK, SLIDER, TEXT = "ask", "slider", "text"
-
 
 _KEY_NAMES = {"question_mark": "?", **{f"f{number}": f"F{number}" for number in range(1, 13)}}
 
@@ -22,9 +19,10 @@ _KEY_NAMES = {"question_mark": "?", **{f"f{number}": f"F{number}" for number in 
 @dataclass(frozen=True)
 class Action:
     """`do` is Textual's action, run on the scope's node; `label` is its word in the footer ("" hides it there), `about`
-    its line in help and the palette ("": another action's line says it too)."""
+    its line in help and the palette ("": another action's line says it too); `changes` says that it writes or starts
+    something, which a read-only screen must not."""
 
-    scope: str
+    id: str
     key: str
     do: str
     label: str
@@ -32,6 +30,11 @@ class Action:
     shown_key: str = ""
     palette: bool = True
     priority: bool = False
+    changes: bool = False
+
+    @property
+    def scope(self) -> str:
+        return self.id.partition(".")[0]
 
     @property
     def keys(self) -> list[str]:
@@ -56,64 +59,183 @@ class Action:
 
 
 ACTIONS: tuple[Action, ...] = (
-    Action(TRAIN, "space", "pause", "pause", "pause training, or go on"),
-    Action(TRAIN, "c", "checkpoint", "checkpoint", "write a checkpoint now"),
-    Action(TRAIN, "s", "sample", "sample", "write a sample now"),
-    Action(TRAIN, "l", "learning_rate", "lr", "set the learning rate in force; the schedule goes on in proportion"),
-    Action(TRAIN, "p", "focus_pane('prompt')", "prompt", "go to the prompt"),
-    Action(TRAIN, "d", "detach", "detach", "checkpoint, then train on in the background without this screen; asks"),
-    Action(TRAIN, "x", "stop", "stop", "stop this run with a checkpoint, after asking"),
-    Action(TRAIN, "u", "resume", "resume", "go on with this run where it stopped, or to more steps, in this process"),
-    Action(TRAIN, "z", "zoom", "zoom", "the focused pane alone, and back"),
-    Action(TRAIN, "tab", "step_focus(1)", "", "the next part of the screen", palette=False),
-    Action(TRAIN, "shift+tab", "step_focus(-1)", "", "the part before", palette=False),
-    Action(TRAIN, "escape", "back", "", "stop the prompt, leave the input, or leave the zoom", palette=False),
-    Action(SAMPLES, "left", "older", "older", "the sample before this one", "◀", palette=False),
-    Action(SAMPLES, "right", "newer", "newer", "the sample after this one", "▶", palette=False),
-    Action(SAMPLES, "home", "oldest", "", "the first sample", palette=False, priority=True),
-    Action(SAMPLES, "end", "newest", "newest", "the newest sample, and follow it", palette=False, priority=True),
-    Action(PROMPT, "enter", "run", "run", "send the prompt", "⏎", palette=False),
-    Action(PROMPT, "up", "step(-1)", "", "the row above", palette=False),
-    Action(PROMPT, "down", "step(1)", "", "the row below", palette=False),
-    Action(PROMPT, "ctrl+o", "source", "weights", "choose the weights: live, best, or a checkpoint"),
-    Action(PROMPT, "ctrl+g", "examples", "examples", "examples of the corpus, your own prompts, this run's history"),
-    Action(PROMPT, "ctrl+t", "template", "template", "the corpus' record format around the prompt, on and off"),
-    Action(PROMPT, "", "keep", "", "keep this prompt among your own"),
-    Action(PROMPT, "ctrl+l", "lock", "seed lock", "keep the seed, or draw a new one each time"),
-    Action(PROMPT, "ctrl+s", "save", "save", "save the output as a text file in the run"),
-    Action(ASK, "up", "turn(-1)", "history", "the prompt before, from this run's history", "↑↓", palette=False),
-    Action(ASK, "down", "turn(1)", "", "the prompt after; below the newest, what you were typing", palette=False),
+    Action("train.pause", "space", "pause", "pause", "pause training, or go on", changes=True),
+    Action("train.checkpoint", "c", "checkpoint", "checkpoint", "write a checkpoint now", changes=True),
+    Action("train.sample", "s", "sample", "sample", "write a sample now", changes=True),
     Action(
-        ASK, "alt+enter,shift+enter,ctrl+j", "new_line", "new line", "a new line in the prompt", "alt+⏎", palette=False
+        "train.learning_rate",
+        "l",
+        "learning_rate",
+        "lr",
+        "set the learning rate in force; the schedule goes on in proportion",
+        changes=True,
     ),
-    Action(SLIDER, "enter", "take", "take", "take the value that was typed", "⏎", palette=False),
-    Action(SLIDER, "escape", "give_up", "give up", "keep the value as it was", "esc", palette=False),
-    Action(SLIDER, "left", "move(-1)", "less", "less; a click does it too", "←", palette=False),
-    Action(SLIDER, "right", "move(1)", "more", "more; or type a value", "→", palette=False),
-    Action(SLIDER, "shift+left", "move(-1,'fine')", "fine", "a little less, or more", "⇧←→", palette=False),
-    Action(SLIDER, "shift+right", "move(1,'fine')", "", "", "⇧→", palette=False),
-    Action(SLIDER, "pagedown", "move(-1,'coarse')", "coarse", "much less, or more", "PgDn/Up", palette=False),
-    Action(SLIDER, "pageup", "move(1,'coarse')", "", "", "PgUp", palette=False),
-    Action(SLIDER, "home", "jump(0)", "least", "the least value", "Home", palette=False),
-    Action(SLIDER, "end", "jump(1)", "most", "the greatest value, or off where it has one", "End", palette=False),
-    Action(TEXT, "y", "copy", "copy", "copy the text to the clipboard", palette=False),
-    Action(RUNS, "enter", "open", "open", "open the chosen run", "⏎", palette=False),
-    Action(RUNS, "u", "resume", "resume", "go on with the chosen run, or to more steps, in this process"),
-    Action(RUNS, "x,delete", "delete", "delete", "delete the chosen run, or stop it while it trains, after asking"),
-    Action(RUNS, "f5", "reload", "refresh", "read the list again", "F5"),
-    Action(RUNS, "escape", "back", "back", "back to the run", "esc", palette=False),
-    Action(APP, "n", "new_run", "new run", "train a new model"),
-    Action(APP, "r", "runs", "runs", "all runs: open, resume, delete"),
-    Action(APP, "1", "train_screen", "", "screen 1: training, all panes"),
-    Action(APP, "2", "prompt_screen", "", "screen 2: the prompt alone"),
-    Action(APP, "3", "samples_screen", "", "screen 3: the samples alone"),
-    Action(APP, "4", "runs", "", "screen 4: all runs", palette=False),
-    Action(APP, "t", "dark", "", "dark or light"),
-    Action(APP, "", "look('tinytui-contrast')", "", "high contrast"),
-    Action(APP, "", "look('tinytui-ansi')", "", "the terminal's own sixteen colours"),
-    Action(APP, "ctrl+p", "palette", "commands", "every action, by name", palette=False, priority=True),
-    Action(APP, "question_mark,f1", "help", "help", "what this pane shows and which keys it takes", palette=False),
-    Action(APP, "q,ctrl+q,ctrl+c", "leave", "quit", "quit; asks when this process trains"),
+    Action("train.go_to_prompt", "p", "focus_pane('prompt')", "prompt", "go to the prompt"),
+    Action(
+        "train.detach",
+        "d",
+        "detach",
+        "detach",
+        "checkpoint, then train on in the background without this screen; asks",
+        changes=True,
+    ),
+    Action("train.stop", "x", "stop", "stop", "stop this run with a checkpoint, after asking", changes=True),
+    Action(
+        "train.resume",
+        "u",
+        "resume",
+        "resume",
+        "go on with this run where it stopped, or to more steps, in this process",
+        changes=True,
+    ),
+    Action("train.zoom", "z", "zoom", "zoom", "the focused pane alone, and back"),
+    Action("train.next_part", "tab", "step_focus(1)", "", "the next part of the screen", palette=False),
+    Action("train.part_before", "shift+tab", "step_focus(-1)", "", "the part before", palette=False),
+    Action("train.back", "escape", "back", "", "stop the prompt, leave the input, or leave the zoom", palette=False),
+    Action("samples.older", "left", "older", "older", "the sample before this one", "◀", palette=False),
+    Action("samples.newer", "right", "newer", "newer", "the sample after this one", "▶", palette=False),
+    Action("samples.oldest", "home", "oldest", "", "the first sample", palette=False, priority=True),
+    Action(
+        "samples.newest", "end", "newest", "newest", "the newest sample, and follow it", palette=False, priority=True
+    ),
+    Action("prompt.run", "enter", "run", "run", "send the prompt", "⏎", palette=False),
+    Action("prompt.row_above", "up", "step(-1)", "", "the row above", palette=False),
+    Action("prompt.row_below", "down", "step(1)", "", "the row below", palette=False),
+    Action("prompt.source", "ctrl+o", "source", "weights", "choose the weights: live, best, or a checkpoint"),
+    Action(
+        "prompt.examples",
+        "ctrl+g",
+        "examples",
+        "examples",
+        "examples of the corpus, your own prompts, this run's history",
+    ),
+    Action(
+        "prompt.template", "ctrl+t", "template", "template", "the corpus' record format around the prompt, on and off"
+    ),
+    Action("prompt.keep", "", "keep", "", "keep this prompt among your own", changes=True),
+    Action("prompt.lock", "ctrl+l", "lock", "seed lock", "keep the seed, or draw a new one each time"),
+    Action("prompt.save", "ctrl+s", "save", "save", "save the output as a text file in the run", changes=True),
+    Action("ask.older", "up", "turn(-1)", "history", "the prompt before, from this run's history", "↑↓", palette=False),
+    Action(
+        "ask.newer", "down", "turn(1)", "", "the prompt after; below the newest, what you were typing", palette=False
+    ),
+    Action(
+        "ask.new_line",
+        "alt+enter,shift+enter,ctrl+j",
+        "new_line",
+        "new line",
+        "a new line in the prompt",
+        "alt+⏎",
+        palette=False,
+    ),
+    Action("slider.take", "enter", "take", "take", "take the value that was typed", "⏎", palette=False),
+    Action("slider.give_up", "escape", "give_up", "give up", "keep the value as it was", "esc", palette=False),
+    Action("slider.less", "left", "move(-1)", "less", "less; a click does it too", "←", palette=False),
+    Action("slider.more", "right", "move(1)", "more", "more; or type a value", "→", palette=False),
+    Action("slider.less_fine", "shift+left", "move(-1,'fine')", "fine", "a little less, or more", "⇧←→", palette=False),
+    Action("slider.more_fine", "shift+right", "move(1,'fine')", "", "", "⇧→", palette=False),
+    Action(
+        "slider.less_coarse", "pagedown", "move(-1,'coarse')", "coarse", "much less, or more", "PgDn/Up", palette=False
+    ),
+    Action("slider.more_coarse", "pageup", "move(1,'coarse')", "", "", "PgUp", palette=False),
+    Action("slider.least", "home", "jump(0)", "least", "the least value", "Home", palette=False),
+    Action(
+        "slider.most", "end", "jump(1)", "most", "the greatest value, or off where it has one", "End", palette=False
+    ),
+    Action("text.copy", "y", "copy", "copy", "copy the text to the clipboard", palette=False),
+    Action("runs.open", "enter", "open", "open", "open the chosen run", "⏎", palette=False),
+    Action(
+        "runs.resume",
+        "u",
+        "resume",
+        "resume",
+        "go on with the chosen run, or to more steps, in this process",
+        changes=True,
+    ),
+    Action(
+        "runs.delete",
+        "x,delete",
+        "delete",
+        "delete",
+        "delete the chosen run, or stop it while it trains, after asking",
+        changes=True,
+    ),
+    Action("runs.reload", "f5", "reload", "refresh", "read the list again", "F5"),
+    Action("runs.back", "escape", "back", "back", "back to the run", "esc", palette=False),
+    Action("list.up", "up,k", "move(-1)", "", "the line above", "↑", palette=False),
+    Action("list.down", "down,j", "move(1)", "", "the line below", "↓", palette=False),
+    Action("list.page_up", "pageup", "page(-1)", "", "a page up", "PgUp", palette=False),
+    Action("list.page_down", "pagedown", "page(1)", "", "a page down", "PgDn", palette=False),
+    Action("list.first", "home", "move(-1000000)", "", "the first line", "Home", palette=False),
+    Action("list.last", "end", "move(1000000)", "", "the last line", "End", palette=False),
+    Action("list.choose", "enter", "choose", "", "choose it", "⏎", palette=False),
+    Action("plot.zoom_in", "plus,equals_sign", "zoom(2.0)", "", "zoom in", "+", palette=False),
+    Action("plot.zoom_out", "minus", "zoom(0.5)", "", "zoom out", "-", palette=False),
+    Action("plot.left", "left", "pan(-0.25)", "", "earlier steps", "◀", palette=False),
+    Action("plot.right", "right", "pan(0.25)", "", "later steps", "▶", palette=False),
+    Action("plot.reset", "0", "reset", "", "the whole run", palette=False),
+    Action("plot.log", "L", "toggle_log", "", "a logarithmic scale, and back", palette=False),
+    Action(
+        "plot.checkpoint_before",
+        "left_square_bracket",
+        "checkpoint(-1)",
+        "",
+        "the checkpoint before",
+        "[",
+        palette=False,
+    ),
+    Action(
+        "plot.checkpoint_after", "right_square_bracket", "checkpoint(1)", "", "the checkpoint after", "]", palette=False
+    ),
+    Action("bars.up", "up", "move(-1)", "", "the token above", "↑", palette=False),
+    Action("bars.down", "down", "move(1)", "", "the token below", "↓", palette=False),
+    Action("bars.select", "enter", "select", "go on from it", "take this token and go on from it", "⏎", palette=False),
+    Action("form.up", "up,shift+tab", "move(-1)", "", "the field above", "↑", palette=False),
+    Action("form.down", "down,tab", "move(1)", "", "the field below", "↓", palette=False),
+    Action("form.page_up", "pageup", "move(-10)", "", "ten fields up", "PgUp", palette=False),
+    Action("form.page_down", "pagedown", "move(10)", "", "ten fields down", "PgDn", palette=False),
+    Action("form.before", "left", "turn(-1)", "", "the choice before", "◀", palette=False),
+    Action("form.after", "right", "turn(1)", "", "the choice after", "▶", palette=False),
+    Action("form.start", "home", "edge(0)", "", "start of the value", "Home", palette=False),
+    Action("form.end", "end", "edge(1)", "", "end of the value", "End", palette=False),
+    Action("form.erase", "backspace", "erase", "", "erase the character before", "⌫", palette=False),
+    Action("form.erase_after", "delete", "erase_after", "", "erase the character after", "Del", palette=False),
+    Action("form.clear", "ctrl+u", "clear", "", "clear the field", palette=False),
+    Action("form.restore", "ctrl+z", "restore", "", "the preset's value", palette=False),
+    Action("form.enter", "enter", "enter", "", "the next field", "⏎", palette=False),
+    Action("new_run.start", "ctrl+s,f5", "start", "start", "start the run", palette=False, priority=True, changes=True),
+    Action(
+        "dialog.close",
+        "escape,ctrl+c,ctrl+q",
+        "close",
+        "close",
+        "close without deciding",
+        "esc",
+        palette=False,
+        priority=True,
+    ),
+    Action("choose.close", "ctrl+p", "close", "", "close without choosing", palette=False, priority=True),
+    Action("choose.up", "up", "move(-1)", "", "the line above", "↑", palette=False),
+    Action("choose.down", "down", "move(1)", "", "the line below", "↓", palette=False),
+    Action("choose.page_up", "pageup", "move(-10)", "", "ten lines up", "PgUp", palette=False),
+    Action("choose.page_down", "pagedown", "move(10)", "", "ten lines down", "PgDn", palette=False),
+    Action("help.close", "question_mark,f1,q,enter", "close", "", "close", palette=False),
+    Action("welcome.first", "enter", "first", "", "train a first model", "⏎", palette=False, changes=True),
+    Action("app.new_run", "n", "new_run", "new run", "train a new model", changes=True),
+    Action("app.train", "1", "go('train')", "", "screen 1: training, all panes"),
+    Action("app.prompt", "2", "go('prompt')", "", "screen 2: prompt"),
+    Action("app.samples", "3", "go('samples')", "", "screen 3: samples"),
+    Action("app.runs", "4,r", "go('runs')", "runs", "screen 4: all runs: open, resume, compare, delete", "r"),
+    Action("app.inspect", "5", "go('inspect')", "", "screen 5: inspect the weights"),
+    Action("app.corpora", "6", "go('corpora')", "", "screen 6: corpora"),
+    Action("app.dark", "t", "dark", "", "dark or light"),
+    Action("app.high_contrast", "", "look('tinytui-contrast')", "", "high contrast"),
+    Action("app.ansi", "", "look('tinytui-ansi')", "", "the terminal's own sixteen colours"),
+    Action("app.palette", "ctrl+p", "palette", "commands", "every action, by name", palette=False, priority=True),
+    Action(
+        "app.help", "question_mark,f1", "help", "help", "what this pane shows and which keys it takes", palette=False
+    ),
+    Action("app.leave", "q,ctrl+q,ctrl+c", "leave", "quit", "quit; asks when this process trains"),
 )
 
 
@@ -124,14 +246,15 @@ def is_text(key: str) -> bool:
 
 
 def bindings(scope: str) -> list[BindingType]:
-    """The scope's bindings for a class' BINDINGS."""
+    """The scope's bindings for a class' BINDINGS, with ids that a keymap names."""
     return [
-        Binding(action.key, action.do, action.about, show=False, priority=action.priority)
+        Binding(action.key, action.do, action.about, show=False, priority=action.priority, id=action.id)
         for action in ACTIONS
         if action.scope == scope and action.key
     ]
 
 
-def of_scope(scope: str) -> list[Action]:
-    """The scope's actions, in the order of the footer."""
-    return [action for action in ACTIONS if action.scope == scope]
+def of_scope(scope: str, keymap: Mapping[str, str] | None = None) -> list[Action]:
+    """The scope's actions, in the order of the footer, with the keys that `keymap` (id to keys) gives them."""
+    found = [action for action in ACTIONS if action.scope == scope]
+    return [replace(a, key=keymap[a.id], shown_key="") if keymap and a.id in keymap else a for a in found]

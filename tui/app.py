@@ -2,28 +2,34 @@
 
     code = open_workbench(runs_dir, corpora_dir, run=..., start=..., theme=...)
 
-Nothing here waits: the screen is painted first, then a run is opened or a trainer started; a timer polls the session a
-few times a second and repaints what changed. When the screen is gone, `open_workbench` sees to the training of this
-process: it waits for it, stops it with a checkpoint, or hands it to a background process.
+Nothing here waits: the screen is painted first, then a run is opened or a trainer started; what the session's threads
+find is shown as it comes. The numbered screens (`tui.places`) are made when they are first gone to and stay. When the
+screen is gone, `open_workbench` sees to the training of this process: it waits for it, stops it with a checkpoint, or
+hands it to a background process.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from textual.app import App, ComposeResult
 from textual.binding import BindingType
 from textual.screen import ModalScreen, Screen
-from textual.widgets import Input
+from textual.widgets import Input, TextArea
 
 from engine.errors import RunError, UserError
-from tui.actions import ACTIONS, APP, RUNS, Action, bindings, is_text, of_scope
+from tui.actions import ACTIONS, Action, bindings, is_text, of_scope
 from tui.ending import ScreenEnder, finish, run_screen
+from tui.places import PLACES
+from tui.screens.workscreen import Acting, WorkScreen
 from tui.state.news import News, Notice
 from tui.state.session import Resume, Session, Start
-from tui.state.settings import load_settings, save_setting
+from tui.state.settings import load_keymap, load_settings, save_setting
 from tui.terminal.driver import Terminal
 from tui.terminal.hangup import hung_up
 from tui.terminal.pacing import Paced
@@ -31,17 +37,21 @@ from tui.terminal.signals import PROCESS, Ending
 from tui.text import clean
 from tui.theme import DARK, LIGHT, THEMES, Themed
 from tui.widgets.rows import Rows
+from tui.widgets.topline import TopLine
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
     from tui.screens.train.screen import TrainScreen
 
 POLL = 0.4
-"""Seconds between two looks at the run."""
+"""Seconds between two looks at what may have changed."""
 
 
 class Workbench(Paced, Themed, App[Ending]):
-    """Holds the session and the screens; every action of the registry ends in a method named for it."""
+    """Holds the session and the screens; every action of the registry ends in a method named for it.
+
+    read_only: nothing that `changes` something works.
+    """
 
     CSS_PATH: ClassVar[list[str | PurePath]] = [
         "app.tcss",
@@ -51,8 +61,8 @@ class Workbench(Paced, Themed, App[Ending]):
     ]
     TITLE = "tinytui"
     ENABLE_COMMAND_PALETTE = False
-    BINDINGS: ClassVar[list[BindingType]] = bindings(APP)
-    scope = APP
+    BINDINGS: ClassVar[list[BindingType]] = bindings("app")
+    scope = "app"
 
     def __init__(
         self,
@@ -62,35 +72,24 @@ class Workbench(Paced, Themed, App[Ending]):
         run: RunDir | None = None,
         start: Start | Resume | None = None,
         theme: str | None = None,
+        read_only: bool = False,
     ) -> None:
         super().__init__(driver_class=Terminal if sys.stdin.isatty() else None)
         self.session = Session(runs_dir, corpora_dir)
+        self.read_only = read_only
         self.animation_level = "none"
         self._behind = False
         self._news = News()
         self._first: RunDir | Start | Resume | None = start if start is not None else run
+        self.keymap, wrong = load_keymap([action.id for action in ACTIONS])
+        for each in wrong:
+            self._news.add(Notice(each, bad=True))
+        self.set_keymap(self.keymap)
         if not self.no_color:
             wanted = theme or str(load_settings().get("theme", ""))
             self.theme = wanted if wanted in {each.name for each in THEMES} else DARK
 
     # -- life ----------------------------------------------------------------------------------------------------------
-
-    def _first_screen(self) -> Screen[Any]:
-        from engine.runs.layout import list_runs
-
-        try:
-            empty = not list_runs(self.session.runs_dir)
-        except UserError:
-            empty = True
-        if self._first is None and empty:
-            from tui.screens.welcome.screen import WelcomeScreen
-
-            return WelcomeScreen()
-        if self._first is None:
-            from tui.screens.runs.screen import RunsScreen
-
-            return RunsScreen(self.session)
-        return self._new_train_screen()
 
     def compose(self) -> ComposeResult:
         """One line, painted while the rest is still being imported."""
@@ -100,17 +99,38 @@ class Workbench(Paced, Themed, App[Ending]):
         yield line
 
     def on_mount(self) -> None:
+        loop = asyncio.get_running_loop()
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the loop has just ended
+                loop.call_soon_threadsafe(self._delivered)
+
+        for worker in self.session.workers:
+            worker.wake = wake
         self.call_after_refresh(self.call_later, self._begin)
 
     def on_unmount(self) -> None:
-        self.session.end_prompts()
+        self.session.end()
 
     async def _begin(self) -> None:
         if self._first is not None and not isinstance(self._first, Start | Resume):
             self.session.expect(self._first)
-        await self.push_screen(self._first_screen())
+        if self._first is None and self._no_runs():
+            from tui.screens.welcome.screen import WelcomeScreen
+
+            await self.push_screen(WelcomeScreen(self.session))
+        else:
+            await self._go("runs" if self._first is None else "train")
         self.set_interval(POLL, self._poll)
         self.screen.call_after_refresh(self._open_first)
+
+    def _no_runs(self) -> bool:
+        from engine.runs.layout import list_runs
+
+        try:
+            return not list_runs(self.session.runs_dir)
+        except UserError:
+            return True
 
     def _open_first(self) -> None:
         if isinstance(self._first, Start | Resume):
@@ -119,27 +139,36 @@ class Workbench(Paced, Themed, App[Ending]):
             self.session.open(self._first)
         self._poll()
 
+    def _delivered(self) -> None:
+        """A worker has something: show it now, not at the next poll."""
+        if self.is_running and self.screen_stack and self.screen.is_mounted:
+            self._look()
+
     def _poll(self) -> None:
         if not self.screen_stack or not self.screen.is_mounted:  # on the way in, or out
             return
-        waiting = bool(self.session.opening or self.session.starting)
-        self._behind = self.session.poll() or self._behind or waiting
+        self._behind = self._behind or bool(self.session.opening or self.session.starting)
+        for screen in filter(lambda each: each.is_mounted, self.screen_stack):  # what lies behind a dialogue too
+            if isinstance(screen, Ticking):
+                screen.tick()
+        self._look()
+        if isinstance(self._driver, Terminal) and hung_up(self._driver.fileno):
+            self.exit(Ending.HANGUP)
+
+    def _look(self) -> None:
+        """Show what is new, in one picture, when the one before has arrived."""
+        self._behind = self.session.poll() or self._behind
         while self.session.notices:
             self._news.add(self.session.notices.popleft())
         self._tell()
-        drawn = False
-        for screen in filter(lambda each: each.is_mounted, self.screen_stack):  # what lies behind a dialogue too
-            tick, refresh = getattr(screen, "tick", None), getattr(screen, "refresh_run", None)
-            if tick is not None:
-                tick()
-            if refresh is not None and self._behind and self.pacer.ready():
-                drawn = True
-                refresh()
-        if drawn:
-            self._behind = False
-            self.call_after_refresh(self.pacer.sent)
-        if isinstance(self._driver, Terminal) and hung_up(self._driver.fileno):
-            self.exit(Ending.HANGUP)
+        screens = [each for each in self.screen_stack if isinstance(each, WorkScreen) and each.is_mounted]
+        if not self._behind or not screens or not self.pacer.ready():
+            return
+        self._behind = False
+        with self.batch_update():
+            for screen in screens:
+                screen.update()
+        self.call_after_refresh(self.pacer.sent)
 
     def _print_error_renderables(self) -> None:
         """Nothing here: the error that ended the screen is raised again where it can be told in a line."""
@@ -166,15 +195,23 @@ class Workbench(Paced, Themed, App[Ending]):
 
     # -- screens -------------------------------------------------------------------------------------------------------
 
-    def _new_train_screen(self) -> TrainScreen:
-        from tui.screens.train.screen import TrainScreen
+    async def _go(self, name: str) -> None:
+        """Show a numbered screen, made now when it was never shown. For `call_later` alone: a screen cannot wait for
+        what takes its own place."""
+        if name not in self._screen_stacks:
+            place = next(each for each in PLACES if each.name == name)
+            screen: WorkScreen = getattr(import_module(place.module), place.kind)(self.session)
+            self.add_mode(name, lambda: screen)
+        if self.current_mode != name:
+            await self.switch_mode(name)
 
-        return TrainScreen(self.session)
+    def action_go(self, name: str) -> None:
+        """Go to a numbered screen; a dialogue over the present one stays there."""
+        self.call_later(self._go, name)
 
-    async def _show(self, screen: Screen[Any]) -> None:
-        """Put `screen` in the place of the one shown. For `call_later` alone: a screen cannot wait for its own end."""
-        await self.switch_screen(screen)
-        self._poll()
+    def on_top_line_picked(self, event: TopLine.Picked) -> None:
+        if not self.in_dialogue:
+            self.action_go(event.name)
 
     @property
     def in_dialogue(self) -> bool:
@@ -185,18 +222,14 @@ class Workbench(Paced, Themed, App[Ending]):
         """The training screen when it is the one below all dialogues."""
         from tui.screens.train.screen import TrainScreen
 
-        for screen in self.screen_stack:
-            if isinstance(screen, TrainScreen):
-                return screen
-        return None
+        return self.workplace if isinstance(self.workplace, TrainScreen) else None
 
     def show_train(self, pane: str = "") -> None:
         """The training screen, with one pane alone when named."""
         self.call_later(self._show_train, pane)
 
     async def _show_train(self, pane: str) -> None:
-        if self.train_screen() is None:
-            await self._show(self._new_train_screen())
+        await self._go("train")
         screen = self.train_screen()
         if screen is not None:
             screen.show_pane(pane or "loss", alone=bool(pane))
@@ -204,7 +237,7 @@ class Workbench(Paced, Themed, App[Ending]):
     def open_run(self, run: RunDir) -> None:
         """Show `run`."""
         self.session.open(run)
-        self.show_train()
+        self.action_go("train")
 
     def train(self, job: Start | Resume) -> None:
         """Train in this process and show it; says so where it cannot."""
@@ -223,20 +256,23 @@ class Workbench(Paced, Themed, App[Ending]):
         In an input what is a character is text, and a key that something inside takes is not offered again.
         """
         screen = self.workplace
-        typing = isinstance(screen.focused, Input)
-        relabel = getattr(screen, "relabel", None)
+        typing = isinstance(screen.focused, Input | TextArea)
         taken: set[str] = set()
         found = []
         for owner in self.owners():
-            for action in of_scope(owner.scope):
-                if owner.check_action(action.name, ()) is not True:
+            for action in of_scope(owner.scope, self.keymap):
+                if not self.works(owner, action):
                     continue
                 free = [key for key in action.keys if key not in taken and not (typing and is_text(key))]
                 taken.update(free)
                 if free or not action.key:
                     shown = action if free == action.keys else action.with_keys(free)
-                    found.append(relabel(shown) if relabel is not None else shown)
+                    found.append(screen.relabel(shown) if isinstance(screen, WorkScreen) else shown)
         return found
+
+    def works(self, owner: Any, action: Action) -> bool:
+        """Whether `action` means something now, and may be done."""
+        return owner.check_action(action.name, ()) is True and not (self.read_only and action.changes)
 
     @property
     def workplace(self) -> Screen[Any]:
@@ -248,23 +284,30 @@ class Workbench(Paced, Themed, App[Ending]):
         node: Any = self.workplace.focused or self.workplace
         found = []
         while node is not None:
-            if getattr(node, "scope", ""):
+            if isinstance(node, Acting) and node.scope:
                 found.append(node)
             node = node.parent
         return found
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Whether an action of the app means something on this screen."""
-        if action == "runs":
-            return getattr(self.screen, "scope", "") != RUNS
+        if action == "go" and parameters:
+            return parameters[0] in {place.name for place in PLACES} and not self.in_dialogue
         if action == "palette":
             return not self.in_dialogue  # there the key is the dialogue's
         return super().check_action(action, parameters)
 
+    async def run_action(self, action: Any, default_namespace: Any = None, namespaces: Any = None) -> bool:
+        """As Textual does, but nothing that changes something where only looking is allowed."""
+        if self.read_only and isinstance(action, str) and action.rpartition(".")[2].partition("(")[0] in CHANGING:
+            self.say(Notice("this screen only looks: start it with --allow-control to change something", bad=True))
+            return False
+        return await super().run_action(action, default_namespace, namespaces)
+
     def owner_of(self, action: Action) -> Any:
         """The node an action runs on, None where there is none now."""
         nodes = [*self.owners(), self.workplace, *self.workplace.query("*")]
-        return next((node for node in nodes if getattr(node, "scope", "") == action.scope), None)
+        return next((node for node in nodes if isinstance(node, Acting) and node.scope == action.scope), None)
 
     def do(self, action: Action) -> None:
         """Run an action as its key would."""
@@ -278,30 +321,17 @@ class Workbench(Paced, Themed, App[Ending]):
         choices = []
         for action in ACTIONS:
             owner = self.owner_of(action) if action.palette else None
-            if owner is not None and owner.check_action(action.name, ()) is True:
-                choices.append(Choice(action.about, action, action.key_shown, action.label))
+            if owner is not None and self.works(owner, action):
+                mapped = of_scope(action.scope, self.keymap)
+                key = next(each.key_shown for each in mapped if each.id == action.id)
+                choices.append(Choice(action.about, action, key, action.label))
         self.push_screen(ChooseScreen("commands", choices), lambda action: self.do(action) if action else None)
 
     def action_help(self) -> None:
         from tui.screens.dialogs.help import HelpScreen, help_lines
 
         if not self.in_dialogue:
-            self.push_screen(HelpScreen(*help_lines(self.owners(), self.keys_here())))
-
-    def action_train_screen(self) -> None:
-        self.show_train()
-
-    def action_prompt_screen(self) -> None:
-        self.show_train("prompt")
-
-    def action_samples_screen(self) -> None:
-        self.show_train("samples")
-
-    def action_runs(self) -> None:
-        from tui.screens.runs.screen import RunsScreen
-
-        if not isinstance(self.screen, RunsScreen):
-            self.call_later(self._show, RunsScreen(self.session))
+            self.push_screen(HelpScreen(*help_lines(self.owners(), self.keys_here(), self.keymap)))
 
     def action_new_run(self) -> None:
         from tui.screens.newrun.screen import NewRunScreen
@@ -355,6 +385,16 @@ class Workbench(Paced, Themed, App[Ending]):
             self.exit(Ending.DETACH)
 
 
+CHANGING = frozenset(action.name for action in ACTIONS if action.changes)
+
+
+@runtime_checkable
+class Ticking(Protocol):
+    """A screen that looks at something with every poll."""
+
+    def tick(self) -> None: ...
+
+
 def open_workbench(
     runs_dir: Path,
     corpora_dir: Path | None = None,
@@ -362,13 +402,14 @@ def open_workbench(
     run: RunDir | None = None,
     start: Start | Resume | None = None,
     theme: str | None = None,
+    read_only: bool = False,
 ) -> int:
     """Run the workbench to its end, and the training of this process to its own; returns the exit code.
 
     run: a run to open. start: a run to make, or to resume, in this process. With neither, the list of runs, or where
     there are none the first-start screen. theme: one of `tui.theme.THEMES`; unset, the one used last.
     """
-    app = Workbench(runs_dir, corpora_dir, run=run, start=start, theme=theme)
+    app = Workbench(runs_dir, corpora_dir, run=run, start=start, theme=theme, read_only=read_only)
     screen = ScreenEnder(app)
     with PROCESS.watching(screen) as signals:
         ending, broken = run_screen(app, signals)

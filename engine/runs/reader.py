@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,29 @@ from engine.runs.series import Series
 from engine.runs.status import ALIVE, read_info, read_said, true_status
 from engine.runs.tail import MAX_LINE, TOO_LONG, Tail
 
+MAX_VIEWED = 5_000
+"""Samples and events in a view: the newest."""
 MAX_PROBLEMS = 20
 """Damaged lines named for each file; more are counted."""
+
+
+@dataclass(frozen=True, eq=False)
+class RunView:
+    """A run as it stood at one look: nothing here changes, so that it can be handed to another thread.
+
+    info: `run.json`; status: `status.json` made true; samples and events: the newest, oldest first; checkpoints:
+    {step, path, val_loss} by step; changed: what is new since the view before, of info, status, series, samples, events.
+    """
+
+    run: RunDir
+    info: dict[str, Any]
+    status: dict[str, Any]
+    series: Series
+    samples: tuple[dict[str, Any], ...]
+    events: tuple[dict[str, Any], ...]
+    checkpoints: tuple[dict[str, Any], ...]
+    problems: tuple[str, ...]
+    changed: frozenset[str]
 
 
 class RunReader:
@@ -30,7 +52,7 @@ class RunReader:
         self.info: dict[str, Any] = {}
         """`run.json`."""
         self.status: dict[str, Any] = {}
-        """`status.json` made true: `state` is failed, and `problem` says why, when the trainer is dead."""
+        """`status.json` made true: `state` is crashed, and `problem` says so, when the trainer died."""
         self.series = Series()
         self.samples: list[dict[str, Any]] = []
         self.events: list[dict[str, Any]] = []
@@ -58,6 +80,20 @@ class RunReader:
         }
         self.changed = frozenset(name for name, is_so in changed.items() if is_so)
         return bool(self.changed)
+
+    def view(self) -> RunView:
+        """The run as the last poll found it."""
+        return RunView(
+            self.run,
+            self.info,
+            self.status,
+            self.series.snapshot(),
+            tuple(self.samples[-MAX_VIEWED:]),
+            tuple(self.events[-MAX_VIEWED:]),
+            tuple(self.checkpoints()),
+            tuple(self.problems),
+            self.changed,
+        )
 
     @property
     def problems(self) -> list[str]:

@@ -24,6 +24,7 @@ class Table:
         self._steps: Steps = np.empty(0, np.int64)
         self._values: Floats = np.empty((len(self.keys), 0))
         self.rows = 0
+        self._shared = False
         self.taken_back = 0
         """How often rows already read were removed or replaced: a reader that keeps sums of them begins anew."""
 
@@ -91,8 +92,18 @@ class Table:
     def clear(self) -> None:
         self._take_back(0)
 
+    def snapshot(self) -> Table:
+        """The table as it stands, for ever: rows that are appended lie behind it, rows taken back are copied before."""
+        same = Table(())
+        same.keys, same._column, same.rows, same.taken_back = self.keys, self._column, self.rows, self.taken_back
+        same._steps, same._values = self._steps, self._values
+        self._shared = True
+        return same
+
     def _take_back(self, rows: int) -> None:
         if rows < self.rows:
+            if self._shared:  # what is shown elsewhere stays as it was
+                self._steps, self._values, self._shared = self._steps.copy(), self._values.copy(), False
             self.rows = rows
             self.taken_back += 1
 
@@ -180,6 +191,12 @@ class Series:
             except OverflowError:
                 return f"{key:.40} is out of range; left out"
         return (self.val if "val_loss" in record else self.train).add(int(step), values)
+
+    def snapshot(self) -> Series:
+        """The numbers as they stand, for another thread; the arrays are shared, not copied."""
+        same = Series()
+        same.train, same.val = self.train.snapshot(), self.val.snapshot()
+        return same
 
     def clear(self) -> None:
         self.train.clear()

@@ -1,1 +1,1 @@
-"""The screens of the workbench, one file each, its style sheet beside it."""
+"""What is seen: a folder a screen, and the dialogues that lie over them."""

@@ -1,51 +1,47 @@
-"""A run being read beside the screen, which a run of a million steps would keep waiting for a second."""
+"""A run followed beside the screen, which a run of a million steps or a stalled disk would keep waiting."""
 
 from __future__ import annotations
 
-import threading
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from engine.errors import UserError
+from tui.state.worker import Ticket
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
-    from engine.runs.reader import RunReader
+    from engine.runs.reader import RunReader, RunView
+    from tui.state.summary import Latest
 
 
-class Reading:
-    """One read of `run`, in a thread of its own. What came of it stays here, so whoever asked for another run since
-    cannot take it for that one: `reader`, or in one line why there is none as `error`, once it is `done`."""
+@dataclass(frozen=True, eq=False)
+class Look:
+    """A run as one look found it: the view of it, its newest numbers, and the events since the look before."""
+
+    view: RunView
+    now: Latest
+    events: tuple[dict[str, Any], ...] = ()
+
+
+class Follower:
+    """Reads `run` once and then what is new, by `look`, which a worker calls again and again."""
 
     def __init__(self, run: RunDir) -> None:
         self.run = run
-        self.reader: RunReader | None = None
-        self.error = ""
-        self._ended = threading.Event()
-        threading.Thread(target=self._read, name="read-run", daemon=True).start()
+        self._reader: RunReader | None = None
+        self._told = 0
 
-    @property
-    def done(self) -> bool:
-        return self._ended.is_set()
+    def look(self, ticket: Ticket) -> Look | None:
+        """What there is to see, None when that is what the look before saw; raises RunError for what is no run."""
+        from engine.runs.reader import RunReader
+        from tui.state.summary import latest
 
-    def wait(self, seconds: float) -> None:
-        """Wait until it is done, `seconds` at most."""
-        self._ended.wait(seconds)
-
-    def _read(self) -> None:
-        try:
-            from engine.runs.reader import RunReader
-
-            reader = RunReader(self.run)
-            reader.poll()
-            self.reader = reader
-        except Exception as error:  # damage that the reader does not know of; the screen lives on and names it
-            self.error = one_line(error)
-        finally:
-            self._ended.set()
-
-
-def one_line(error: Exception) -> str:
-    """What went wrong, as a person reads it; a bug by its name."""
-    if isinstance(error, UserError | OSError):
-        return str(error)
-    return f"this is a bug: {' '.join(f'{type(error).__name__}: {error}'.split())}"
+        first = self._reader is None
+        if self._reader is None:
+            self._reader = RunReader(self.run)
+        reader = self._reader
+        if not reader.poll() and not first:
+            return None
+        fresh = tuple(reader.events[self._told :]) if not first else ()
+        self._told = len(reader.events)
+        view = reader.view()
+        return Look(view, latest(view), fresh)

@@ -1,34 +1,39 @@
 """What the workbench holds: the run it shows, the line to that run's trainer, and the training of this process.
 
-Everything that may wait (reading a large run, a socket, starting a trainer) happens in threads of its own that touch no
-widget: they leave results where `Session.poll`, called by the screen a few times a second, picks them up.
+Everything that may wait happens in threads that touch no widget: `reads` reads files, `works` reckons what takes long,
+`commands` speaks to trainers, a training starts in a thread of its own. Their results are picked up by `Session.poll`,
+which the screen calls a few times a second, and by `deliver` as soon as a worker has something.
 """
 
 from __future__ import annotations
 
 import os
-import queue
 import subprocess
 import sys
 import threading
 from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import RunError, UserError
 from tui.state.news import Notice
-from tui.state.reading import Reading, one_line
+from tui.state.reading import Follower, Look
+from tui.state.worker import Worker, one_line
 
 if TYPE_CHECKING:
     from engine.config import Config
     from engine.runs.layout import RunDir
-    from engine.runs.reader import RunReader
+    from engine.runs.reader import RunView
     from engine.text.corpus import Corpus, Template
     from engine.training.host import TrainingHost
     from tui.state.conversation import Conversations
+    from tui.state.summary import Latest
 
 LIVE_STATES = ("running", "paused")
+LOOK_EVERY = 0.4
+"""Seconds between two looks at the run shown."""
 
 
 @dataclass(frozen=True)
@@ -137,22 +142,28 @@ class Session:
     def __init__(self, runs_dir: Path, corpora_dir: Path | None) -> None:
         self.runs_dir, self.corpora_dir = runs_dir, corpora_dir
         self.run: RunDir | None = None
-        self.reader: RunReader | None = None
+        self.view: RunView | None = None
+        """The run shown as the newest look found it; another object whenever something changed."""
+        self._now: Latest | None = None
         self.training: Training | None = None
         self.problem = ""
         """Why what was last asked for (a run to show, a training) did not come about."""
-        self.notices: deque[Notice] = deque()
+        self.notices: deque[Notice] = deque(maxlen=64)
+        self.reads = Worker("reads", self.complain)
+        self.works = Worker("works", self.complain)
+        self.commands = Worker("commands", self.complain)
+        self._commands = 0
         self._opening: RunDir | None = None
-        self._reading: Reading | None = None
         self._to_show: Training | None = None  # shown as soon as it has a trainer, unless another run is asked for
         self._taken = False
-        self._events_told = 0
-        self._commands: queue.SimpleQueue[tuple[RunDir, str, dict[str, Any], str]] = queue.SimpleQueue()
-        self._sender: threading.Thread | None = None
         self._corpora: dict[str, Corpus | None] = {}
         self._talks: Conversations | None = None
         self.draft: tuple[str, str, dict[str, str]] | None = None
         """The form of a new run as it was left: corpus, preset, and what was typed."""
+
+    @property
+    def workers(self) -> tuple[Worker, ...]:
+        return self.reads, self.works, self.commands
 
     # -- the run shown -------------------------------------------------------------------------------------------------
 
@@ -162,25 +173,21 @@ class Session:
         self._opening, self._to_show = run, None
 
     def open(self, run: RunDir) -> None:
-        """Show `run` as soon as it is read; a small one at once, a run of a million steps a second later."""
+        """Show `run` as soon as it is read; a run of a million steps takes a second or two."""
         if self.run is not None and self.run.path == run.path:
             return
         self.expect(run)
-        self._reading = Reading(run)
-        self._reading.wait(0.1)
-        self._take_read()
+        self.reads.ask("run", Follower(run).look, self._take_look, self._cannot_read, every=LOOK_EVERY)
 
-    def _take_read(self) -> None:
-        reading = self._reading
-        if reading is None or not reading.done:
-            return
-        self._reading = self._opening = None
-        self._taken = True
-        if reading.reader is None:
-            self.problem = reading.error
-            return
-        self.run, self.reader = reading.run, reading.reader
-        self._events_told = len(reading.reader.events)
+    def _take_look(self, look: Look) -> None:
+        self._opening, self._taken = None, True
+        self.run, self.view, self._now = look.view.run, look.view, look.now
+        self._tell_events(look.events)
+
+    def _cannot_read(self, problem: str) -> None:
+        run = self.run
+        self.close()
+        self.problem = problem if run is None else f"{run.name}: {problem}"
 
     @property
     def opening(self) -> str:
@@ -199,7 +206,8 @@ class Session:
 
     def close(self) -> None:
         """Show no run, or the one this process trains."""
-        self.run = self.reader = self._opening = self._reading = None
+        self.reads.drop("run")
+        self.run = self.view = self._now = self._opening = None
         self.problem = ""
         self._to_show = self.training if self.training is not None and self.training.alive else None
         self._taken = True
@@ -214,23 +222,18 @@ class Session:
             self._not_begun(training, training.error)
         elif wanted is not None and wanted is self._to_show and wanted.host is None and not wanted.alive:
             self._not_begun(wanted, "the start was given up; n begins a new run")
-        self._take_read()
+        self.deliver()
         changed, self._taken = self._taken, False
-        return self._poll_reader() or changed
-
-    def _poll_reader(self) -> bool:
-        reader, run = self.reader, self.run
-        if reader is None or run is None:
-            return False
-        try:
-            changed = reader.poll()
-        except Exception as error:  # as when it is opened
-            self.close()
-            self.problem = f"{run.name}: {one_line(error)}"
-            return True
-        if changed and "events" in reader.changed:
-            self._tell_events(reader.events)
         return changed
+
+    def deliver(self) -> None:
+        """Pick up what the workers have."""
+        for worker in self.workers:
+            self._taken = worker.deliver() or self._taken
+
+    def complain(self, problem: str) -> None:
+        """Say what did not work."""
+        self.notices.append(Notice(problem, bad=True))
 
     def _not_begun(self, training: Training, error: str) -> None:
         """Say why a training did not begin, where the person waits for it; a run to be resumed is shown as it is."""
@@ -241,18 +244,24 @@ class Session:
             self.open(training.job.run)
         self.problem, self._to_show, self._taken = error, None, True
 
-    def _tell_events(self, events: list[dict[str, Any]]) -> None:
+    def _tell_events(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Notice what happened to the run since the last look."""
         from tui.state.summary import event_words
 
-        for event in events[self._events_told :]:
+        for event in events:
             if (words := event_words(event)) is not None:
                 self.notices.append(Notice(words[0], bad=words[1]))
-        self._events_told = len(events)
+
+    @property
+    def now(self) -> Latest:
+        """The newest numbers of the run shown."""
+        from tui.state.summary import Latest
+
+        return self._now or Latest()
 
     @property
     def status(self) -> dict[str, Any]:
-        return self.reader.status if self.reader is not None else {}
+        return self.view.status if self.view is not None else {}
 
     @property
     def state(self) -> str:
@@ -261,7 +270,7 @@ class Session:
     @property
     def live(self) -> bool:
         """Whether the run shown has a trainer that takes commands."""
-        return self.reader is not None and self.state in LIVE_STATES
+        return self.view is not None and self.state in LIVE_STATES
 
     @property
     def own(self) -> bool:
@@ -274,21 +283,26 @@ class Session:
         return training is not None and training.alive and training.run is not None and training.run.path == run.path
 
     def corpus(self) -> Corpus | None:
-        """The corpus of the run shown, when it is still known."""
-        found = self.reader.info.get("corpus") if self.reader is not None else None
+        """The corpus of the run shown, when it is still known and has been found by now."""
+        found = self.view.info.get("corpus") if self.view is not None else None
         name = str(found.get("path") or found.get("name") or "") if isinstance(found, dict) else ""
         if name and name not in self._corpora:
-            from engine.text.catalog import find_corpus
+            self._corpora[name] = None
 
-            try:
-                self._corpora[name] = find_corpus(name, self.corpora_dir)
-            except (UserError, OSError):
-                self._corpora[name] = None
+            def look(_: object) -> Corpus | None:
+                from engine.text.catalog import find_corpus
+
+                try:
+                    return find_corpus(name, self.corpora_dir)
+                except (UserError, OSError):
+                    return None
+
+            self.reads.ask(f"corpus {name}", look, lambda corpus: self._corpora.update({name: corpus}))
         return self._corpora.get(name)
 
     def template(self) -> Template | None:
         """The prompt template the run was trained with."""
-        found = self.reader.info.get("template") if self.reader is not None else None
+        found = self.view.info.get("template") if self.view is not None else None
         if isinstance(found, dict):
             from engine.text.corpus import Template
 
@@ -306,8 +320,10 @@ class Session:
             self._talks = Conversations()
         return self._talks
 
-    def end_prompts(self) -> None:
-        """Stop all prompts; they are in their histories then."""
+    def end(self) -> None:
+        """Stop all prompts, which are in their histories then, and all that works for the screen."""
+        for worker in self.workers:
+            worker.end()
         if self._talks is not None:
             self._talks.end()
 
@@ -315,22 +331,18 @@ class Session:
 
     def send(self, run: RunDir, do: str, said: str, **fields: Any) -> None:
         """Give the trainer of `run` a command, without waiting; `said` is noticed once it has taken it."""
-        if self._sender is None:
-            self._sender = threading.Thread(target=self._send_all, name="commands", daemon=True)
-            self._sender.start()
-        self._commands.put((run, do, fields, said))
+        self._commands += 1
 
-    def _send_all(self) -> None:
-        while True:
-            run, do, fields, said = self._commands.get()
-            try:
-                from engine.control import ControlClient
+        def tell(_: object) -> None:
+            from engine.control import ControlClient
 
-                ControlClient(run).send(do, **fields)
-                if said:
-                    self.notices.append(Notice(said))
-            except Exception as error:  # also a bug: the next command is sent all the same
-                self.notices.append(Notice(one_line(error), bad=True))
+            ControlClient(run).send(do, **fields)
+
+        def taken(_: None) -> None:
+            if said:
+                self.notices.append(Notice(said))
+
+        self.commands.ask(f"command {self._commands}", tell, taken)
 
     # -- the training of this process ----------------------------------------------------------------------------------
 

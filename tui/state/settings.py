@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import stat
+import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -57,3 +59,29 @@ def own_prompts() -> list[str]:
 def keep_prompt(text: str) -> None:
     """Put `text` first among the person's own."""
     save_setting(PROMPTS, [text, *(each for each in own_prompts() if each != text)][:MAX_PROMPTS])
+
+
+def load_keymap(known: Collection[str]) -> tuple[dict[str, str], list[str]]:
+    """`keymap.toml` beside the settings: `"train.pause" = "P"`, or several keys, `"f2,P"`; and a line for each entry
+    that means nothing, whose action keeps its keys."""
+    path = settings_path().with_name("keymap.toml")
+    try:
+        with path.open("rb") as file:
+            found = tomllib.load(file) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else {}
+    except FileNotFoundError:
+        return {}, []
+    except (OSError, ValueError, RecursionError) as error:
+        return {}, [f"{path}: {error}; the keys are those of the program"]
+    flat: dict[str, object] = {}
+    for name, value in found.items():
+        inside = value.items() if isinstance(value, dict) else ()
+        flat.update({f"{name}.{inner}": each for inner, each in inside} or {name: value})
+    keymap, wrong = {}, []
+    for name, value in flat.items():
+        if name not in known:
+            wrong.append(f"keymap.toml: there is no action {name}; `?` and ctrl+p list them")
+        elif not isinstance(value, str) or not value.strip():
+            wrong.append(f'keymap.toml: {name} wants a key, as in "P" or "f2,P"')
+        else:
+            keymap[name] = ",".join(key.strip() for key in value.split(","))
+    return keymap, wrong

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tui.text import Part, clean, fmt_count, fmt_duration, fmt_loss, fmt_lr
 
 if TYPE_CHECKING:
-    from engine.runs.reader import RunReader
+    from engine.runs.reader import RunReader, RunView
     from engine.runs.series import Series
 
 # state -> (mark, word, role)
@@ -66,7 +66,7 @@ class Latest:
         return min(1.0, self.step / self.steps) if self.steps else 0.0
 
 
-def latest(reader: RunReader) -> Latest:
+def latest(reader: RunReader | RunView) -> Latest:
     """The newest numbers of a run. Reads the ends of its series only, and the evaluations."""
     import numpy as np
 

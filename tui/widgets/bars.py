@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.message import Message
 
+from tui.actions import bindings
 from tui.text import Part, fit
 from tui.widgets.paint import Painted
 
@@ -44,11 +45,8 @@ class NextTokenBars(Painted, can_focus=True):
     """Rows of `TokenBar`; up and down choose one, enter goes on from it."""
 
     DEFAULT_CSS = "NextTokenBars { height: 1fr; width: 1fr; min-height: 1; }"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move(-1)", "choose", show=False),
-        Binding("down", "move(1)", "choose", show=False),
-        Binding("enter", "select", "go on from it"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("bars")
+    scope = "bars"
 
     @dataclass
     class Selected(Message):

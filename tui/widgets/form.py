@@ -13,8 +13,9 @@ from textual import events
 from textual.binding import BindingType
 from textual.message import Message
 
+from tui.actions import bindings
 from tui.text import Part, clean, fit, width_of
-from tui.widgets.listed import Listed, quiet
+from tui.widgets.listed import Listed
 
 LABEL = 19
 VALUES = (8, 20)
@@ -44,21 +45,8 @@ class Heading:
 class SettingsForm(Listed):
     """Shows fields and headings; what was typed is kept by key and marked where it differs from the start value."""
 
-    BINDINGS: ClassVar[list[BindingType]] = quiet(
-        ("up,shift+tab", "move(-1)", "up"),
-        ("down,tab", "move(1)", "down"),
-        ("pageup", "move(-10)", "page up"),
-        ("pagedown", "move(10)", "page down"),
-        ("left", "turn(-1)", "the choice before"),
-        ("right", "turn(1)", "the choice after"),
-        ("home", "edge(0)", "start of the value"),
-        ("end", "edge(1)", "end of the value"),
-        ("backspace", "erase", "erase"),
-        ("delete", "erase_after", "erase"),
-        ("ctrl+u", "clear", "clear the field"),
-        ("ctrl+z", "restore", "the preset's value"),
-        ("enter", "enter", "next field"),
-    )
+    BINDINGS: ClassVar[list[BindingType]] = bindings("form")
+    scope = "form"
 
     @dataclass
     class Changed(Message):

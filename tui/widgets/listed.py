@@ -1,18 +1,12 @@
-"""What widgets of one line an item share: keys that stand in no footer, and a wheel that moves the cursor."""
+"""What widgets of one line an item share: a wheel that moves the cursor."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 
 from textual import events
-from textual.binding import Binding, BindingType
 
 from tui.widgets.paint import Painted
-
-
-def quiet(*keys: tuple[str, str, str]) -> list[BindingType]:
-    """Bindings of (keys, action, meaning)."""
-    return [Binding(key, action, about, show=False) for key, action, about in keys]
 
 
 class Listed(Painted, can_focus=True):

@@ -10,23 +10,17 @@ from textual import events
 from textual.binding import BindingType
 from textual.message import Message
 
+from tui.actions import bindings
 from tui.text import Part, Row, width_of
-from tui.widgets.listed import Listed, quiet
+from tui.widgets.listed import Listed
 from tui.widgets.rows import cut
 
 
 class Menu(Listed):
     """Shows `items`; `cursor` is the chosen index, always in sight. Enter or a click on the cursor posts Chosen."""
 
-    BINDINGS: ClassVar[list[BindingType]] = quiet(
-        ("up,k", "move(-1)", "up"),
-        ("down,j", "move(1)", "down"),
-        ("pageup", "page(-1)", "page up"),
-        ("pagedown", "page(1)", "page down"),
-        ("home", "move(-1000000)", "first"),
-        ("end", "move(1000000)", "last"),
-        ("enter", "choose", "choose"),
-    )
+    BINDINGS: ClassVar[list[BindingType]] = bindings("list")
+    scope = "list"
 
     @dataclass
     class Chosen(Message):

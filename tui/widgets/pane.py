@@ -41,6 +41,10 @@ class Pane(Vertical):
         """Take the focus, or give it to the part of the pane that should have it."""
         self.focus()
 
+    @property
+    def help_title(self) -> str:
+        return self.title
+
     def help_lines(self) -> list[Row]:
         """The pane's own words, one row a line."""
         return [[(line, "foreground")] for line in self.about]

@@ -18,9 +18,10 @@ from threading import Thread
 from typing import ClassVar
 
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.message import Message
 
+from tui.actions import bindings
 from tui.text import Row
 from tui.widgets.canvas import warm
 from tui.widgets.chart import Area, ChartState, PlotData, Series, View, draw, draw_text
@@ -35,16 +36,8 @@ class LossPlot(Painted, can_focus=True):
     """The loss of one run or several; see the module's text."""
 
     DEFAULT_CSS = "LossPlot { height: 1fr; width: 1fr; min-height: 1; }"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("plus,equals_sign", "zoom(2.0)", "zoom in", key_display="+"),
-        Binding("minus", "zoom(0.5)", "zoom out", key_display="-"),
-        Binding("left", "pan(-0.25)", "pan", show=False),
-        Binding("right", "pan(0.25)", "pan", show=False),
-        Binding("0", "reset", "whole run", show=False),
-        Binding("L", "toggle_log", "log scale"),
-        Binding("left_square_bracket", "checkpoint(-1)", "checkpoint before", show=False),
-        Binding("right_square_bracket", "checkpoint(1)", "checkpoint after", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("plot")
+    scope = "plot"
 
     @dataclass
     class CursorMoved(Message):

@@ -21,7 +21,7 @@ from textual import events
 from textual.binding import BindingType
 from textual.message import Message
 
-from tui.actions import SLIDER, bindings
+from tui.actions import bindings
 from tui.text import Part, fit
 from tui.widgets.paint import Painted
 
@@ -136,8 +136,8 @@ class Slider(Painted, can_focus=True):
     """One row of a number to turn; see the module's text for the keys."""
 
     DEFAULT_CSS = "Slider { height: 1; width: 1fr; min-width: 14; }"
-    scope = SLIDER
-    BINDINGS: ClassVar[list[BindingType]] = bindings(SLIDER)
+    scope = "slider"
+    BINDINGS: ClassVar[list[BindingType]] = bindings("slider")
 
     @dataclass
     class Changed(Message):

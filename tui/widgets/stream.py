@@ -26,7 +26,7 @@ from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
-from tui.actions import TEXT, bindings
+from tui.actions import bindings
 from tui.text import clean, fit
 from tui.widgets.paint import look_style
 
@@ -80,8 +80,8 @@ class OutputText(ScrollView, can_focus=True):
         scrollbar-gutter: stable; scrollbar-size-vertical: 1;
     }
     """
-    scope = TEXT
-    BINDINGS: ClassVar[list[BindingType]] = bindings(TEXT)
+    scope = "text"
+    BINDINGS: ClassVar[list[BindingType]] = bindings("text")
 
     def __init__(
         self, *, empty: str = "", more: str = "↓ more · end", id: str | None = None, classes: str | None = None

@@ -1,36 +1,91 @@
-"""The line over everything: which run, how it goes, how far, how long still, on what."""
+"""The line over everything: which run, how it goes, how far, how long still; and the screens there are."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+from textual import events
+from textual.message import Message
+
+from tui.places import PLACES
 from tui.state.summary import Latest, eta, per_second, state_part, step_of
 from tui.text import Part, Row, clean, fmt_percent, width_of
 from tui.widgets.meter import bar
-from tui.widgets.rows import Rows, spread
+from tui.widgets.paint import Painted
+from tui.widgets.rows import cut, spread
 
 BAR, LEAST_BAR = 28, 9
+NAMES, NUMBERS = 120, 70
+"""The least widths in which the screens have names, and in which they stand there at all."""
 
 
-class TopLine(Rows):
-    """One line that gives up its less telling parts as the terminal narrows."""
+class TopLine(Painted):
+    """One line that gives up its less telling parts as the terminal narrows; a click on a screen's name goes there."""
 
     DEFAULT_CSS = "TopLine { height: 1; padding: 0 1; }"
 
-    def show_run(self, name: str, state: str, now: Latest, device: str) -> None:
-        self.show([run_line(name, state, now, device, self.size.width)])
+    @dataclass
+    class Picked(Message):
+        """The screen `name` was clicked."""
+
+        name: str
+
+    def __init__(self, place: str = "") -> None:
+        super().__init__()
+        self._place = place
+        self._run: tuple[str, Latest] | None = None
+        self._words: Row = []
+        self._spans: list[tuple[int, int, str]] = []
+
+    def show_run(self, name: str, now: Latest) -> None:
+        """The run that is shown."""
+        self._run = name, now
+        self.repaint()
 
     def show_words(self, words: Row) -> None:
         """Before there is a run: the program's name and what happens."""
-        self.show([[("tinytui  ", "bright bold"), *words]])
+        self._run, self._words = None, [("tinytui  ", "bright bold"), *words]
+        self.repaint()
+
+    def paint(self, width: int, height: int) -> list[list[Part]]:
+        right = self._screens(width)
+        room = width - (width_of(right) + 2 if right else 0)
+        left = run_line(*self._run, room) if self._run is not None else cut(self._words, max(0, room))
+        return [spread(left, right, width)]
+
+    def _screens(self, width: int) -> list[Part]:
+        """The screens there are, the present one bright; by their numbers alone where it is narrow."""
+        if not self._place or width < NUMBERS:
+            self._spans = []
+            return []
+        row: list[Part] = []
+        spans: list[tuple[int, int, str]] = []
+        for place in PLACES:
+            here = place.name == self._place
+            text = f"{place.number} {place.name}" if here or width >= NAMES else place.number
+            start = width_of(row)
+            row.append((text, "bright bold" if here else "dim"))
+            spans.append((start, start + len(text), place.name))
+            row.append(("  " if width >= NAMES else " ", ""))
+        row.pop()
+        left = width - width_of(row)
+        self._spans = [(left + start, left + end, name) for start, end, name in spans]
+        return row
+
+    def on_click(self, event: events.Click) -> None:
+        offset = event.get_content_offset(self)
+        for start, end, name in self._spans:
+            if offset is not None and start <= offset.x < end:
+                self.post_message(self.Picked(name))
 
 
-def run_line(name: str, state: str, now: Latest, device: str, width: int) -> list[Part]:
+def run_line(name: str, now: Latest, width: int) -> list[Part]:
     """The line in `width` cells; the parts with the highest rank leave first."""
     far: list[tuple[int, Callable[[int], list[Part]]]] = [
         (8, lambda _: [("tinytui  ", "bright bold")]),
         (1, lambda _: [(f"{clean(name, keep_newlines=False)}  ", "bright")]),
-        (3, lambda _: [state_part(state, now.phase), ("  ", "")]),
+        (3, lambda _: [state_part(now.state, now.phase), ("  ", "")]),
         (2, lambda _: [("step ", "dim")]),
         (0, lambda _: [(step_of(now.step, now.steps), "bright")]),
         (4, lambda room: _bar(now.fraction, min(BAR, room)) if room >= LEAST_BAR else []),
@@ -38,16 +93,13 @@ def run_line(name: str, state: str, now: Latest, device: str, width: int) -> lis
         (6, lambda _: _eta(now.left_s)),
         (7, lambda _: [("  ", ""), (per_second(now.tokens_per_s), "foreground")] if now.tokens_per_s else []),
     ]
-    right: list[Part] = [(clean(device, keep_newlines=False), "dim")] if device else []
     parts: list[Part] = []
-    for most in range(9, -1, -1):
+    for most in range(8, -1, -1):
         kept = [(rank, make) for rank, make in far if rank <= most]
-        tail = right if most == 9 else []
-        taken = sum(width_of(make(0)) for rank, make in kept) + (width_of(tail) + 2 if tail else 0)
-        room = width - taken
+        room = width - sum(width_of(make(0)) for rank, make in kept)
         parts = [part for rank, make in kept for part in make(room if rank == 4 else 0)]
         if room >= (LEAST_BAR if most >= 4 else 0):
-            return spread(parts, tail, width)
+            return parts
     return parts
 
 

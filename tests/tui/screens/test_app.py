@@ -131,7 +131,7 @@ async def test_a_learning_rate_out_of_bounds_is_refused_beside_the_field(bench: 
 async def test_commands_of_a_live_run_mean_nothing_on_an_ended_one(bench: Bench) -> None:
     app = bench(state="finished")
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.reader is not None)
+        await until(pilot, lambda: app.session.view is not None)
         words = [action.label for action in app.keys_here()]
         assert "pause" not in words and "checkpoint" not in words
         await pilot.press("space", "c", "s")
@@ -141,7 +141,7 @@ async def test_commands_of_a_live_run_mean_nothing_on_an_ended_one(bench: Bench)
 async def test_the_palette_does_what_it_lists(bench: Bench) -> None:
     app = bench(state="finished")
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.reader is not None)
+        await until(pilot, lambda: app.session.view is not None)
         await pilot.press("ctrl+p", *"dark", "enter")
         await until(pilot, lambda: app.theme == LIGHT)
         await pilot.press("ctrl+p")
@@ -153,7 +153,7 @@ async def test_the_palette_does_what_it_lists(bench: Bench) -> None:
 async def test_help_names_the_focused_pane(bench: Bench) -> None:
     app = bench(state="finished")
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.reader is not None)
+        await until(pilot, lambda: app.session.view is not None)
         app.screen.query_one(SamplesPane).focus_target()
         await pilot.press("question_mark")
         assert isinstance(app.screen, HelpScreen)
@@ -174,7 +174,7 @@ def test_layout_follows_the_size() -> None:
 async def test_zoom_fills_the_screen_and_comes_back(bench: Bench) -> None:
     app = bench(state="finished")
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.reader is not None)
+        await until(pilot, lambda: app.session.view is not None)
         pane = app.screen.query_one(LossPane)
         small = pane.size
         await pilot.press("z")
@@ -194,7 +194,7 @@ async def test_zoom_fills_the_screen_and_comes_back(bench: Bench) -> None:
 async def test_a_smaller_terminal_shows_one_pane_and_tab_turns_to_the_next(bench: Bench) -> None:
     app = bench(state="finished")
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.reader is not None)
+        await until(pilot, lambda: app.session.view is not None)
         await pilot.resize_terminal(80, 24)
         await pilot.pause()
         assert [pane.id for pane in app.screen.query("Pane") if pane.region.area] == ["loss"]
@@ -213,7 +213,7 @@ async def test_a_smaller_terminal_shows_one_pane_and_tab_turns_to_the_next(bench
 async def test_step_and_loss_remain_in_the_smallest_terminal(bench: Bench, size: tuple[int, int]) -> None:
     app = bench(state="running", step=340)
     async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: app.session.reader is not None)
+        await until(pilot, lambda: app.session.view is not None)
         await pilot.pause()
         shown = "\n".join("".join(segment.text for segment in line) for line in app.screen._compositor.render_strips())
         assert "340" in shown or size[0] < 20
@@ -247,14 +247,14 @@ async def test_samples_turn_and_follow(runs: Path) -> None:
             file.write(json.dumps({"step": step, "prompt": "", "text": "newer"}) + "\n")
 
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.reader is not None)
+        await until(pilot, lambda: app.session.view is not None)
         pane = app.screen.query_one(SamplesPane)
         await until(pilot, lambda: pane.step == 500)
         pane.focus_target()
         await pilot.press("left", "left")
         assert pane.step == 300 and not pane.following
         write(600)
-        await until(pilot, lambda: len(app.session.reader.samples) == 6)
+        await until(pilot, lambda: len(app.session.view.samples) == 6)
         assert pane.step == 300  # the reader turned back: what is new does not pull the page away
         await pilot.press("end")
         assert pane.step == 600 and pane.following
@@ -309,7 +309,7 @@ async def test_history_is_recalled_with_its_settings(runs: Path) -> None:
     (run.path / "prompts.jsonl").write_text("{torn\n" + json.dumps(entry) + "\n")
     app = Workbench(runs, run=run)
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.reader is not None)
+        await until(pilot, lambda: app.session.view is not None)
         await pilot.press("p", "up")
         pane = app.screen.query_one(PromptPane)
         assert app.screen.query_one("#ask", PromptInput).text == "old one"
@@ -324,7 +324,7 @@ async def test_history_is_recalled_with_its_settings(runs: Path) -> None:
 async def test_an_ended_run_is_asked_at_its_best_checkpoint_and_an_error_is_said_whole(bench: Bench) -> None:
     app = bench(state="finished")
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.reader is not None)
+        await until(pilot, lambda: app.session.view is not None)
         pane = app.screen.query_one(PromptPane)
         assert pane.source == "best"
         await pilot.press("p", *"hello", "enter")  # the made-up checkpoints hold nothing
@@ -361,7 +361,7 @@ async def test_quitting_while_this_process_trains_asks(runs: Path, keys: list[st
     run = write_run(runs, state="running", step=340)
     app = Workbench(runs, run=run)
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.reader is not None)
+        await until(pilot, lambda: app.session.view is not None)
         app.session.training = FakeTraining(run)
         await pilot.press("q")
         assert isinstance(app.screen, ConfirmScreen)
@@ -375,7 +375,7 @@ async def test_quitting_while_this_process_trains_asks(runs: Path, keys: list[st
 async def test_quitting_without_training_just_leaves(bench: Bench) -> None:
     app = bench(state="running", step=340)  # trained by another process
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.reader is not None)
+        await until(pilot, lambda: app.session.view is not None)
         await pilot.press("q")
     assert app.return_value is Ending.LEAVE
 
@@ -387,7 +387,7 @@ async def test_a_second_training_in_one_process_is_refused(runs: Path) -> None:
     app = Workbench(runs, run=run)
     said: list[str] = []
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.reader is not None)
+        await until(pilot, lambda: app.session.view is not None)
         app.session.training = FakeTraining(run)
         app.say = lambda notice: said.append(notice.text)  # type: ignore[method-assign]
         app.train(Start("x", load_preset("nano"), "nano"))
@@ -397,7 +397,7 @@ async def test_a_second_training_in_one_process_is_refused(runs: Path) -> None:
 async def test_the_theme_is_remembered(bench: Bench, tmp_path: Path) -> None:
     app = bench(state="finished")
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.reader is not None)
+        await until(pilot, lambda: app.session.view is not None)
         assert app.theme == DARK
         await pilot.press("t")
     assert Workbench(Path("runs")).theme == LIGHT
@@ -408,7 +408,7 @@ async def test_the_theme_is_remembered(bench: Bench, tmp_path: Path) -> None:
 async def test_nothing_is_repainted_while_nothing_changes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     app = bench(state="finished")
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.reader is not None)
+        await until(pilot, lambda: app.session.view is not None)
         for _ in range(5):
             app._poll()
             await pilot.pause()
@@ -444,7 +444,7 @@ async def test_names_from_outside_cannot_drive_the_terminal(runs: Path) -> None:
     run.run_json.write_text(json.dumps(info))
     app = Workbench(runs, run=run)
     async with app.run_test(size=(140, 40)) as pilot:
-        await until(pilot, lambda: app.session.reader is not None)
+        await until(pilot, lambda: app.session.view is not None)
         await pilot.pause()
         strips = app.screen._compositor.render_strips()
         shown = "".join(segment.text for line in strips for segment in line)

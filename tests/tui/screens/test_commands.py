@@ -121,7 +121,7 @@ async def test_a_finished_run_is_offered_more_steps(runs: Path, where: str, monk
     jobs: list[Any] = []
     monkeypatch.setattr(app.session, "train", jobs.append)
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.reader is not None if where == "screen" else listed(app))
+        await until(pilot, lambda: app.session.view is not None if where == "screen" else listed(app))
         assert "resume" in [action.do for action in app.keys_here()]
         await pilot.press("u")
         assert filled(app) == "1000"
@@ -144,7 +144,7 @@ async def test_a_run_that_stopped_early_goes_on_and_says_how(
     jobs: list[Any] = []
     monkeypatch.setattr(app.session, "train", jobs.append)
     async with app.run_test(size=SIZE, notifications=True) as pilot:
-        await until(pilot, lambda: app.session.reader is not None if where == "screen" else listed(app))
+        await until(pilot, lambda: app.session.view is not None if where == "screen" else listed(app))
         await pilot.press("u")
         await until(pilot, lambda: bool(jobs))
         await until(pilot, lambda: "stopped early at step 300; it goes on with its patience anew" in on_screen(app))
@@ -216,7 +216,7 @@ async def test_a_question_is_about_the_run_it_was_asked_of(runs: Path) -> None:
 async def test_an_ended_run_cannot_be_stopped(bench: Bench) -> None:
     app = bench(state="stopped")
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.reader is not None)
+        await until(pilot, lambda: app.session.view is not None)
         await pilot.press("x")
         assert isinstance(app.screen, TrainScreen)
 
@@ -260,7 +260,7 @@ def own(runs: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Workbench, RunDir]
 async def test_detaching_asks(own: tuple[Workbench, RunDir]) -> None:
     app, run = own
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.reader is not None)
+        await until(pilot, lambda: app.session.view is not None)
         app.session.training = FakeTraining(run)
         for no in ("escape", "enter", "d"):
             await pilot.press("d")
@@ -282,7 +282,7 @@ async def test_d_right_after_escape_is_a_letter_of_what_was_typed(
     now = [1000.0]
     monkeypatch.setattr(train, "clock", lambda: now[0])
     async with app.run_test(size=SIZE, notifications=True) as pilot:
-        await until(pilot, lambda: app.session.reader is not None)
+        await until(pilot, lambda: app.session.view is not None)
         app.session.training = FakeTraining(run)
         await pilot.press("p", *"mend", "escape", "d")
         assert isinstance(app.screen, TrainScreen)

@@ -67,7 +67,7 @@ async def go(pilot: Pilot[Any], app: Workbench, where: str) -> None:
     if "list" in where:
         await until(pilot, lambda: listed(app))
         return
-    await until(pilot, lambda: app.session.reader is not None and app.focused is not None)
+    await until(pilot, lambda: app.session.view is not None and app.focused is not None)
     if where == "own":
         app.session.training = FakeTraining(app.session.run)
     if where == "prompt":

@@ -98,7 +98,7 @@ async def test_the_list_and_the_first_start_offer_what_they_do(runs: Path) -> No
 async def test_in_an_input_a_question_mark_is_text_and_help_has_another_key(runs: Path) -> None:
     app = Workbench(runs, run=write_run(runs))
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.reader is not None and app.focused is not None)
+        await until(pilot, lambda: app.session.view is not None and app.focused is not None)
         assert "?" in [action.key_shown for action in shown(app)]
         await pilot.press("p")
         await until(pilot, lambda: isinstance(app.focused, PromptInput))
@@ -114,7 +114,7 @@ async def test_in_an_input_a_question_mark_is_text_and_help_has_another_key(runs
 async def test_a_focused_slider_shows_its_keys(runs: Path) -> None:
     app = Workbench(runs, run=write_run(runs))
     async with app.run_test(size=(140, 40)) as pilot:
-        await until(pilot, lambda: app.session.reader is not None and app.focused is not None)
+        await until(pilot, lambda: app.session.view is not None and app.focused is not None)
         app.screen.query_one("#top-k", Slider).focus()
         await until(pilot, lambda: {"←", "→", "⇧←→"} <= {action.key_shown for action in shown(app)})
         await pilot.press("o")
@@ -132,7 +132,7 @@ async def test_a_focused_slider_shows_its_keys(runs: Path) -> None:
 async def test_a_click_in_the_footer_is_the_key(runs: Path) -> None:
     app = Workbench(runs, run=write_run(runs))
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.reader is not None and app.focused is not None)
+        await until(pilot, lambda: app.session.view is not None and app.focused is not None)
         slider = app.screen.query_one("#top-k", Slider)
         slider.focus()
         await until(pilot, lambda: "←" in {action.key_shown for action in shown(app)})

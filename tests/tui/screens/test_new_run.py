@@ -71,7 +71,7 @@ async def open_form(pilot: Pilot[Any]) -> SettingsForm:
     for _ in range(200):
         if isinstance(pilot.app.screen, NewRunScreen):
             break
-        if isinstance(pilot.app.screen, TrainScreen) and pilot.app.session.reader is not None:
+        if isinstance(pilot.app.screen, TrainScreen) and pilot.app.session.view is not None:
             await pilot.press("n")
         await pilot.pause(0.02)
     await pilot.pause()

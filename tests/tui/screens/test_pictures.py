@@ -28,7 +28,7 @@ async def settle(pilot: Pilot[Any]) -> None:
 
     def drawn() -> bool:
         screen = app.train_screen()
-        return screen is not None and screen._shown is not None and screen._shown is app.session.reader
+        return screen is not None and screen._shown is not None and screen._shown is app.session.run
 
     await until(pilot, lambda: len(app.screen_stack) > 1 and (asked is None or drawn()))
     for _ in range(3):

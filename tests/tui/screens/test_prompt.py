@@ -95,7 +95,7 @@ async def ask(pilot: Pilot[Any], app: Workbench, text: str, *pieces: str, model:
 
 
 async def leave_to_runs(pilot: Pilot[Any], app: Workbench) -> None:
-    app.action_runs()
+    app.action_go("runs")
     await until(pilot, lambda: listed(app))
 
 
@@ -169,7 +169,7 @@ async def test_drafts_sliders_and_seed_are_each_runs_own(runs: Path) -> None:
     one, two = write_run(runs, "a-1"), write_run(runs, "b-1")
     app = Workbench(runs, run=one)
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.reader is not None)
+        await until(pilot, lambda: app.session.view is not None)
         app.show_train("prompt")
         await pilot.pause()
         await pilot.press(*"draft", "tab", "tab", "1", ".", "5", "enter", "tab", "end", "tab", "tab", "tab", *"77")
@@ -190,7 +190,7 @@ async def test_drafts_sliders_and_seed_are_each_runs_own(runs: Path) -> None:
 async def test_what_is_typed_before_the_run_is_there_stays(runs: Path) -> None:
     app = Workbench(runs, run=write_run(runs))
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.reader is not None)
+        await until(pilot, lambda: app.session.view is not None)
         app.session.close()
         app._behind = True
         app._poll()
@@ -199,7 +199,7 @@ async def test_what_is_typed_before_the_run_is_there_stays(runs: Path) -> None:
         await pilot.press(*"early", "enter")
         assert "no run is open" in on_screen(app)
         app.session.open(RunDir((runs / "ward-notes-nano-1").absolute()))
-        await until(pilot, lambda: app.session.reader is not None)
+        await until(pilot, lambda: app.session.view is not None)
         assert typed(app) == "early"
 
 
@@ -208,7 +208,7 @@ async def test_up_and_down_keep_what_is_being_typed(runs: Path) -> None:
     (run.path / "prompts.jsonl").write_text("".join(json.dumps({"prompt": name}) + "\n" for name in ("one", "two")))
     app = Workbench(runs, run=run)
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.reader is not None)
+        await until(pilot, lambda: app.session.view is not None)
         await pilot.press("p", *"half", "up")
         assert typed(app) == "two"
         await pilot.press("up", "up", "down", "down")
@@ -273,7 +273,7 @@ async def test_a_seed_that_is_typed_is_the_one_that_is_used(runs: Path) -> None:
 async def test_ones_own_prompts_are_kept_and_offered(runs: Path) -> None:
     app = Workbench(runs, run=write_run(runs))
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.reader is not None and app.focused is not None)
+        await until(pilot, lambda: app.session.view is not None and app.focused is not None)
         await pilot.press("p", *"mine", "ctrl+p", *"keep this", "enter")
         await until(pilot, lambda: own_prompts() == ["mine"])
         await pilot.press("ctrl+u", *"other", "ctrl+g")
@@ -285,7 +285,7 @@ async def test_ones_own_prompts_are_kept_and_offered(runs: Path) -> None:
 async def test_off_is_typed_into_a_slider_that_has_it(runs: Path) -> None:
     app = Workbench(runs, run=write_run(runs))
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.reader is not None)
+        await until(pilot, lambda: app.session.view is not None)
         app.screen.query_one("#top-k", Slider).focus()
         await pilot.press("o", "f", "f", "enter")
         assert pane(app).settings().top_k == 0
@@ -299,7 +299,7 @@ async def test_a_character_the_tokenizer_never_saw_is_said_where_it_stands(runs:
     shutil.copytree(kept, runs / "kept")
     app = Workbench(runs, run=RunDir((runs / "kept").absolute()))
     async with app.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: app.session.reader is not None and app.focused is not None)
+        await until(pilot, lambda: app.session.view is not None and app.focused is not None)
         app.show_train("prompt")
         await until(pilot, lambda: isinstance(app.focused, PromptInput))
         await pilot.press(*"one \u2603", "enter")

@@ -64,7 +64,7 @@ async def test_the_samples_pane_says_what_is_copied(runs: Path) -> None:
     record = {"step": 600, "prompt": "", "text": "newer", "settings": {"temperature": 0.8}, "seed": 1337}
     app = Workbench(runs, run=run)
     async with app.run_test(size=(120, 36)) as pilot:
-        await until(pilot, lambda: app.session.reader is not None)
+        await until(pilot, lambda: app.session.view is not None)
         pane = app.screen.query_one(SamplesPane)
         await until(pilot, lambda: pane.step == 500)
         assert "copied" not in str(pane.border_subtitle)

@@ -93,17 +93,17 @@ def test_the_run_asked_for_last_is_shown_in_whatever_order_reads_end(
     session = Session(runs, None)
     for name in "ABC":
         session.open(found[name])
-        assert session.opening == name and session.run is None and session.reader is None
+        assert session.opening == name and session.run is None and session.view is None
     for name in ends:
         gates.let(name, session)
         if name != "C" and session.opening:
             assert (session.opening, session.run, session.problem) == ("C", None, "")
     assert session.opening == ""
     if "C" in broken:
-        assert session.run is None and session.reader is None and "run.json" in session.problem
+        assert session.run is None and session.view is None and "run.json" in session.problem
     else:
-        assert session.run is not None and session.reader is not None
-        assert session.run.name == session.reader.run.name == "C" and session.problem == ""
+        assert session.run is not None and session.view is not None
+        assert session.run.name == session.view.run.name == "C" and session.problem == ""
 
 
 @pytest.mark.parametrize("then", ["A", "broken"])
@@ -115,7 +115,7 @@ def test_a_run_asked_for_twice_is_read_anew_and_the_first_read_is_nobody_s(runs:
     session.open(found["broken"])
     session.open(found[then])
     gates.let("A", session)
-    assert session.run is (None if then == "broken" else session.reader and session.reader.run)
+    assert session.run is (None if then == "broken" else session.view and session.view.run)
     gates.let("broken", session)
     assert bool(session.problem) is (then == "broken")
 
@@ -181,7 +181,7 @@ def what_is_of(app: Workbench, run: RunDir) -> list[str]:
         found.append("samples")
     if screen.query_one(DevicePane).query_one(DeviceView)._device.params is not None:
         found.append("device")
-    if session.run is not None or session.reader is not None or session.live or session.own:
+    if session.run is not None or session.view is not None or session.live or session.own:
         found.append("session")
     found += [action.do for action in app.keys_here() if action.do in (*LIVE_ONLY, "stop", "detach", "resume")]
     return found
@@ -263,12 +263,12 @@ async def test_a_run_that_breaks_while_it_is_shown_is_named_and_let_go(
     run = write_run(runs, "a-1", step=30)
     app = Workbench(runs, run=run)
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.reader is not None)
+        await until(pilot, lambda: app.session.view is not None)
 
         def broken() -> bool:
             raise TypeError("damage that nobody thought of")
 
-        monkeypatch.setattr(app.session.reader, "poll", broken)
+        monkeypatch.setattr(app.session.view, "poll", broken)
         await until(pilot, lambda: "no run is open" in on_screen(app))
         assert "a-1: this is a bug: TypeError: damage that nobody thought of" in app.session.problem
         assert app.session.run is None
@@ -299,7 +299,7 @@ async def test_a_new_run_is_seen_whole_whatever_was_zoomed_into_before(runs: Pat
     first, second = write_run(runs, "a-1", step=500), write_run(runs, "a-2", step=40)
     app = Workbench(runs, run=first)
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.reader is not None)
+        await until(pilot, lambda: app.session.view is not None)
         plot = app.screen.query_one(LossPlot)
         await pilot.press("+", "+", "+")
         assert plot.view.window is not None
@@ -315,7 +315,7 @@ async def test_a_run_begun_anew_under_a_zoom_is_seen_whole(runs: Path) -> None:
     run = write_run(runs, "a-1", step=500)
     app = Workbench(runs, run=run)
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.reader is not None)
+        await until(pilot, lambda: app.session.view is not None)
         plot = app.screen.query_one(LossPlot)
         await pilot.press("+", "+")
         lines = run.metrics.read_bytes().splitlines(keepends=True)
@@ -382,10 +382,10 @@ async def test_a_value_of_a_wrong_type_breaks_neither_the_screen_nor_another_run
                 await until(pilot, lambda: not app.session.opening)
                 assert (app.session.run is None) == bool(app.session.problem), app.session.problem
                 assert "this is a bug" not in app.session.problem, (file, key, value)
-                screen.refresh_run()
+                screen.update()
                 facts = [overview(run) for run in (good, odd)]
                 assert all(width_of(line(each, columns_for(118))) <= 118 for each in in_order(facts))
                 app.session.open(good)
                 await until(pilot, lambda: app.session.run == good)
-                screen.refresh_run()
+                screen.update()
             path.write_text(before)

@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.widgets import Input
 
+from tui.actions import bindings
 from tui.screens.dialogs.dialogue import Dialogue
 from tui.text import Part, clean, fit, width_of
 from tui.widgets.menu import Menu
@@ -32,13 +33,7 @@ class ChooseScreen(Dialogue[Any]):
 
     CSS_PATH = "choose.tcss"
     AUTO_FOCUS = "#filter"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+p", "close", "close", show=False, priority=True),
-        Binding("up", "move(-1)", "up", show=False),
-        Binding("down", "move(1)", "down", show=False),
-        Binding("pageup", "move(-10)", "page up", show=False),
-        Binding("pagedown", "move(10)", "page down", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("choose")
 
     def __init__(
         self, title: str, choices: Sequence[Choice], *, empty: str = "nothing matches", cursor: int = 0

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import ClassVar, TypeVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.screen import ModalScreen
+
+from tui.actions import bindings
 
 Answer = TypeVar("Answer")
 
@@ -17,9 +19,7 @@ Answer = TypeVar("Answer")
 class Dialogue(ModalScreen[Answer]):
     """A screen over the screen that gives its answer to who asked; None when closed."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,ctrl+c,ctrl+q", "close", "close", show=False, priority=True)
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("dialog")
 
     def action_close(self) -> None:
         """End without an answer."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical, VerticalScroll
 
-from tui.actions import Action, of_scope
+from tui.actions import Action, bindings, of_scope
 from tui.screens.dialogs.dialogue import Dialogue
+from tui.screens.workscreen import Helpful
 from tui.text import Row
 from tui.widgets.rows import Rows, wrapped
 
@@ -19,7 +20,7 @@ class HelpScreen(Dialogue[None]):
     """Shows `lines` (already wrapped) until any of its keys closes it."""
 
     CSS_PATH = "help.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("question_mark,f1,q,enter", "close", "close", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("help")
 
     def __init__(self, title: str, lines: Sequence[Row]) -> None:
         super().__init__()
@@ -45,21 +46,23 @@ class HelpScreen(Dialogue[None]):
         lines.show(shown)
 
 
-def help_lines(owners: Sequence[Any], here: Sequence[Action]) -> tuple[str, list[Row]]:
+def help_lines(
+    owners: Sequence[Any], here: Sequence[Action], keymap: Mapping[str, str] | None = None
+) -> tuple[str, list[Row]]:
     """Title and lines about what has the focus: the pane's words, then the keys of each of `owners`, inside first.
 
     here: the actions whose keys work; those of the others are dim.
     """
-    works = {(action.scope, action.do): action for action in here}
-    titles = [str(title) for owner in owners if (title := _title_of(owner))]
+    works = {action.id: action for action in here}
+    helpful = [owner for owner in owners if isinstance(owner, Helpful)]
+    titles = [owner.help_title for owner in helpful if owner.help_title]
     lines: list[Row] = []
+    for owner in helpful:
+        lines += [*said, []] if (said := owner.help_lines()) else []
     for owner in owners:
-        if hasattr(owner, "help_lines"):
-            lines += [*owner.help_lines(), []]
-    for owner in owners:
-        actions = [action for action in of_scope(owner.scope) if action.key and action.about]
+        actions = [action for action in of_scope(owner.scope, keymap) if action.key and action.about]
         for action in actions:
-            shown = works.get((action.scope, action.do))
+            shown = works.get(action.id)
             key, look = ("accent bold", "foreground") if shown is not None else ("dim", "dim")
             lines.append([(f"{(shown or action).key_shown:>7}  ", key), (action.about, look)])
         if actions:
@@ -67,8 +70,3 @@ def help_lines(owners: Sequence[Any], here: Sequence[Action]) -> tuple[str, list
     while lines and not lines[-1]:
         lines.pop()
     return f"help · {titles[0] if titles else 'tinytui'}", lines
-
-
-def _title_of(owner: Any) -> object:
-    """The name of a pane or a screen."""
-    return owner.title if hasattr(owner, "help_lines") else getattr(owner, "help_title", "")

@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 
 from engine.config import DEFAULT_PRESET, Config, load_preset, preset_about, preset_names
 from engine.errors import UserError
+from tui.actions import bindings
 from tui.screens.dialogs.dialogue import Dialogue
 from tui.screens.newrun.fields import CORPUS, NAME, PRESET, changes_of, config_of, fields_for
 from tui.state.estimate import TOO_LARGE, PaceWatch, time_words
@@ -33,9 +34,7 @@ class NewRunScreen(Dialogue[Start]):
 
     CSS_PATH = "new_run.tcss"
     AUTO_FOCUS = "SettingsForm"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+s,f5", "start", "start", show=False, priority=True),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("new_run")
 
     app: Workbench
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
-from textual.screen import Screen
 
 from engine.errors import UserError
 from engine.runs.layout import RunDir, list_runs, remove_run
 from engine.runs.summary import overview
-from tui.actions import RUNS, Action, bindings
+from tui.actions import Action, bindings
 from tui.screens.dialogs.asking import ask_to_resume, ask_to_stop
 from tui.screens.dialogs.confirm import ConfirmScreen, Way
 from tui.screens.runs.preview import RunPreview
+from tui.screens.workscreen import WorkScreen
 from tui.state.news import Notice
 from tui.state.session import LIVE_STATES, Session
 from tui.state.summary import ago, state_part, step_of
@@ -27,7 +27,7 @@ from tui.widgets.menu import Menu
 from tui.widgets.rows import Rows
 
 if TYPE_CHECKING:
-    from tui.app import Workbench
+    pass
 
 RELOAD_EVERY = 7  # polls, about two seconds
 EMPTY = "no runs yet; n trains a first one"
@@ -46,30 +46,28 @@ COLUMNS = (
 GAP = 2
 
 
-class RunsScreen(Screen[None]):
+class RunsScreen(WorkScreen):
     """A table that reads itself anew every two seconds."""
 
-    BINDINGS: ClassVar[list[BindingType]] = bindings(RUNS)
+    BINDINGS: ClassVar[list[BindingType]] = bindings("runs")
     AUTO_FOCUS = "#list"
-    scope = RUNS
+    scope = "runs"
+    place = "runs"
     help_title = "runs"
 
-    app: Workbench
-
     def __init__(self, session: Session) -> None:
-        super().__init__()
+        super().__init__(session)
         self._session = session
         self._facts: list[dict[str, Any]] = []
         self._polls = 0
 
-    def compose(self) -> ComposeResult:
+    def body(self) -> ComposeResult:
         yield Rows(id="runs-line")
         with Vertical(id="table") as table:
             table.border_title = "runs"
             yield Rows(id="head")
             yield Menu(empty=EMPTY, id="list")
-        yield RunPreview()
-        yield KeyBar()
+        yield RunPreview(self._session)
 
     def on_mount(self) -> None:
         self.call_after_refresh(self.action_reload)
@@ -88,7 +86,8 @@ class RunsScreen(Screen[None]):
         self.query_one(RunPreview).tick()
 
     def on_screen_resume(self) -> None:
-        self.action_reload()
+        super().on_screen_resume()
+        self.call_after_refresh(self.action_reload)
 
     def action_reload(self) -> None:
         """Read the two small files of every run; the cursor stays on its run, wherever that stands now."""
@@ -126,11 +125,7 @@ class RunsScreen(Screen[None]):
         said: list[Part] = [("tinytui  ", "bright bold"), (count, "bright")]
         said += [(f"  {live} live", "good")] if live else []
         self.query_one("#runs-line", Rows).show([[*said, (f"  in {where}", "dim")]])
-        self._show_keys()
-
-    def _show_keys(self) -> None:
-        if self.is_current:  # behind a dialogue they stay as they were
-            self.query_one(KeyBar).show_keys(self.app.keys_here())
+        self.show_keys()
 
     def relabel(self, action: Action) -> Action:
         """`x` stops a live run before it can delete it."""
@@ -156,13 +151,10 @@ class RunsScreen(Screen[None]):
 
     def on_menu_moved(self) -> None:
         self.query_one(RunPreview).look_at(self._run() if self._facts else None)
-        self._show_keys()
+        self.show_keys()
 
     def on_menu_chosen(self) -> None:
         self.action_open()
-
-    def on_key_bar_pressed(self, event: KeyBar.Pressed) -> None:
-        self.app.do(event.action)
 
     def action_open(self) -> None:
         if self._facts:

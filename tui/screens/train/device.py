@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from tui.actions import DEVICE
 from tui.state.machine import Gpu, Load
 from tui.state.summary import Latest
 from tui.text import MISSING, Part, clean, fmt_bytes, fmt_count, fmt_duration, fmt_loss, fmt_lr, fmt_percent, width_of
@@ -67,7 +66,7 @@ class DeviceView(Painted):
 
 
 class DevicePane(Pane, can_focus=True):
-    scope = DEVICE
+    scope = "device"
     title = "device"
     about: ClassVar[tuple[str, ...]] = (
         "How busy the device is and where its memory goes: weights, gradients,",

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 
-from tui.actions import LOSS
 from tui.state.summary import Latest
 from tui.text import clean
 from tui.widgets.pane import Pane
@@ -15,7 +14,7 @@ from tui.widgets.plot import LossPlot, PlotData
 from tui.widgets.rows import Rows
 
 if TYPE_CHECKING:
-    from engine.runs.reader import RunReader
+    from engine.runs.reader import RunView
 
 MOST_LINES = 3
 EMPTY = "the loss is drawn here from the first step on"
@@ -24,7 +23,7 @@ EMPTY = "the loss is drawn here from the first step on"
 class LossPane(Pane):
     """Train loss smoothed over its min/max band, validation loss, checkpoints, and the step the reader points at."""
 
-    scope = LOSS
+    scope = "loss"
     title = "loss"
     about: ClassVar[tuple[str, ...]] = (
         "Cross entropy, nats a token. Train is smoothed over the band of its least",
@@ -50,22 +49,22 @@ class LossPane(Pane):
         self.query_one(LossPlot).clear(EMPTY)
         self.say_problem("")
 
-    def show(self, reader: RunReader, now: Latest, cursor: int | None, problem: str = "") -> None:
+    def show(self, view: RunView, now: Latest, cursor: int | None, problem: str = "") -> None:
         """Draw the run as it stands; `cursor` is the step of the sample shown, `problem` what else is to be said."""
-        series = reader.series
+        series = view.series
         self.query_one(LossPlot).show(
             PlotData.run(
                 series.step,
                 series.loss,
                 series.val_step,
                 series.val_loss,
-                checkpoints=tuple(point["step"] for point in reader.checkpoints()),
+                checkpoints=tuple(point["step"] for point in view.checkpoints),
                 cursor=cursor,
                 total_steps=now.steps or None,
                 empty=EMPTY,
             )
         )
-        self.say_problem(problem or str(reader.status.get("problem") or reader.status.get("message") or ""))
+        self.say_problem(problem or str(view.status.get("problem") or view.status.get("message") or ""))
 
     def say_problem(self, problem: str) -> None:
         """What went wrong, in a few lines under the curve; nothing takes them away."""

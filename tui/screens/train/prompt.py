@@ -15,7 +15,7 @@ from textual.widgets import Input
 
 from engine.errors import UserError
 from engine.sampling.settings import SamplingSettings
-from tui.actions import PROMPT, bindings
+from tui.actions import bindings
 from tui.screens.dialogs.choose import Choice, ChooseScreen
 from tui.screens.train.promptinput import PromptInput
 from tui.state.conversation import Conversation, Sheet
@@ -43,7 +43,7 @@ SEED_DIGITS = 19
 class PromptPane(Pane):
     """Shows the conversation with the session's run; `tick` moves what the model wrote to the screen."""
 
-    scope = PROMPT
+    scope = "prompt"
     title = "prompt"
     about: ClassVar[tuple[str, ...]] = (
         "Asks the weights that are training now, without stopping them, or any",
@@ -54,7 +54,7 @@ class PromptPane(Pane):
         "A slider also takes a typed value, or off where it has one.",
         "Every prompt is kept with its settings in the run's prompts.jsonl.",
     )
-    BINDINGS: ClassVar[list[BindingType]] = bindings(PROMPT)
+    BINDINGS: ClassVar[list[BindingType]] = bindings("prompt")
 
     def __init__(self, session: Session) -> None:
         super().__init__(id="prompt")
@@ -103,7 +103,7 @@ class PromptPane(Pane):
     def run_changed(self) -> None:
         """Another run is shown, or none: its conversation, vocabulary and template."""
         self._write_back()
-        run, reader, before = self._session.run, self._session.reader, self._talk
+        run, reader, before = self._session.run, self._session.view, self._talk
         if run is None or reader is None:
             self._talk = Conversation(None, None)
         else:
@@ -169,7 +169,7 @@ class PromptPane(Pane):
         word = {LIVE: "live weights", "best": "best checkpoint", "last": "last checkpoint"}.get(str(source))
         parts = [("prompt", ""), ("  ", ""), (word or f"checkpoint {source:,}", "bold $bright"), (" ▾", "$accent")]
         if self._template() is not None:
-            reader = self._session.reader
+            reader = self._session.view
             name = name_in(reader.info, "corpus") if reader is not None else ""
             said = f"{clean(name, keep_newlines=False)} format" if self._talk.sheet.templated else "as typed"
             if len(said) + 32 < self.size.width:
@@ -295,11 +295,11 @@ class PromptPane(Pane):
             self._show_answer()
 
     def action_source(self) -> None:
-        reader = self._session.reader
+        reader = self._session.view
         if reader is None:
             return
         choices = [Choice("live weights", LIVE, "as they are at the next step")] if self._session.live else []
-        points = list(reader.checkpoints())
+        points = list(reader.checkpoints)
         if points:
             choices += [
                 Choice("best checkpoint", "best", "lowest val loss"),

@@ -10,7 +10,7 @@ from textual.binding import BindingType
 from textual.message import Message
 from textual.widgets import Input
 
-from tui.actions import ASK, bindings
+from tui.actions import bindings
 from tui.text import clean
 
 NEWLINE = "⏎"
@@ -19,8 +19,8 @@ NEWLINE = "⏎"
 class PromptInput(Input):
     """The prompt being typed. `text` has real newlines."""
 
-    scope = ASK
-    BINDINGS: ClassVar[list[BindingType]] = bindings(ASK)
+    scope = "ask"
+    BINDINGS: ClassVar[list[BindingType]] = bindings("ask")
 
     @dataclass
     class Turned(Message):

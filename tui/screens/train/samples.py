@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.message import Message
 
 from engine.runs.samples import CopiedPart, copied_part
-from tui.actions import SAMPLES, bindings
+from tui.actions import bindings
 from tui.text import fit
 from tui.widgets.pane import Pane
 from tui.widgets.stream import OutputText
@@ -23,7 +23,7 @@ EMPTY = "samples appear here at each checkpoint"
 class SamplesPane(Pane):
     """Follows the newest sample until the reader turns back; `end` follows again."""
 
-    scope = SAMPLES
+    scope = "samples"
     title = "samples"
     about: ClassVar[tuple[str, ...]] = (
         "What the model writes to one fixed prompt with one fixed seed, at every",
@@ -32,7 +32,7 @@ class SamplesPane(Pane):
         "copied: its longest passage that stands word for word in the training text;",
         "red when that is far more than in text the model has not seen.",
     )
-    BINDINGS: ClassVar[list[BindingType]] = bindings(SAMPLES)
+    BINDINGS: ClassVar[list[BindingType]] = bindings("samples")
 
     def __init__(self) -> None:
         super().__init__(id="samples")

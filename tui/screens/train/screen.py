@@ -9,31 +9,27 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
-from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input
 
-from tui.actions import TRAIN, Action, bindings
+from tui.actions import Action, bindings
 from tui.screens.dialogs.asking import ask_learning_rate, ask_to_detach, ask_to_give_up, ask_to_resume, ask_to_stop
 from tui.screens.train.device import Device, DevicePane
 from tui.screens.train.loss import LossPane
 from tui.screens.train.prompt import PromptPane
 from tui.screens.train.samples import SamplesPane
 from tui.screens.train.tiny import Tiny
+from tui.screens.workscreen import WorkScreen, waiting_words
 from tui.state.machine import MachineWatch
 from tui.state.news import Notice
 from tui.state.session import Session
-from tui.state.summary import Latest, latest, name_in, setting
-from tui.text import Row, clean
-from tui.widgets.keybar import KeyBar
+from tui.state.summary import Latest, name_in, setting
 from tui.widgets.pane import Pane
 from tui.widgets.plot import LossPlot
 from tui.widgets.tabs import PaneTabs
-from tui.widgets.topline import TopLine
 
 if TYPE_CHECKING:
-    from engine.runs.reader import RunReader
-    from tui.app import Workbench
+    from engine.runs.layout import RunDir
 
 GRID, TABS, TINY = "grid", "tabs", "tiny"
 LIVE_ONLY = ("pause", "checkpoint", "sample", "learning_rate")
@@ -48,27 +44,24 @@ def layout_for(width: int, height: int) -> str:
     return GRID if width >= 96 and height >= 26 else TABS
 
 
-class TrainScreen(Screen[None]):
-    """Shows the session's run; `refresh_run` is called by the app after every poll that found something."""
+class TrainScreen(WorkScreen):
+    """Shows the session's run."""
 
-    AUTO_FOCUS = None
-    BINDINGS: ClassVar[list[BindingType]] = bindings(TRAIN)
-    scope = TRAIN
-
-    app: Workbench
+    BINDINGS: ClassVar[list[BindingType]] = bindings("train")
+    scope = "train"
+    place = "train"
 
     def __init__(self, session: Session) -> None:
-        super().__init__()
+        super().__init__(session)
         self._session = session
         self._watch: MachineWatch | None = None
-        self._shown: RunReader | None = None
+        self._shown: RunDir | None = None
         self._zoomed: str | None = None
         self._layout = ""
         self._escaped = float("-inf")
         self.now = Latest()
 
-    def compose(self) -> ComposeResult:
-        yield TopLine()
+    def body(self) -> ComposeResult:
         yield PaneTabs(("loss", "device", "samples", "prompt"))
         with Container(id="panes"):
             yield LossPane()
@@ -76,38 +69,33 @@ class TrainScreen(Screen[None]):
             yield SamplesPane()
             yield PromptPane(self._session)
         yield Tiny()
-        yield KeyBar()
 
     def on_mount(self) -> None:
         self.query_one("#loss", Pane).focus_target()
-        self.refresh_run()
 
     # -- what is shown -------------------------------------------------------------------------------------------------
 
-    def refresh_run(self) -> None:
+    def refresh_view(self) -> None:
         """Bring every visible pane up to date with the session."""
-        if not self.query(KeyBar):  # on the way out: the parts are gone already
-            return
-        session, reader = self._session, self._session.reader
-        if reader is not self._shown:
-            self._shown = reader
+        session, view = self._session, self._session.view
+        if session.run is not self._shown:
+            self._shown = session.run
             self._other_run()
-        if reader is None:
-            self._show_waiting()
+        if view is None:
+            self.query_one(LossPane).say_problem(session.problem)
+            self.query_one(Tiny).show_words(waiting_words(session), session.problem)
             return
-        self.now = now = latest(reader)
+        self.now = now = session.now
         name = session.run.name if session.run is not None else ""
-        self.query_one(TopLine).show_run(name, now.state, now, self._device_name())
         if self._layout == TINY:
             self.query_one(Tiny).show_run(name, now)
             return
         if self._sees("loss"):
-            self.query_one(LossPane).show(reader, now, self._cursor(), session.problem)
+            self.query_one(LossPane).show(view, now, self._cursor(), session.problem)
         if self._sees("device"):
             self.query_one(DevicePane).show(self._device())
-        self.query_one(SamplesPane).show(reader.samples, self._samples_empty())
+        self.query_one(SamplesPane).show(view.samples, self._samples_empty())
         self.query_one(PromptPane).show_source()
-        self.show_keys()
 
     def _other_run(self) -> None:
         """Another run than before is shown, or none: nothing of the one before stays on the screen."""
@@ -118,27 +106,8 @@ class TrainScreen(Screen[None]):
         self.query_one(SamplesPane).clear()
         self.query_one(PromptPane).run_changed()
 
-    def _show_waiting(self) -> None:
-        problem, words = self._session.problem, self._waiting_words()
-        self.query_one(LossPane).say_problem(problem)
-        self.query_one(TopLine).show_words(words)
-        self.query_one(Tiny).show_words(words, problem)
-        self.show_keys()
-
-    def _waiting_words(self) -> Row:
-        session = self._session
-        if session.opening:
-            return [("○ reading ", "accent"), (clean(session.opening, keep_newlines=False), "bright")]
-        if session.starting is not None:
-            fraction = session.starting.fraction
-            percent = f" {100 * fraction:.0f}%" if 0 < fraction < 1 else ""
-            return [("○ ", "accent"), (f"{session.starting.stage}{percent}", "foreground")]
-        if session.problem:
-            return [("✖ no run is open", "alarm"), ("  r lists the runs, n starts a new one", "dim")]
-        return [("no run is open; n starts one, r lists them", "dim")]
-
     def _device_name(self) -> str:
-        reader = self._session.reader
+        reader = self._session.view
         if reader is None:
             return ""
         device = str(reader.status.get("device") or "")
@@ -147,7 +116,7 @@ class TrainScreen(Screen[None]):
         return device
 
     def _device(self) -> Device:
-        reader, now = self._session.reader, self.now
+        reader, now = self._session.view, self.now
         assert reader is not None
         status, info, series = reader.status, reader.info, reader.series
         self._watch_machine()
@@ -198,7 +167,7 @@ class TrainScreen(Screen[None]):
         self.query_one(SamplesPane).go_to(event.step)
 
     def on_samples_pane_turned(self) -> None:
-        self.refresh_run()
+        self.update()
 
     def _samples_empty(self) -> str:
         if self._session.live:
@@ -210,7 +179,7 @@ class TrainScreen(Screen[None]):
     def on_resize(self, event: events.Resize) -> None:
         self._arrange()
 
-    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+    def on_descendant_focus(self) -> None:
         self._arrange()
         self.show_keys()
 
@@ -230,7 +199,7 @@ class TrainScreen(Screen[None]):
         for each in self.query(Pane):
             each.set_class(alone is not None and each.id != alone, "away")
         self.query_one(PaneTabs).show_tab(alone or "")
-        self.call_after_refresh(self.refresh_run)
+        self.call_after_refresh(self.update)
 
     def _sees(self, pane: str) -> bool:
         return not self.query_one(f"#{pane}").has_class("away")
@@ -252,14 +221,6 @@ class TrainScreen(Screen[None]):
 
     def on_pane_tabs_picked(self, event: PaneTabs.Picked) -> None:
         self.show_pane(event.name, alone=self._zoomed is not None)
-
-    def show_keys(self) -> None:
-        """The keys that work here: the pane's, this screen's, the app's; behind a dialogue they stay as they were."""
-        if self.is_current:
-            self.query_one(KeyBar).show_keys(self.app.keys_here())
-
-    def on_key_bar_pressed(self, event: KeyBar.Pressed) -> None:
-        self.app.do(event.action)
 
     def relabel(self, action: Action) -> Action:
         """The footer's word for an action as things stand: `resume` while paused."""
@@ -305,7 +266,7 @@ class TrainScreen(Screen[None]):
         self._send("sample", "a sample is written at the next step")
 
     def action_learning_rate(self) -> None:
-        run, reader = self._session.run, self._session.reader
+        run, reader = self._session.run, self._session.view
         if run is None or reader is None:
             return
         rate, scale = reader.status.get("learning_rate", self.now.lr), reader.status.get("lr_scale", 1.0)

@@ -6,18 +6,18 @@ import math
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
-from textual.screen import Screen
 
+from tui.actions import bindings
+from tui.screens.workscreen import WorkScreen
 from tui.state.first import FIRST_CORPUS, first_config
 from tui.state.session import Start
 from tui.text import Part, Row, width_of
-from tui.widgets.keybar import KeyBar
 from tui.widgets.paint import Painted
 
 if TYPE_CHECKING:
-    from tui.app import Workbench
+    pass
 
 CURVE_WIDTH, CURVE_HEIGHT = 56, 6
 WORDS: tuple[Row, ...] = (
@@ -33,24 +33,19 @@ WORDS: tuple[Row, ...] = (
 )
 
 
-class WelcomeScreen(Screen[None]):
+class WelcomeScreen(WorkScreen):
     """Shown while there are no runs."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "first", "train a first model", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("welcome")
+    scope = "welcome"
     help_title = "first start"
 
-    app: Workbench
-
-    def compose(self) -> ComposeResult:
+    def body(self) -> ComposeResult:
         with Vertical(id="middle"):
             yield Welcome()
-        yield KeyBar()
 
-    def on_mount(self) -> None:
-        self.query_one(KeyBar).show_keys(self.app.keys_here())
-
-    def on_key_bar_pressed(self, event: KeyBar.Pressed) -> None:
-        self.app.do(event.action)
+    def show_top(self) -> None:
+        """Nothing: what is here says who it is."""
 
     def action_first(self) -> None:
         """Train the default preset on a shipped corpus, at once."""

@@ -1,0 +1,21 @@
+"""The screens, in the order of their numbers. Each is a folder with its screen, its panes and its style sheet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Place:
+    """One screen: `name` in the first line, and the class that shows it, imported when it is first gone to."""
+
+    number: str
+    name: str
+    module: str
+    kind: str
+
+
+PLACES = (
+    Place("1", "train", "tui.screens.train.screen", "TrainScreen"),
+    Place("4", "runs", "tui.screens.runs.screen", "RunsScreen"),
+)
