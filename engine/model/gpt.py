@@ -95,6 +95,19 @@ class GPT(nn.Module):
         parts = zip(torch.split(hidden, tokens), torch.split(targets.flatten(), tokens), strict=True)
         return [F.cross_entropy(self.logits(x).float(), y, reduction="sum") for x, y in parts]
 
+    @torch.no_grad()
+    def residuals(self, ids: Tensor) -> list[Tensor]:
+        """The residual stream (B, T, n_embd) as embedded and after each block, for ids (B, T)."""
+        x, rope = self.embed(ids)
+        stream = [x]
+        for block in self.blocks:
+            stream.append(block(stream[-1], rope))
+        return stream
+
+    def readout(self, x: Tensor) -> Tensor:
+        """Logits (B, T, vocab_size) as if x (B, T, n_embd) were the residual stream after the last block."""
+        return self.logits(self.norm_f(x))
+
     def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
         """The normalized residual stream (B, T, n_embd) that the head reads."""
         x, rope = self.embed(ids, cache)

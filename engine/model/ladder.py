@@ -13,6 +13,7 @@ Written for reading, softmax and all; `engine.model.attention` is the fast one. 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -44,8 +45,19 @@ class Rung(nn.Module, ABC):
         self.rows = padded_vocab(config, vocab_size)
 
     @abstractmethod
-    def scores(self, ids: Tensor) -> Tensor:
-        """ids (B, T) -> scores (B, T, rows) of every row of the padded vocabulary."""
+    def residuals(self, ids: Tensor) -> list[Tensor]:
+        """ids (B, T) as embedded, (B, T, width), and after each layer."""
+
+    @abstractmethod
+    def scores(self, x: Tensor) -> Tensor:
+        """What follows the last layer: x (B, T, width) -> scores (B, T, rows) of every row of the padded vocabulary."""
+
+    def readout(self, x: Tensor) -> Tensor:
+        """Logits (B, T, vocab_size) as if x (B, T, width) came from the last layer."""
+        logits = self.scores(x)[..., : self.vocab_size]
+        if self.config.softcap:
+            logits = self.config.softcap * torch.tanh(logits.float() / self.config.softcap)
+        return logits
 
     def forward(self, ids: Tensor, cache: None = None, last: bool = False) -> Tensor:
         """Logits (B, T, vocab_size), or (B, 1, vocab_size) of the last position. Raises ValueError past block_size."""
@@ -53,10 +65,13 @@ class Rung(nn.Module, ABC):
             raise ValueError(f"kind {self.config.kind} keeps no cache")
         if ids.size(1) > self.config.block_size:
             raise ValueError(f"{ids.size(1)} tokens do not fit a context of {self.config.block_size}")
-        logits = self.scores(ids)[..., : self.vocab_size]
-        if self.config.softcap:
-            logits = self.config.softcap * torch.tanh(logits.float() / self.config.softcap)
+        logits = self.readout(self.residuals(ids)[-1])
         return logits[:, -1:] if last else logits
+
+    @torch.no_grad()
+    def attention_maps(self, ids: Tensor) -> list[Tensor]:
+        """Each layer's attention weights (B, heads, T, T) for ids (B, T); none where nothing attends."""
+        return []
 
     def loss(self, ids: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
         """Cross entropy in nats of targets (B, T), as a float32 scalar: "mean" over them or "sum"; -100 is left out."""
@@ -77,13 +92,15 @@ class Bigram(Rung):
         self.wte = bare_embedding(self.rows, self.rows)
         init_weights(self, config, generator)
 
-    def scores(self, ids: Tensor) -> Tensor:
-        scores: Tensor = self.wte(ids)
-        return scores
+    def residuals(self, ids: Tensor) -> list[Tensor]:
+        return [self.wte(ids)]
+
+    def scores(self, x: Tensor) -> Tensor:
+        return x
 
 
 class Embedded(Rung):
-    """Tokens and positions become vectors (B, T, n_embd); `body` works on them; the head reads them out."""
+    """Tokens and positions become vectors (B, T, n_embd); layers work on them; the head reads them out."""
 
     def __init__(self, config: ModelConfig, vocab_size: int) -> None:
         super().__init__(config, vocab_size)
@@ -98,18 +115,17 @@ class Embedded(Rung):
         self.positions: Tensor | None
         self.register_buffer("positions", table, persistent=False)
 
-    @abstractmethod
-    def body(self, x: Tensor) -> Tensor:
-        """(B, T, n_embd) -> (B, T, n_embd)."""
-
-    def scores(self, ids: Tensor) -> Tensor:
+    def embed(self, ids: Tensor) -> Tensor:
+        """(B, T) -> (B, T, n_embd)."""
         T = ids.size(1)
         x = self.wte(ids)
         if self.wpe is not None:
             x = x + self.wpe.weight[:T]
         elif self.positions is not None:
             x = x + self.positions[:T]
-        x = self.body(F.dropout(x, self.config.dropout, self.training))
+        return F.dropout(x, self.config.dropout, self.training)
+
+    def scores(self, x: Tensor) -> Tensor:
         return linear(x, self.wte.weight if self.head is None else self.head.weight)
 
 
@@ -123,12 +139,16 @@ class Head(nn.Module):
         self.value = bare_linear(config.n_embd, width, config.bias)
         self.dropout = config.dropout
 
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.query(x), self.key(x), self.value(x)  # (B, T, width) each
-        scores = q @ k.transpose(1, 2) * k.size(-1) ** -0.5  # (B, T, T): each position's interest in each
+    def weights(self, x: Tensor) -> Tensor:
+        """How much each position takes of each, (B, T, T); rows sum to 1."""
+        q, k = self.query(x), self.key(x)  # (B, T, width) each
+        scores = q @ k.transpose(1, 2) * k.size(-1) ** -0.5  # each position's interest in each
         past = causal_mask(x.size(1), 0, x.device)
-        weights = scores.masked_fill(~past, float("-inf")).softmax(dim=-1)  # none in what comes later
-        mixed: Tensor = F.dropout(weights, self.dropout, self.training) @ v
+        weights: Tensor = scores.masked_fill(~past, float("-inf")).softmax(dim=-1)  # none in what comes later
+        return weights
+
+    def forward(self, x: Tensor) -> Tensor:
+        mixed: Tensor = F.dropout(self.weights(x), self.dropout, self.training) @ self.value(x)
         return mixed
 
 
@@ -140,9 +160,13 @@ class SingleHead(Embedded):
         self.attn = Head(config, config.n_embd)
         init_weights(self, config, generator)
 
-    def body(self, x: Tensor) -> Tensor:
-        y: Tensor = self.attn(x)
-        return y
+    def residuals(self, ids: Tensor) -> list[Tensor]:
+        x = self.embed(ids)
+        return [x, self.attn(x)]
+
+    @torch.no_grad()
+    def attention_maps(self, ids: Tensor) -> list[Tensor]:
+        return [self.attn.weights(self.embed(ids))[:, None]]
 
 
 class ManyHeads(nn.Module):
@@ -152,6 +176,10 @@ class ManyHeads(nn.Module):
         super().__init__()
         self.heads = nn.ModuleList(Head(config, config.head_dim) for _ in range(config.n_head))
         self.proj = bare_linear(config.n_embd, config.n_embd, config.bias)
+
+    def weights(self, x: Tensor) -> Tensor:
+        """Those of all heads, (B, n_head, T, T)."""
+        return torch.stack([cast(Head, head).weights(x) for head in self.heads], dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.proj(torch.cat([head(x) for head in self.heads], dim=-1))
@@ -168,9 +196,13 @@ class MultiHead(Embedded):
         self.attn = ManyHeads(config)
         init_weights(self, config, generator)
 
-    def body(self, x: Tensor) -> Tensor:
-        y: Tensor = self.attn(x)
-        return y
+    def residuals(self, ids: Tensor) -> list[Tensor]:
+        x = self.embed(ids)
+        return [x, self.attn(x)]
+
+    @torch.no_grad()
+    def attention_maps(self, ids: Tensor) -> list[Tensor]:
+        return [self.attn.weights(self.embed(ids))]
 
 
 class PlainBlock(nn.Module):
@@ -195,10 +227,16 @@ class Blocks(Embedded):
         self.blocks = nn.ModuleList(PlainBlock(config) for _ in range(config.n_layer))
         init_weights(self, config, generator)
 
-    def body(self, x: Tensor) -> Tensor:
+    def residuals(self, ids: Tensor) -> list[Tensor]:
+        stream = [self.embed(ids)]
         for block in self.blocks:
-            x = block(x)
-        return x
+            stream.append(block(stream[-1]))
+        return stream
+
+    @torch.no_grad()
+    def attention_maps(self, ids: Tensor) -> list[Tensor]:
+        pairs = zip(self.blocks, self.residuals(ids)[:-1], strict=True)
+        return [cast(PlainBlock, block).attn.weights(x) for block, x in pairs]
 
 
 class DecoderBlock(nn.Module):
@@ -219,6 +257,12 @@ class DecoderBlock(nn.Module):
         x = x + F.dropout(y, self.dropout, self.training)
         return x + F.dropout(self.mlp(self.norm2(x)), self.dropout, self.training)
 
+    def weights(self, x: Tensor, hidden: Tensor) -> Tensor:
+        """The attention that `forward` gives, (B, n_head, T, T)."""
+        y = self.norm1(x)
+        weights: Tensor = self.attn(y, y, y, attn_mask=hidden, average_attn_weights=False)[1]
+        return weights
+
 
 class Decoder(Embedded):
     """The decoder-only transformer from PyTorch's own parts: given the same weights it is GPT."""
@@ -232,13 +276,22 @@ class Decoder(Embedded):
         self.norm_f = make_norm(config)
         init_weights(self, config, generator)
 
-    def body(self, x: Tensor) -> Tensor:
-        hidden = ~causal_mask(x.size(1), 0, x.device)
-        x = x if self.norm_embd is None else self.norm_embd(x)
+    def residuals(self, ids: Tensor) -> list[Tensor]:
+        hidden = ~causal_mask(ids.size(1), 0, ids.device)
+        x = self.embed(ids)
+        stream = [x if self.norm_embd is None else self.norm_embd(x)]
         for block in self.blocks:
-            x = block(x, hidden)
-        y: Tensor = self.norm_f(x)
-        return y
+            stream.append(block(stream[-1], hidden))
+        return stream
+
+    def scores(self, x: Tensor) -> Tensor:
+        return super().scores(self.norm_f(x))
+
+    @torch.no_grad()
+    def attention_maps(self, ids: Tensor) -> list[Tensor]:
+        hidden = ~causal_mask(ids.size(1), 0, ids.device)
+        pairs = zip(self.blocks, self.residuals(ids)[:-1], strict=True)
+        return [cast(DecoderBlock, block).weights(x, hidden) for block, x in pairs]
 
 
 RUNGS: dict[str, type[Bigram | SingleHead | MultiHead | Blocks | Decoder]] = {

@@ -24,7 +24,7 @@ def some_ids() -> torch.Tensor:
     return torch.randint(VOCAB, (3, 8), generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize(("base", "lacks"), [(Rung, "scores"), (Embedded, "body")])
+@pytest.mark.parametrize(("base", "lacks"), [(Rung, "residuals, scores"), (Embedded, "residuals")])
 def test_a_rung_without_its_own_idea_is_none(base: type[Rung], lacks: str) -> None:
     with pytest.raises(TypeError, match=f"abstract.*{lacks}"):
         base(tiny("blocks"), VOCAB)
