@@ -1,63 +1,343 @@
-"""What is in a text: counts for the corpora screen and `tinytui corpora show`, in one streamed pass."""
+"""What is in a text: one streamed pass in bounded memory, kept in the cache for this text and split.
+
+statistics/<text>-<split>.json
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import hashlib
+import json
+import re
+import unicodedata
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ValidationError
 
-from engine.text.check import Progress
+from engine.errors import CorpusError
+from engine.reading import read_small
+from engine.text.check import Progress, write
 from engine.text.corpus import Text
+from engine.text.places import cache_dir
+from engine.text.shared import MOST_WINDOWS, Lookup, Shared, Windows
+from engine.text.tally import MOST_DISTINCT, Distinct, LengthCounter, Lengths, Pieces, Repeats, Told, hashes_of
 
+if TYPE_CHECKING:
+    from engine.text.dataset import TokenDataset
+
+FORMAT = 1  # goes up when the same text would be told of otherwise
+BLOCK = 1 << 20  # bytes read at a time
+TOP = 50  # characters, words and tokens that are named
+MOST_WORDS = 1 << 17  # distinct words that are counted at a time
+MOST_BYTES = 1 << 20  # of a kept file; each has some 10 KB
+MOST_WORD_BYTES = 1 << 26  # of the text in which words are counted, which takes longest
+LONG_WORD = 200  # characters; a longer one is cut
 CODE_POINTS = 0x110000
+ZSTD_LEVEL = 9
+Cancelled = Callable[[], bool]
+
+_WORD = re.compile(rf"\w{{1,{LONG_WORD}}}")
+_WORD_AT_END = re.compile(rf"\w{{0,{LONG_WORD}}}\Z")
+_DIRECTIONS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
-def statistics(text: Text, top: int = 20, progress: Progress | None = None) -> dict[str, Any]:
-    """characters, bytes, lines, records (None without a boundary), distinct_characters, and top_characters
-    [(character, count)], the most frequent first. Memory does not grow with the text."""
-    counts = np.zeros(CODE_POINTS, dtype=np.int64)
-    boundary, records, done = text.boundary, 0, 0
-    tail, unfinished = "", False  # what may begin a boundary; whether text follows the last one
-    for chunk in text.chunks():
-        if chunk.isascii():
-            counts[:128] += np.bincount(np.frombuffer(chunk.encode(), np.uint8), minlength=128)
+class Statistics(Told):
+    """All that is told of a text of `n_bytes`, whose validation split begins at byte `cut`.
+
+    Lines are those of a file: the last may lack its end. Records are None without a boundary. The tops are (text,
+    count), the most frequent first. Control characters are all but tab, line end and carriage return, and marks of
+    direction. `words` are those of `words_in_bytes` of the text: of all, or 64 MiB evenly spread over it; with
+    `some_words_dropped` counts may be too low, for words that came seldom were forgotten on the way. Bits per byte
+    are of the whole text, compressed by gzip -6 and zstd -9 (None without the extra); a model that needs more has
+    learned less than they know. Shares are of the validation split.
+    """
+
+    format: int
+    sha256: str
+    boundary: str | None
+    cut: int
+    n_bytes: int
+    characters: int
+    lines: int
+    records: int | None
+    distinct_characters: int
+    top_characters: tuple[tuple[str, int], ...]
+    control_characters: int
+    top_controls: tuple[tuple[str, int], ...]
+    line_lengths: Lengths
+    record_lengths: Lengths | None
+    repeated_lines: Repeats
+    repeated_records: Repeats | None
+    words: int
+    words_in_bytes: int
+    top_words: tuple[tuple[str, int], ...]
+    some_words_dropped: bool
+    gzip_bits_per_byte: float
+    zstd_bits_per_byte: float | None
+    shared_lines: Shared
+    shared_records: Shared | None
+    shared_windows: Shared
+
+
+class _Counted:
+    """Lines or records of the whole text, and those of the validation split that the training split has too."""
+
+    def __init__(self, mark: str, last_is_one: Callable[[str], bool]) -> None:
+        self.pieces, self.lengths, self.distinct = Pieces(mark), LengthCounter(), Distinct(MOST_DISTINCT)
+        self.lookup = Lookup(MOST_DISTINCT)
+        self.validation = Pieces(mark)
+        self.last_is_one = last_is_one
+
+    def want(self, text: str) -> None:
+        self.lookup.want(hashes_of(self.validation.feed(text)[0]))
+
+    def all_wanted(self) -> None:
+        self.lookup.want(hashes_of([self.validation.end()[0]]))
+
+    def feed(self, text: str, training: bool) -> None:
+        pieces, lengths = self.pieces.feed(text)
+        self._add(pieces, lengths, training)
+
+    def end(self) -> None:
+        piece, length = self.pieces.end()
+        if self.last_is_one(piece):
+            self._add([piece], [length], False)
+
+    def _add(self, pieces: list[str], lengths: list[int], training: bool) -> None:
+        hashes = hashes_of(pieces)
+        self.lengths.add(lengths)
+        self.distinct.add(hashes)
+        if training:
+            self.lookup.see(hashes)
+
+
+class _Characters:
+    def __init__(self) -> None:
+        self.counts = np.zeros(CODE_POINTS, np.int64)
+
+    def feed(self, text: str, data: bytes) -> None:
+        if len(text) == len(data):
+            self.counts[:256] += np.bincount(np.frombuffer(data, np.uint8), minlength=256)
         else:
-            counts += np.bincount(np.frombuffer(chunk.encode("utf-32-le"), np.uint32), minlength=CODE_POINTS)
-        if boundary:
-            *whole, tail = (tail + chunk).split(boundary)
-            records += len(whole)
-            unfinished = bool(tail.strip()) or (unfinished and not whole)
-            tail = tail[1 - len(boundary) :] if len(boundary) > 1 else ""
+            points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+            found = np.bincount(points)
+            self.counts[: len(found)] += found
+
+    def top(self, points: Any) -> tuple[tuple[str, int], ...]:
+        order = points[np.argsort(-self.counts[points], kind="stable")][:TOP]
+        return tuple((chr(point), int(self.counts[point])) for point in order)
+
+
+class _Words:
+    """Words as they stand. When there are too many distinct ones, those that came least are forgotten."""
+
+    def __init__(self, n_bytes: int) -> None:
+        self.counts: Counter[str] = Counter()
+        self.total = self.looked_at = 0
+        self.dropped, self._rest = False, ""
+        self._each, self._due = min(1.0, MOST_WORD_BYTES / max(1, n_bytes)), 1.0
+
+    def feed(self, text: str, n_bytes: int) -> None:
+        """A block; of a large text every so many are looked at."""
+        if self._due < 1.0:
+            self._due += self._each
+            self.end()
+            return
+        self._due += self._each - 1.0
+        self.looked_at += n_bytes
+        text = self._rest + text
+        found = _WORD_AT_END.search(text, max(0, len(text) - LONG_WORD))
+        end = found.start() if found is not None else len(text)
+        self._rest = text[end:]
+        self._count(text[:end])
+
+    def end(self) -> None:
+        """No more of what was fed follows."""
+        self._count(self._rest)
+        self._rest = ""
+
+    def _count(self, text: str) -> None:
+        words = _WORD.findall(text)
+        self.total += len(words)
+        self.counts.update(words)
+        if len(self.counts) > MOST_WORDS:
+            least = sorted(self.counts.values())[len(self.counts) // 2]
+            self.counts = Counter({word: count for word, count in self.counts.items() if count > least})
+            self.dropped = True
+
+
+class _Compressed:
+    """How small the text becomes."""
+
+    def __init__(self) -> None:
+        self._gzip = zlib.compressobj(6, wbits=31)
+        self._zstd: Any = None
+        with contextlib.suppress(ImportError):
+            import zstandard
+
+            self._zstd = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compressobj()
+        self._sizes = [0, 0]
+
+    def feed(self, data: bytes) -> None:
+        self._sizes[0] += len(self._gzip.compress(data))
+        if self._zstd is not None:
+            self._sizes[1] += len(self._zstd.compress(data))
+
+    def bits_per_byte(self, n_bytes: int) -> tuple[float, float | None]:
+        self._sizes[0] += len(self._gzip.flush())
+        if self._zstd is not None:
+            self._sizes[1] += len(self._zstd.flush())
+        gzip, zstd = (8 * size / max(1, n_bytes) for size in self._sizes)
+        return gzip, zstd if self._zstd is not None else None
+
+
+def statistics(
+    text: Text,
+    val_fraction: float = 0.1,
+    progress: Progress | None = None,
+    cancelled: Cancelled = lambda: False,
+) -> Statistics | None:
+    """What is in the text; None when `cancelled`, which is asked between two blocks, said yes. Raises CorpusError."""
+    cut = text.split(val_fraction)
+    lines = _Counted("\n", bool)
+    records = _Counted(text.boundary, lambda rest: bool(rest.strip())) if text.boundary else None
+    both = [each for each in (lines, records) if each is not None]
+    characters, words, compressed, windows = _Characters(), _Words(text.n_bytes), _Compressed(), Lookup(MOST_WINDOWS)
+    whole, done = max(1, 2 * text.n_bytes - cut), 0
+
+    def blocks(start: int, end: int) -> Iterator[tuple[str, bytes]]:
+        nonlocal done
+        for block in text.chunks(start, end, BLOCK):
+            if cancelled():
+                raise _CancelledError
+            data = block.encode()
+            yield block, data
+            done += len(data)
+            if progress is not None:
+                progress("counting", done / whole)
+
+    try:
+        runs = Windows()
+        for block, data in blocks(cut, text.n_bytes):
+            windows.want(runs.feed(data))
+            for each in both:
+                each.want(block)
+        for each in both:
+            each.all_wanted()
+        runs = Windows()
+        for training, start, end in ((True, 0, cut), (False, cut, text.n_bytes)):
+            for block, data in blocks(start, end):
+                characters.feed(block, data)
+                words.feed(block, len(data))
+                compressed.feed(data)
+                for each in both:
+                    each.feed(block, training)
+                if training:
+                    windows.see(runs.feed(data))
+    except _CancelledError:
+        return None
+    words.end()
+    for each in both:
+        each.end()
+    seen = np.flatnonzero(characters.counts)
+    controls = np.array([point for point in seen if _is_control(chr(point))], np.int64)
+    gzip, zstd = compressed.bits_per_byte(text.n_bytes)
+    return Statistics(
+        format=FORMAT,
+        sha256=text.sha256,
+        boundary=text.boundary,
+        cut=cut,
+        n_bytes=text.n_bytes,
+        characters=int(characters.counts.sum()),
+        lines=lines.lengths.told().count,
+        records=records.lengths.told().count if records else None,
+        distinct_characters=len(seen),
+        top_characters=characters.top(seen),
+        control_characters=int(characters.counts[controls].sum()),
+        top_controls=characters.top(controls),
+        line_lengths=lines.lengths.told(),
+        record_lengths=records.lengths.told() if records else None,
+        repeated_lines=lines.distinct.told(),
+        repeated_records=records.distinct.told() if records else None,
+        words=words.total,
+        words_in_bytes=words.looked_at,
+        top_words=tuple(words.counts.most_common(TOP)),
+        some_words_dropped=words.dropped,
+        gzip_bits_per_byte=gzip,
+        zstd_bits_per_byte=zstd,
+        shared_lines=lines.lookup.told(),
+        shared_records=records.lookup.told() if records else None,
+        shared_windows=windows.told(),
+    )
+
+
+class _CancelledError(Exception):
+    pass
+
+
+def _is_control(character: str) -> bool:
+    return character in _DIRECTIONS or (unicodedata.category(character) == "Cc" and character not in "\t\n\r")
+
+
+def known_statistics(text: Text, val_fraction: float = 0.1, cache: Path | None = None) -> Statistics | None:
+    """What was counted of this text and split before; None when nothing was, or what was kept is damaged."""
+    cut = text.split(val_fraction)
+    try:
+        found = Statistics.model_validate_json(read_small(_place(text, cut, cache), MOST_BYTES, CorpusError))
+    except (CorpusError, ValidationError):
+        return None
+    same = (found.format, found.sha256, found.boundary, found.cut) == (FORMAT, text.sha256, text.boundary, cut)
+    return found if same else None
+
+
+def cached_statistics(
+    text: Text,
+    val_fraction: float = 0.1,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    cancelled: Cancelled = lambda: False,
+) -> Statistics | None:
+    """`known_statistics`, or counted now and kept; None when `cancelled`. Raises CorpusError."""
+    found = known_statistics(text, val_fraction, cache)
+    if found is None and (found := statistics(text, val_fraction, progress, cancelled)) is not None:
+        with contextlib.suppress(CorpusError):  # a cache that cannot be written costs the next look its time
+            write(_place(text, found.cut, cache), found.model_dump_json().encode())
+    return found
+
+
+def _place(text: Text, cut: int, cache: Path | None) -> Path:
+    key = hashlib.sha256(json.dumps([FORMAT, text.boundary, cut]).encode()).hexdigest()[:16]
+    return (cache_dir() if cache is None else cache) / "statistics" / f"{text.sha256[:32]}-{key}.json"
+
+
+class TokenCounts(Told):
+    """How often the tokens of a data set stand in it: `used` of `vocab_size` at all. `top` is (id, label, count)."""
+
+    tokens: int
+    used: int
+    vocab_size: int
+    top: tuple[tuple[int, str, int], ...]
+
+
+def frequent_tokens(
+    dataset: TokenDataset, progress: Progress | None = None, cancelled: Cancelled = lambda: False
+) -> TokenCounts | None:
+    """Counts the tokens of both splits, some at a time; None when `cancelled`."""
+    vocab = dataset.tokenizer.vocab_size
+    counts = np.zeros(vocab, np.int64)
+    total, done = len(dataset.train) + len(dataset.val), 0
+    for block in dataset.blocks(BLOCK):
+        if cancelled():
+            return None
+        counts += np.bincount(block, minlength=vocab)
+        done += len(block)
         if progress is not None:
-            done += len(chunk)
-            progress("counting", min(1.0, done / text.n_bytes))
-    characters = int(counts.sum())
-    newlines = int(counts[ord("\n")])
-    ends_in_newline = text.n_bytes == 0 or _last_byte(text) == b"\n"
-    seen = np.flatnonzero(counts)
-    by_count = seen[np.argsort(-counts[seen], kind="stable")][:top]
-    return {
-        "characters": characters,
-        "bytes": text.n_bytes,
-        "lines": newlines + (not ends_in_newline),
-        "records": records + unfinished if boundary else None,
-        "distinct_characters": len(seen),
-        "top_characters": [(chr(point), int(counts[point])) for point in by_count],
-    }
-
-
-def _last_byte(text: Text) -> bytes:
-    with text.path.open("rb") as file:
-        file.seek(text.n_bytes - 1)
-        return file.read(1)
-
-
-def preview(text: Text, n: int = 1000) -> str:
-    """The first `n` characters."""
-    pieces, left = [], n
-    for chunk in text.chunks(size=max(4, min(4 * n, 1 << 20))):
-        pieces.append(chunk[:left])
-        left -= len(pieces[-1])
-        if left <= 0:
-            break
-    return "".join(pieces)
+            progress("counting tokens", done / total)
+    order = np.argsort(-counts, kind="stable")[:TOP]
+    top = tuple((int(id), dataset.tokenizer.token_label(int(id)), int(counts[id])) for id in order if counts[id])
+    return TokenCounts(tokens=total, used=int((counts > 0).sum()), vocab_size=vocab, top=top)

@@ -18,7 +18,6 @@ from engine.errors import CorpusError
 from engine.text import check
 from engine.text.catalog import find_corpus
 from engine.text.corpus import CHAT_TEMPLATE, Corpus, Text
-from engine.text.statistics import preview, statistics
 from engine.text.template import Template
 
 words = st.text(st.characters(codec="utf-8", exclude_characters="\0\ufeff"), max_size=60)
@@ -326,38 +325,6 @@ def test_a_text_that_shrinks_or_vanishes_under_the_reader_is_an_error(tmp_path: 
     path.unlink()
     with pytest.raises(CorpusError, match="gone"):
         list(longer.chunks())
-
-
-# --- statistics and preview
-
-
-@given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=60))
-def test_statistics_count_what_is_there(tmp_path: Path, content: str) -> None:
-    text = text_of(write(tmp_path / "a.txt", content))
-    found = statistics(text)
-    assert found["characters"] == len(content) and found["bytes"] == len(content.encode())
-    assert found["distinct_characters"] == len(set(content))
-    assert found["lines"] == content.count("\n") + (not content.endswith("\n"))
-    assert found["records"] is None
-    assert all(content.count(character) == count for character, count in found["top_characters"])
-
-
-@pytest.mark.parametrize(("content", "records"), [("a##b##", 2), ("a##b", 2), ("abc", 1), ("##", 1), ("a##\n", 1)])
-def test_records_are_counted_by_their_ends(tmp_path: Path, content: str, records: int) -> None:
-    assert statistics(text_of(write(tmp_path / "a.txt", content), "##"))["records"] == records
-
-
-def test_records_are_counted_across_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = text_of(write(tmp_path / "a.txt", "one##two##three##\u00e9"), "##")
-    whole = Text.chunks
-    for size in range(1, 9):
-        monkeypatch.setattr(Text, "chunks", lambda self, size=size: whole(self, size=size))
-        assert statistics(text)["records"] == 4
-
-
-@given(st.text(st.characters(codec="utf-8"), max_size=60), st.integers(0, 70))
-def test_a_preview_is_the_first_characters(tmp_path: Path, content: str, n: int) -> None:
-    assert preview(text_of(write(tmp_path / "a.txt", content)), n) == content[:n]
 
 
 def test_two_columns_always_have_a_template() -> None:

@@ -10,7 +10,6 @@ import pytest
 from engine.errors import CorpusError
 from engine.text import stdlib
 from engine.text.catalog import find_corpus
-from engine.text.statistics import statistics
 
 
 @pytest.mark.parametrize("name", ["soap-notes", "dialogues"])
@@ -56,9 +55,8 @@ def test_python_stdlib_is_real_text_built_once_and_the_same_again(tmp_path: Path
     built = text.path.stat().st_mtime_ns
     assert corpus.prepare(tmp_path / "one") == text and text.path.stat().st_mtime_ns == built
     assert corpus.prepare(tmp_path / "two").sha256 == text.sha256
-    counted = statistics(text)
-    assert counted["characters"] == counted["bytes"] and counted["distinct_characters"] < 100
     content = "".join(text.chunks())
+    assert content.isascii() and len(set(content)) < 100
     assert content.startswith("# file: ") and "# file: json/decoder.py\n" in content
     assert "# file: test/" not in content and "site-packages" not in content[:200]
 
