@@ -414,6 +414,8 @@ def open_workbench(
     with PROCESS.watching(screen) as signals:
         ending, broken = run_screen(app, signals)
         screen.gone()
+        if ending is Ending.HANGUP and start is not None and app.session.training is None:
+            app.session.train(start)  # the terminal went before the screen had begun it
         code = finish(app.session.training, runs_dir, ending, signals)
     if broken is not None:
         raise broken

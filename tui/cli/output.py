@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import sys
@@ -11,13 +12,27 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
+from tui.terminal.signals import PROCESS
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 
+@contextmanager
+def to_whoever_looks() -> Iterator[None]:
+    """Inside, a terminal that has gone is no error, whether a signal said so or not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        PROCESS.hang_up()
+
+
 def complain(message: str) -> None:
     """One line on stderr, `tinytui: ...`, whatever the message holds."""
-    typer.echo(f"tinytui: {one_line(message)}", err=True)
+    with to_whoever_looks():
+        typer.echo(f"tinytui: {one_line(message)}", err=True)
 
 
 def one_line(text: str) -> str:
@@ -36,7 +51,8 @@ def printable(text: str) -> str:
 
 def say(text: str, err: bool = False) -> None:
     """Lines of the program's own words, or of anyone's: nothing in them drives the terminal."""
-    typer.echo(printable(text), err=err)
+    with to_whoever_looks():
+        typer.echo(printable(text), err=err)
 
 
 def pour(text: str) -> None:
@@ -123,12 +139,12 @@ def progress(doing: str) -> Iterator[Callable[[str, float], None] | None]:
         yield None
         return
 
-    def report(what: str, done: float) -> None:
-        sys.stderr.write(f"\r{one_line(what) or doing} {done:.0%}\x1b[K")
-        sys.stderr.flush()
+    def show(line: str) -> None:
+        with to_whoever_looks():
+            sys.stderr.write(f"\r{line}\x1b[K")
+            sys.stderr.flush()
 
     try:
-        yield report
+        yield lambda what, done: show(f"{one_line(what) or doing} {done:.0%}")
     finally:
-        sys.stderr.write("\r\x1b[K")
-        sys.stderr.flush()
+        show("")

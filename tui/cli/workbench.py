@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from tui.cli.output import complain, is_terminal
+from tui.terminal.signals import PROCESS
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
@@ -16,7 +17,14 @@ if TYPE_CHECKING:
 
 
 def has_screen() -> bool:
-    """Whether there is a terminal to draw on and to read keys from."""
+    """Whether there is a terminal to draw on and to read keys from, or was when the program began.
+
+    One that goes while a training is being begun costs that training its screen and nothing else.
+    """
+    return PROCESS.had_screen or drawable()
+
+
+def drawable() -> bool:
     return is_terminal() and is_terminal(sys.stdin)
 
 
@@ -32,6 +40,8 @@ def open_workbench(
 ) -> None:
     """Open the workbench, on `run` or training `job`; ends the command with the workbench's exit code."""
     need_screen()
+    if not drawable():  # it went without a word
+        PROCESS.hang_up()
     from tui import app
 
     if code := app.open_workbench(runs, corpora, run=run, start=job):

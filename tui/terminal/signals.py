@@ -151,6 +151,11 @@ class Signals:
         """Whether it was asked for a second time, and HURRY seconds ago."""
         return time.monotonic() > self._deadline
 
+    @property
+    def had_screen(self) -> bool:
+        """Whether there was a terminal to draw on and to read keys from when this began; it may have gone since."""
+        return {0, 1} <= set(self._terminal)
+
     def hang_up(self) -> None:
         """The terminal is gone, whether a signal said so or not."""
         self.ending = self.ending or Ending.HANGUP
