@@ -12,6 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from engine.errors import CorpusError
@@ -70,7 +71,7 @@ def rendered(source: Source, recipe: Recipe, cache: Path, progress: Progress | N
     counted: Counter[str] = Counter()
     with open_cached(path, CorpusError) as file:
         n_bytes = texts = 0
-        for piece in _pieces(source, recipe, counted):
+        for piece in pieces(source, recipe, counted):
             texts += piece is None
             if piece is not None:
                 n_bytes += file.write(piece)
@@ -103,21 +104,26 @@ def _left_out(source: Source, counted: Counter[str]) -> str:
     return ", ".join([*said, *([files] if files else [])])
 
 
-def _pieces(source: Source, recipe: Recipe, counted: Counter[str]) -> Iterator[bytes | None]:
-    """The text in pieces of bytes; None after the end of each whole text."""
+def pieces(
+    source: Source, recipe: Recipe, counted: Counter[str], looked_at: int | None = None
+) -> Iterator[bytes | None]:
+    """The text in pieces of bytes; None after the end of each whole text. What is left out is counted.
+
+    Of each of several texts `looked_at` blocks are read before, to judge whether it is one: by default all.
+    """
     if source.format == "text":
-        yield from _texts(source)
+        yield from _texts(source, looked_at)
         return
     separator = recipe.boundary or SEPARATOR
     for record in rendered_records(source, recipe.columns, recipe.template, separator, recipe.chat, counted):
         yield record.encode()
 
 
-def _texts(source: Source) -> Iterator[bytes | None]:
+def _texts(source: Source, looked_at: int | None) -> Iterator[bytes | None]:
     """Every part that is text, line ends LF, a blank line between two; of several, those that are none are left out."""
     ended = b""  # how the text before ended; empty before the first
     for part in source.parts:
-        if source.single is None and not _is_text(source, part):
+        if source.single is None and not _is_text(source, part, looked_at):
             continue
         if ended:
             yield b"\n" if ended == b"\n" else b"\n\n"
@@ -128,10 +134,10 @@ def _texts(source: Source) -> Iterator[bytes | None]:
         yield None
 
 
-def _is_text(source: Source, part: Part) -> bool:
-    """Whether a part can be read to its end; if not, it is noted why."""
+def _is_text(source: Source, part: Part, looked_at: int | None) -> bool:
+    """Whether a part can be read, to its end or so many blocks; if not, it is noted why."""
     try:
-        for _ in source.blocks(part):
+        for _ in islice(source.blocks(part), looked_at):
             pass
     except TooMuchError:
         raise

@@ -1,0 +1,195 @@
+"""Pages of a text lie one after the other and are read by themselves; previews read no more than they show."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zipfile
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.errors import CorpusError
+from engine.text import pages as pages_module
+from engine.text.catalog import find_corpus
+from engine.text.corpus import Text
+from engine.text.pages import Pages, beginning, record_at
+from engine.text.tables import CELL, MOST_COLUMNS, preview_table
+
+
+def text_of(folder: Path, content: str, boundary: str | None = None) -> Text:
+    path = folder / "text.txt"
+    path.write_bytes(content.encode())
+    return Text(path, len(content.encode()), "", boundary)
+
+
+contents = st.text(st.sampled_from(list("ab\n\n#\u00e9\U0001f600")), min_size=1, max_size=120)
+
+
+@settings(max_examples=60)
+@given(contents, st.integers(1, 40), st.sampled_from([None, "##", "\n\n"]))
+def test_pages_are_the_text_one_after_the_other(tmp_path: Path, content: str, size: int, boundary: str | None) -> None:
+    text = text_of(tmp_path, content, boundary)
+    pages = Pages(text, size, records=boundary is not None)
+    found = [pages.page(number) for number in range(len(pages))]
+    assert "".join(page.text for page in found) == content
+    assert all(page.text and len(page.text.encode()) == page.end - page.start < 2 * pages.size + 4 for page in found)
+    assert [page.number for page in found] == list(range(len(pages)))
+    mark, data = (boundary or "\n").encode(), content.encode()
+    for page, after in pairwise(found):
+        assert page.end == after.start
+        assert after.goes_on or data[: after.start].endswith(mark)
+    for page in found:
+        assert {pages.number_at(offset) for offset in range(page.start, page.end)} == {page.number}
+    assert pages.page(-3) == pages.at_percent(0) == pages.at_percent(-9) == found[0]
+    assert pages.page(10**9) == pages.at_percent(100) == pages.at_percent(900) == found[-1]
+
+
+def test_a_page_begins_with_a_line_where_one_begins_on_it(tmp_path: Path) -> None:
+    pages = Pages(text_of(tmp_path, "short\n" * 30 + "x" * 500 + "\nend\n"), 64)
+    found = [pages.page(number) for number in range(len(pages))]
+    assert all(page.text.startswith("short") for page in found[:2])
+    assert [page.goes_on for page in found].count(True) == 7
+    assert pages.at_percent(50).number == pages.number_at(342)
+
+
+@settings(max_examples=60)
+@given(contents, st.sampled_from([None, "##", "\n\n"]))
+def test_records_lie_one_after_the_other(tmp_path: Path, content: str, boundary: str | None) -> None:
+    text, mark = text_of(tmp_path, content, boundary), boundary or "\n"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pages_module, "_BLOCK", 5)
+        offset, found = 0, []
+        while offset < text.n_bytes:
+            record = record_at(text, offset)
+            assert record.start == offset and record.whole
+            found.append(record.text)
+            offset = record.end
+        expected = [piece + mark for piece in content.split(mark)]
+        expected[-1] = expected[-1].removesuffix(mark)
+        assert found == [piece for piece in expected if piece]
+        starts = [0]
+        for piece in found:
+            starts.append(starts[-1] + len(piece.encode()))
+        if "###" not in content and "\n\n\n" not in content:  # a mark that could be read in two ways
+            for start, end in pairwise(starts):
+                assert {record_at(text, offset).start for offset in range(start, end)} == {start}
+
+
+def test_of_a_long_record_the_beginning_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = text_of(tmp_path, "a##" + "b" * 200_000 + "##c", "##")
+    record = record_at(text, 100_000)
+    assert (record.start, record.end, record.whole) == (3, 200_005, False) and record.text == "b" * (1 << 16)
+    monkeypatch.setattr(pages_module, "REACH", 1000)
+    assert record_at(text, 100_000).start == 99_000 and record_at(text, 100_000).end == 101_000
+
+
+def test_a_page_far_into_a_large_text_costs_no_more_than_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "large.txt"
+    with path.open("wb") as file:
+        file.seek(1 << 40)  # a file with a hole, of a terabyte
+        file.write(b"\nthe last line\n")
+    text = Text(path, path.stat().st_size, "")
+    last = Pages(text).at_percent(100)
+    assert last.text.endswith("the last line\n") and len(last.text) < 2 * pages_module.SIZE
+    assert record_at(text, text.n_bytes - 2).text == "the last line\n"
+
+
+def test_a_text_that_is_gone_or_shorter_is_an_error_in_one_line(tmp_path: Path) -> None:
+    text = Text(tmp_path / "text.txt", 100, "")
+    for prepare, said in ((lambda: None, "cannot read"), (lambda: text.path.write_text("short"), "became shorter")):
+        prepare()
+        for look in (lambda: Pages(text).page(0), lambda: record_at(text, 50), lambda: Pages(text).at_percent(50)):
+            with pytest.raises(CorpusError, match=said):
+                look()
+
+
+# --- what is not prepared yet
+
+
+def test_the_beginning_of_any_source_is_that_of_its_text(tmp_path: Path) -> None:
+    lines = "".join(f"line {n} caf\u00e9\r\n" for n in range(3000))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.txt").write_bytes(lines.encode())
+    (folder / "b.txt").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
+    (folder / "c.txt").write_text("the end")
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        for path in sorted(folder.iterdir()):
+            archive.write(path, path.name)
+    (tmp_path / "p.txt.gz").write_bytes(gzip.compress(lines.encode("utf-16")))
+    (tmp_path / "t.csv").write_text("prompt,response\n" + "".join(f"q{n},a{n}\n" for n in range(2000)))
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+    (tmp_path / "c.jsonl").write_text(f"{json.dumps({'messages': turns})}\n" * 500)
+    for name in ("folder/", "z.zip", "p.txt.gz", "t.csv", "c.jsonl"):
+        corpus = find_corpus(str(tmp_path / name) + ("/" if name.endswith("/") else ""))
+        whole = "".join(corpus.prepare(tmp_path / "cache").chunks())
+        for most in (1, 100, 5000):
+            found = beginning(corpus, most)
+            assert (found.text, found.whole) == (whole[:most], False), name
+        assert beginning(corpus, 10**6).text == whole and beginning(corpus, 10**6).whole
+
+
+def test_the_beginning_is_read_without_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "broken.csv"
+    path.write_text("text\n" + "some words\n" * 20_000 + '"unclosed\nquote\n')
+    corpus = find_corpus(str(path))
+    assert beginning(corpus, 500).text.startswith("some words\n\nsome words")
+    with pytest.raises(CorpusError):
+        beginning(corpus, 10**7)
+    (tmp_path / "gone.txt").write_text("here")
+    corpus = find_corpus(str(tmp_path / "gone.txt"))
+    corpus.path.unlink()
+    with pytest.raises(CorpusError, match="no file"):
+        beginning(corpus)
+    with pytest.raises(CorpusError, match="made when it is first used"):
+        beginning(find_corpus("python-stdlib", tmp_path))
+
+
+# --- columns
+
+
+def test_columns_are_shown_with_their_first_rows(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,question,answer\n1,why,because\n2,how,so\n")
+    found = preview_table(tmp_path / "a.csv")
+    assert found is not None and found.format == "csv" and not found.chat and found.problem == ""
+    assert found.columns == ("id", "question", "answer") and found.chosen == ("question", "answer")
+    assert found.rows == (("1", "why", "because"), ("2", "how", "so"))
+    (tmp_path / "b.jsonl").write_text('{"a": 1}\n{"b": null, "c": [1]}\n' + json.dumps({"a": "x" * 999}) + "\n")
+    found = preview_table(tmp_path / "b.jsonl")
+    assert found is not None and found.columns == ("a", "b", "c") and found.chosen == ()
+    assert found.rows == (("1", "", ""), ("", "", "[1]"), ("x" * CELL, "", ""))
+    (tmp_path / "c.json").write_text(json.dumps([{"messages": [{"role": "user", "content": "hi"}] * 3, "id": 7}]))
+    found = preview_table(tmp_path / "c.json")
+    assert found is not None and (found.chosen, found.chat) == (("messages",), True)
+    assert found.rows == (("3 messages: hi", "7"),)
+    (tmp_path / "d.txt").write_text("text")
+    assert preview_table(tmp_path / "d.txt") is None
+    with pytest.raises(CorpusError, match="no file"):
+        preview_table(tmp_path / "none.csv")
+
+
+def test_only_the_first_rows_are_read_and_a_damaged_one_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text\n" + "row\n" * 30 + "one,two\n")
+    found = preview_table(path)
+    assert found is not None and len(found.rows) == 20 and found.problem == ""
+    found = preview_table(path, 50)
+    assert found is not None and len(found.rows) == 30 and "line 32: 2 values" in found.problem
+    path.write_text(",".join(f"c{n}" for n in range(300)) + ",text\n" + "1," * 300 + "words\n")
+    found = preview_table(path)
+    assert found is not None and len(found.columns) == len(found.rows[0]) == MOST_COLUMNS
+    assert found.more_columns == 101 and found.columns[0] == "text" and found.rows[0][0] == "words"
+
+
+def test_columns_of_parquet(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.table({"prompt": ["a", "b"], "n": [1, 2], "response": ["x", None]})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    found = preview_table(tmp_path / "a.parquet")
+    assert found is not None and found.format == "parquet" and found.chosen == ("prompt", "response")
+    assert found.columns == ("prompt", "n", "response") and found.rows == (("a", "1", "x"), ("b", "2", ""))
