@@ -28,6 +28,7 @@ from engine.text.tokenizer import Tokenizer, tokenizer_from_dict
 from engine.training.build import build_for
 from engine.training.verify import (
     AVERAGED,
+    OPTIMIZER,
     read_config,
     read_loss,
     read_state,
@@ -67,11 +68,14 @@ def restore_rng(states: dict[str, str]) -> None:
             torch.cuda.set_rng_state(state, device)
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
-    """A verified checkpoint. Raises CheckpointError that names the file and the damage."""
+def load_checkpoint(path: Path, optimizer: bool = True) -> Checkpoint:
+    """A verified checkpoint. Raises CheckpointError that names the file and the damage.
+
+    Without `optimizer` its state, twice as large as the weights, is neither read nor verified, nor in the result.
+    """
     if not path.is_dir():
         raise CheckpointError(f"no checkpoint at {path}")
-    found = verify_checkpoint(path)
+    found = verify_checkpoint(path, "" if optimizer else OPTIMIZER)
     if not found.ok:
         raise CheckpointError(f"checkpoint {path} cannot be used: {found.problem}")
     try:
@@ -79,12 +83,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
         config = make_config(read_config(path))
         tokenizer = tokenizer_from_dict(read_tokenizer(path))
         weights = load_file(path / "model.safetensors")
-        optimizer = load_file(path / "optimizer.safetensors")
+        tensors = load_file(path / OPTIMIZER) if optimizer else {}
         if (path / AVERAGED).is_file():
-            optimizer.update({f"ema.{k}": v for k, v in load_file(path / AVERAGED).items()})
+            tensors.update({f"ema.{k}": v for k, v in load_file(path / AVERAGED).items()})
     except (OSError, ValueError, SafetensorError, UserError) as error:
         raise CheckpointError(f"checkpoint {path} cannot be used: {' '.join(str(error).split())}") from None
-    return Checkpoint(path, int(state["step"]), config, weights, optimizer, state, tokenizer)
+    return Checkpoint(path, int(state["step"]), config, weights, tensors, state, tokenizer)
 
 
 def choose_checkpoint(run: RunDir, which: str | int = "last") -> Path:
@@ -163,19 +167,39 @@ def load_model(
     A damaged "best" or "last" is passed over for the next one that is whole, which `say` is told in one line each.
     Raises CheckpointError when there is none, or the one asked for by its step is damaged.
     """
+    model, checkpoint = _first_whole(run, which, device, say, optimizer=True)
+    return for_decoding(model), checkpoint.tokenizer, checkpoint.step
+
+
+def load_to_inspect(
+    run: RunDir,
+    which: str | int = "best",
+    device: str | torch.device = "cpu",
+    *,
+    say: Callable[[str], None] = warnings.warn,
+) -> tuple[GPT, Tokenizer, int]:
+    """As `load_model`, for reading many tokens at once; of the checkpoint's files all but the optimizer's are read."""
+    model, checkpoint = _first_whole(run, which, device, say, optimizer=False)
+    return model.eval(), checkpoint.tokenizer, checkpoint.step
+
+
+def _first_whole(
+    run: RunDir, which: str | int, device: str | torch.device, say: Callable[[str], None], *, optimizer: bool
+) -> tuple[GPT, Checkpoint]:
+    """The first model that `which` may mean and its checkpoint."""
     steps = run.checkpoint_steps()
     paths, unknown = _in_order(run, steps, str(which)) if steps else ([choose_checkpoint(run, which)], [])
     problems: list[str] = []
     for path in paths:
         try:
-            checkpoint = load_checkpoint(path)
-            model = for_decoding(checkpoint_model(checkpoint).to(device))
+            checkpoint = load_checkpoint(path, optimizer)
+            model = checkpoint_model(checkpoint).to(device)
         except CheckpointError as error:
             problems.append(str(error))
             continue
         for problem in dict.fromkeys([*problems, *unknown]):
             say(f"{problem}; {path.name} is used")
-        return model, checkpoint.tokenizer, checkpoint.step
+        return model, checkpoint
     raise CheckpointError(problems[0])
 
 
