@@ -1,0 +1,172 @@
+"""When other processes help to encode, and what a text's sums and memory rest on at their bounds."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from engine.text import encoding, mapped, sample
+from engine.text.bytelevel import ByteTokenizer
+from engine.text.chars import CharTokenizer
+from engine.text.corpus import Text
+from engine.text.encoding import LEAST, MOST_WORKERS, encode_stream
+from engine.text.mapped import Mapped, checksum
+
+
+def text_of(path: Path, content: bytes) -> Text:
+    path.write_bytes(content)
+    return Text(path, len(content), "0" * 64)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "cores", "helpers"),
+    [
+        ("word", LEAST, 3, 3),
+        ("bpe", LEAST, 3, 3),
+        ("word", LEAST - 1, 3, 1),
+        ("word", LEAST, 1, 1),
+        ("word", LEAST, 64, MOST_WORKERS),
+        ("char", 100 * LEAST, 3, 1),
+        ("byte", 100 * LEAST, 3, 1),
+    ],
+)
+def test_as_many_help_as_there_are_cores_where_it_pays(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, size: int, cores: int, helpers: int
+) -> None:
+    asked: list[int] = []
+
+    def by_workers(tokenizer: object, text: object, start: int, end: int, workers: int) -> Iterator[Any]:
+        asked.append(workers)
+        return iter(())
+
+    monkeypatch.setattr(encoding, "_by_workers", by_workers)
+    monkeypatch.setattr(encoding.os, "sched_getaffinity", lambda pid: set(range(cores)), raising=False)
+    tokenizer = cast(Any, SimpleNamespace(kind=kind, encode=lambda chunk: np.zeros(len(chunk), np.uint8)))
+    monkeypatch.setattr(Text, "chunks", lambda *_: iter(()))
+    list(encode_stream(tokenizer, text_of(tmp_path / "text", b"word"), 7, 7 + size))
+    assert asked == ([helpers] if helpers > 1 else [])
+
+
+def test_without_a_list_of_cores_their_number_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(encoding, "_by_workers", lambda *job: iter([asked.append(job[-1])]))
+    monkeypatch.delattr(encoding.os, "sched_getaffinity", raising=False)
+    text = text_of(tmp_path / "text", b"a")
+    tokenizer = cast(Any, SimpleNamespace(kind="word", encode=lambda chunk: np.zeros(len(chunk), np.uint8)))
+    for cores, workers in ((4, [4]), (None, []), (1, [])):
+        asked.clear()
+        monkeypatch.setattr(encoding.os, "cpu_count", lambda cores=cores: cores)
+        monkeypatch.setattr(Text, "chunks", lambda *_: iter(()))
+        list(encode_stream(tokenizer, text, 0, LEAST))
+        assert asked == workers
+
+
+def test_progress_counts_bytes_of_any_character(tmp_path: Path) -> None:
+    text = text_of(tmp_path / "text", "aéz€😀\n".encode() * 3)
+    parts = list(encode_stream(CharTokenizer("\naz€é😀"), text, 0, text.n_bytes))
+    assert sum(len(ids) for ids, _ in parts) == 18
+    assert parts[-1][1] == text.n_bytes and all(before[1] < after[1] for before, after in pairwise(parts))
+
+
+# -- sums and samples --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 31, 32])
+def test_a_small_file_is_summed_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: int) -> None:
+    monkeypatch.setattr(mapped, "_BLOCK", 8)
+    monkeypatch.setattr(mapped, "_BLOCKS", 4)
+    data = bytes(range(100, 100 + size))
+    (tmp_path / "file").write_bytes(data)
+    assert checksum(tmp_path / "file") == zlib.crc32(data, zlib.crc32(str(size).encode()))
+
+
+@pytest.mark.parametrize("size", [33, 40, 101])
+def test_a_large_file_is_summed_by_blocks_from_its_first_to_its_last_byte(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: int
+) -> None:
+    monkeypatch.setattr(mapped, "_BLOCK", 8)
+    monkeypatch.setattr(mapped, "_BLOCKS", 4)
+    data = bytes(range(size))
+    (tmp_path / "file").write_bytes(data)
+    crc = zlib.crc32(str(size).encode())
+    for place in (0, (size - 8) // 3, (size - 8) * 2 // 3, size - 8):
+        crc = zlib.crc32(data[place : place + 8], crc)
+    assert checksum(tmp_path / "file") == crc
+
+
+def test_pages_are_given_back_when_as_many_were_read_as_may_stay(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(mapped, "_RESIDENT", 1000)
+    monkeypatch.setattr(mapped, "_AROUND", 40)
+    path = tmp_path / "ids"
+    given: list[int] = []
+
+    class Map:
+        def madvise(self, advice: int) -> None:
+            given.append(advice)
+
+    def opened(n_bytes: int) -> Mapped:
+        path.write_bytes(bytes(n_bytes))
+        file = Mapped(path, np.dtype("<u2"), 0)
+        assert file.size == n_bytes and len(file.ids) == n_bytes // 2
+        file._map = Map()  # type: ignore[assignment]
+        return file
+
+    small = opened(1000)
+    small.touched(100, 100)
+    assert given == []
+    large = opened(1002)
+    large.touched(4, 100)  # 4 x (200 + 40) = 960
+    assert given == []
+    large.touched(1, 1)  # 42 more
+    assert given == [mapped.mmap.MADV_DONTNEED]
+    large.touched(4, 105)  # 4 x 250: as many as may stay
+    assert len(given) == 2
+    large.touched(1, 1)
+    assert len(given) == 2
+
+
+def test_a_sample_of_a_large_text_begins_with_its_first_and_ends_with_its_last_character(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sample, "MOST", 40)
+    monkeypatch.setattr(sample, "_BLOCKS", 4)
+    content = "".join(chr(0x4E00 + i) for i in range(50))  # three bytes each
+    text = text_of(tmp_path / "text", content.encode())
+    blocks = list(sample.sampled(text, text.n_bytes, 1000))
+    assert len(blocks) == 4 and blocks[0] == content[:3] and blocks[-1] == content[46:49]
+    assert all(block in content for block in blocks)
+    starts = [content.index(block) for block in blocks]
+    assert starts == [place // 3 for place in (0, 140 // 3, 280 // 3, 140)]
+    assert sample.sampled_bytes(text, text.n_bytes) == 40 and sample.sampled_bytes(text, 7) == 7
+    whole = text_of(tmp_path / "whole", b"x" * 40)
+    assert list(sample.sampled(whole, 40, 1000)) == ["x" * 40]
+
+
+def test_a_character_begins_where_its_first_byte_is(tmp_path: Path) -> None:
+    content = "aé€😀b"
+    text = text_of(tmp_path / "text", content.encode())
+    begins = [len(content[:i].encode()) for i in range(len(content))]
+    for offset in range(text.n_bytes):
+        assert sample._character(text, offset) == max(begin for begin in begins if begin <= offset)
+    assert sample._character(text, text.n_bytes) == text.n_bytes
+    assert sample._character(text, text.n_bytes + 5) == text.n_bytes + 5
+
+
+def test_a_byte_that_begins_nothing_is_no_endless_search(tmp_path: Path) -> None:
+    text = text_of(tmp_path / "text", b"\x80\x80\x80\x80")
+    assert sample._character(text, 0) == 0
+
+
+def test_bytes_are_their_own_ids(tmp_path: Path) -> None:
+    text = text_of(tmp_path / "text", "é\n".encode())
+    parts = list(encode_stream(ByteTokenizer(), text, 0, text.n_bytes))
+    assert np.concatenate([ids for ids, _ in parts]).tolist() == [0xC3, 0xA9, 10] and parts[-1][1] == 3

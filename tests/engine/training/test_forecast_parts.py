@@ -1,0 +1,184 @@
+"""Every term of the forecast: against what PyTorch keeps, and where no such device is here, added up by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from engine.config import load_config
+from engine.model.count import count_parameters, parameter_table
+from engine.telemetry import Device, Sample, Telemetry
+from engine.training.build import build_for
+from engine.training.forecast import (
+    activation_estimate,
+    available_memory,
+    check_memory,
+    expected_tokens,
+    forecast,
+    least_vocab,
+)
+from engine.training.memory import activation_bytes, memory_now, memory_peak
+
+SMALL = ("model.block_size=64", "model.n_embd=32", "model.n_head=4", "model.n_layer=3", "train.batch_size=2")
+FORMS = {
+    "plain": (0.025, ()),
+    "many tokens": (0.025, ("model.block_size=160",)),
+    "two keys": (0.025, ("model.n_kv_head=2",)),
+    "swiglu": (0.025, ("model.mlp=swiglu",)),
+    "relu": (0.025, ("model.mlp=relu",)),
+    "gelu": (0.025, ("model.mlp=gelu",)),
+    "wide": (0.025, ("model.mlp_width=200",)),
+    "no norm of queries": (0.025, ("model.qk_norm=false",)),
+    "gains": (0.035, ("model.norm_weight=true",)),
+    "a layer norm": (0.035, ("model.norm=layernorm", "model.norm_weight=true")),
+    "learned places": (0.035, ("model.position=learned", "model.qk_norm=false")),
+    "no cap": (0.025, ("model.softcap=0",)),
+    "dropout": (0.09, ("model.dropout=0.1",)),
+    "bf16": (0.06, ("train.precision=bf16",)),
+    "bf16, learned places": (0.09, ("train.precision=bf16", "model.position=learned", "model.qk_norm=false")),
+}
+
+
+@pytest.mark.parametrize("vocab", [40, 300])
+@pytest.mark.parametrize("form", FORMS)
+def test_activations_are_forecast_as_pytorch_keeps_them(form: str, vocab: int) -> None:
+    within, sets = FORMS[form]
+    config = load_config("nano", sets=(*SMALL, *sets))
+    x = torch.zeros(config.train.batch_size, config.model.block_size, dtype=torch.long)
+    kept = activation_bytes(build_for(config, vocab).train(), x, x, config.train.precision)
+    assert activation_estimate(config, vocab) == pytest.approx(kept, rel=within)
+
+
+def test_a_table_of_pairs_keeps_its_logits_and_their_softmax() -> None:
+    config = load_config("nano", sets=(*SMALL, "model.kind=bigram", "model.embd_window=1"))
+    assert activation_estimate(config, 50) == 2 * 64 * 50 * 8
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_on_a_gpu_attention_keeps_what_goes_in_and_comes_out(dropout: float) -> None:
+    """A block of 8 tokens of 16 numbers in 2 heads, in bf16, with queries and keys turned and normalized."""
+    sets = ("model.block_size=8", "model.n_embd=16", "model.n_head=2", "model.n_layer=1", "model.softcap=0")
+    config = load_config(
+        "nano",
+        sets=(
+            *sets,
+            "model.mlp=relu2",
+            "model.mlp_width=24",
+            "train.batch_size=1",
+            "train.precision=bf16",
+            f"model.dropout={dropout}",
+        ),
+    )
+    assert config.model.qk_norm and config.model.position == "rope" and not config.model.softcap
+    norms = 2 * 16 * 4
+    products = 3 * 16 * 2
+    attention = 3 * 16 * 2 + (2 * 16 * 2) + (2 * 16 * 4)  # q, k, v; q and k turned; both before they are normalized
+    mlp = 2 * 24 * 2
+    masks = 2 * 16 if dropout else 0
+    ends = 3 * 16 * 4 + 10 * 4
+    casts = 2 * count_parameters(config.model, 10)
+    expected = 8 * (norms + products + attention + mlp + masks + ends) + casts
+    assert activation_estimate(config, 10, gpu=True) == expected
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_memory_is_the_sum_of_its_parts(optimizer: str, ema: float) -> None:
+    config = load_config("nano", sets=(*SMALL, f"train.optimizer={optimizer}", f"train.ema={ema}"))
+    found = forecast(config, 65, available=10**9)
+    params = count_parameters(config.model, 65)
+    parts = dict(parameter_table(config.model, 65))
+    matrices = parts["attention"] + parts["mlp"]
+    assert found.params == params and found.gradients == 4 * params
+    assert found.weights == (8 if ema else 4) * params
+    assert found.optimizer == (8 * params - 4 * matrices if optimizer == "muon" else 8 * params)
+    assert found.activations == activation_estimate(config, 65)
+    assert found.memory == found.weights + found.gradients + found.optimizer + found.activations
+
+
+def test_what_fits_leaves_a_tenth() -> None:
+    config = load_config("nano", sets=SMALL)
+    need = forecast(config, 65).memory
+    assert forecast(config, 65).fits is None
+    assert forecast(config, 65, available=int(need / 0.9) + 1).fits is True
+    assert forecast(config, 65, available=int(need / 0.9)).fits is False
+
+
+def test_epochs_are_the_tokens_over_those_of_the_corpus() -> None:
+    config = load_config("nano", sets=(*SMALL, "train.max_steps=10", "train.grad_accum=3"))
+    found = forecast(config, 65, 768)
+    assert found.tokens_per_step == 2 * 64 * 3 and found.total_tokens == 3840 and found.epochs == 5.0
+    assert forecast(config, 65).epochs is None
+
+
+@pytest.mark.parametrize(("kind", "each"), [("char", 1.0), ("byte", 1.0), ("bpe", 3.3), ("gpt2", 3.9), ("word", 4.5)])
+def test_tokens_of_each_kind_are_expected_from_bytes(kind: str, each: float) -> None:
+    config = load_config("nano", sets=(f"data.tokenizer={kind}", "data.val_fraction=0.25"))
+    assert expected_tokens(8000, config.data) == (int(6000 / each), int(2000 / each))
+
+
+def test_a_vocabulary_has_at_least_its_bytes() -> None:
+    kinds = {
+        kind: load_config("nano", sets=(f"data.tokenizer={kind}",)).data for kind in ("char", "byte", "bpe", "word")
+    }
+    assert {kind: least_vocab(data) for kind, data in kinds.items()} == {
+        "char": 1,
+        "byte": 256,
+        "bpe": 256,
+        "word": 256,
+    }
+
+
+def machine(monkeypatch: pytest.MonkeyPatch, *gpus: tuple[int | None, int | None]) -> None:
+    """A machine with 64 bytes of memory, 40 of them free, and GPUs of (all, used) bytes."""
+
+    def sample(self: Telemetry) -> Sample:
+        devices = tuple(Device(i, "GPU", None, None, None, used, total) for i, (total, used) in enumerate(gpus))
+        return Sample(1, 1, None, 1, 64, 40, devices)
+
+    monkeypatch.setattr(Telemetry, "sample", sample)
+
+
+def test_free_memory_is_that_of_the_first_gpu_that_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(monkeypatch)
+    assert available_memory() == (40, False)
+    machine(monkeypatch, (None, 3), (80, 30), (100, 1))
+    assert available_memory() == (50, True)
+    machine(monkeypatch, (80, None))
+    assert available_memory() == (40, False)
+
+
+def test_what_is_too_large_is_told_with_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    from engine.errors import ConfigError
+    from engine.training import forecast as room
+
+    gib = 2**30
+    config = load_config("nano", sets=(*SMALL, "train.batch_size=4096", "model.block_size=4096"))
+    need = forecast(config, 65)
+    monkeypatch.setattr(room, "whole_memory", lambda device: (8 * gib, False))
+    model = need.memory - need.activations
+    with pytest.raises(ConfigError) as caught:
+        check_memory(config, 65)
+    assert f"a step needs about {need.memory / gib:,.1f} GiB of memory ({model / gib:,.1f} GiB for the model" in str(
+        caught.value
+    )
+    assert f"{need.activations / gib:,.1f} GiB for a micro-batch), this machine has 8.0 GiB" in str(caught.value)
+    for whole, fits in ((need.memory / 2, True), (need.memory // 2 - 1, False)):
+        monkeypatch.setattr(room, "whole_memory", lambda device, whole=whole: (whole, False))
+        if fits:
+            check_memory(config, 65)
+        else:
+            with pytest.raises(ConfigError, match=r"lower train\.batch_size"):
+                check_memory(config, 65)
+
+
+# -- memory in use -----------------------------------------------------------------------------------------------------
+
+
+def test_memory_in_use_is_that_of_the_process_in_bytes() -> None:
+    import psutil
+
+    cpu = torch.device("cpu")
+    now = psutil.Process().memory_info().rss
+    assert memory_now(cpu) == pytest.approx(now, rel=0.05)
+    assert memory_peak(cpu) >= 0.95 * now and memory_peak(cpu) < 2**40

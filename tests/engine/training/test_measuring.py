@@ -1,0 +1,149 @@
+"""The parts of a measurement, each by itself and without a clock."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from engine.errors import ConfigError
+from engine.training import compiled, measure
+from engine.training.evaluate import TOKENS_PER_BATCH
+from engine.training.measure import EVAL_BATCHES, OUT_OF_MEMORY, made_up, problem, time_steps
+from engine.training.pace import LIMIT_SECONDS, Pace
+from engine.training.step import make_step
+
+from .conftest import tiny_config
+
+CPU = torch.device("cpu")
+PACE = Pace(1.0, 2.0, 3.0, "cpu", 4)
+
+
+@pytest.mark.parametrize("vocab", [1, 2, 95, 5000, 60_000])
+def test_made_up_text_is_of_the_vocabulary_and_long_enough(vocab: int) -> None:
+    config = tiny_config()
+    dataset, again = made_up(config, vocab, CPU), made_up(config, vocab, CPU)
+    assert dataset.tokenizer.vocab_size == vocab
+    assert np.array_equal(dataset.train, again.train) and np.array_equal(dataset.val, again.val)
+    assert dataset.train.min() == 0 and dataset.train.max() == vocab - 1
+    assert len(dataset.train) == (1 << 18) + 1
+    assert len(dataset.val) == EVAL_BATCHES * TOKENS_PER_BATCH["cpu"] + 1
+    dataset.check(config.model.block_size)
+
+
+def test_made_up_text_holds_a_context_of_any_length() -> None:
+    length = 1 << 18
+    dataset = made_up(tiny_config(f"model.block_size={length}"), 7, CPU)
+    assert len(dataset.train) == 2 * length + 1 and len(dataset.val) == EVAL_BATCHES * length + 1
+
+
+@pytest.mark.parametrize(("seconds", "calls"), [(0.01, 123), (0.3, 7), (0.5, 6), (1.0, 3), (2.0, 2), (9.0, 1)])
+def test_steps_are_timed_for_a_second_and_a_half_or_until_some_are_warm(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, calls: int
+) -> None:
+    """A step of so many seconds is made so often: seven times at least, unless that takes over three seconds."""
+    now = [0.0]
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: round(now[0], 6))
+    made = []
+
+    class Step:
+        device = CPU
+        config = tiny_config()
+
+        def __call__(self, step: int, multiplier: float) -> torch.Tensor:
+            made.append((step, multiplier))
+            now[0] += seconds * (10 if step < 3 and seconds < 0.1 else 1)  # the first ones load and compile
+            return torch.zeros(2)
+
+    found = time_steps(Step())  # type: ignore[arg-type]
+    assert found == pytest.approx(seconds)
+    assert [step for step, _ in made] == list(range(len(made)))
+    assert all(0 < multiplier <= 1e-3 for _, multiplier in made)
+    assert len(made) == calls
+
+
+def test_a_sample_that_is_not_written_takes_no_time() -> None:
+    step = make_step(tiny_config("train.sample_tokens=0"), made_up(tiny_config(), 9, CPU), CPU)
+    assert measure.time_sampling(step, made_up(tiny_config(), 9, CPU)) == 0.0
+
+
+def test_what_goes_wrong_is_told_in_one_line() -> None:
+    assert problem(ConfigError("no such device")) == "no such device"
+    assert problem(torch.OutOfMemoryError("CUDA out of memory. Tried …")) == OUT_OF_MEMORY
+    assert problem(MemoryError()) == OUT_OF_MEMORY
+    assert problem(ValueError("one\n two")) == "not measured: ValueError: one two"
+    assert problem(ValueError("x" * 201)) == f"not measured: ValueError: {'x' * 200}"
+
+
+@pytest.mark.parametrize("ends", ["well", "badly"])
+def test_the_program_says_one_line_of_json_and_has_a_limit(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ends: str
+) -> None:
+    alarms: list[int] = []
+    monkeypatch.setattr(measure.signal, "alarm", alarms.append)
+
+    def measured(config: Any, vocab: int, device: str) -> Pace:
+        assert (config, vocab, device) == (tiny_config(), 65, "cpu")
+        if ends == "badly":
+            raise ValueError("no")
+        return PACE
+
+    monkeypatch.setattr(measure, "measure", measured)
+    job = {"config": tiny_config().model_dump(mode="json"), "vocab_size": 65, "device": "cpu"}
+    assert measure.main(json.dumps(job)) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("\n") and said.endswith("\n")
+    expected = asdict(PACE) if ends == "well" else {"problem": "not measured: ValueError: no"}
+    assert json.loads(said) == expected
+    assert alarms == [2 * LIMIT_SECONDS]
+
+
+# -- the compiling process ---------------------------------------------------------------------------------------------
+
+
+def test_a_compilers_error_is_the_first_line_of_its_cause() -> None:
+    inner, outer = ValueError("\n  the cause\nmore"), RuntimeError("outside")
+    assert compiled.in_one_line(outer) == "outside"
+    outer.inner_exception = inner  # type: ignore[attr-defined]
+    assert compiled.in_one_line(outer) == "the cause"
+    outer.inner_exception = "no error"  # type: ignore[attr-defined]
+    assert compiled.in_one_line(outer) == "outside"
+    assert compiled.in_one_line(ValueError(" \n ")) == "ValueError"
+    assert compiled.in_one_line(ValueError("x" * 200)) == "x" * 200
+    assert compiled.in_one_line(ValueError("x" * 201)) == "x" * 199 + "…"
+
+
+@pytest.mark.parametrize("ends", ["well", "badly"])
+def test_the_compiling_program_says_what_went_wrong_and_goes_last(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ends: str
+) -> None:
+    nice: list[int] = []
+    filled: list[object] = []
+    monkeypatch.setattr(compiled.os, "nice", nice.append)
+
+    def fill(*job: object) -> None:
+        if ends == "badly":
+            raise RuntimeError("no compiler here")
+        filled.append(job)
+
+    monkeypatch.setattr(compiled, "fill_cache", fill)
+    job = {"config": tiny_config().model_dump(mode="json"), "vocab_size": 65, "device": "cpu", "niceness": 7}
+    code = compiled.main(json.dumps(job))
+    assert nice == [7]
+    if ends == "well":
+        assert code == 0 and filled == [(tiny_config(), 65, CPU)] and not capsys.readouterr().out
+    else:
+        assert code == 1 and capsys.readouterr().out.strip() == "no compiler here"
+
+
+def test_a_cpu_has_room_to_compile_and_a_gpu_where_two_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert compiled._room_for_two(CPU)
+    gpu, used = torch.device("cuda"), 5 << 30
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: used)
+    for free, fits in (((11 << 30), False), ((11 << 30) + 1, True), (10 << 30, False)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 1 << 40))
+        assert compiled._room_for_two(gpu) is fits
