@@ -1,11 +1,11 @@
-"""A text counted, cut and streamed as simpler ways do it, at the borders of blocks and bounds."""
+"""A text cut and streamed as simpler ways do it, at the borders of blocks and bounds."""
 
 from __future__ import annotations
 
 import io
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from engine.text import bpe, check, corpus, unpack
 from engine.text.chars import CharTokenizer
 from engine.text.check import remembered
 from engine.text.corpus import Text
-from engine.text.statistics import preview, statistics
 from engine.text.units import UnitEncoder
 from engine.text.unpack import TooMuchError, unpacked
 
@@ -31,63 +30,6 @@ def text_of(path: Path, content: str | bytes, boundary: str | None = None) -> Te
     data = content.encode() if isinstance(content, str) else content
     path.write_bytes(data)
     return Text(path, len(data), "0" * 64, boundary)
-
-
-def in_pieces(size: int) -> Callable[..., Iterator[str]]:
-    whole = Text.chunks
-    return lambda self, start=0, end=None, ignored=0: whole(self, start, end, size)
-
-
-# -- counting ----------------------------------------------------------------------------------------------------------
-
-
-@given(content=CONTENT, boundary=st.sampled_from([None, "\n", "|", "\n\n", "ab|"]), size=st.integers(4, 20))
-def test_a_text_is_counted_as_a_whole_however_it_comes(
-    tmp_path_factory: pytest.TempPathFactory, content: str, boundary: str | None, size: int
-) -> None:
-    text = text_of(tmp_path_factory.mktemp("text") / "text", content, boundary)
-    told: list[float] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Text, "chunks", in_pieces(size))
-        found = statistics(text, 3, lambda what, share: told.append(share))
-    counts = Counter(content)
-    first = sorted(counts, key=lambda char: (-counts[char], char))[:3]
-    *whole, rest = content.split(boundary) if boundary else [content]
-    assert found == {
-        "characters": len(content),
-        "bytes": len(content.encode()),
-        "lines": len(content.splitlines()) if content.isascii() else content.count("\n") + (content[-1:] != "\n"),
-        "records": len(whole) + bool(rest.strip()) if boundary else None,
-        "distinct_characters": len(counts),
-        "top_characters": [(char, counts[char]) for char in first],
-    }
-    assert told == sorted(told) and all(0 < share <= 1 for share in told)
-    assert not content or told[-1] == pytest.approx(len(content) / len(content.encode()))
-
-
-def test_the_twenty_most_frequent_characters_are_told(tmp_path: Path) -> None:
-    content = "".join(chr(0x61 + i) * (i + 1) for i in range(26))
-    found = statistics(text_of(tmp_path / "text", content))
-    assert found["top_characters"] == [(chr(0x61 + i), i + 1) for i in range(25, 5, -1)]
-
-
-@given(content=CONTENT, n=st.integers(1, 90))
-def test_a_preview_is_the_beginning(tmp_path_factory: pytest.TempPathFactory, content: str, n: int) -> None:
-    assert preview(text_of(tmp_path_factory.mktemp("text") / "text", content), n) == content[:n]
-
-
-def test_a_preview_reads_no_more_than_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-    whole = Text.chunks
-
-    def chunks(self: Text, start: int = 0, end: int | None = None, size: int = 0) -> Iterator[str]:
-        asked.append(size)
-        return whole(self, start, end, size)
-
-    monkeypatch.setattr(Text, "chunks", chunks)
-    text = text_of(tmp_path / "text", "x" * 5000)
-    assert preview(text) == "x" * 1000 and len(preview(text, 1 << 30)) == 5000 and preview(text, 1) == "x"
-    assert asked == [4000, 1 << 20, 4]
 
 
 # -- cutting -----------------------------------------------------------------------------------------------------------
