@@ -5,7 +5,8 @@
     worker.deliver()                                    # in the screen's thread: calls what waits for results
 
 One thing at a time, in the order of asking. What is asked under a key takes the place of what was asked under it
-before, which is never delivered then.
+before, which is never delivered then. Work that nobody wants any more and that does not end (a stalled disk) is left
+behind in its thread, and another thread goes on.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ class Ticket:
             self.worker._put(self, value, None)
 
 
+LEFT_BEHIND = 4
+"""Threads that may be stuck with what nobody wants any more; beyond them the next question waits."""
+
+
 class Worker:
     """One thread, begun with the first question. `failed` is told in one line what went wrong where nobody else is;
     `wake` is called from the thread whenever there is something to deliver."""
@@ -55,6 +60,8 @@ class Worker:
         self._ready: dict[Ticket, tuple[Any, str | None]] = {}
         self._room = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._stuck: list[threading.Thread] = []
+        self._doing: Ticket | None = None
         self._ended = False
 
     def ask(
@@ -72,10 +79,15 @@ class Worker:
             self._drop(key)
             self._current[key] = ticket
             self._waiting.append(ticket)
+            self._stuck = [each for each in self._stuck if each.is_alive()]
+            if self._thread is not None and self._doing is not None and self._doing.cancelled:
+                if len(self._stuck) < LEFT_BEHIND:
+                    self._stuck.append(self._thread)
+                    self._thread = self._doing = None
             if self._thread is None and not self._ended:
                 self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
                 self._thread.start()
-            self._room.notify()
+            self._room.notify_all()
         return ticket
 
     def drop(self, key: str) -> None:
@@ -118,7 +130,7 @@ class Worker:
             self._ended = True
             for key in list(self._current):
                 self._drop(key)
-            self._room.notify()
+            self._room.notify_all()
 
     # -- in the thread -------------------------------------------------------------------------------------------------
 
@@ -138,11 +150,12 @@ class Worker:
 
     def _next(self) -> Ticket | None:
         with self._room:
-            while not self._ended:
-                now = monotonic()
+            while not self._ended and self._thread is threading.current_thread():
+                now, self._doing = monotonic(), None
                 for ticket in self._waiting:
                     if ticket.due <= now:
                         self._waiting.remove(ticket)
+                        self._doing = ticket
                         return ticket
                 self._room.wait(min((ticket.due for ticket in self._waiting), default=now + 60.0) - now)
             return None

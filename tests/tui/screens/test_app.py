@@ -183,9 +183,8 @@ async def test_zoom_fills_the_screen_and_comes_back(bench: Bench) -> None:
         await pilot.press("z")
         await pilot.pause()
         assert pane.size == small
-        await pilot.press("2")
-        await pilot.pause()
-        assert app.screen.query_one(PromptPane).outer_size == (120, 34)
+        app.show_train("prompt")
+        await until(pilot, lambda: app.screen.query_one(PromptPane).outer_size == (120, 34))
         await pilot.press("escape", "escape")
         await pilot.pause()
         assert app.screen.query_one(LossPane).size == small

@@ -15,9 +15,9 @@ from pilot_for_tests import FakeTraining, listed, live_run, on_screen, until
 from runs_for_tests import write_run
 from textual.pilot import Pilot
 
-import tui.state.reading
 from engine.config import load_preset
 from engine.runs.layout import RunDir
+from engine.runs.reader import RunReader
 from engine.runs.summary import overview
 from tui.app import Workbench
 from tui.screens.runs.preview import RunPreview
@@ -26,7 +26,9 @@ from tui.screens.train.device import DevicePane, DeviceView
 from tui.screens.train.loss import LossPane
 from tui.screens.train.samples import SamplesPane
 from tui.screens.train.screen import LIVE_ONLY, TrainScreen
+from tui.state.reading import Follower, Look
 from tui.state.session import Resume, Session, Start
+from tui.state.worker import Ticket
 from tui.text import width_of
 from tui.widgets.plot import LossPlot
 from tui.widgets.rows import Rows
@@ -40,14 +42,20 @@ class Gates:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun: list[str] = []
         self._open: dict[str, threading.Event] = {}
-        real = tui.state.reading.Reading._read
+        self.ended: list[str] = []
+        real = Follower.look
 
-        def read(reading: tui.state.reading.Reading) -> None:
-            self.begun.append(reading.run.name)
-            self.gate(reading.run.name).wait(30)
-            real(reading)
+        def look(follower: Follower, ticket: Ticket) -> Look | None:
+            if follower._reader is not None:
+                return real(follower, ticket)
+            self.begun.append(follower.run.name)
+            self.gate(follower.run.name).wait(30)
+            try:
+                return real(follower, ticket)
+            finally:
+                self.ended.append(follower.run.name)
 
-        monkeypatch.setattr(tui.state.reading.Reading, "_read", read)
+        monkeypatch.setattr(Follower, "look", look)
 
     def gate(self, name: str) -> threading.Event:
         return self._open.setdefault(name, threading.Event())
@@ -56,14 +64,21 @@ class Gates:
         """Let the reads of `name` end, and the session see it."""
         self.gate(name).set()
         deadline = time.monotonic() + 10
-        while any(thread.name == "read-run" and thread.is_alive() for thread in threading.enumerate()):
-            if time.monotonic() > deadline or any(not gate.is_set() for gate in self._open.values()):
-                break
+        while self.begun.count(name) > self.ended.count(name) or session.opening == name:
+            assert time.monotonic() < deadline
+            session.poll()
             time.sleep(0.002)
-        reading = session._reading
-        if reading is not None and reading.run.name == name:
-            reading.wait(10)
         session.poll()
+
+
+def settle(session: Session) -> None:
+    """Wait for what is being opened."""
+    deadline = time.monotonic() + 10
+    session.poll()
+    while session.opening:
+        assert time.monotonic() < deadline
+        session.poll()
+        time.sleep(0.002)
 
 
 @pytest.fixture
@@ -124,6 +139,7 @@ def test_a_training_that_does_not_begin_shows_the_run_it_was_to_go_on_with(runs:
     run = write_run(runs, "done", step=500)
     session = Session(runs, None)
     session.open(run)
+    settle(session)
     run.status_json.write_text(json.dumps({"state": "finished", "step": 10**6, "steps": 10**6}))
     session.train(Resume(run))  # all its steps are made
     deadline = time.monotonic() + 60
@@ -143,14 +159,16 @@ def test_a_training_s_run_is_shown_once_and_never_over_one_asked_for_since(runs:
     training: Any = FakeTraining(trained)
     session.training = session._to_show = training
     session.open(shown)
+    settle(session)
     training.host = object()
     session.poll()
     assert session.run == shown
     session.open(damage(write_run(runs, "broken", step=3)))
-    session.poll()
+    settle(session)
     assert session.run is None and "broken" in session.problem  # not the training's, which nobody asked for
     session.close()  # deleted: then it is the training's
-    session.poll()
+    settle(session)
+    settle(session)
     assert session.run == trained
     training.alive = False
     session.close()
@@ -165,7 +183,7 @@ async def open_from_list(app: Workbench, pilot: Pilot[Any], name: str) -> None:
     """Open the run of that name as a person does."""
     if not isinstance(app.screen, RunsScreen):
         await pilot.press("r")
-    await until(pilot, lambda: listed(app))
+    await until(pilot, lambda: listed(app) and name in [each["name"] for each in app.screen._facts])
     names = [each["name"] for each in app.screen._facts]
     await pilot.press("home", *["down"] * names.index(name), "enter")
     await until(pilot, lambda: isinstance(app.screen, TrainScreen))
@@ -235,7 +253,7 @@ async def test_another_run_can_be_chosen_while_one_is_read_for_ever(runs: Path, 
         await open_from_list(app, pilot, "quick")
         await until(pilot, lambda: app.session.run is not None and app.session.run.name == "quick")
         gates.gate("slow").set()
-        await until(pilot, lambda: not any(each.name == "read-run" for each in threading.enumerate()))
+        await until(pilot, lambda: "slow" in gates.ended)
         assert app.session.run is not None and app.session.run.name == "quick"
 
 
@@ -268,7 +286,7 @@ async def test_a_run_that_breaks_while_it_is_shown_is_named_and_let_go(
         def broken() -> bool:
             raise TypeError("damage that nobody thought of")
 
-        monkeypatch.setattr(app.session.view, "poll", broken)
+        monkeypatch.setattr(RunReader, "poll", lambda _: broken())
         await until(pilot, lambda: "no run is open" in on_screen(app))
         assert "a-1: this is a bug: TypeError: damage that nobody thought of" in app.session.problem
         assert app.session.run is None
