@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tui.cli.options import SOURCES, CorporaDir, CorpusArgument, Json, Yes
+from tui.cli.options import SOURCES, CorporaDir, CorpusArgument, Json, RunsDir, Yes
 from tui.cli.output import print_facts, print_json, print_table, progress, say
 
 if TYPE_CHECKING:
     from engine.text.corpus import Corpus
+    from engine.text.shared import Shared
+    from engine.text.tally import Lengths, Repeats
 
-app = typer.Typer(help="Texts to train on: list, show, add, fetch, remove.", no_args_is_help=True)
+app = typer.Typer(help="Texts to train on: list, show, count, add, fetch, remove.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -66,6 +68,55 @@ def show(corpus: CorpusArgument, corpora: CorporaDir = None, as_json: Json = Fal
 
 
 @app.command()
+def stats(corpus: CorpusArgument, corpora: CorporaDir = None, as_json: Json = False) -> None:
+    """What is in a corpus: characters, lengths, repetitions, what a compressor makes of it. Counted once, then kept."""
+    from engine.text.catalog import find_corpus
+    from engine.text.statistics import cached_statistics
+
+    found = find_corpus(corpus, corpora)
+    with progress("counting") as report:
+        told = cached_statistics(found.prepare(progress=report), progress=report)
+    assert told is not None  # nobody cancels
+    if as_json:
+        print_json({"name": found.name} | told.model_dump(exclude={"format"}))
+        return
+
+    def lengths(of: Lengths | None) -> str | None:
+        return (
+            None
+            if of is None
+            else f"{of.shortest:,} to {of.longest:,} characters, mean {of.mean:,.1f}, median {of.median:,}"
+        )
+
+    def share(of: Repeats | Shared | None, what: str) -> str | None:
+        if of is None:
+            return None
+        sampled = f", by a sample of one in {of.one_in:,}" if of.one_in > 1 else ""
+        return f"{of.share:.1%} of {of.count:,} {what}{sampled}"
+
+    zstd = "" if told.zstd_bits_per_byte is None else f", {told.zstd_bits_per_byte:.3f} under zstd"
+    controls = ", ".join(f"U+{ord(each):04X} {count:,}" for each, count in told.top_controls[:8])
+    print_facts(
+        [
+            ("corpus", found.name),
+            ("bytes", f"{told.n_bytes:,}"),
+            ("characters", f"{told.characters:,}, {told.distinct_characters:,} distinct"),
+            ("frequent", " ".join(f"{each!r} {count:,}" for each, count in told.top_characters[:8])),
+            ("controls", f"{told.control_characters:,}: {controls}" if controls else None),
+            ("lines", f"{told.lines:,}, {lengths(told.line_lengths)}"),
+            ("records", told.records and f"{told.records:,}, {lengths(told.record_lengths)}"),
+            ("words", " ".join(f"{each} {count:,}" for each, count in told.top_words[:8])),
+            ("bits/byte", f"{told.gzip_bits_per_byte:.3f} under gzip{zstd}"),
+            ("repeated", share(told.repeated_lines, "lines")),
+            ("", share(told.repeated_records, "records")),
+            ("validation", f"in training too: {share(told.shared_lines, 'lines')}"),
+            ("", share(told.shared_records, "records")),
+            ("", share(told.shared_windows, "passages of 48 bytes")),
+        ]
+    )
+
+
+@app.command()
 def add(
     file: Annotated[Path, typer.Argument(metavar="FILE", help=f"What to keep: {SOURCES}.")],
     name: Annotated[str | None, typer.Option("--name", help="Its name from now on; unset: the file's.")] = None,
@@ -106,11 +157,15 @@ def fetch(
 
 
 @app.command()
-def rm(corpus: CorpusArgument, yes: Yes = False, corpora: CorporaDir = None) -> None:
-    """Remove one of your corpora; runs made with it stay."""
+def rm(corpus: CorpusArgument, yes: Yes = False, corpora: CorporaDir = None, runs: RunsDir = Path("runs")) -> None:
+    """Remove one of your corpora; runs made with it stay, but cannot go on without it: they are named."""
+    from engine.runs.needs import runs_that_need
     from engine.text.catalog import check_removable, remove_corpus
 
     name = check_removable(corpus, corpora).name
+    if need := runs_that_need({name, corpus}, runs_dir=runs):
+        named = ", ".join(each.run.name for each in need[:8]) + (f" and {len(need) - 8} more" if len(need) > 8 else "")
+        say(f"runs made with it, which cannot go on without it: {named}")
     if not yes:
         typer.confirm(f"remove corpus {name}?", abort=True)
     remove_corpus(corpus, corpora)

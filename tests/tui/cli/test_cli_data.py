@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_for_tests import Cli, Trained, invoke, one_complaint, small_text
+from cli_for_tests import TINY, Cli, Trained, invoke, one_complaint, small_text
 
 from engine.config import preset_names
 
@@ -25,6 +25,26 @@ def test_add_show_and_remove_a_corpus(cli: Cli, tmp_path: Path) -> None:
     assert cli("corpora", "rm", "steps", *own, input="n\n").exit_code == 1
     assert cli("corpora", "rm", "steps", "--yes", *own).exit_code == 0
     assert "steps" not in cli("corpora", "list", *own).stdout
+
+
+def test_statistics_of_a_corpus(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("prompt,response\n" + "".join(f"q{n},\u202eanswer {n}\n" for n in range(60)))
+    told = json.loads(cli("corpora", "stats", "a.csv", "--json").stdout)
+    assert (told["name"], told["records"], told["repeated_records"]["share"]) == ("a", 60, 0.0)
+    assert told["control_characters"] == 60 and 0 < told["gzip_bits_per_byte"] < 8
+    text = cli("corpora", "stats", "a.csv").stdout
+    assert "U+202E 60" in text and "\u202e" not in text
+    assert "60, " in text and "under gzip" in text and "passages of 48 bytes" in text
+    assert "0.0% of 60 records" in text
+    assert "no corpus" in one_complaint(cli("corpora", "stats", "none"))
+
+
+def test_removing_a_corpus_names_the_runs_that_need_it(cli: Cli, tmp_path: Path) -> None:
+    own = ("--corpora", tmp_path / "own")
+    assert cli("corpora", "add", "small.txt", "--name", "steps", *own).exit_code == 0
+    assert cli("train", "steps", *TINY, "--steps", 1, "--name", "first", *own).exit_code == 0
+    asked = cli("corpora", "rm", "steps", *own, input="n\n")
+    assert asked.exit_code == 1 and "runs made with it, which cannot go on without it: first" in asked.stdout
 
 
 def test_columns_of_a_table_are_named(cli: Cli, tmp_path: Path) -> None:
