@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import sys
 import threading
@@ -17,6 +18,7 @@ from textual.screen import ModalScreen
 from tui.app import Workbench
 from tui.screens.dialogs.choose import ChooseScreen
 from tui.screens.dialogs.confirm import ConfirmScreen
+from tui.screens.workscreen import WorkScreen
 from tui.terminal.signals import Ending
 
 from .conftest import WHOLE, Campaign
@@ -70,6 +72,14 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINYTUI_CORPORA", str(tmp_path / "corpora"))
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setattr("tui.state.session.Training", MadeUpTraining)
+    # keys come in bursts, as a paste or a slow link brings them; a batch is judged when all widgets have seen it
+    for module in ("textual.app", "textual.pilot"):
+        monkeypatch.setattr(f"{module}.wait_for_idle", burst)
+
+
+async def burst(*_: float) -> None:
+    """In the place of Textual's wait after each key, that the process does nothing for 20 ms."""
+    await asyncio.sleep(0)
 
 
 @contextmanager
@@ -111,6 +121,8 @@ async def throw(pilot: Pilot[Any], dice: random.Random) -> None:
         await pilot.click(offset=at, times=dice.choice((1, 1, 2)))
     else:
         await pilot.resize_terminal(*dice.choice(SIZES))
+    if dice.random() < 0.05:  # a pause, in which what was begun comes to its end
+        await asyncio.sleep(0.1)
     pilot.app._poll()
 
 
@@ -149,7 +161,7 @@ async def one_life(place: str, seed: int, folder: Path, monkeypatch: pytest.Monk
         training: Any = FakeTraining(run)
         own = seed % 2 == 0 and run is not None
         async with app.run_test(size=SIZES[seed % 3]) as pilot:
-            await until(pilot, lambda: len(app.screen_stack) > 1 and (run is None or app.session.live))
+            await until(pilot, lambda: isinstance(app.screen, WorkScreen) and (run is None or app.session.live))
             if own:
                 app.session.training = training
             await pilot.press(*SCREENS[place])
