@@ -148,6 +148,7 @@ def test_a_training_that_does_not_begin_shows_the_run_it_was_to_go_on_with(runs:
         session.poll()
         time.sleep(0.01)
     assert "--steps" in session.problem and "\n" not in session.problem
+    settle(session)
     assert session.run is not None and session.run.path == run.path
     session.close()
     assert session.problem == ""
@@ -265,7 +266,7 @@ async def test_why_a_run_cannot_be_shown_is_said_whole(runs: Path, size: tuple[i
     async with app.run_test(size=size) as pilot:
         await until(pilot, lambda: listed(app))
         app.open_run(broken)
-        await until(pilot, lambda: "no run is open" in on_screen(app))
+        await until(pilot, lambda: isinstance(app.screen, TrainScreen) and "no run is open" in on_screen(app))
         pane = app.screen.query_one(LossPane)
         rows = pane.query_one("#problem", Rows)
 
