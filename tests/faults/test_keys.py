@@ -104,7 +104,7 @@ class Watch:
         dismiss: Callable[..., Any] = ConfirmScreen.dismiss
 
         def answered(screen: ConfirmScreen, result: Any = None) -> Any:
-            self.yes += result is not None and result is not False
+            self.yes += screen.is_active and result is not None and result is not False
             return dismiss(screen, result)
 
         monkeypatch.setattr(ConfirmScreen, "dismiss", answered)

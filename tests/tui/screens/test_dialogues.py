@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from pilot_for_tests import FakeTraining, listed, live_run, until
 from runs_for_tests import write_run
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.screen import ModalScreen
 
@@ -104,6 +105,25 @@ async def test_every_dialogue_closes_by_the_same_keys_and_does_nothing(runs: Pat
             assert (runs / "ward-notes-nano-1").is_dir()
             if where == "prompt":
                 assert app.screen.query_one("#ask", PromptInput).text == "draft"
+
+
+async def test_keys_faster_than_a_dialogue_answer_it_once(runs: Path) -> None:
+    """All of them come in one read: the second answer finds the dialogue closed, and is none."""
+    answers = [(name, "escape") for name, (place, _, _) in OPENED.items() if place == "live"]
+    with workbench(runs, "live") as (app, _):
+        async with app.run_test(size=SIZE) as pilot:
+            await go(pilot, app, "live")
+            below = list(app.screen_stack)
+            for name, answer in [*answers, ("learning rate", "enter"), ("stop", "enter")]:
+                _, key, kind = OPENED[name]
+                await pilot.press(key)
+                await until(pilot, lambda kind=kind: isinstance(app.screen, kind))  # type: ignore[misc]
+                for _ in range(3):
+                    assert app._driver is not None
+                    app._driver.send_message(Key(answer, None))
+                await pilot.pause()
+                await until(pilot, lambda: list(app.screen_stack) == below)
+            assert app._exception is None
 
 
 def test_every_dialogue_is_walked_through_and_is_one() -> None:

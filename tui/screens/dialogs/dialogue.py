@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar, TypeVar
 
+from textual.await_complete import AwaitComplete
 from textual.binding import BindingType
 from textual.screen import ModalScreen
 
@@ -20,6 +21,10 @@ class Dialogue(ModalScreen[Answer]):
     """A screen over the screen that gives its answer to who asked; None when closed."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("dialog")
+
+    def dismiss(self, result: Answer | None = None) -> AwaitComplete:
+        """As Textual's. A second answer, by keys that came faster than the first could close it, is none."""
+        return super().dismiss(result) if self.is_active else AwaitComplete()
 
     def action_close(self) -> None:
         """End without an answer."""
