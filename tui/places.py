@@ -17,5 +17,6 @@ class Place:
 
 PLACES = (
     Place("1", "train", "tui.screens.train.screen", "TrainScreen"),
+    Place("3", "samples", "tui.screens.samples.screen", "SamplesScreen"),
     Place("4", "runs", "tui.screens.runs.screen", "RunsScreen"),
 )

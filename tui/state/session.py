@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from engine.text.corpus import Corpus, Template
     from engine.training.host import TrainingHost
     from tui.state.conversation import Conversations
+    from tui.state.samples import SamplePages
     from tui.state.summary import Latest
 
 LIVE_STATES = ("running", "paused")
@@ -158,6 +159,7 @@ class Session:
         self._taken = False
         self._corpora: dict[str, Corpus | None] = {}
         self._talks: Conversations | None = None
+        self._pages: dict[Path | None, SamplePages] = {}
         self.draft: tuple[str, str, dict[str, str]] | None = None
         """The form of a new run as it was left: corpus, preset, and what was typed."""
 
@@ -309,6 +311,16 @@ class Session:
             return Template.from_dict(found)
         return None
 
+    @property
+    def pages(self) -> SamplePages:
+        """What the run shown wrote, and which of it is looked at; it outlives the screens that show it."""
+        from tui.state.samples import SamplePages
+
+        key = self.run.path if self.run is not None else None
+        if key not in self._pages:
+            self._pages[key] = SamplePages()
+        return self._pages[key]
+
     # -- prompts -------------------------------------------------------------------------------------------------------
 
     @property
@@ -317,7 +329,7 @@ class Session:
         if self._talks is None:
             from tui.state.conversation import Conversations
 
-            self._talks = Conversations()
+            self._talks = Conversations(self.reads)
         return self._talks
 
     def end(self) -> None:

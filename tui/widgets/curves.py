@@ -179,6 +179,7 @@ def curve_cells(
     for column in np.flatnonzero(bad).tolist():
         cells[0][column // 2] = ("×", "alarm bold")
     _mark_cursor(cells, data, area)
+    _mark_pointers(cells, data, area)
     return cells
 
 
@@ -231,3 +232,20 @@ def _mark_cursor(cells: list[list[Part]], data: PlotData, area: Area) -> None:
         character, look = row[column - area.x]
         look = look.split(" on ")[0] or "dim"
         row[column - area.x] = ("│" if character == " " else character, look + " on select")
+
+
+def _mark_pointers(cells: list[list[Part]], data: PlotData, area: Area) -> None:
+    """A letter at the top of a line down to the axis; where two of them stand in one column, the letters beside."""
+    taken: set[int] = set()
+    for letter, step in data.pointers:
+        column = area.column(step)
+        if column is None:
+            continue
+        for row in cells[1:]:
+            if row[column - area.x][0] == " ":
+                row[column - area.x] = ("│", "dim")
+        place = column - area.x
+        while place in taken and place + 1 < area.width:
+            place += 1
+        taken.add(place)
+        cells[0][place] = (letter, "bright bold on select")

@@ -37,6 +37,7 @@ class PlotData:
     series: tuple[Series, ...] = ()
     checkpoints: tuple[int, ...] = ()
     cursor: int | None = None
+    pointers: tuple[tuple[str, int], ...] = ()
     total_steps: int | None = None
     half_life: float | None = None
     empty: str = EMPTY
@@ -52,11 +53,14 @@ class PlotData:
         name: str = "",
         checkpoints: tuple[int, ...] = (),
         cursor: int | None = None,
+        pointers: tuple[tuple[str, int], ...] = (),
         total_steps: int | None = None,
         empty: str = EMPTY,
     ) -> PlotData:
-        """The snapshot of one run. `cursor` is a step; `total_steps` fixes the x axis while the run grows."""
-        return cls((Series(name, steps, loss, val_steps, val_loss),), checkpoints, cursor, total_steps, None, empty)
+        """The snapshot of one run. `cursor` is a step, `pointers` are steps with a letter; `total_steps` fixes the x
+        axis while the run grows."""
+        one = Series(name, steps, loss, val_steps, val_loss)
+        return cls((one,), checkpoints, cursor, pointers, total_steps, None, empty)
 
     @property
     def last_step(self) -> int:

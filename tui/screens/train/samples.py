@@ -38,6 +38,7 @@ class SamplesPane(Pane):
         super().__init__(id="samples")
         self._samples: Sequence[Mapping[str, Any]] = ()
         self._index = -1
+        self._which = ""
         self._shown: tuple[Any, ...] | None = None
         self.empty = EMPTY
 
@@ -73,9 +74,9 @@ class SamplesPane(Pane):
         self.query_one(OutputText).empty = EMPTY
         self._turn()
 
-    def show(self, samples: Sequence[Mapping[str, Any]], empty: str = EMPTY) -> None:
-        """The samples of the run, oldest first; `empty` is said while there are none."""
-        following = self.following
+    def show(self, samples: Sequence[Mapping[str, Any]], empty: str = EMPTY, which: str = "") -> None:
+        """The samples of one prompt, oldest first; `which` prompt it is; `empty` is said while there are none."""
+        following, self._which = self.following, which
         self._samples = list(samples)  # the reader's own list grows
         self._index = len(samples) - 1 if following else min(self._index, len(samples) - 1)
         self.query_one(OutputText).empty = empty
@@ -125,7 +126,9 @@ class SamplesPane(Pane):
 
     def _title(self) -> None:
         steps = [int(sample.get("step", 0)) for sample in self._samples]
-        self.say_title(timeline(steps, self._index, max(0, self.size.width - 14)))
+        which = f"  {self._which}" if self._which else ""
+        room = self.size.width - 14 - len(which)
+        self.say_title(timeline(steps, self._index, max(0, room)) + Content.styled(which if room > 14 else "", "$dim"))
         if self._samples:
             settings = self._samples[self._index].get("settings") or {}
             said = f"page {self._index + 1} of {len(steps)}"

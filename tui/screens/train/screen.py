@@ -94,8 +94,11 @@ class TrainScreen(WorkScreen):
             self.query_one(LossPane).show(view, now, self._cursor(), session.problem)
         if self._sees("device"):
             self.query_one(DevicePane).show(self._device())
-        self.query_one(SamplesPane).show(view.samples, self._samples_empty())
-        self.query_one(PromptPane).show_source()
+        pages = session.pages
+        pages.take(view.samples, view.series.val_step, view.series.val_loss)
+        which = f"prompt {pages.number + 1} of {len(pages.prompts)}" if len(pages.prompts) > 1 else ""
+        self.query_one(SamplesPane).show(pages.records, self._samples_empty(), which)
+        self.query_one(PromptPane).sync()
 
     def _other_run(self) -> None:
         """Another run than before is shown, or none: nothing of the one before stays on the screen."""

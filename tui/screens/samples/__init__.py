@@ -1,0 +1,1 @@
+"""Screen 3: what a run wrote along its checkpoints."""
