@@ -13,6 +13,8 @@ class Limits:
     """Browsers with a workbench at a time, those that are just ending included."""
     waiting: int = 32
     """Connections that have not yet shown the token; one more closes the oldest."""
+    connections: int = 128
+    """Connections of any kind; one more is closed at once."""
     knock: float = 10.0
     """A connection that has not shown the token by then is closed."""
     message: int = 1 << 18

@@ -1,0 +1,185 @@
+"""A server in this process, and browsers without one: raw requests, and websockets with a terminal behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tui.serve.gate import Gate, names_of, new_token
+from tui.serve.limits import Limits
+from tui.serve.run import link, listen
+from tui.serve.server import Serving
+
+PLAIN, TINY = (str(Path(__file__).parent / name) for name in ("plain_app.py", "tiny_app.py"))
+WAIT = 30.0
+
+_SEQUENCE = re.compile(rb"\x1b(\[[0-9;?<>=$]*[a-zA-Z]|\][^\x07]*\x07|.)")
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server at work in a thread: `url` is its link, with the token and a slash at the end."""
+
+    url: str
+    port: int
+    token: str
+    reported: list[str]
+    serving: Serving
+
+    @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def ask(self, target: str, *headers: str, method: str = "GET", body: bytes = b"") -> tuple[int, str]:
+        """A request as it is written here, to the letter; the status and all that came back."""
+        lines = [f"{method} {target} HTTP/1.1", *headers, "Connection: close", "", ""]
+        with socket.create_connection(("127.0.0.1", self.port), WAIT) as connection:
+            connection.sendall("\r\n".join(lines).encode("latin-1") + body)
+            received = b""
+            while data := connection.recv(1 << 16):
+                received += data
+        return int(received.split(b" ", 2)[1]), received.decode("latin-1")
+
+    @property
+    def host(self) -> str:
+        return f"Host: 127.0.0.1:{self.port}"
+
+
+@contextmanager
+def served(
+    limits: Limits | None = None, *arguments: str, app: str = PLAIN, may_train: bool = False
+) -> Iterator[Served]:
+    """A server of a small app, until the block ends; then nothing of it is left."""
+    gate = Gate(new_token(), names_of("127.0.0.1"))
+    listening = listen("127.0.0.1", 0)
+    began: list[Served] = []
+    ready = threading.Event()
+    loop = asyncio.new_event_loop()
+    over = asyncio.Event()
+
+    async def work() -> None:
+        reported: list[str] = []
+        serving = Serving(
+            gate,
+            limits or Limits(),
+            [sys.executable, "-S", app, *arguments] if app == PLAIN else [sys.executable, app, *arguments],
+            listening,
+            may_train=may_train,
+            report=reported.append,
+        )
+        async with serving:
+            url = link(listening, "127.0.0.1", gate.token)
+            began.append(Served(url, listening.getsockname()[1], gate.token, reported, serving))
+            ready.set()
+            await over.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(work(),), daemon=True)
+    thread.start()
+    assert ready.wait(WAIT)
+    try:
+        yield began[0]
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join(WAIT)
+        assert not thread.is_alive()
+        assert began[0].reported == []
+        assert began[0].serving.sessions == 0
+
+
+class Browser:
+    """A websocket to a server, and what has come from it since the last word."""
+
+    def __init__(self, connection: aiohttp.ClientWebSocketResponse) -> None:
+        self.socket = connection
+        self.closed_with: int | None = None
+        self._received = b""
+        self.words: list[str] = []
+        """What the server said to the page itself."""
+
+    @property
+    def text(self) -> str:
+        """The letters of what has come, without the sequences that place and colour them."""
+        return _SEQUENCE.sub(b"", self._received).decode("utf-8", "replace").strip()
+
+    async def say(self, *message: Any) -> None:
+        self._received = b""
+        await self.socket.send_str(json.dumps(message))
+
+    async def resize(self, width: int, height: int) -> None:
+        await self.say("resize", {"width": width, "height": height})
+
+    async def until(self, text: str) -> str:
+        """Read until `text` has come, and return all that has."""
+        async with asyncio.timeout(WAIT):
+            while text not in self.text:
+                assert await self._read(), f"closed with {self.closed_with} before {text!r}: {self.text!r}"
+        return self.text
+
+    async def until_closed(self) -> str:
+        """Read until the server hangs up, and return what has come."""
+        async with asyncio.timeout(WAIT):
+            while await self._read():
+                pass
+        return self.text
+
+    async def _read(self) -> bool:
+        message = await self.socket.receive()
+        if message.type is aiohttp.WSMsgType.BINARY:
+            self._received += message.data
+            return True
+        if message.type is aiohttp.WSMsgType.TEXT:
+            self.words.append(message.data)
+            return True
+        self.closed_with = self.socket.close_code
+        return False
+
+
+@asynccontextmanager
+async def opened(server: Served, width: object = 80, height: object = 24) -> AsyncIterator[Browser]:
+    """A browser at the server's page."""
+    async with (
+        aiohttp.ClientSession() as client,
+        client.ws_connect(
+            f"{server.url}ws?width={width}&height={height}",
+            origin=server.origin,
+            timeout=aiohttp.ClientWSTimeout(ws_close=0.5),
+            max_msg_size=0,
+        ) as connection,
+    ):
+        yield Browser(connection)
+
+
+async def process_of(browser: Browser) -> int:
+    """The process of a browser's app."""
+    return int((await browser.until("pid ")).partition("pid ")[2].split()[0])
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def lives(pid: int) -> bool:
+    """Whether a process is there, and no corpse."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def children_of(pid: int) -> list[int]:
+    """Processes that this one has begun and that still live."""
+    found = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in found.read_text().split()] if found.exists() else []
