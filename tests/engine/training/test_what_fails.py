@@ -1,0 +1,614 @@
+"""What seldom happens to a training: each in one line, and nothing is lost by it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from engine.control import CommandQueue
+from engine.errors import CheckpointError, ConfigError, CorpusError, RunError, TrainingError, UserError
+from engine.model import build_model, kernels
+from engine.runs.layout import RunDir
+from engine.runs.reader import RunReader
+from engine.runs.status import read_info, read_status
+from engine.runs.writer import RunWriter
+from engine.training import batches, compiled, copied, live, optim, pace, room, saving, step, trainer, tune, waiting
+from engine.training.batches import HostBatches, ResidentBatches, make_batches
+from engine.training.build import build_for
+from engine.training.checkpoint import choose_checkpoint, load_checkpoint, restore_rng, rng_states
+from engine.training.compiled import Compilation, start_compiler
+from engine.training.device import choose_device
+from engine.training.evaluate import Evaluation
+from engine.training.flat import FlatParameters
+from engine.training.host import TrainingHost
+from engine.training.live import LivePrompter, LiveWeights
+from engine.training.optim import Optimizer
+from engine.training.pace import LIMIT_SECONDS, Measuring
+from engine.training.precision import LossScaler, check_precision
+from engine.training.shortage import MicroBatchTooLargeError
+from engine.training.start import corpus_text, open_dataset, run_config
+from engine.training.step import make_step
+from engine.training.trainer import Trainer
+from engine.training.verify import newest_tokenizer, verify_checkpoint
+
+from .conftest import tiny_config, train
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+Start = Callable[..., RunDir]
+NO_ROOM = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def failing(error: BaseException) -> Callable[..., Any]:
+    def fails(*_: object, **__: object) -> Any:
+        raise error
+
+    return fails
+
+
+def events(run: RunDir, kind: str) -> list[dict[str, Any]]:
+    reader = RunReader(run)
+    reader.poll()
+    return [event for event in reader.events if event["kind"] == kind]
+
+
+def trainer_of(run: RunDir, writer: RunWriter) -> Trainer:
+    config, dataset = run_config(run), open_dataset(run)
+    model = build_for(config, dataset.tokenizer.vocab_size, torch.Generator().manual_seed(1))
+    return Trainer(writer, config, dataset, model, CPU, CommandQueue(), LiveWeights())
+
+
+# -- devices -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_device_is_chosen_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == choose_device("cpu") == CPU
+    for name in ("cuda", "cuda:1"):
+        with pytest.raises(ConfigError, match="no CUDA device here; use --device cpu"):
+            choose_device(name)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("auto") == choose_device("cuda") == choose_device("cuda:0") == GPU
+    assert choose_device("cuda:1") == torch.device("cuda", 1) and choose_device("cpu") == CPU
+    with pytest.raises(ConfigError, match=r"there is no cuda:2; this machine has 2 CUDA device\(s\)"):
+        choose_device("cuda:2")
+    for name in ("tpu", "cuda:x", "cuda:-1", "cpu:0"):
+        with pytest.raises(ConfigError, match="use auto, cpu, cuda or cuda:0"):
+            choose_device(name)
+
+
+def test_bf16_is_refused_where_the_gpu_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for has in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, has=has: has)
+        check_precision("bf16", CPU), check_precision("fp32", GPU), check_precision("fp16", GPU)
+        if has:
+            check_precision("bf16", GPU)
+        else:
+            with pytest.raises(ConfigError, match=r"no bf16; use --set train\.precision=fp16"):
+                check_precision("bf16", GPU)
+
+
+def test_a_scaler_that_is_off_has_no_state() -> None:
+    scaler = LossScaler(False, CPU)
+    scaler.update(torch.tensor(0.0))
+    assert scaler.scale == 1.0 and scaler.good == 0.0 and scaler.tensors() == {}
+    scaler.load({"scaler.scale": torch.tensor(7.0), "scaler.good": torch.tensor(7.0)})
+    assert scaler.scale == 1.0 and scaler.scaled(torch.tensor(3.0)) == 3.0
+
+
+def test_generators_of_gpus_are_kept_and_put_back_where_there_are_as_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = [torch.arange(16, dtype=torch.uint8), torch.arange(16, 32, dtype=torch.uint8)]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: states)
+    saved = rng_states()
+    assert set(saved) == {"cpu", "cuda:0", "cuda:1"}
+    for count in (0, 1, 2):
+        put: dict[str, list[int]] = {}
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        monkeypatch.setattr(
+            torch.cuda, "set_rng_state", lambda state, name, put=put: put.update({name: state.tolist()})
+        )
+        restore_rng(saved)
+        assert put == {f"cuda:{i}": states[i].tolist() for i in range(count)}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", failing(AssertionError()))
+    restore_rng(saved)
+    before = torch.get_rng_state()
+    torch.rand(3)
+    restore_rng({"cpu": saved["cpu"]})
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_corpus_that_does_not_fit_the_gpu_after_all_stays_with_the_host(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = open_dataset(start("run"))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=1 << 40))
+    freed: list[int] = []
+    monkeypatch.setattr(batches, "free_memory", lambda: freed.append(1))
+    monkeypatch.setattr(ResidentBatches, "__init__", failing(NO_ROOM))
+    assert type(make_batches(dataset, tiny_config(), GPU)) is HostBatches and freed == [1]
+    monkeypatch.setattr(ResidentBatches, "__init__", failing(RuntimeError("the device is lost")))
+    with pytest.raises(RuntimeError, match="lost"):
+        make_batches(dataset, tiny_config(), GPU)
+
+
+def test_where_glibc_is_not_there_is_nothing_to_tell_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        kernels.ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=lambda *said: told.append(said) or 1)
+    )
+    assert kernels.keep_freed_memory() and told == [(-3, 32 << 20), (-1, 1 << 30)]
+    for answers in ([0, 1], [1, 0]):
+        replies = iter(answers)
+        monkeypatch.setattr(
+            kernels.ctypes, "CDLL", lambda name, replies=replies: SimpleNamespace(mallopt=lambda *_: next(replies))
+        )
+        assert kernels.keep_freed_memory() is False
+    for error in (AttributeError(), OSError(), TypeError()):
+        monkeypatch.setattr(kernels.ctypes, "CDLL", failing(error))
+        assert kernels.keep_freed_memory() is False
+
+
+def test_a_rung_without_attention_cannot_look_tokens_up() -> None:
+    config = tiny_config("model.kind=multi-head").model
+    with pytest.raises(ConfigError, match="set embd_window 1"):
+        build_model(config, 9)
+
+
+# -- checkpoints -------------------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_that_is_not_there_is_said(start: Start, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint at"):
+        load_checkpoint(tmp_path / "step-00000001")
+    with pytest.raises(CheckpointError, match="has no checkpoint yet; press c"):
+        choose_checkpoint(start("fresh"))
+
+
+def test_a_checkpoint_that_cannot_be_read_or_is_damaged_is_named(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    from engine.training import verify
+
+    run = start("run")
+    train(run)
+    path = run.checkpoint(12)
+    with monkeypatch.context() as patch:
+        patch.setattr(verify, "sha256_of", failing(OSError(errno.EIO, "Input/output error")))
+        found = verify_checkpoint(path)
+        assert not found.ok and found.problem == "it cannot be read: Input/output error" and found.step == 12
+    for each in (4, 6, 8, 12):
+        (run.checkpoint(each) / "tokenizer.json").write_bytes(b"{}")
+    place, problems = newest_tokenizer(run)
+    assert place is None and len(problems) == 4 and "step-00000012" in problems[0] and "tokenizer.json" in problems[0]
+
+
+def test_what_stood_comes_back_when_its_successor_does_not_stand(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start("run")
+    train(run)
+    path, rename = run.checkpoint(12), Path.rename
+    before = (path / "manifest.json").read_bytes()
+
+    def renames(self: Path, target: Path) -> Path:
+        if target == path and not self.name.startswith(".old-"):
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", renames)
+    (checkpoint := path.with_name("new")).mkdir()
+    with pytest.raises(OSError, match="Input/output"):
+        saving._put(checkpoint, path)
+    assert (path / "manifest.json").read_bytes() == before
+    assert not list(run.checkpoints.glob(".old-*"))
+
+
+def test_an_optimizers_state_of_another_is_refused_by_name() -> None:
+    config = tiny_config()
+    optimizer = Optimizer(FlatParameters(build_for(config, 9)), config.train)
+    tensors = optimizer.tensors()
+    first = next(name for name in tensors if name.startswith("adamw."))
+    for damaged in (
+        {name: tensor for name, tensor in tensors.items() if name != first},
+        tensors | {first: torch.zeros(1, 2, 3)},
+        tensors | {"adamw.unheard.exp_avg": torch.zeros(1)},
+    ):
+        with pytest.raises(CheckpointError, match=r"\(adamw\.\S+\) is not that of train\.optimizer muon"):
+            optimizer.load(damaged)
+    optimizer.load({**tensors, "scaler.scale": torch.ones(())})
+    optimizer.load({})
+
+
+def test_an_update_that_fails_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config("train.optimizer=adamw")
+    optimizer = Optimizer(FlatParameters(build_for(config, 9)), config.train)
+    tries: list[int] = []
+
+    def fused(*_: object, **__: object) -> None:
+        tries.append(1)
+        raise NO_ROOM
+
+    monkeypatch.setattr(optim.torch, "_fused_adamw_", fused)
+    with pytest.raises(torch.OutOfMemoryError):
+        optimizer.step(1.0)
+    assert len(tries) == optim.TRIES == 3 and not optimizer.torn
+    assert all(group.steps == 0 for group in optimizer.groups)
+    tries.clear()
+    monkeypatch.setattr(optim.torch, "_fused_adamw_", lambda *_, **__: tries.append(1) or failing(ValueError("no"))())
+    with pytest.raises(ValueError, match="no"):
+        optimizer.step(1.0)
+    assert len(tries) == 1
+
+
+# -- the step and what is around it ------------------------------------------------------------------------------------
+
+
+def test_micro_batches_that_are_finite_each_by_itself_have_none_to_blame(start: Start) -> None:
+    take_step = make_step(tiny_config("train.grad_accum=2"), open_dataset(start("run")), CPU)
+    assert take_step.bad_micro_batch(0) is None
+
+
+def test_perplexity_has_a_bound() -> None:
+    assert Evaluation(2.0, 1.0, 1, 1.0).perplexity == math.exp(2.0)
+    assert Evaluation(701.0, 1.0, 1, 1.0).perplexity == Evaluation(1e9, 1.0, 1, 1.0).perplexity == math.exp(700.0)
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_an_update_without_room_ends_the_training_with_what_to_do(torn: bool) -> None:
+    freed: list[str] = []
+    one: Any = SimpleNamespace(
+        step=6,
+        optimizer=SimpleNamespace(torn=torn),
+        live=SimpleNamespace(free=lambda: freed.append("live")),
+        writer=SimpleNamespace(run=SimpleNamespace(name="mine")),
+    )
+    with pytest.raises(UserError) as caught:
+        room.in_room(one, failing(NO_ROOM))
+    if torn:
+        assert "in the midst of the update of step 7" in str(caught.value) and "--resume mine" in str(caught.value)
+        assert freed == [] and not isinstance(caught.value, TrainingError)
+    else:
+        assert str(caught.value).startswith("out of memory in the update of step 7;") and freed == ["live"]
+        assert isinstance(caught.value, TrainingError)
+    with pytest.raises(ValueError, match="a bug"):
+        room.in_room(one, failing(ValueError("a bug")))
+
+
+def test_a_micro_batch_of_one_that_has_no_room_says_what_would_help() -> None:
+    one: Any = SimpleNamespace(
+        step=0,
+        config=tiny_config("train.batch_size=1"),
+        optimizer=SimpleNamespace(torn=False),
+        live=SimpleNamespace(free=lambda: None),
+    )
+    with pytest.raises(TrainingError, match=r"out of memory at step 1 with a micro-batch of one sequence; lower model"):
+        room.in_room(one, failing(MicroBatchTooLargeError()))
+
+
+@pytest.mark.parametrize("error", [NO_ROOM, UserError("no such character"), ValueError("a bug")])
+def test_a_sample_that_fails_fails_alone(start: Start, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    run = start("run")
+    monkeypatch.setattr(trainer, "generate", failing(error))
+    with RunWriter(run) as writer:
+        one = trainer_of(run, writer)
+        if isinstance(error, ValueError):
+            with pytest.raises(ValueError, match="a bug"):
+                one.sample()
+            return
+        one.sample()
+    (alarm,) = events(run, "alarm")
+    said = "no memory for a sample; it is left out" if error is NO_ROOM else "no such character"
+    assert (alarm["alarm"], alarm["message"]) == ("sample", said)
+
+
+@pytest.mark.parametrize("what", ["activation_bytes", "evaluate", "write_checkpoint"])
+def test_a_bug_is_not_taken_for_a_lack_of_memory(start: Start, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    run = start("run")
+    with RunWriter(run) as writer:
+        one = trainer_of(run, writer)
+        call = {"activation_bytes": one._say_memory, "evaluate": one.evaluate, "write_checkpoint": one.checkpoint}[what]
+        monkeypatch.setattr(trainer, what, failing(RuntimeError("a bug")))
+        with pytest.raises(RuntimeError, match="a bug"):
+            call()
+        monkeypatch.setattr(trainer, what, failing(NO_ROOM))
+        if what == "write_checkpoint":
+            one.stop = {"do": "stop"}
+            with pytest.raises(UserError, match="no memory to write the checkpoint of step 0; stopped without saving"):
+                call()
+        else:
+            call()
+
+
+def test_a_spike_before_the_first_checkpoint_is_trained_on(start: Start) -> None:
+    run = start("run", "train.spike_rollback=2")
+    with RunWriter(run) as writer:
+        one = trainer_of(run, writer)
+        one.watch.trained(1.0)
+        assert one._spike(1, 1.5) is False and one._spike(1, 9.0) is False and one.rollbacks == 0
+
+
+def test_a_run_of_another_that_stands_in_its_place_ends_the_waiting() -> None:
+    one: Any = SimpleNamespace(writer=SimpleNamespace(taken="another run was made there"), leaving=False)
+    with pytest.raises(RunError, match="another run was made there"):
+        waiting.until(one, lambda: "gone", 1.0)
+
+
+# -- the thread that trains --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (NO_ROOM, "out of memory: the model and its optimizer do not fit; lower model.n_layer or model.n_embd"),
+        (ValueError("a\n bug"), "ValueError: a bug"),
+        (RunError("is gone"), "is gone"),
+    ],
+)
+def test_whatever_ends_a_training_is_said_in_its_status(
+    start: Start, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    run = start("run")
+    monkeypatch.setattr("engine.training.trainer.Trainer.run", failing(error))
+    host = train(run)
+    assert (host.state, host.error) == ("failed", said)
+    status = read_status(run)
+    assert (status["state"], status["message"], status["problem"]) == ("failed", said, said)
+    (event,) = events(run, "error")
+    assert event["message"] == said and ("Traceback" in event.get("traceback", "")) is isinstance(error, ValueError)
+
+
+def test_a_training_that_is_given_up_says_why_and_writes_no_more(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start("run")
+    host = TrainingHost(run, device="cpu")
+    monkeypatch.setattr(host, "_run", lambda: None)
+    host._thread = type(host._thread)(target=lambda: None)
+    host.start()
+    host.give_up("the checkpoint took too long")
+    host.join(10)
+    status = read_status(run)
+    assert status["state"] == "stopped" and status["message"] == status["problem"] == "the checkpoint took too long"
+    assert not run.live and status["phase"] == ""
+
+
+def test_a_socket_that_cannot_be_opened_costs_the_commands_alone(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start("run")
+    monkeypatch.setattr("engine.control.ControlServer.start", failing(RunError("no socket here")))
+    assert train(run).state == "finished"
+    assert [each["message"] for each in events(run, "alarm")] == ["no socket here"]
+
+
+def test_a_loss_that_is_not_finite_and_a_full_disk_are_both_said(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start("run")
+
+    def ends(self: Trainer) -> str:
+        self.step = 3
+        raise TrainingError("step 4: the loss is nan")
+
+    monkeypatch.setattr(Trainer, "run", ends)
+    monkeypatch.setattr(Trainer, "checkpoint", failing(UserError("the disk is full")))
+    assert train(run).error == "step 4: the loss is nan; and the disk is full"
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew(start: Start) -> None:
+    run = start("run")
+    train(run)
+    for each in run.checkpoint_steps():
+        (run.checkpoint(each) / "manifest.json").unlink()
+    host = train(run)
+    assert host.error is not None and host.error.startswith("no checkpoint of run can be used: checkpoint ")
+    assert "step-00000012" in host.error and "manifest.json is missing" in host.error
+
+
+def test_records_before_the_first_checkpoint_are_taken_back(start: Start) -> None:
+    run = start("run")
+    with RunWriter(run) as writer:
+        writer.metric(step=1, loss=9.0)
+        writer.metric(step=2, loss=9.0)
+    assert train(run).state == "finished"
+    reader = RunReader(run)
+    reader.poll()
+    assert reader.series.step.tolist() == list(range(1, 13)) and 9.0 not in reader.series.loss.tolist()
+
+
+# -- other processes ---------------------------------------------------------------------------------------------------
+
+
+def test_a_compiler_that_cannot_be_started_costs_a_line(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "start_compiler", failing(OSError(errno.EAGAIN, "no more processes")))
+    run = start("run", "train.compile=true")
+    assert train(run).state == "finished"
+    (alarm,) = events(run, "alarm")
+    assert "without torch.compile:" in alarm["message"] and "no more processes" in alarm["message"]
+
+
+def test_the_compiler_is_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(compiled.subprocess, "Popen", lambda args, **how: asked.update(args=args, **how))
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    said: Any = object()
+    start_compiler(tiny_config(), 65, CPU, said)
+    assert asked["args"][1:3] == ["-m", "engine.training.compiled"] and asked["stdout"] is said
+    job = json.loads(asked["args"][3])
+    assert job == {"config": tiny_config().model_dump(mode="json"), "vocab_size": 65, "device": "cpu", "niceness": 10}
+    root, elsewhere = asked["env"]["PYTHONPATH"].split(":")
+    assert (Path(root) / "engine" / "training" / "compiled.py").is_file() and elsewhere == "/elsewhere"
+    assert asked["start_new_session"] is True
+    assert asked["stdin"] == asked["stderr"] == subprocess.DEVNULL
+
+
+def test_smaller_micro_batches_are_recorded_anew(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start("run")
+    recorded: list[int] = []
+    monkeypatch.setattr(compiled, "record_step", lambda take_step, step: recorded.append(step))
+    monkeypatch.setattr(
+        compiled, "start_compiler", lambda *_: subprocess.Popen(["sleep", "600"], start_new_session=True)
+    )
+    with RunWriter(run) as writer:
+        one = make_step(tiny_config("train.compile=true"), open_dataset(run), CPU)
+        with Compilation(one, 65, writer) as compilation:
+            compilation.poll(0), compilation.poll(1)
+            assert recorded == [0] and compilation.phase == "compiling"
+            child = compilation._child
+            compilation.begin_anew(2)
+            assert child is not None and child.returncode == -signal.SIGKILL and compilation.phase == "training"
+            compilation.poll(2), compilation.poll(3)
+            assert recorded == [0, 2]
+    (alarm,) = events(run, "alarm")
+    assert alarm["step"] == 2 and "the micro-batch has shrunk; a resume compiles again" in alarm["message"]
+
+
+def test_what_cannot_be_recorded_is_said(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start("run")
+    monkeypatch.setattr(compiled, "record_step", failing(RuntimeError("operation not permitted when capturing\nmore")))
+    with RunWriter(run) as writer:
+        Compilation(make_step(tiny_config(), open_dataset(run), CPU), 65, writer).poll(0)
+    (alarm,) = events(run, "alarm")
+    assert alarm["message"] == "no CUDA graph: operation not permitted when capturing"
+
+
+def test_the_fastest_step_says_what_could_not_be_done(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = make_step(tiny_config("train.compile=true"), open_dataset(start("run")), CPU)
+    one.host_sees = False
+    monkeypatch.setattr(compiled, "compile_step", failing(RuntimeError("no compiler")))
+    monkeypatch.setattr(compiled, "record_step", failing(RuntimeError("no graph")))
+    assert compiled.make_fastest(one) == "not compiled (no compiler), no CUDA graph (no graph)"
+    assert compiled.make_fastest(one, compiled=False) == "no CUDA graph (no graph)"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (-signal.SIGKILL, "not measured: the process was killed, perhaps for its memory"),
+        (3, "not measured: the process was killed (3)"),
+    ],
+)
+@pytest.mark.parametrize("output", [b"", b"\nno json\n", b'\n{"step_seconds": 1}\n', b"\n3\n"])
+def test_a_measurement_that_says_nothing_was_killed(
+    monkeypatch: pytest.MonkeyPatch, code: int, said: str, output: bytes
+) -> None:
+    monkeypatch.setattr(pace.subprocess, "Popen", failing(OSError(errno.EAGAIN, "No more processes")))
+    measuring = Measuring(tiny_config(), 65)
+    measuring._thread.join(10)
+    assert measuring.found == "not measured: No more processes"
+    assert measuring._take(output, code) == said
+    assert measuring._take(b'\n{"problem": "no such device"}\n', 0) == "no such device"
+    assert LIMIT_SECONDS == 60
+
+
+# -- text and samples --------------------------------------------------------------------------------------------------
+
+
+def test_a_corpus_that_changed_or_was_never_told_is_named(start: Start, corpus: Path) -> None:
+    run = start("run")
+    assert corpus_text(run).sha256 == read_info(run)["corpus"]["sha256"]
+    corpus.write_text("quite another text. " * 200)
+    with pytest.raises(CorpusError, match="has changed since run run began; restore it"):
+        corpus_text(run)
+    corpus.unlink()
+    with pytest.raises(CorpusError, match=r"run\.json of run says of its corpus: "):
+        corpus_text(run)
+    with RunWriter(run) as writer:
+        writer.describe(corpus={})
+    with pytest.raises(CorpusError, match=r"run\.json of run says not which corpus"):
+        corpus_text(run)
+
+
+def test_a_setting_of_a_run_that_cannot_be_is_named_with_its_file(start: Start) -> None:
+    run = start("run")
+    info = json.loads(run.run_json.read_text())
+    info["config"]["train"]["batch_size"] = 0
+    run.run_json.write_text(json.dumps(info))
+    with pytest.raises(ConfigError, match=r"run\.json: .*batch_size"):
+        run_config(run)
+
+
+def test_held_out_text_that_cannot_be_read_is_named(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = open_dataset(start("run"))
+    check = copied.CopyCheck(dataset)
+    assert dataset.text is not None
+    dataset.text.path.unlink()
+    with pytest.raises(CorpusError, match=r"cannot read .*tiny\.txt: No such file"):
+        list(check._pieces(16))
+
+
+def test_who_asks_for_a_copy_too_many_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "PATIENCE", 0.0)
+    prompter = LivePrompter(LiveWeights(), failing(AssertionError()), None)  # type: ignore[arg-type]
+    for _ in range(live.AT_ONCE):
+        assert prompter._places.acquire(blocking=False)
+    with pytest.raises(RunError, match="2 prompts are being answered; try again"):
+        prompter._sit_down(lambda: False)
+    monkeypatch.setattr(live, "PATIENCE", 1e9)
+    with pytest.raises(RunError, match="2 prompts are being answered"):
+        prompter._sit_down(lambda: True)
+
+
+# -- trials ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_range_test_ends_where_the_loss_diverges(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = open_dataset(start("run"))
+    losses = [4.0, 2.0, 2.0, 300.0, 1.0]
+
+    def made(values: list[float]) -> Callable[..., Any]:
+        told = iter(values)
+        return lambda *_: lambda number, scale: torch.tensor([next(told), 1.0])
+
+    monkeypatch.setattr(tune, "make_step", made(losses))
+    rates = list(tune.learning_rate_range(tiny_config(), dataset, CPU, steps=5))
+    assert len(rates) == 4 and rates[-1].loss > tune.DIVERGED * min(rate.loss for rate in rates[:-1])
+    average = 0.0
+    for number, (rate, loss) in enumerate(zip(rates, losses, strict=False), 1):
+        average = 0.9 * average + 0.1 * loss
+        assert rate.loss == pytest.approx(average / (1 - 0.9**number))
+        assert rate.scale == pytest.approx(1e-3 * 30_000 ** ((number - 1) / 4))
+        assert rate.learning_rate == pytest.approx(rate.scale * tiny_config().train.learning_rate)
+    for bad in (math.nan, math.inf):
+        monkeypatch.setattr(tune, "make_step", made([4.0, bad, 1.0]))
+        assert len(list(tune.learning_rate_range(tiny_config(), dataset, CPU, steps=3))) == 1
+    monkeypatch.setattr(tune, "make_step", made([4.0]))
+    (only,) = tune.learning_rate_range(tiny_config(), dataset, CPU, steps=1, low=0.5)
+    assert only.scale == 0.5
+
+
+def test_a_rate_is_suggested_a_third_below_the_best_of_ten() -> None:
+    rates = [tune.Rate(3.0 ** (number - 5), 0.0, abs(number - 7.0)) for number in range(10)]
+    found = tune.suggest(rates)
+    assert found is not None and found.scale == pytest.approx(3.0)
+    assert tune.suggest(rates[1:]) is None and tune.suggest([]) is None
+
+
+@pytest.mark.parametrize("how", ["no room", "no memory", "a bug"])
+def test_micro_batches_are_tried_while_they_fit(start: Start, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    dataset = open_dataset(start("run"))
+    made, fits = tune.make_step, tune.available_memory()
+    need = tune.forecast(tiny_config("train.batch_size=4"), dataset.tokenizer.vocab_size).memory
+    if how == "no room":
+        fits = (need - 1, False)
+    monkeypatch.setattr(tune, "available_memory", lambda: fits)
+
+    def make(config: Any, *rest: Any) -> Any:
+        if config.train.batch_size == 4 and how != "no room":
+            raise NO_ROOM if how == "no memory" else RuntimeError("a bug")
+        assert config.train.grad_accum == 1
+        return made(config, *rest)
+
+    monkeypatch.setattr(tune, "make_step", make)
+    trials = tune.batch_sizes(tiny_config("train.batch_size=8", "train.grad_accum=1"), dataset, CPU)
+    if how == "a bug":
+        with pytest.raises(RuntimeError, match="a bug"):
+            list(trials)
+        return
+    told = list(trials)
+    said = "does not fit in memory" if how == "no room" else "out of memory"
+    assert [(each.batch_size, each.grad_accum, each.problem) for each in told] == [(1, 8, ""), (2, 4, ""), (4, 2, said)]
+    assert [each.tokens_per_second > 0 for each in told] == [True, True, False]
+    assert step.step_seed(1, 2) != step.step_seed(2, 1)
