@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from engine.model.threads import one_thread
 from engine.sampling.draw import not_a_number, probabilities
 from engine.sampling.rules import CUT, Rule, stages
 from engine.sampling.settings import SamplingSettings
@@ -60,9 +61,9 @@ def distribution(
     `history` are all tokens before it, prompt and output, for the repetition penalty; `most` is how many candidates
     are listed. Raises UserError when the logits are not numbers.
     """
-    row = logits.row() if isinstance(logits, TopLogits) else logits
-    beyond = logits.beyond(settings, history) if isinstance(logits, TopLogits) else ()
-    with torch.inference_mode():
+    with torch.inference_mode(), one_thread():
+        row = logits.row() if isinstance(logits, TopLogits) else logits
+        beyond = logits.beyond(settings, history) if isinstance(logits, TopLogits) else ()
         penalized = settings.repetition_penalty != 1 and len(history) > 0
         ids = torch.tensor(history, dtype=torch.int64)[None] if penalized else None
         told = list(stages(row[None], settings, ids))

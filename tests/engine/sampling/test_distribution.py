@@ -248,7 +248,7 @@ def test_what_no_trainer_sends_is_refused_in_one_line(change: dict[str, object])
         TopLogits.from_dict({**TREE, **change})
 
 
-# top-p of a large vocabulary, which sorts no more than it needs
+# top-p of a large vocabulary, of which the values alone are sorted
 
 
 @pytest.mark.parametrize("ties", [False, True])
