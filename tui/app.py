@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import suppress
+from contextvars import copy_context
 from importlib import import_module
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -100,10 +101,11 @@ class Workbench(Paced, Themed, App[Ending]):
 
     def on_mount(self) -> None:
         loop = asyncio.get_running_loop()
+        context = copy_context()  # the worker's own knows no app, and what waits for it may open a dialogue
 
         def wake() -> None:
             with suppress(RuntimeError):  # the loop has just ended
-                loop.call_soon_threadsafe(self._delivered)
+                loop.call_soon_threadsafe(self._delivered, context=context)
 
         for worker in self.session.workers:
             worker.wake = wake

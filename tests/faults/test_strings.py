@@ -105,7 +105,7 @@ class Everything(Themed, App[None]):
         facts: dict[str, Any] = dict.fromkeys(("best_val_loss", "last_val_loss", "params", "step", "steps", "created"))
         row = run_row({**facts, "name": text, "state": text, "corpus": text, "preset": text}, columns_for(140))
         self.query_one(Menu).set_items([choice_line(Choice(text, None, text), 140), row])
-        self.query_one(NextTokenBars).show([TokenBar(text, 0.5, 0.4), TokenBar("x" + text, 0.1, 0.0, cut=True)])
+        self.query_one(NextTokenBars).show([TokenBar(text, 0.5, 0.4), TokenBar("x" + text, 0.1, 0.0, cut="top-k")])
         prompt = self.query_one(PromptPane)
         prompt.query_one(PromptInput).text = text
         prompt._answer.set_text(text, text)

@@ -24,6 +24,13 @@ def conversation(folder: Path) -> Conversation:
     return Conversations().of(RunDir(folder / "run"))
 
 
+def kept(path: Path) -> PromptHistory:
+    """The history as it was read."""
+    history = PromptHistory(path)
+    history.take(history.read())
+    return history
+
+
 def type_into(talk: Conversation, text: str) -> None:
     talk.sheet = replace(talk.sheet, prompt=text)
 
@@ -80,7 +87,7 @@ def test_settings_that_are_none_are_left_out(tmp_path: Path) -> None:
     line = '{"prompt": "x", "settings": {"temperature": 1e999, "top_k": %s, "top_p": [1], "max_tokens": "9"}}'
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "prompts.jsonl").write_text(line % ("9" * 400) + "\n")
-    talk.history = PromptHistory(tmp_path / "run" / "prompts.jsonl")
+    talk.history = kept(tmp_path / "run" / "prompts.jsonl")
     talk.sheet = replace(talk.sheet, values={"temperature": 0.5})
     assert talk.turn(-1) and talk.sheet.prompt == "x"
     assert talk.sheet.values == {"temperature": 0.5}
@@ -150,20 +157,20 @@ DAMAGED = (
 def test_damaged_lines_are_skipped_and_the_others_read(tmp_path: Path) -> None:
     good = b'{"prompt": "good \\ud800", "step": null, "new": [1]}'
     (tmp_path / "prompts.jsonl").write_bytes(b"\n".join([*DAMAGED, good, *DAMAGED]))
-    assert [entry.prompt for entry in PromptHistory(tmp_path / "prompts.jsonl").entries] == ["good \ud800"]
+    assert [entry.prompt for entry in kept(tmp_path / "prompts.jsonl").entries] == ["good \ud800"]
 
 
 def test_a_torn_line_takes_no_other_with_it(tmp_path: Path) -> None:
     path = tmp_path / "prompts.jsonl"
     path.write_bytes(b'{"prompt": "whole"}\n{"prompt": "to')
     PromptHistory(path).append(Prompted("next"))
-    assert [entry.prompt for entry in PromptHistory(path).entries] == ["whole", "next"]
+    assert [entry.prompt for entry in kept(path).entries] == ["whole", "next"]
 
 
 def test_only_the_newest_are_kept_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "prompts.jsonl"
     path.write_text("".join(json.dumps({"prompt": f"{number}"}) + "\n" for number in range(KEEP + 20)))
-    entries = PromptHistory(path).entries
+    entries = kept(path).entries
     assert len(entries) == KEEP and entries[-1].prompt == f"{KEEP + 19}"
 
 
@@ -178,7 +185,7 @@ def test_what_is_no_file_is_neither_waited_for_nor_written(tmp_path: Path, kind:
         path.symlink_to("/dev/zero")
     else:
         path = tmp_path / "gone" / "prompts.jsonl"
-    history = PromptHistory(path)
+    history = kept(path)
     history.append(Prompted("kept in memory"))
     assert history.prompts() == ["kept in memory"]
     assert kind != "no folder" or not path.parent.exists()

@@ -10,15 +10,30 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
+from engine.errors import UserError
 from engine.runs.layout import RunDir
+from engine.sampling.settings import WHOLE, SamplingSettings
+from tui.state.drafts import read_draft, write_draft
 from tui.state.history import Prompted, PromptHistory
 from tui.state.prompting import LoadedModels, PromptJob, Request
+from tui.state.worker import Ticket, Worker
 
 MAX_SETTING = 1e9
 MAX_RUNS = 32
 """Conversations kept; the one left longest ago is forgotten first."""
+MAX_JOBS = 64
+"""Answers of a conversation whose tokens stay; those before them are as the history has them."""
+DEFAULTS: Mapping[str, float] = {
+    "temperature": 0.8,
+    "top_k": 40,
+    "top_p": 1.0,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+    "max_tokens": SamplingSettings().max_tokens,
+}
+"""What the sliders say before anybody moved them."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +44,20 @@ class Sheet:
     templated: bool = True
     values: Mapping[str, float] = field(default_factory=dict)
     seed: str = ""
+
+    def value(self, name: str) -> float:
+        """Where the slider `name` stands."""
+        return self.values.get(name, DEFAULTS[name])
+
+    def settings(self, stops: tuple[str, ...] = ()) -> SamplingSettings:
+        """How to sample; raises UserError for a seed that is none."""
+        typed = self.seed.strip()
+        try:
+            seed = int(typed) if typed else None
+        except ValueError:
+            raise UserError(f"seed must be a whole number, not {typed!r}") from None
+        values = {name: int(self.value(name)) if name in WHOLE else self.value(name) for name in DEFAULTS}
+        return SamplingSettings(**values, seed=seed, stop=stops).check()  # type: ignore[arg-type]
 
 
 Shown = PromptJob | Prompted | None
@@ -57,9 +86,14 @@ class Conversation:
         self.job: PromptJob | None = None
         self.source: str | int | None = None
         self.locked = False
+        self.other: Conversation | None = None
+        """What stands beside this one where two are compared; the prompt and the seed are this one's."""
+        self.jobs: list[PromptJob] = []
+        """Newest last."""
         self._at: int | None = None
         self._untouched = ""
         self._kept: dict[int | None, Place] = {}
+        self._on_disk: dict[str, Any] | None = None
 
     # -- asking --------------------------------------------------------------------------------------------------------
 
@@ -76,13 +110,58 @@ class Conversation:
             self._kept.pop(self._at, None)
         self._at, self._untouched = None, request.prompt
         self.job = self.shown = PromptJob(request, models, self.history.append)
+        self.jobs = [*self.jobs[1 - MAX_JOBS :], self.job]
         self.job.start()
         return self.job
+
+    def under_way(self) -> list[PromptJob]:
+        """The prompts that are not done, also the one beside this."""
+        beside = self.other.under_way() if self.other is not None else []
+        return beside + ([self.job] if self.job is not None and not self.job.done else [])
 
     def stop(self) -> None:
         """Stop the prompt under way; what it wrote stays."""
         if self.job is not None and not self.job.done:
             self.job.cancel()
+
+    @property
+    def untouched(self) -> bool:
+        """Whether the editor holds what was sent or recalled, or nothing."""
+        return self.sheet.prompt in ("", self._untouched)
+
+    # -- versions ------------------------------------------------------------------------------------------------------
+
+    def versions(self) -> list[PromptJob | Prompted]:
+        """All answers to the prompt of the one that is shown, the oldest first."""
+        shown = self.shown
+        if shown is None or self.history is None:
+            return []
+        asked, templated = _asked(shown)
+        jobs = {id(job.entry): job for job in self.jobs if job.entry is not None}
+        found: list[PromptJob | Prompted] = [
+            jobs.get(id(entry), entry)
+            for entry in list(self.history.entries)
+            if (entry.prompt, entry.templated) == (asked, templated) and entry.stop_reason != "not sent"
+        ]
+        if self.job is not None and self.job.entry is None and _asked(self.job) == (asked, templated):
+            found.append(self.job)
+        return found
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Which of how many answers is shown, counted from 1; (0, 0) for none."""
+        versions = self.versions()
+        at = next((i for i, each in enumerate(versions, 1) if each is self.shown), 0)
+        return at, len(versions)
+
+    def turn_version(self, by: int) -> bool:
+        """Show the answer `by` places further among those to the same prompt; False when there is none."""
+        versions = self.versions()
+        at = next((i for i, each in enumerate(versions) if each is self.shown), len(versions)) + by
+        if not 0 <= at < len(versions):
+            return False
+        self.shown = versions[at]
+        return True
 
     # -- history -------------------------------------------------------------------------------------------------------
 
@@ -127,8 +206,7 @@ class Conversation:
             self.history.entries.append(entry)
 
     def _recall(self, entry: Prompted) -> None:
-        names = ("temperature", "top_k", "top_p", "max_tokens")
-        found = {name: entry.settings.get(name) for name in names}
+        found = {name: entry.settings.get(name) for name in DEFAULTS}
         numbers = {name: float(value) for name, value in found.items() if _usable(value)}
         seed = entry.settings.get("seed")
         self.sheet = Sheet(
@@ -137,7 +215,7 @@ class Conversation:
             {**self.sheet.values, **numbers},
             str(seed) if type(seed) is int else self.sheet.seed,
         )
-        self.shown = entry
+        self.shown = next((job for job in self.jobs if job.entry is entry), entry)
 
     def write(self, text: str) -> None:
         """Put `text` into the editor; what was being typed there is found in the history, as never sent."""
@@ -146,6 +224,57 @@ class Conversation:
         self._at, self._untouched = None, ""
         self.sheet = replace(self.sheet, prompt=text)
 
+    # -- what outlives the program -------------------------------------------------------------------------------------
+
+    def draft(self) -> dict[str, Any]:
+        """What a person would miss after a restart; empty when nothing was written or set."""
+        sheet, draft = self.sheet, dict[str, Any]()
+        if sheet.prompt:
+            draft["prompt"] = sheet.prompt
+        if not sheet.templated:
+            draft["templated"] = False
+        if values := {name: value for name, value in sheet.values.items() if value != DEFAULTS.get(name)}:
+            draft["values"] = values
+        if self.locked:
+            draft["seed"] = sheet.seed
+        if unsent := [place.sheet.prompt for place in self._kept.values() if place.sheet.prompt.strip()]:
+            draft["unsent"] = unsent
+        return draft
+
+    def take(self, entries: list[Prompted], draft: Mapping[str, Any]) -> None:
+        """The history as it was read, and the draft of before, unless something was written here by now."""
+        if self.history is not None:
+            self.history.take(entries)
+        places, self._kept = self._kept, {}
+        self._kept = {None if at is None else at + len(entries): place for at, place in places.items()}
+        if self._at is not None:
+            self._at += len(entries)
+        for text in draft.get("unsent", ()):
+            self._never_sent(Sheet(text))
+        untouched = not self.draft()
+        self._on_disk = dict(draft)
+        if not untouched and draft.get("prompt") not in (None, self.sheet.prompt):
+            self._never_sent(Sheet(draft["prompt"]))
+        if untouched and draft:
+            values = {name: float(value) for name, value in draft.get("values", {}).items() if name in DEFAULTS}
+            self.locked = "seed" in draft
+            self.sheet = Sheet(
+                draft.get("prompt", ""), draft.get("templated", True), values, draft.get("seed", self.sheet.seed)
+            )
+
+    def unsaved(self) -> dict[str, Any] | None:
+        """The draft where it is another than on the disk, which it is held to be from now on."""
+        draft = self.draft()
+        if self._on_disk is None or draft == self._on_disk:
+            return None
+        self._on_disk = draft
+        return draft
+
+
+def _asked(shown: PromptJob | Prompted) -> tuple[str, bool]:
+    asked = shown.request if isinstance(shown, PromptJob) else shown
+    return asked.prompt, asked.templated
+
 
 def _usable(value: object) -> TypeGuard[int | float]:
     """Whether a setting that was read can be a slider's."""
@@ -153,27 +282,66 @@ def _usable(value: object) -> TypeGuard[int | float]:
 
 
 class Conversations:
-    """Those of all runs looked at, by path and birth: a run made anew under an old name begins anew."""
+    """Those of all runs looked at, by path and birth: a run made anew under an old name begins anew.
 
-    def __init__(self) -> None:
+    `reads` reads and writes the files of the runs; without it that happens at once.
+    """
+
+    def __init__(self, reads: Worker | None = None) -> None:
         self.models = LoadedModels()
+        self.read_only = False
+        """Whether no draft is written."""
+        self._reads = reads
         self._all: dict[tuple[str, object], Conversation] = {}
 
     def of(self, run: RunDir, created: object = None) -> Conversation:
-        """The conversation with `run`, which was born at `created`."""
+        """The conversation with `run`, which was born at `created`; what is on the disk of it comes a moment later."""
         key = str(run.path), created
-        found = self._all.pop(key, None) or Conversation(run, PromptHistory(Path(run.path) / "prompts.jsonl"))
+        found = self._all.pop(key, None)
+        if found is None:
+            found = Conversation(run, PromptHistory(Path(run.path) / "prompts.jsonl"))
+            self._read(found, run, found.history)
         self._all[key] = found
         for old in [each for each, one in self._all.items() if not one.busy][:-MAX_RUNS]:
             del self._all[old]
         return found
 
+    def _read(self, talk: Conversation, run: RunDir, history: PromptHistory | None) -> None:
+        assert history is not None
+
+        def read(_: Ticket | None) -> tuple[list[Prompted], dict[str, Any]]:
+            return history.read(), read_draft(run)
+
+        if self._reads is None:
+            talk.take(*read(None))
+        else:
+            self._reads.ask(f"prompts {run.path}", read, lambda found: talk.take(*found))
+
+    def save_drafts(self) -> None:
+        """Have what changed since the last call written."""
+        if self.read_only:
+            return
+        for talk in list(self._all.values()):
+            draft, run = talk.unsaved(), talk.run
+            if draft is None or run is None:
+                continue
+            if self._reads is None:
+                write_draft(run, draft)
+            else:
+                self._reads.ask(f"draft {run.path}", lambda _, run=run, draft=draft: write_draft(run, draft), _nothing)
+
     def end(self, seconds: float = 1.0) -> None:
-        """Stop all prompts and see that they are in their runs' histories, however far they came."""
-        jobs = [talk.job for talk in self._all.values() if talk.job is not None and not talk.job.done]
+        """Stop all prompts and see that they are in their runs' histories, however far they came; and the drafts."""
+        jobs = [job for talk in self._all.values() for job in talk.under_way()]
         for job in jobs:
             job.cancel()
         until = time.monotonic() + seconds
         for job in jobs:
             job.join(max(0.0, until - time.monotonic()))
             job.keep()
+        self._reads = None
+        self.save_drafts()
+
+
+def _nothing(_: object) -> None:
+    """For what is written and has no answer."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from engine.runs.schema import Entry, Number, Text, Time, Whole, load_line
+
+if TYPE_CHECKING:
+    from engine.runs.layout import RunDir
 
 KEEP = 500
 """Prompts of a run that can be recalled."""
@@ -24,6 +28,7 @@ class Prompted:
     """One prompt and what came of it. `step` is the weights' step; `source` how they were asked for.
 
     `text` is as the model wrote it, to be cleaned before it is shown; `problem` is why it was not answered to its end.
+    `ids` are its tokens; `how` it came from another answer: `on` from its end, with another `token`, `edited`, or "".
     """
 
     prompt: str
@@ -37,6 +42,8 @@ class Prompted:
     tokens: int = 0
     tokens_per_second: float = 0.0
     problem: str = ""
+    ids: tuple[int, ...] = ()
+    how: str = ""
 
 
 class Line(Entry):
@@ -53,6 +60,8 @@ class Line(Entry):
     tokens: Whole = 0
     tokens_per_second: Number = 0.0
     problem: Text = ""
+    ids: list[Annotated[int, Field(ge=0, lt=1 << 31)]] = Field(default_factory=list)
+    how: Text = ""
 
 
 class PromptHistory:
@@ -61,7 +70,15 @@ class PromptHistory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.entries: list[Prompted] = _read(path)[-KEEP:]
+        self.entries: list[Prompted] = []
+
+    def read(self) -> list[Prompted]:
+        """What the file holds, for `take`; from any thread."""
+        return _read(self.path)[-KEEP:]
+
+    def take(self, entries: Sequence[Prompted]) -> None:
+        """Put what was read before what was asked since."""
+        self.entries[:0] = [entry for entry in entries if entry not in self.entries]
 
     def append(self, entry: Prompted) -> None:
         """Keep `entry`, in one write after a whole line."""
@@ -94,6 +111,7 @@ def _read(path: Path) -> list[Prompted]:
             record = load_line(line, Line)
         except ValueError:
             continue
+        record["ids"] = tuple(record.get("ids", ()))
         entries.append(Prompted(**{name: record[name] for name in Line.model_fields if name in record}))
     return entries
 
@@ -113,3 +131,23 @@ def _end_of(path: Path) -> bytes:
         return b""
     finally:
         os.close(fd)
+
+
+def prompts_elsewhere(runs_dir: Path, here: RunDir | None, most: int = KEEP) -> list[tuple[str, str]]:
+    """What was asked of other runs, each text once, with the name of the run it was asked of last; newest first."""
+    from engine.errors import UserError
+    from engine.runs.layout import list_runs
+
+    found: list[tuple[float, str, str]] = []
+    try:
+        runs = list_runs(runs_dir)
+    except UserError:
+        return []
+    for run in runs:
+        if here is None or run.path != here.path:
+            found += [(entry.time, entry.prompt, run.name) for entry in _read(run.path / "prompts.jsonl")]
+    newest = dict[str, str]()
+    for _, prompt, name in sorted(found, reverse=True):
+        if prompt.strip():
+            newest.setdefault(prompt, name)
+    return list(newest.items())[:most]

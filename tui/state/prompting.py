@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +13,29 @@ from engine.control import ControlClient
 from engine.errors import UserError, is_out_of_memory
 from engine.sampling.settings import SamplingSettings
 from tui.state.history import Prompted
+from tui.state.tokens import Token, Written
+from tui.state.vocabulary import Vocabularies
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
+    from engine.sampling.kept import KeptLogits
+    from engine.sampling.top import TopLogits
+    from engine.text.tokenizer import Tokenizer
 
 LIVE = "live"
+TOP = 512
+"""Logits that a trainer is asked for with each token: the rules that matter act on fewer."""
+LABELS = 20
+"""Likeliest tokens whose names a trainer is asked for while its run has no tokenizer to read yet."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of whom. `applied` is what the model is given: the prompt, or the template around it."""
+    """What is asked of whom. `applied` is what the model is given: the prompt, or the template around it.
+
+    The answer begins with the tokens `begin`, or with the text `edited`, and goes on from there for
+    `settings.max_tokens` tokens; `how` it came from another answer is told in the history.
+    """
 
     run: RunDir
     source: str | int  # LIVE, "best", "last" or a checkpoint's step
@@ -30,6 +43,9 @@ class Request:
     applied: str
     settings: SamplingSettings
     templated: bool = False
+    begin: tuple[Token, ...] = ()
+    edited: str | None = None
+    how: str = ""
 
 
 @dataclass
@@ -44,7 +60,8 @@ class Outcome:
 
 
 class LoadedModels:
-    """The checkpoint loaded last, so that the next prompt to it starts at once: one, whoever asks.
+    """The checkpoint loaded last, so that the next prompt to it starts at once: one, whoever asks; tokenizers; and the
+    logits of the tokens written last, whichever model wrote them.
 
     It is known by the run's path and what is in the checkpoint, never by a name alone: a run may be deleted and made
     again, and "best" is another one after each evaluation. Prompts of several threads take turns.
@@ -53,6 +70,18 @@ class LoadedModels:
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._known: tuple[tuple[str, str], tuple[Any, Any, int]] | None = None
+        self._logits: KeptLogits | None = None
+        self.vocabularies = Vocabularies()
+
+    @property
+    def logits(self) -> KeptLogits:
+        """The raw logits of tokens that were drawn, by the numbers in `Token.kept`. For threads that may wait."""
+        from engine.sampling.kept import KeptLogits
+
+        with self._guard:
+            if self._logits is None:
+                self._logits = KeptLogits()
+            return self._logits
 
     def get(self, run: RunDir, source: str | int, say: Callable[[str], None]) -> tuple[Any, Any, int]:
         """Model, tokenizer and step of that checkpoint; raises CheckpointError when there is none or it is damaged.
@@ -81,20 +110,23 @@ def _content(run: RunDir, checkpoint: str) -> tuple[str, str]:
 
 
 class PromptJob(threading.Thread):
-    """One prompt. `pieces` grows while it runs; then `outcome` is set, or `error`, and `done` is true.
+    """One prompt. `written` grows while it runs; then `outcome` is set, or `error`, and `done` is true.
 
-    `keep` is given what became of it, once, before it is done.
+    `keep` is given what became of it, once, before it is done; then that is its `entry`.
     """
 
     def __init__(self, request: Request, models: LoadedModels, keep: Callable[[Prompted], None]) -> None:
         super().__init__(name="prompt", daemon=True)
         self.request = request
-        self.pieces: list[str] = []
+        self.written = Written()
         self.outcome: Outcome | None = None
         self.error: str | None = None
         self.passed_over: list[str] = []
         """Damaged checkpoints that stood before the one that answers, a line each."""
+        self.labels: dict[int, str] = {}
+        """What tokens are called, as far as a trainer said."""
         self.done = False
+        self.entry: Prompted | None = None
         self._models = models
         self._keep = keep
         self._kept = threading.Lock()
@@ -104,7 +136,7 @@ class PromptJob(threading.Thread):
     @property
     def text(self) -> str:
         """What the model wrote so far, raw."""
-        return "".join(self.pieces)
+        return self.written.text
 
     def cancel(self) -> None:
         """Ask it to stop at the next token; what is written so far stays."""
@@ -118,10 +150,10 @@ class PromptJob(threading.Thread):
 
     def run(self) -> None:
         try:
-            for piece in self._live() if self.request.source == LIVE else self._local():
-                self.pieces.append(piece)
-                if self.cancelled:
-                    break
+            if self.request.source == LIVE:
+                self._live()
+            else:
+                self._local()
         except (UserError, OSError) as error:
             self.error = str(error)
         except Exception as error:
@@ -143,43 +175,93 @@ class PromptJob(threading.Thread):
         request = self.request
         outcome = self.outcome or Outcome("failed" if self.error is not None else "cancelled")
         seed = outcome.seed if outcome.seed is not None else request.settings.seed
-        self._keep(
-            Prompted(
-                prompt=request.prompt,
-                text=self.text,
-                source=str(request.source),
-                step=outcome.step,
-                settings={**request.settings.to_dict(), "seed": seed},
-                templated=request.templated,
-                time=round(time.time(), 3),
-                stop_reason=outcome.stop_reason,
-                tokens=outcome.tokens,
-                tokens_per_second=round(outcome.tokens_per_second, 1),
-                problem=self.error or "",
-            )
+        self.entry = Prompted(
+            prompt=request.prompt,
+            text=self.text,
+            source=str(request.source),
+            step=outcome.step,
+            settings={**request.settings.to_dict(), "seed": seed},
+            templated=request.templated,
+            time=round(time.time(), 3),
+            stop_reason=outcome.stop_reason,
+            tokens=outcome.tokens,
+            tokens_per_second=round(outcome.tokens_per_second, 1),
+            problem=self.error or "",
+            ids=tuple(token.id for token in list(self.written.tokens)),
+            how=request.how,
         )
+        self._keep(self.entry)
 
-    def _live(self) -> Iterator[str]:
+    def _begin(self, tokenizer: Tokenizer | None) -> list[int]:
+        """The tokens the answer begins with; those of `begin` that come again keep their logits."""
+        request = self.request
+        ids = [token.id for token in request.begin]
+        if request.edited is not None:
+            if tokenizer is None:
+                raise UserError("an edited answer needs the run's tokenizer; press c for a first checkpoint")
+            ids = [int(id) for id in tokenizer.encode(request.edited)] if request.edited else []
+        self.written.begin(tokenizer, request.begin)
+        return ids
+
+    def _settings(self, begun: int) -> SamplingSettings:
+        """For an answer that is `begun` by so many tokens, which count among those it may have."""
+        settings = self.request.settings
+        return settings.replace(max_tokens=begun + settings.max_tokens) if begun else settings
+
+    def _live(self) -> None:
+        from engine.sampling.top import TopLogits
+
         assert self._client is not None
-        for line in self._client.prompt(self.request.applied, self.request.settings.to_dict()):
+        request, logits = self.request, self._models.logits
+        tokenizer = self._models.vocabularies.of(request.run)
+        begin = self._begin(tokenizer)
+        wanted: dict[str, Any] = {"top": TOP}
+        if begin:
+            wanted["forced"] = begin
+        if tokenizer is None:
+            wanted["alternatives"] = LABELS
+        for line in self._client.prompt(request.applied, self._settings(len(begin)).to_dict(), **wanted):
             if "piece" in line:
-                yield str(line["piece"].get("text", ""))
+                piece = line["piece"]
+                top = TopLogits.from_dict(piece["top"]) if "top" in piece else None
+                self.labels.update((each[0], each[1]) for each in piece.get("alternatives", ()))
+                self._write(int(piece.get("id", 0)), str(piece.get("text", "")), top, logits)
+                if self.cancelled:
+                    return
             elif "done" in line:
                 self._finish(line["done"])
 
-    def _local(self) -> Iterator[str]:
-        from engine.sampling.generate import generate
+    def _write(self, id: int, text: str, top: TopLogits | None, logits: KeptLogits) -> None:
+        from tui.state.tokens import loss_of
 
-        model, tokenizer, step = self._models.get(self.request.run, self.request.source, self.passed_over.append)
+        kept = logits.add(top) if top is not None else None
+        self.written.add(id, text, kept, loss_of(top, id) if top is not None else None)
+
+    def _local(self) -> None:
+        from engine.sampling.generate import Done, generate
+        from tui.state.tokens import loss_of
+
+        request = self.request
+        model, tokenizer, step = self._models.get(request.run, request.source, self.passed_over.append)
+        begin, logits = self._begin(tokenizer), self._models.logits
         if self.cancelled:
             return
         for piece in generate(
-            model, tokenizer, self.request.applied, self.request.settings, cancelled=self._cancelled.is_set
+            model,
+            tokenizer,
+            request.applied,
+            self._settings(len(begin)),
+            cancelled=self._cancelled.is_set,
+            forced=begin,
+            keep=logits,
         ):
-            if hasattr(piece, "stop_reason"):
+            if isinstance(piece, Done):
                 self._finish(vars(piece), step)
-            else:
-                yield piece.text
+                continue
+            row = logits.get(piece.kept)
+            self.written.add(piece.id, piece.text, piece.kept, loss_of(row, piece.id) if row is not None else None)
+            if self.cancelled:
+                break
 
     def _finish(self, done: dict[str, Any], step: int | None = None) -> None:
         self.outcome = Outcome(

@@ -1,11 +1,12 @@
 """The next token's distribution, before and after the sampling rules, one token a row.
 
     bars = NextTokenBars()
-    bars.show([TokenBar(text=" the", before=0.31, after=0.44, cut=False, id=262), ...])   # in the order to be shown
+    bars.show([TokenBar(" the", before=0.31, after=0.44, id=262), ...])     # in the order to be shown
+    bars.show(tokens, Others(1204, before=0.121, after=0.0))                # and what all others come to
     on NextTokenBars.Selected(bars, index, token): the reader chose this alternative (enter or click)
 
-A row is `❯␣the      ━━━━━━━────  44.0%  31.0%`: bar and figure after the rules bright, before them dim; a token that
-the rules cut keeps its dim line and says `cut`.
+A row is `❯ ␣the   ━━━━━━━───  44.0%  31.0%  taken`: bar and figure after the rules bright, before them dim; where a
+rule cut a token, its name stands in place of the figure.
 """
 
 from __future__ import annotations
@@ -19,21 +20,27 @@ from textual.binding import BindingType
 from textual.message import Message
 
 from tui.actions import bindings
+from tui.state.nexttoken import TokenBar
 from tui.text import Part, fit
-from tui.widgets.paint import Painted
+from tui.widgets.listed import Listed
 
-EMPTY = "next-token probabilities appear here while a prompt runs"
+EMPTY = "what could stand at a token's place is shown here"
+HEAD = 8
+"""Rows from which the columns have a head."""
+SAID = 8
+"""Cells of the figure after the rules, or the name of the rule that cut."""
+RAW = 7
+TAKEN = 7
+_SHORT = {"repetition penalty": "penalty", "temperature": "greedy"}
 
 
 @dataclass(frozen=True)
-class TokenBar:
-    """One token: its text, its probability before and after the rules, whether they cut it, its id."""
+class Others:
+    """The tokens that have no row: how many, and what they come to before and after the rules."""
 
-    text: str
+    count: int
     before: float
     after: float
-    cut: bool = False
-    id: int = -1
 
 
 def token_label(text: str) -> str:
@@ -41,7 +48,7 @@ def token_label(text: str) -> str:
     return text.replace(" ", "␣") or "∅"
 
 
-class NextTokenBars(Painted, can_focus=True):
+class NextTokenBars(Listed):
     """Rows of `TokenBar`; up and down choose one, enter goes on from it."""
 
     DEFAULT_CSS = "NextTokenBars { height: 1fr; width: 1fr; min-height: 1; }"
@@ -66,12 +73,25 @@ class NextTokenBars(Painted, can_focus=True):
         super().__init__(id=id, classes=classes)
         self.label_width, self.empty = label_width, empty
         self._tokens: tuple[TokenBar, ...] = ()
+        self._others: Others | None = None
         self._row = 0
+        self._top = 0
+        self._head = 0
 
-    def show(self, tokens: Sequence[TokenBar]) -> None:
-        """Replace the distribution."""
-        self._tokens = tuple(tokens)
+    def show(self, tokens: Sequence[TokenBar], others: Others | None = None) -> None:
+        """Replace the distribution; the cursor stays on its row."""
+        self._tokens, self._others = tuple(tokens), others
         self._row = min(self._row, max(0, len(self._tokens) - 1))
+        self.repaint()
+
+    def clear(self, empty: str = "") -> None:
+        """Show no distribution, and `empty` instead."""
+        self.empty, self._row = empty or self.empty, 0
+        self.show(())
+
+    def stand_on_taken(self) -> None:
+        """The cursor to the token that was taken."""
+        self._row = next((row for row, token in enumerate(self._tokens) if token.taken), 0)
         self.repaint()
 
     @property
@@ -79,9 +99,11 @@ class NextTokenBars(Painted, can_focus=True):
         """The token under the row cursor."""
         return self._tokens[self._row] if self._tokens else None
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return bool(self._tokens) if action in ("move", "select") else True
+
     def action_move(self, by: int) -> None:
-        last = min(len(self._tokens), self.size.height) - 1
-        self._row = max(0, min(self._row + by, last))
+        self._row = max(0, min(self._row + by, len(self._tokens) - 1))
         self.repaint()
 
     def action_select(self) -> None:
@@ -90,34 +112,72 @@ class NextTokenBars(Painted, can_focus=True):
 
     def on_click(self, event: events.Click) -> None:
         offset = event.get_content_offset(self)
-        if offset is not None and offset.y < len(self._tokens):
-            self._row = offset.y
+        row = offset.y - self._head + self._top if offset is not None else -1
+        if offset is not None and offset.y >= self._head and 0 <= row < len(self._tokens):
+            self._row = row
             self.repaint()
             self.action_select()
 
     def paint(self, width: int, height: int) -> list[list[Part]]:
         if not self._tokens:
             return [[(fit(self.empty, width), "dim")]]
+        rows: list[list[Part]] = []
+        self._head = int(height >= HEAD)
+        if self._head:
+            rows.append(self._head_row(width))
+        last = int(self._others is not None and self._others.count > 0 and height >= 4)
+        room = max(1, height - len(rows) - last)
+        if not self.has_focus:
+            self._top = 0
+        self._top = max(0, min(self._top, self._row), self._row - room + 1 if self.has_focus else 0)
         top = max(max(token.before, token.after) for token in self._tokens) or 1.0
-        return [self._token_row(i, token, top, width) for i, token in enumerate(self._tokens[:height])]
+        seen = self._tokens[self._top : self._top + room]
+        rows += [self._token_row(self._top + i, token, top, width) for i, token in enumerate(seen)]
+        if last and self._others is not None:
+            rows.append(self._others_row(self._others, self._tokens[self._top + len(seen) :], width))
+        return rows
+
+    def _columns(self, width: int) -> tuple[int, int, int, int]:
+        """Cells of the label, the bar, the raw figure and the word `taken`, of which the last two may be gone."""
+        taken = TAKEN if width >= 52 else 0
+        raw = RAW if width >= 34 else 0
+        label = min(self.label_width, max(4, width - SAID - raw - taken - 6))
+        return label, max(0, width - label - SAID - raw - taken - 3), raw, taken
+
+    def _head_row(self, width: int) -> list[Part]:
+        label, size, raw, taken = self._columns(width)
+        said = fit("after rules", size + SAID, "right") + (fit("raw", raw, "right") if raw else "")
+        return [(" " * (label + 3), ""), (said + " " * taken, "dim")]
 
     def _token_row(self, index: int, token: TokenBar, top: float, width: int) -> list[Part]:
         chosen = self.has_focus and index == self._row
         ground = " on select" if chosen else ""
-        figures = 14 if width >= 34 else 7
-        label_width = min(self.label_width, max(4, width - figures - 6))
-        size = max(0, width - label_width - figures - 2)
+        label, size, raw, taken = self._columns(width)
         after = 0 if token.cut else round(size * token.after / top)
         if token.after > 0 and not token.cut:
             after = max(1, after)
         before = max(round(size * token.before / top), 1 if token.before > 0 else 0)
         line = "━" * after + "─" * (before - after)
-        row: list[Part] = [("❯" if chosen else " ", "train bold" + ground)]
-        row.append((fit(token_label(token.text), label_width), ("dim" if token.cut else "bright") + ground))
+        look = "dim" if token.cut else "bright"
+        row: list[Part] = [("❯ " if chosen else "  ", "accent bold" + ground)]
+        row.append((fit(token_label(token.text), label), look + (" bold" if token.taken else "") + ground))
         row += [(" ", ground.strip()), (line[:after], "train" + ground), (line[after:], "dim" + ground)]
         row.append((" " * (size - len(line)), ground.strip()))
-        said = "cut" if token.cut else f"{100 * token.after:.1f}%"
-        row.append((f"{said:>7}", ("dim" if token.cut else "bright") + ground))
-        if figures == 14:
-            row.append((f"{100 * token.before:.1f}%".rjust(7), "dim" + ground))
+        said = _SHORT.get(token.cut, token.cut) if token.cut else f"{100 * token.after:.1f}%"
+        row.append((said.rjust(SAID), look + ground))
+        if raw:
+            row.append((f"{100 * token.before:.1f}%".rjust(raw), "dim" + ground))
+        if taken:
+            row.append(("  taken" if token.taken else " " * taken, "good" + ground))
+        elif token.taken:  # no room for the word: a mark at the label
+            row[0] = ("❯•" if chosen else " •", "good bold" + ground)
         return row
+
+    def _others_row(self, others: Others, hidden: Sequence[TokenBar], width: int) -> list[Part]:
+        _, _, raw, taken = self._columns(width)
+        count = others.count + len(hidden)
+        after = others.after + sum(token.after for token in hidden)
+        before = others.before + sum(token.before for token in hidden)
+        said = f"{100 * after:.1f}%" if after > 0 else "cut"
+        words = fit(f"  {count:,} others", max(0, width - SAID - raw - taken))
+        return [(words + said.rjust(SAID) + (f"{100 * before:.1f}%".rjust(raw) if raw else ""), "dim")]

@@ -3,6 +3,7 @@
     Slider("temperature", 0.8, TEMPERATURE)       0..2 by 0.05, fine 0.01
     Slider("top-k", 0, top_k_scale(vocab_size))   1..vocabulary on a log scale; right of it `off` (value 0)
     Slider("top-p", 1.0, TOP_P)                   0..1 by 0.05, fine 0.01; 1.00 is `off`
+    Slider("min-p", 0.0, MIN_P)                   the same from the left: 0.00 is `off`
     slider.value                                  read; `slider.set_value(0.7)` sets it without a message
     on Slider.Changed(slider, value)              the reader changed it
 
@@ -60,16 +61,21 @@ class Scale:
 
     def fraction(self, value: float) -> float:
         """Where `value` lies on the bar, 0..1."""
-        if value == self.off:
+        if value == self.off and self._off_right:
             return 1.0
         if self.log:
             return math.log(value / self.low) / math.log(self.high / self.low) if self.high > self.low else 0.0
         return (value - self.low) / (self.high - self.low)
 
+    @property
+    def _off_right(self) -> bool:
+        """Whether the right end is off, as for all but rules that begin at the left."""
+        return self.off is not None and not self.low <= self.off < self.high
+
     def at(self, fraction: float) -> float:
-        """The value at `fraction` of the bar; the right end is `off` where there is one."""
+        """The value at `fraction` of the bar; the right end is `off` where there is one, unless the left end is."""
         fraction = min(1.0, max(0.0, fraction))
-        if fraction >= 1.0 and self.off is not None:
+        if fraction >= 1.0 and self.off is not None and self._off_right:
             return self.off
         if self.log:
             return self.clamp(round(self.low * (self.high / self.low) ** fraction))
@@ -125,6 +131,9 @@ def _plain(value: float) -> str:
 
 TEMPERATURE = Scale(0.0, 2.0)
 TOP_P = Scale(0.0, 1.0, off=1.0)
+MIN_P = Scale(0.0, 1.0, off=0.0)
+REPETITION = Scale(1.0, 2.0, off=1.0)
+TOKENS = Scale(1, 4000, step=1, fine=1, coarse=1, digits=0, log=True)
 
 
 def top_k_scale(vocab_size: int) -> Scale:

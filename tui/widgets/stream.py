@@ -18,8 +18,9 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import ClassVar
 
-from rich.cells import get_character_cell_size
+from rich.cells import cell_len, get_character_cell_size
 from rich.segment import Segment
+from rich.style import Style
 from textual.binding import BindingType
 from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
@@ -27,7 +28,7 @@ from textual.selection import Selection
 from textual.strip import Strip
 
 from tui.actions import bindings
-from tui.text import clean, fit
+from tui.text import Part, clean, fit
 from tui.widgets.paint import look_style
 
 Line = tuple[int, int]
@@ -95,6 +96,7 @@ class OutputText(ScrollView, can_focus=True):
         self._lines: list[Line] = [(0, 0)]
         self._wrapped_width = 0
         self._following = True
+        self._looks: dict[str, Style] = {}
 
     # -- text
 
@@ -159,6 +161,7 @@ class OutputText(ScrollView, can_focus=True):
         self._add(("\n\n" if self._text else "") + "✖ " + clean(problem))
 
     def _add(self, piece: str) -> None:
+        """Put clean text at the end."""
         if not piece:
             return
         was_empty = not self._text
@@ -246,25 +249,44 @@ class OutputText(ScrollView, can_focus=True):
         if not self._text or index >= len(self._lines):
             return Strip.blank(width, ground)
         start, end = self._lines[index]
-        split = min(max(self._prompt_length, start), end)
-        wrong = end if self._problem_at is None else min(max(self._problem_at, start), end)
-        marks = {start: "dim", split: "bright"}
-        if wrong < end:
-            marks[wrong] = "alarm"
+        marks = self.looks(start, end)
         selected: tuple[int, int] | None = None
         if self.text_selection is not None and (span := self.text_selection.get_span(index)) is not None:
             first, last = span
             selected = start + first, end if last < 0 else min(start + last, end)
-        cuts = sorted({start, split, wrong, end, *(min(max(cut, start), end) for cut in selected or ())})
+        cuts = sorted({end, *marks, *(min(max(cut, start), end) for cut in selected or ())})
         segments = []
         look = "dim"
         for begin, stop in pairwise(cuts):
             look = marks.get(begin, look)
-            style = ground + look_style(self.app, look)
+            style = ground + self._style(look)
             if selected and selected[0] <= begin < selected[1]:
                 style += self.screen.get_component_rich_style("screen--selection")
             segments.append(Segment(self._text[begin:stop], style))
+        if (after := self.after_line(start, end)) is not None and cell_len(self._text[start:end]) < width:
+            segments.append(Segment(after[0], ground + self._style(after[1])))
         return Strip(segments).adjust_cell_length(width, ground).apply_offsets(0, index)
+
+    def looks(self, start: int, end: int) -> dict[int, str]:
+        """The look of the text from each place of a line `start`..`end` on; the first is the line's start."""
+        marks = {start: "dim", min(max(self._prompt_length, start), end): "bright"}
+        if self._problem_at is not None and (wrong := max(self._problem_at, start)) < end:
+            marks = {place: look for place, look in marks.items() if place < wrong} | {wrong: "alarm"}
+        return marks
+
+    def after_line(self, start: int, end: int) -> Part | None:
+        """A mark for what has no cell in the line `start`..`end`, such as its end."""
+        return None
+
+    def _style(self, look: str) -> Style:
+        style = self._looks.get(look)
+        if style is None:
+            style = self._looks[look] = look_style(self.app, look)
+        return style
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._looks = {}
 
     def refresh_lines(self, y_start: int, line_count: int = 1) -> None:
         """Refresh lines of the text, counted from its first."""

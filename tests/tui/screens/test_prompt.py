@@ -76,6 +76,12 @@ def typed(app: Workbench) -> str:
     return app.workplace.query_one("#ask", PromptInput).text
 
 
+def past(app: Workbench) -> list[str]:
+    """What was asked of the run shown, as far as it is read."""
+    talk = pane(app).talk
+    return [entry.prompt for entry in talk.history.entries] if talk.history is not None else []
+
+
 def history(run: RunDir) -> list[dict[str, Any]]:
     try:
         return [json.loads(line) for line in (run.path / "prompts.jsonl").read_text().splitlines()]
@@ -208,7 +214,7 @@ async def test_up_and_down_keep_what_is_being_typed(runs: Path) -> None:
     (run.path / "prompts.jsonl").write_text("".join(json.dumps({"prompt": name}) + "\n" for name in ("one", "two")))
     app = Workbench(runs, run=run)
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.view is not None)
+        await until(pilot, lambda: app.session.view is not None and len(past(app)) == 2)
         await pilot.press("p", *"half", "up")
         assert typed(app) == "two"
         await pilot.press("up", "up", "down", "down")
@@ -277,7 +283,7 @@ async def test_ones_own_prompts_are_kept_and_offered(runs: Path) -> None:
         await pilot.press("p", *"mine", "ctrl+p", *"keep this", "enter")
         await until(pilot, lambda: own_prompts() == ["mine"])
         await pilot.press("ctrl+u", *"other", "ctrl+g")
-        await until(pilot, lambda: isinstance(app.screen, ChooseScreen))
+        await until(pilot, lambda: isinstance(app.screen, ChooseScreen) and "yours" in on_screen(app))
         await pilot.press(*"mine", "enter")
         await until(pilot, lambda: typed(app) == "mine")
 

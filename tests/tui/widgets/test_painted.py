@@ -203,16 +203,16 @@ async def test_bars_show_before_and_after_and_take_a_choice() -> None:
 
     bars = NextTokenBars()
     app = Picking(bars)
-    tokens = [TokenBar(" the", 0.4, 0.8, id=7), TokenBar("\n", 0.2, 0.2, id=8), TokenBar("x\x1b", 0.1, 0.0, True, 9)]
+    tokens = [TokenBar(" the", 0.4, 0.8, id=7), TokenBar("\n", 0.2, 0.2, id=8), TokenBar("x\x1b", 0.1, 0.0, "top-k", 9)]
     async with app.run_test(size=(50, 6)) as pilot:
-        assert "next-token" in screen_rows(app)[0]
+        assert "token's place" in screen_rows(app)[0]
         bars.show(tokens)
         bars.focus()
         await pilot.pause()
         first, second, third = screen_rows(app)[:3]
         assert "␣the" in first and first.rstrip().endswith("80.0%  40.0%")
         assert "␊" in second and first.count("━") > 3 * second.count("━") > 0
-        assert "x␛" in third and "cut" in third and "━" not in third
+        assert "x␛" in third and "top-k" in third and "━" not in third
         await pilot.press("down", "enter")
         await pilot.click(bars, offset=(5, 2))
         assert picked == [(1, 8), (2, 9)]

@@ -59,12 +59,23 @@ class ChooseScreen(Dialogue[Any]):
     def on_resize(self, event: events.Resize) -> None:
         self.call_after_refresh(self._list)
 
+    def set_choices(self, choices: Sequence[Choice]) -> None:
+        """Other choices, some of which had to be read first; what is typed goes on choosing among them."""
+        self._choices = list(choices)
+        if self.is_mounted:
+            self.query_one("#box").styles.height = min(max(1, len(self._choices)) + 4, 22)
+            self._filter(self.query_one(Input).value)
+            self.call_after_refresh(self._list)
+
     def on_input_changed(self, event: Input.Changed) -> None:
-        words = event.value.lower().split()
+        self._filter(event.value)
+        self._list(0)
+
+    def _filter(self, typed: str) -> None:
+        words = typed.lower().split()
         self._shown = [
             each for each in self._choices if all(word in f"{each.text} {each.words}".lower() for word in words)
         ]
-        self._list(0)
 
     def on_input_submitted(self) -> None:
         self.query_one(Menu).action_choose()

@@ -1,0 +1,53 @@
+"""What is being written and set, and was not sent: `RUN/draft.json`. No crash takes more than a second of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from engine.runs.schema import DamagedError, Entry, Number, Text, load
+
+if TYPE_CHECKING:
+    from engine.runs.layout import RunDir
+
+MAX_BYTES = 16 << 20
+NAME = "draft.json"
+
+
+class Draft(Entry):
+    """What `draft.json` holds; what is missing is as at the beginning."""
+
+    prompt: Text = ""
+    templated: bool = True
+    values: dict[str, Number] = Field(default_factory=dict)
+    seed: Text = ""
+    unsent: list[Text] = Field(default_factory=list)
+
+
+def read_draft(run: RunDir) -> dict[str, Any]:
+    """What was being written when the program ended; nothing of a file that is damaged or none."""
+    try:
+        found = load(run.path / NAME, Draft, MAX_BYTES)
+    except (OSError, DamagedError):
+        return {}
+    return {name: found[name] for name in Draft.model_fields if name in found}
+
+
+def write_draft(run: RunDir, draft: Mapping[str, Any]) -> None:
+    """Keep `draft`; where the run cannot be written to it lasts as long as the program. An empty one leaves no file."""
+    from engine.errors import UserError
+    from engine.files import write_atomic
+
+    path = run.path / NAME
+    try:
+        if not run.run_json.is_file():  # deleted meanwhile
+            return
+        if draft:
+            write_atomic(path, json.dumps(draft, indent=1).encode(), sync=False)
+        else:
+            path.unlink(missing_ok=True)
+    except (OSError, UserError):
+        return
