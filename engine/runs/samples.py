@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 
@@ -22,6 +22,11 @@ class CopiedPart(NamedTuple):
         """`23 characters at most`; of a text that was only compared in part it is known to be `or more`."""
         characters = f"{self.length:,} character{'' if self.length == 1 else 's'}"
         return f"{characters} {'at most' if self.whole else 'or more'}"
+
+
+def newest(samples: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The samples of the last step that has any: one of each prompt, in their order."""
+    return [sample for sample in samples if sample["step"] == samples[-1]["step"]]
 
 
 def copied_part(sample: Mapping[str, Any]) -> CopiedPart | None:

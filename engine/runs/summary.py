@@ -15,7 +15,7 @@ from engine.runs.layout import RunDir
 from engine.runs.naming import read_note
 from engine.runs.reader import RunReader
 from engine.runs.records import TRAIN_KEYS, VAL_KEYS
-from engine.runs.samples import copied_part
+from engine.runs.samples import copied_part, newest
 from engine.runs.series import Floats, Steps, Table
 from engine.runs.status import read_info, read_status
 
@@ -77,9 +77,11 @@ def summary(run: RunDir) -> dict[str, Any]:
 
 def _copied(reader: RunReader) -> dict[str, Any] | None:
     """How much of the newest step's samples is copied, of the one that is copied most, where the records tell."""
-    step = reader.samples[-1]["step"] if reader.samples else None
-    parts = [part for one in reader.samples if one["step"] == step and (part := copied_part(one)) is not None]
-    return {"step": step, **max(parts, key=lambda part: part.length)._asdict()} if parts else None
+    parts = [(one["step"], part) for one in newest(reader.samples) if (part := copied_part(one)) is not None]
+    if not parts:
+        return None
+    step, most = max(parts, key=lambda each: each[1].length)
+    return {"step": step, **most._asdict()}
 
 
 def perplexity(loss: float | None) -> float | None:

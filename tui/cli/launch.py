@@ -150,8 +150,9 @@ def end(run: RunDir, runs: Path, code: int, *, as_json: bool = False, demo: bool
 
 
 def show_end(run: RunDir, runs: Path, demo: bool) -> None:
-    """The last sample, the figures, and the command to go on with."""
+    """The last samples, the figures, and the command to go on with."""
     from engine.runs.reader import RunReader
+    from engine.runs.samples import newest
     from engine.runs.summary import summary
     from tui.text import fmt_duration, fmt_loss
 
@@ -159,7 +160,7 @@ def show_end(run: RunDir, runs: Path, demo: bool) -> None:
     if facts["state"] == "finished":
         reader = RunReader(run)
         reader.poll()
-        for sample in reader.samples[-1:]:
+        for sample in newest(reader.samples):
             say("\n" + f"{sample.get('prompt', '')}{sample.get('text', '')}".strip("\n") + "\n")
     best, at = facts["best_val_loss"], facts["best_val_step"]
     val = "" if best is None or at is None else f", val loss {fmt_loss(best)} at step {at:,}"

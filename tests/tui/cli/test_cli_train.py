@@ -169,3 +169,11 @@ def test_a_terminal_that_goes_away_stops_nothing(cli: Cli, tmp_path: Path) -> No
     told = json.loads(cli("runs", "show", "hung-up", "--json").stdout)
     assert (told["state"], told["step"]) == ("finished", 120)
     assert "hung-up: finished at step 120 of 120" in (run / "log.txt").read_text()
+
+
+def test_the_last_sample_of_each_prompt_is_shown(cli: Cli) -> None:
+    prompts = 'train.sample_prompts=["one small", "after another"]'
+    done = cli("train", "small.txt", *TINY, "--steps", 1, "--name", "several", "--set", prompts)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.index("one small") < done.stdout.index("after another")
+    assert cli("sample", "several", "--tokens", 2, "--seed", 1).stdout.startswith("one small")
