@@ -3,8 +3,12 @@
 
 Run it in any Python from 3.11 on: `python corpora/soap-notes/generate.py`. The same input always gives the same bytes.
 
-Each condition says whom it befalls, how people complain of it, and what a note on it may hold. Its texts are written in
-a small grammar, expanded afresh for every note:
+Each condition says whom it befalls, how people complain of it, and what a note on it may hold. Notes are short: of each
+section the sentence that tells most, and now and then one more. So a note fits a small model's context whole, and much
+of it hangs on the complaint, which is what there is to learn. Wordings under `unseen` are kept out of the corpus, for
+asking a trained model something it has not read. `family` says which conditions are akin.
+
+The texts are written in a small grammar, expanded afresh for every note:
 
     [a|b|c]      one of these; alternatives nest and may be empty
     {3-8}        a whole number between these
@@ -14,7 +18,7 @@ a small grammar, expanded afresh for every note:
     "?text"      (a history or exam entry) left out now and then
 
 A variable is drawn once for a note, so the side, the trigger and the drug agree wherever they are named; `cases` draws
-several together. Past history and allergies are chosen after the plan, so that none of them forbids what it prescribes.
+several together.
 """
 
 from __future__ import annotations
@@ -28,7 +32,12 @@ from typing import Any
 
 HERE = Path(__file__).parent
 SEED = 20261120
-NOTES_PER_WEIGHT = 27
+NOTES_PER_WEIGHT = 51
+TWO_COMPLAINTS = 0.35  # share of complaints that name two things
+NO_SUBJECT = 0.2  # that say neither who complains nor to whom
+ONE_MORE = 0.25  # of the sections that have a second sentence
+LONGEST_PAIR = 50  # characters of two complaints together
+PAIN = 0.3  # of the notes on what hurts that say how much
 GIVE_UP = 2000  # draws without a new note
 
 PHRASES: dict[str, Any] = tomllib.loads((HERE / "phrases.toml").read_text(encoding="ascii"))
@@ -176,8 +185,11 @@ def duration(condition: dict[str, Any], dice: Dice) -> str:
     return f"{count} {unit[:-1] if count == 1 else unit}"
 
 
-def vital_signs(condition: dict[str, Any], patient: Patient, dice: Dice, hypertensive: bool) -> str:
-    """Vital signs of that age, moved by the condition; a fever quickens the pulse and, in the young, the breath."""
+def vital_signs(condition: dict[str, Any], patient: Patient, dice: Dice) -> str:
+    """Temperature and pulse of that age, moved by the condition; pressure and breathing where they matter.
+
+    A fever quickens the pulse and, in the young, the breath.
+    """
     years = patient.years
     #             youngest, pulse, breaths, systolic, diastolic
     normal = [
@@ -194,76 +206,58 @@ def vital_signs(condition: dict[str, Any], patient: Patient, dice: Dice, hyperte
     temperature = dice.real(low, high)
     fever = max(0.0, temperature - 99.5)
     heart = dice.number(*pulse) + dice.number(*condition.get("hr", (0, 0))) + round(fever * 5)
-    rate = (
-        dice.number(*breaths) + dice.number(*condition.get("rr", (0, 0))) + round(fever * (0.5 if years >= 12 else 1))
-    )
-    saturation = dice.number(*condition.get("spo2", (97, 100)))
-    shown = {"T": f"T {temperature:.1f} F", "HR": f"HR {heart}", "RR": f"RR {rate}", "SpO2": f"SpO2 {saturation}% RA"}
-    if systolic and diastolic:
-        up, down = condition.get("bp", (0, 0))
-        more = 8 if hypertensive else 0
-        shown["BP"] = f"BP {dice.number(*systolic) + up + more}/{dice.number(*diastolic) + down + more // 2}"
-    orders = [["T", "HR", "BP", "RR", "SpO2"], ["BP", "HR", "RR", "T", "SpO2"], ["T", "BP", "HR", "RR", "SpO2"]]
-    signs = ", ".join(shown[name] for name in dice.pick(orders) if name in shown)
-    return dice.pick(["", "", "VS: ", "Vitals: "]) + signs + "."
-
-
-def past(condition: dict[str, Any], patient: Patient, plan: str, dice: Dice) -> tuple[str, str]:
-    """Past history that fits the age, the condition and the plan, with the tag of what it is."""
-    if "pmh" in condition:
-        return expand(dice.pick(condition["pmh"]), {}, patient.facts, dice), ""
-    if patient.years < 12:
-        return dice.pick(PHRASES["history"]["child"]), ""
-    barred = set(condition.get("not", ()))
-    for words, tags in PHRASES["ruled_out"].items():
-        if re.search(words, plan, re.IGNORECASE):
-            barred.update(tags)
-    known = [
-        item for item in PHRASES["history"]["adult"] if patient.years >= item["from"] and item["tag"] not in barred
-    ]
-    return dice.weighted([((item["text"], item["tag"]), item["weight"]) for item in known])
-
-
-def allergy(plan: str, dice: Dice) -> str:
-    """A word on allergies that the plan respects; often none."""
-    fitting = [
-        (item["text"], item["weight"])
-        for item in PHRASES["allergy"]["choices"]
-        if "without" not in item or not re.search(item["without"], plan, re.IGNORECASE)
-    ]
-    return dice.weighted(fitting)
+    shown = [f"T {temperature:.1f} F", f"HR {heart}"]
+    if systolic and diastolic and "bp" in condition:
+        up, down = condition["bp"]
+        shown.append(f"BP {dice.number(*systolic) + up}/{dice.number(*diastolic) + down}")
+    if "rr" in condition or "spo2" in condition:
+        quicker = round(fever * (0.5 if years >= 12 else 1))
+        rate = dice.number(*breaths) + dice.number(*condition.get("rr", (0, 0))) + quicker
+        shown += [f"RR {rate}", f"SpO2 {dice.number(*condition.get('spo2', (97, 100)))}% RA"]
+    return ", ".join(shown) + "."
 
 
 def complaint(condition: dict[str, Any], patient: Patient, variables: dict[str, str], dice: Dice) -> tuple[str, str]:
-    """The short complaint that is the note's input, and the complaint as the note itself words it."""
-    noun = expand(dice.pick(condition["complaint"]), variables, patient.facts, dice)
-    words = {"c": noun, "dur": variables["dur"], "who": patient.described(dice)}
-    speaker = "child" if patient.years < 5 else "adult"
-    asked = PHRASES["asked"]
-    if condition.get("visit"):
-        frames = asked["visit"]
-    elif "bare" in condition and dice.chance(0.2):
-        frames = asked["bare"]
-        words["c"] = expand(dice.pick(condition["bare"]), variables, patient.facts, dice)
-    elif condition.get("event"):
-        frames = asked[speaker]
+    """The short complaint that is the note's input, and the Subjective's first sentence: the same words of the patient.
+
+    What the note takes over word for word is what a model learns to look for first.
+    """
+    who, dur = patient.described(dice), variables["dur"]
+    kind = "visit" if condition.get("visit") else "child" if patient.years < 5 else "adult"
+    said = "bare" in condition and dice.chance(0.2)  # a sentence, no noun
+    what = expand(dice.pick(condition["bare"]), variables, patient.facts, dice) if said else ""
+    what = what or wording(condition, patient, variables, dice)
+    verb = "states:" if said else dice.weighted(list(PHRASES["told"][kind].items()))
+    event, later = condition.get("event"), any("{dur}" in text for text in condition["history"])
+    time = "" if said or event or later or kind == "visit" else f"{dice.pick([' x', ' for'])} {dur}"
+    onset = f" Onset {dur} ago." if event and not later and kind == "adult" else ""
+    by_parents = verb.startswith(("mother", "father", "parents"))
+    if dice.chance(NO_SUBJECT):
+        asked = what
+    elif by_parents or verb.startswith("brought"):
+        asked = f"{verb} {what}"
     else:
-        frames = asked[speaker] | asked[f"{speaker}_timed"]
-    return sentence(expand(dice.weighted(list(frames.items())), words, patient.facts, dice)), noun
+        named = {"with": {}}.get(verb, PHRASES["subject"]["child" if kind == "child" else "adult"])
+        asked = f"{dice.weighted([(who, 3), *named.items()])} {verb} {what}"
+    asked += f"{time if dice.chance(0.4) else ''}."
+    return sentence(asked), f"{who}{',' if by_parents else ''} {verb} {what}{time}.{onset}"
 
 
-def opening(condition: dict[str, Any], patient: Patient, noun: str, variables: dict[str, str], dice: Dice) -> str:
-    """The Subjective's first sentence."""
-    told_later = any("{dur}" in text for text in condition["history"])
-    kind = "child" if patient.years < 5 else "adult"
-    if condition.get("visit"):
-        kind = "visit"
-    elif told_later or (kind == "child" and condition.get("event")):
-        kind += "_untimed"
-    elif condition.get("event"):
-        kind += "_event"
-    words = {"c": noun, "dur": variables["dur"], "who": patient.described(dice)}
-    return expand(dice.weighted(list(PHRASES["opening"][kind].items())), words, patient.facts, dice)
+def wording(condition: dict[str, Any], patient: Patient, variables: dict[str, str], dice: Dice) -> str:
+    """What is complained of: one of the condition's wordings, or two that have no word in common."""
+
+    def drawn() -> str:
+        return expand(dice.pick(condition["complaint"]), variables, patient.facts, dice)
+
+    first = drawn()
+    if condition.get("visit") or not dice.chance(TWO_COMPLAINTS):
+        return first
+    second = drawn()
+    both = f"{first} and {second}"
+    joined = re.search(r",| and | with ", f"{first}{second}") is not None or len(both) > LONGEST_PAIR
+    common = set(first.split()) & set(second.split()) - {variables["side"]}
+    unseen = [expand(text, variables, patient.facts, dice) for text in condition["unseen"]]
+    return first if joined or common or any(text in both for text in unseen) else both
 
 
 def write_note(condition: dict[str, Any], dice: Dice) -> tuple[str, str]:
@@ -277,22 +271,20 @@ def write_note(condition: dict[str, Any], dice: Dice) -> tuple[str, str]:
         variables |= {name: expand(value, variables, patient.facts, dice) for name, value in case.items()}
 
     def told(texts: list[str]) -> list[str]:
+        """The first sentence, and now and then one of the others."""
         kept = (text.lstrip("?") for text in texts if not text.startswith("?") or dice.chance(0.6))
-        return [sentence(expand(text, variables, patient.facts, dice)) for text in kept]
+        whole = " ".join(sentence(expand(text, variables, patient.facts, dice)) for text in kept)
+        first, *others = re.split(r"(?:(?<=[a-z0-9)%+]\.)|(?<=[A-Z]{2}\.)) (?=[A-Z0-9])", whole)
+        return [first, dice.pick(others)] if others and dice.chance(ONE_MORE) else [first]
 
-    asked, noun = complaint(condition, patient, variables, dice)
-    plan = told(condition["plan"])
-    history, tag = past(condition, patient, " ".join(plan), dice)
-    subjective = [opening(condition, patient, noun, variables, dice), *told(condition["history"])]
-    if "pain" in condition and patient.years >= 5:
+    asked, opening = complaint(condition, patient, variables, dice)
+    subjective = [opening, *told(condition["history"])]
+    if "pain" in condition and patient.years >= 5 and dice.chance(PAIN):
         subjective.append(f"Pain {dice.number(*condition['pain'])}/10.")
-    subjective += [f"{text}." for text in (history, allergy(" ".join(plan), dice)) if text]
-    look = condition.get("look", PHRASES["look"]["adult" if patient.years >= 12 else "child"])
-    objective = [vital_signs(condition, patient, dice, tag == "htn"), dice.pick(look), *told(condition["exam"])]
+    objective = [vital_signs(condition, patient, dice), *told(condition["exam"])]
     assessment = expand(dice.pick(condition["assessment"]), variables, patient.facts, dice)
-    numbered = dice.chance(0.25)
-    steps = [f"{number}) {step}" for number, step in enumerate(plan, 1)] if numbered else plan
-    sections = {"Subjective": subjective, "Objective": objective, "Assessment": [assessment], "Plan": steps}
+    plan = told(condition["plan"])
+    sections = {"Subjective": subjective, "Objective": objective, "Assessment": [assessment], "Plan": plan}
     return asked, "\n".join(f"{name}: {sentence(' '.join(texts))}" for name, texts in sections.items())
 
 

@@ -84,6 +84,28 @@ def test_there_are_many_conditions_and_many_ways_to_complain(notes: list[tuple[s
     assert max(len(asked) for asked, _ in notes) < 100
 
 
+def test_what_a_trained_model_is_asked_is_not_in_the_corpus(notes: list[tuple[str, list[str]]]) -> None:
+    """In no complaint, whatever stands around it; and nearly every word of it is, or the model could not know it."""
+    asked = " | ".join(asked for asked, _ in notes).lower()
+    words = set(re.findall(r"[a-z-]+", "\n".join("\n".join(lines) for _, lines in notes).lower() + asked))
+    for condition in load_generator("soap-notes").load_conditions():
+        assert len(condition["unseen"]) == 2
+        for wording in condition["unseen"]:
+            for side in ("left", "right"):
+                text = wording.replace("{side}", side).lower()
+                assert text not in asked, text
+                assert set(re.findall(r"[a-z-]+", text.replace("{site}", ""))) <= words, text
+
+
+def test_the_note_begins_with_the_words_of_the_complaint(notes: list[tuple[str, list[str]]]) -> None:
+    """Its last word, its side and its duration come back in the Subjective's first sentence."""
+    for asked, (subjective, *_) in notes:
+        told = subjective.lower()
+        assert asked.rstrip(".").split()[-1].lower() in told, (asked, subjective)
+        if found := re.search(r" (x|for) \d+ (hours?|days?|weeks?|months?)\.$", asked):
+            assert found[0] in told, (asked, subjective)
+
+
 def test_no_grammar_is_left_in_the_notes(notes: list[tuple[str, list[str]]]) -> None:
     for asked, lines in notes:
         for line in (asked, *lines):
@@ -110,35 +132,21 @@ def test_age_sex_and_side_agree_within_a_note(notes: list[tuple[str, list[str]]]
             raise AssertionError(note)
 
 
-def test_no_plan_prescribes_what_the_patient_must_not_have(notes: list[tuple[str, list[str]]]) -> None:
-    never = [
-        (r"Allergic to penicillin", r"[Pp]enicillin|[Aa]moxicillin|[Cc]ephalexin|[Cc]eftriaxone"),
-        (r"Allergic to sulfa", r"TMP-SMX"),
-        (r"Allergic to codeine", r"oxycodone|[Mm]orphine|[Hh]ydromorphone"),
-        (r"mild asthma|COPD", r"[Pp]ropranolol|[Mm]etoprolol"),
-        (r"HTN on", r"triptan"),
-        (r"on metformin\.", r"[Pp]rednis|[Dd]examethasone"),
-        (r"on sertraline", r"[Ss]ertraline|[Ee]scitalopram|triptan"),
-    ]
-    for asked, (subjective, _, _, plan) in notes:
-        for history, drug in never:
-            assert not (re.search(history, subjective) and re.search(drug, plan)), (asked, subjective, plan)
-
-
 def test_vital_signs_fit_the_assessment(notes: list[tuple[str, list[str]]]) -> None:
     """Fever and low oxygen stand where they must, and nowhere else."""
     febrile = r"[Ii]nfluenza,|pneumonia\b(?! unlikely)|[Pp]yelonephritis|^Assessment: (?:Group A s|S)trep|otitis media"
     for _, (_, objective, assessment, _) in notes:
         temperature = float(re.search(r"T (\d+\.\d) F", objective)[1])  # type: ignore[index]
-        saturation = int(re.search(r"SpO2 (\d+)% RA", objective)[1])  # type: ignore[index]
-        breaths = int(re.search(r"RR (\d+)", objective)[1])  # type: ignore[index]
-        assert 97 <= temperature <= 104 and 88 <= saturation <= 100 and 10 <= breaths <= 65, objective
+        breathing = re.search(r"RR (\d+), SpO2 (\d+)% RA", objective)
+        breaths, saturation = map(int, breathing.groups()) if breathing else (None, None)
+        assert 97 <= temperature <= 104, objective
+        assert breathing is None or (88 <= saturation <= 100 and 10 <= breaths <= 65), objective
         if re.search(febrile, assessment) and "no sign" not in assessment and "no pneumonia" not in assessment:
             assert temperature > 100, (assessment, objective)
         if "COPD" in assessment:
-            assert saturation < 94, (assessment, objective)
+            assert saturation is not None and saturation < 94, (assessment, objective)
         if re.search(r"[Mm]igraine|[Ll]umbar|osteoarthritis|[Aa]cne", assessment):
-            assert temperature < 99.5 and saturation >= 97, (assessment, objective)
+            assert temperature < 99.5 and (saturation is None or saturation >= 97), (assessment, objective)
 
 
 def test_a_small_vocabulary_holds_both_corpora(pairs: list[list[str]]) -> None:
