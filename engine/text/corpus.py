@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from engine.errors import CorpusError
+from engine.files import reason
 from engine.text.check import Progress, remembered_scan
 from engine.text.places import cache_dir
 from engine.text.render import Recipe, content_hash, rendered
@@ -43,16 +44,19 @@ class Text:
 
         With records, that is right after the last boundary at or before it (or, when none is before it, after the next
         one); without, or when none is within 64 MiB, back to the start of a character. For ASCII without records,
-        the 90/10 split of nanoGPT.
+        the 90/10 split of nanoGPT. Raises CorpusError when the file cannot be read.
         """
         target = int((1.0 - val_fraction) * self.n_bytes)
-        with self.path.open("rb") as file:
-            if self.boundary:
-                mark = self.boundary.encode()
-                cut = _last_end(file, mark, target) or _next_end(file, mark, target, self.n_bytes)
-                if cut is not None:
-                    return cut
-            return _character_start(file, min(target, self.n_bytes))
+        try:
+            with self.path.open("rb") as file:
+                if self.boundary:
+                    mark = self.boundary.encode()
+                    cut = _last_end(file, mark, target) or _next_end(file, mark, target, self.n_bytes)
+                    if cut is not None:
+                        return cut
+                return _character_start(file, min(target, self.n_bytes))
+        except OSError as error:
+            raise self._unreadable(error) from None
 
     def chunks(self, start: int = 0, end: int | None = None, size: int = 1 << 22) -> Iterator[str]:
         """The bytes [start, end) as text, in pieces of about `size` bytes that never cut a character.
@@ -74,8 +78,13 @@ class Text:
                         yield piece
         except UnicodeDecodeError:
             raise CorpusError(f"{self.path} changed while it was read, or was cut inside a character") from None
-        except FileNotFoundError:
-            raise CorpusError(f"{self.path} is gone; prepare the corpus again") from None
+        except OSError as error:
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: OSError) -> CorpusError:
+        if isinstance(error, FileNotFoundError):
+            return CorpusError(f"{self.path} is gone; prepare the corpus again")
+        return CorpusError(f"cannot read {self.path}: {reason(error)}")
 
 
 def _character_start(file: BinaryIO, target: int) -> int:

@@ -154,6 +154,8 @@ def beginning(corpus: Corpus, most: int = 1 << 16) -> Beginning:
         raise CorpusError(corpus.problem)
     if corpus.builder is not None:
         raise CorpusError(f"{corpus.name} is made when it is first used: tinytui corpora show {corpus.name}")
+    if corpus.url is not None and not corpus.path.is_file():
+        raise CorpusError(f"{corpus.name} is not on this machine yet: tinytui corpora fetch {corpus.name}")
     recipe = Recipe(corpus.columns, corpus.chat, corpus.template, corpus.boundary)
     held = bytearray()
     with Source(corpus.path, corpus.format) as source:

@@ -323,8 +323,13 @@ def test_a_text_that_shrinks_or_vanishes_under_the_reader_is_an_error(tmp_path: 
     with pytest.raises(CorpusError, match="shorter"):
         list(longer.chunks())
     path.unlink()
-    with pytest.raises(CorpusError, match="gone"):
-        list(longer.chunks())
+    for read in (lambda: list(longer.chunks()), lambda: longer.split(0.1)):
+        with pytest.raises(CorpusError, match="gone"):
+            read()
+    path.mkdir()
+    for read in (lambda: list(longer.chunks()), lambda: longer.split(0.1)):
+        with pytest.raises(CorpusError, match="cannot read"):
+            read()
 
 
 def test_two_columns_always_have_a_template() -> None:

@@ -147,6 +147,8 @@ def test_the_beginning_is_read_without_the_rest(tmp_path: Path) -> None:
         beginning(corpus)
     with pytest.raises(CorpusError, match="made when it is first used"):
         beginning(find_corpus("python-stdlib", tmp_path))
+    with pytest.raises(CorpusError, match="not on this machine yet"):
+        beginning(find_corpus("tinyshakespeare", tmp_path))
 
 
 # --- columns

@@ -240,6 +240,10 @@ def test_it_says_how_far_it_is_and_ends_when_told(tmp_path: Path, monkeypatch: p
     text.path.write_text("shorter")
     with pytest.raises(CorpusError, match="shorter"):
         statistics.statistics(text)
+    text.path.unlink()
+    for look in (statistics.statistics, known_statistics, cached_statistics):
+        with pytest.raises(CorpusError, match="gone"):
+            look(text)
 
 
 @pytest.mark.parametrize("kind", ["lines", "one line", "short lines", "other letters"])
