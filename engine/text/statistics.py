@@ -222,14 +222,14 @@ def statistics(
                 progress("counting", done / whole)
 
     try:
-        runs = Windows()
+        stream = Windows()
         for block, data in blocks(cut, text.n_bytes):
-            windows.want(runs.feed(data))
+            windows.want(stream.feed(data))
             for each in both:
                 each.want(block)
         for each in both:
             each.all_wanted()
-        runs = Windows()
+        stream = Windows()
         for training, start, end in ((True, 0, cut), (False, cut, text.n_bytes)):
             for block, data in blocks(start, end):
                 characters.feed(block, data)
@@ -238,7 +238,7 @@ def statistics(
                 for each in both:
                     each.feed(block, training)
                 if training:
-                    windows.see(runs.feed(data))
+                    windows.see(stream.feed(data))
     except _CancelledError:
         return None
     words.end()
