@@ -8,12 +8,15 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from engine.control.protocol import MAX_LINE, Command, RunPlace, check_command
 from engine.errors import RunError
+
+refuse: Callable[[str], None] | None = None
+"""Asked with the name of each command before it is sent; raises RunError where this process may not send it."""
 
 
 class ControlClient:
@@ -99,7 +102,10 @@ class ControlClient:
         return connection
 
     def _request(self, connection: socket.socket, command: Command) -> None:
-        line = json.dumps(check_command(command)).encode() + b"\n"
+        checked = check_command(command)
+        if refuse is not None:
+            refuse(checked["do"])
+        line = json.dumps(checked).encode() + b"\n"
         if len(line) > MAX_LINE:
             raise RunError(f"a prompt is at most {MAX_LINE} bytes as JSON, not {len(line)}; shorten it")
         try:

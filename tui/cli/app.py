@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from engine.errors import UserError, is_out_of_memory
-from tui.cli import bench, chat, corpora, doctor, ladder, measure, presets, runs, sample, tokenizer, train
+from tui.cli import bench, chat, corpora, doctor, ladder, measure, presets, runs, sample, serve, tokenizer, train
 from tui.cli.options import CorporaDir, RunsDir
 from tui.cli.output import complain
 from tui.cli.workbench import open_workbench
@@ -167,6 +167,8 @@ app.command(rich_help_panel="Train")(train.demo)
 app.command(rich_help_panel="Train")(train.train)
 app.command(rich_help_panel="Train")(ladder.ladder)
 app.command("open", rich_help_panel="Train")(train.open_run)
+app.command(rich_help_panel="Train")(serve.serve)
+app.command("serve-session", hidden=True)(serve.serve_session)
 app.command(rich_help_panel="Prompt")(sample.sample)
 app.command(rich_help_panel="Prompt")(chat.chat)
 app.add_typer(runs.app, name="runs", rich_help_panel="Keep")

@@ -84,5 +84,9 @@ def serve_session(
     """One browser's workbench, with packets on stdin and stdout."""
     from tui import app
 
-    if code := app.open_workbench(runs, corpora):
+    if not allow_control:
+        from tui.serve.sealed import seal
+
+        seal()
+    if code := app.open_workbench(runs, corpora, read_only=not allow_control):
         raise typer.Exit(code)

@@ -6,9 +6,8 @@ signals that see to a training; and frames are paced by the page's answers as by
 
 from __future__ import annotations
 
-import asyncio
 import os
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from textual import events
 from textual.drivers.web_driver import WebDriver
@@ -86,4 +85,14 @@ class BrowserDriver(WebDriver):
                 return
 
     def _end_app(self) -> None:
-        asyncio.ensure_future(self._app.action_quit())  # noqa: RUF006
+        if isinstance(self._app, KnowsPages):
+            self._app.page_gone()
+        else:
+            self._app.exit()
+
+
+@runtime_checkable
+class KnowsPages(Protocol):
+    """An app that has something to see to when its page has gone."""
+
+    def page_gone(self) -> None: ...
