@@ -15,7 +15,7 @@ from engine.model.gpt import GPT
 
 PASSAGE = 48
 """Tokens of a passage."""
-MOST_TOKENS = 200_000
+MOST_TOKENS = 100_000
 """Tokens of a split that are looked at; of a larger one an even sample."""
 
 

@@ -158,6 +158,14 @@ class Context:
         return self._history[:, max(0, self.length - n) : self.length]
 
 
+def logits_after(model: GPT, ids: Sequence[int], drawn: int = 0) -> Tensor:
+    """Raw logits (V,) of the token after `ids`, the last `drawn` of which were drawn: for those no longer kept.
+
+    They are what the token was drawn from but for the rounding of matrix products.
+    """
+    return Context(model, ids, 0, drawn=drawn).logits()[0]
+
+
 class Dice:
     """Random numbers for a batch: sequence i has a generator of its own, and its n-th token its n-th number.
 

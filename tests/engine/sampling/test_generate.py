@@ -13,6 +13,7 @@ from engine.config import ModelConfig
 from engine.errors import CheckpointError, TokenizerError, UserError
 from engine.model.gpt import GPT
 from engine.sampling.columns import for_decoding
+from engine.sampling.decode import logits_after
 from engine.sampling.generate import Done, Piece, generate, generate_many, start_token
 from engine.sampling.kept import KeptLogits
 from engine.sampling.settings import SamplingSettings
@@ -402,6 +403,9 @@ def test_a_text_longer_than_the_context_is_gone_on_from_where_its_window_was(
             assert ids_of(pieces) == ids_of(drawn)
             for one, other in zip(drawn[n:], pieces[n:], strict=True):
                 torch.testing.assert_close(again.get(other.kept), keep.get(one.kept), atol=1e-4, rtol=1e-4)
+            # and where they are not kept any more
+            ids = [*chars.encode(prompt).tolist(), *ids_of(drawn)[:n]]
+            torch.testing.assert_close(logits_after(model, ids, n), keep.get(drawn[n].kept), atol=1e-4, rtol=1e-4)
 
 
 def test_forced_tokens_are_read_in_one_pass(
