@@ -58,7 +58,6 @@ class Workbench(Paced, Themed, App[Ending]):
         "app.tcss",
         "screens/train/train.tcss",
         "screens/welcome/welcome.tcss",
-        "screens/runs/runs.tcss",
     ]
     TITLE = "tinytui"
     ENABLE_COMMAND_PALETTE = False
@@ -385,6 +384,11 @@ class Workbench(Paced, Themed, App[Ending]):
         """End the screen; a background process goes on with the training of this one."""
         if self.session.own:
             self.exit(Ending.DETACH)
+
+    def page_gone(self) -> None:
+        """The browser's page has gone: end the screen, and what this process trains goes on in the background."""
+        training = self.session.training
+        self.exit(Ending.DETACH if training is not None and training.alive else Ending.LEAVE)
 
 
 CHANGING = frozenset(action.name for action in ACTIONS if action.changes)

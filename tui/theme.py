@@ -3,7 +3,7 @@
 Meaning has a colour and always a mark or word too. The variables below exist in every theme, for CSS and widgets:
 `$train` blue, `$val` orange, `$good` green, `$alarm` red; `$dim` for labels, `$bright` for values; `$band` for the
 min/max band behind a curve, `$band-line` for its ground under the line; `$rule` for borders, axes and empty bars;
-`$select` for the ground of a chosen row; `$series-1` to `$series-6` for overlaid runs.
+`$select` for the ground of a chosen row; `$series-1` to `$series-8` for overlaid runs.
 
 An app makes them known with `Themed` (a mixin before `App`), or calls `register_themes(app)` itself and returns
 `DEFAULT_VARIABLES` from `get_theme_variable_defaults`.
@@ -42,6 +42,8 @@ _DARK_VARIABLES = {
     "series-4": "#ff8fa3",
     "series-5": "#4fd6be",
     "series-6": "#e5c07b",
+    "series-7": "#f28c28",
+    "series-8": "#9aa7b5",
 }
 
 DEFAULT_VARIABLES = dict(_DARK_VARIABLES)
@@ -91,6 +93,8 @@ _LIGHT_VARIABLES = {
     "series-4": "#c2255c",
     "series-5": "#00796b",
     "series-6": "#8a6100",
+    "series-7": "#b5470b",
+    "series-8": "#55616e",
 }
 
 _CONTRAST_VARIABLES = {
@@ -110,6 +114,8 @@ _CONTRAST_VARIABLES = {
     "series-4": "#ff8080",
     "series-5": "#00ffe0",
     "series-6": "#ffff66",
+    "series-7": "#ffa040",
+    "series-8": "#ffffff",
 }
 
 _ANSI_VARIABLES = {
@@ -129,6 +135,8 @@ _ANSI_VARIABLES = {
     "series-4": "ansi_red",
     "series-5": "ansi_cyan",
     "series-6": "ansi_yellow",
+    "series-7": "ansi_bright_red",
+    "series-8": "ansi_bright_cyan",
 }
 
 THEMES = (

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from engine.runs.reader import RunView
     from engine.text.corpus import Corpus, Template
     from engine.training.host import TrainingHost
+    from tui.state.chart import ChartLook
     from tui.state.conversation import Conversations
+    from tui.state.runstable import RunsTable
     from tui.state.samples import SamplePages
     from tui.state.summary import Latest
 
@@ -159,7 +161,9 @@ class Session:
         self._taken = False
         self._corpora: dict[str, Corpus | None] = {}
         self._talks: Conversations | None = None
+        self._table: RunsTable | None = None
         self._pages: dict[Path | None, SamplePages] = {}
+        self._charts: dict[Path | None, ChartLook] = {}
         self.draft: tuple[str, str, dict[str, str]] | None = None
         """The form of a new run as it was left: corpus, preset, and what was typed."""
 
@@ -321,6 +325,16 @@ class Session:
             self._pages[key] = SamplePages()
         return self._pages[key]
 
+    @property
+    def chart(self) -> ChartLook:
+        """How the chart of the run shown is looked at."""
+        from tui.state.chart import ChartLook
+
+        key = self.run.path if self.run is not None else None
+        if key not in self._charts:
+            self._charts[key] = ChartLook()
+        return self._charts[key]
+
     # -- prompts -------------------------------------------------------------------------------------------------------
 
     @property
@@ -338,6 +352,27 @@ class Session:
             worker.end()
         if self._talks is not None:
             self._talks.end()
+
+    @property
+    def table(self) -> RunsTable:
+        """All runs, as the person looks at them."""
+        if self._table is None:
+            from tui.state.runstable import RunsTable
+            from tui.state.settings import load_settings
+
+            self._table = RunsTable(str(load_settings().get("runs_sort", "")))
+        return self._table
+
+    def remember(self, name: str, value: object) -> None:
+        """Keep a setting for the next start."""
+        from tui.state.settings import save_setting
+
+        self.reads.ask(f"setting {name}", lambda _: save_setting(name, value), lambda _: None)
+
+    def moved(self, run: RunDir, new: RunDir) -> None:
+        """`run` has another name: it goes on being shown, and prompted."""
+        if self.run is not None and self.run.path == run.path:
+            self.open(new)
 
     # -- the line to its trainer ---------------------------------------------------------------------------------------
 

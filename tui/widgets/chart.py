@@ -4,8 +4,10 @@
     data = PlotData((Series("a", …), Series("b", …)))           # several runs over each other
     print(draw_text(data, 100, 24, color=True))
 
-Behind the smoothed line lies the band of the least and greatest loss of each dot column, so that no spike is hidden;
-losses that are NaN or infinite stand as red `×` at the top. Colours are always doubled by a mark or a word.
+Behind the smoothed line lies the band of the least and greatest loss of each column, in one calm tint. The y range of
+the `auto` scale is that of what comes after the warm-up, and what lies beyond it stands as `▲ 6.0` at the edge, so that
+no spike is hidden; losses that are NaN or infinite stand as red `×` at the top. Colours are always doubled by a mark
+or a word.
 """
 
 from __future__ import annotations
@@ -20,11 +22,10 @@ from tui.text import Row, fit
 from tui.widgets.axes import frame, legend
 from tui.widgets.curves import ChartState, curve_cells, y_limits
 from tui.widgets.plotdata import Area, PlotData, Series, View
-from tui.widgets.reduce import default_half_life
 
 __all__ = ["Area", "ChartState", "Picture", "PlotData", "Series", "View", "draw", "draw_text"]
 
-MAX_SERIES = 6
+MAX_SERIES = 8
 
 
 class Picture(NamedTuple):
@@ -34,19 +35,25 @@ class Picture(NamedTuple):
     area: Area | None
 
 
-def draw(data: PlotData, width: int, height: int, view: View | None = None, state: ChartState | None = None) -> Picture:
-    """The picture of `data` in width x height cells (from 8x1)."""
+def draw(
+    data: PlotData,
+    width: int,
+    height: int,
+    view: View | None = None,
+    state: ChartState | None = None,
+    tinted: bool = True,
+) -> Picture:
+    """The picture of `data` in width x height cells (from 8x1). Where there is no tint, the band is a light pattern."""
     view, state = view or View(), state or ChartState()
     data = replace(data, series=data.series[:MAX_SERIES])
     if not any(np.size(one.steps) or np.size(one.val_steps) for one in data.series):
         return Picture([[(fit(data.empty, width), "dim")]], None)
     window = view.window or data.span
     area = _layout(width, height, window)
-    half_life = data.half_life or default_half_life(max(data.span[1], 1.0))
-    dots = 2 * area.width
+    half_life, dots = data.smoothing * view.smooth, 2 * area.width
     memories = [state.update(i, one, half_life, window, dots, view.log) for i, one in enumerate(data.series)]
-    limits = y_limits(data, memories, window, view.log, state)
-    cells = curve_cells(data, memories, area, limits, view.log)
+    limits = y_limits(data, memories, window, view.scale, state)
+    cells = curve_cells(data, memories, area, limits, view.log, tinted)
     rows = frame(data, cells, area, limits, view.log, width, height)
     if area.y:
         rows[0] = legend(data, memories, area, width)
@@ -70,14 +77,14 @@ _SGR = {
     "bright": "",
     "band": "34",
     "rule": "90",
-    **{f"series-{index + 1}": code for index, code in enumerate(("94", "95", "92", "91", "96", "93"))},
+    **{f"series-{index + 1}": code for index, code in enumerate(("94", "95", "92", "91", "96", "93", "33", "97"))},
 }
 
 
 def draw_text(data: PlotData, width: int, height: int, color: bool, log: bool = False) -> str:
     """The chart as lines of text for a pipe or a terminal; without `color` there is not one escape sequence in it."""
     lines = []
-    for row in draw(data, width, height, View(log=log)).rows:
+    for row in draw(data, width, height, View(scale="log" if log else "auto"), tinted=False).rows:
         parts = []
         for text, look in row:
             words = look.split(" on ")[0].split()

@@ -46,14 +46,14 @@ class Menu(Listed):
 
     def __init__(self, *, empty: str = "", id: str | None = None) -> None:
         super().__init__(id=id)
-        self.items: list[list[Part]] = []
+        self.items: Sequence[Row] = []
         self.cursor = 0
         self._top = 0
-        self._empty = empty
+        self.empty = empty
 
     def set_items(self, items: Sequence[Row], cursor: int | None = None) -> None:
-        """Replace the items; the cursor stays where it is unless told."""
-        self.items = [list(item) for item in items]
+        """Replace the items, of which only those in sight are asked for; the cursor stays where it is unless told."""
+        self.items = items
         wanted = self.cursor if cursor is None else cursor
         self.cursor = max(0, min(wanted, len(self.items) - 1))
         self.repaint()
@@ -83,7 +83,7 @@ class Menu(Listed):
     def paint(self, width: int, height: int) -> list[list[Part]]:
         self._top = max(min(self._top, self.cursor), self.cursor - height + 1, 0)
         if not self.items:
-            return [cut([(self._empty, "dim")], width)]
+            return [cut([(self.empty, "dim")], width)]
         rows = []
         for index in range(self._top, min(self._top + height, len(self.items))):
             row = self.items[index]

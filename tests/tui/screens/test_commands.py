@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pilot_for_tests import FakeTraining, listed, live_run, on_screen, until
 from runs_for_tests import write_run
+from textual.pilot import Pilot
 from textual.widgets import Input
 
 from engine.config import load_preset
@@ -314,6 +315,27 @@ async def test_nobody_detaches_during_a_stream(runs: Path) -> None:
 # -- the list's cursor
 
 
+def names_of(app: Workbench) -> list[str]:
+    """The runs of the table, from the top."""
+    assert isinstance(app.screen, RunsScreen)
+    return [str(line.facts["name"]) for line in app.screen.table.lines]
+
+
+def chosen_of(app: Workbench) -> str:
+    """The run under the cursor."""
+    assert isinstance(app.screen, RunsScreen) and app.screen.table.run is not None
+    return app.screen.table.run.name
+
+
+async def reload(app: Workbench, pilot: Pilot[Any]) -> None:
+    """Read the table again, and wait until it was."""
+    assert isinstance(app.screen, RunsScreen)
+    table = app.screen.table
+    before = table.facts
+    app.screen.action_reload()
+    await until(pilot, lambda: table.facts is not before)
+
+
 async def test_the_cursor_stays_on_its_run_while_others_come_go_and_change_places(runs: Path) -> None:
     names = [f"run-{number}" for number in range(6)]
     for name in names:
@@ -321,9 +343,8 @@ async def test_the_cursor_stays_on_its_run_while_others_come_go_and_change_place
     app = Workbench(runs)
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: listed(app))
-        assert isinstance(app.screen, RunsScreen)
         await pilot.press("down", "down")
-        chosen = app.screen._run().name
+        chosen = chosen_of(app)
         others = [name for name in names if name != chosen]
         touched = runs / others[0] / "status.json"
         status = json.loads(touched.read_text())
@@ -340,14 +361,13 @@ async def test_the_cursor_stays_on_its_run_while_others_come_go_and_change_place
             )
         ):
             change()
-            app.screen.action_reload()
-            assert app.screen._run().name == chosen, number
+            await reload(app, pilot)
+            assert chosen_of(app) == chosen, number
         await pilot.press("down")
-        below = app.screen._run().name
+        below, after = chosen_of(app), names_of(app)
         (runs / below).rename(runs / ".deleted")
-        after = [each["name"] for each in app.screen._facts]
-        app.screen.action_reload()
-        assert app.screen._run().name == (after[after.index(below) + 1 :] or after[:-1][-1:])[0]
+        await reload(app, pilot)
+        assert chosen_of(app) == (after[after.index(below) + 1 :] or after[:-1][-1:])[0]
 
 
 async def test_live_runs_do_not_change_places_by_their_heartbeats(runs: Path) -> None:
@@ -356,13 +376,12 @@ async def test_live_runs_do_not_change_places_by_their_heartbeats(runs: Path) ->
     app = Workbench(runs)
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: listed(app))
-        assert isinstance(app.screen, RunsScreen)
-        before = [each["name"] for each in app.screen._facts]
+        before = names_of(app)
         for name in ("a-1", "a-3", "a-2"):
             path = runs / name / "status.json"
             path.write_text(path.read_text())
-            app.screen.action_reload()
-            assert [each["name"] for each in app.screen._facts] == before == ["a-3", "a-2", "a-1"]
+            await reload(app, pilot)
+            assert names_of(app) == before == ["a-3", "a-2", "a-1"]
 
 
 async def test_enter_opens_the_run_under_the_cursor_when_the_list_has_changed_since(runs: Path) -> None:
@@ -371,34 +390,10 @@ async def test_enter_opens_the_run_under_the_cursor_when_the_list_has_changed_si
     app = Workbench(runs)
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: listed(app))
-        assert isinstance(app.screen, RunsScreen)
-        chosen = app.screen._run().name
+        chosen = chosen_of(app)
         write_run(runs, "newest", step=3)
-        app.screen.action_reload()
-        assert app.screen._facts[0]["name"] == "newest"
+        await reload(app, pilot)
+        assert names_of(app)[0] == "newest"
         await pilot.press("enter")
         await until(pilot, lambda: app.session.run is not None)
         assert app.session.run is not None and app.session.run.name == chosen
-
-
-@given(
-    st.permutations(list("abcdef")),
-    st.permutations(list("abcdef")),
-    st.integers(0, 5),
-    st.sets(st.sampled_from("abcdef")),
-)
-def test_the_cursor_follows_its_run_or_goes_to_a_neighbour(
-    before: list[str], mixed: list[str], cursor: int, gone: set[str]
-) -> None:
-    from tui.screens.runs.screen import follow
-
-    after = [path for path in mixed if path not in gone]
-    place = follow(before, cursor, after)
-    if before[cursor] in after:
-        assert after[place] == before[cursor]
-    elif after:
-        below = [path for path in before[cursor:] if path in after]
-        assert after[place] == (below or [path for path in before[:cursor] if path in after][-1:])[0]
-    else:
-        assert place == 0
-    assert follow([], 0, after) == 0

@@ -21,12 +21,13 @@ from engine.runs.reader import RunReader
 from engine.runs.summary import overview
 from tui.app import Workbench
 from tui.screens.runs.preview import RunPreview
-from tui.screens.runs.screen import RunsScreen, columns_for, in_order, line
+from tui.screens.runs.screen import RunsScreen, columns_for, line
 from tui.screens.train.device import DevicePane, DeviceView
 from tui.screens.train.loss import LossPane
 from tui.screens.train.samples import SamplesPane
 from tui.screens.train.screen import LIVE_ONLY, TrainScreen
 from tui.state.reading import Follower, Look
+from tui.state.runstable import in_order
 from tui.state.session import Resume, Session, Start
 from tui.state.worker import Ticket
 from tui.text import width_of
@@ -184,8 +185,8 @@ async def open_from_list(app: Workbench, pilot: Pilot[Any], name: str) -> None:
     """Open the run of that name as a person does."""
     if not isinstance(app.screen, RunsScreen):
         await pilot.press("r")
-    await until(pilot, lambda: listed(app) and name in [each["name"] for each in app.screen._facts])
-    names = [each["name"] for each in app.screen._facts]
+    await until(pilot, lambda: listed(app) and name in [line.facts["name"] for line in app.screen.table.lines])
+    names = [line.facts["name"] for line in app.screen.table.lines]
     await pilot.press("home", *["down"] * names.index(name), "enter")
     await until(pilot, lambda: isinstance(app.screen, TrainScreen))
 
@@ -301,7 +302,7 @@ async def test_a_broken_run_is_read_once_while_the_cursor_rests_on_it(runs: Path
     app = Workbench(runs)
     async with app.run_test(size=(140, 40)) as pilot:
         await until(pilot, lambda: listed(app))
-        names = [each["name"] for each in app.screen._facts]
+        names = [line.facts["name"] for line in app.screen.table.lines]
         preview = app.screen.query_one(RunPreview)
         await pilot.press("home", *["down"] * names.index("broken"))
         await until(pilot, lambda: "run.json" in str(preview.border_subtitle))

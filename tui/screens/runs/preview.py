@@ -1,6 +1,8 @@
-"""The loss of the run under the cursor of the table."""
+"""The loss of the run under the cursor of the table, or of all that are marked, over each other."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from textual.app import ComposeResult
 from textual.content import Content
@@ -8,26 +10,28 @@ from textual.content import Content
 from engine.runs.layout import RunDir
 from tui.state.reading import Follower, Look
 from tui.state.session import LOOK_EVERY, Session
+from tui.state.worker import Ticket
 from tui.text import clean, fit
 from tui.widgets.pane import Pane
 from tui.widgets.plot import LossPlot, PlotData
+from tui.widgets.plotdata import Series
 
 EMPTY = "the loss of the chosen run"
 REST = 1  # polls that the cursor must rest on a run before it is read
 
 
 class RunPreview(Pane):
-    """Shows one run's loss; a run of a million steps is shown when it has been read."""
+    """Shows the loss of one run or of several; runs of a million steps are shown when they have been read."""
 
     title = "loss"
 
     def __init__(self, session: Session) -> None:
         super().__init__(id="preview")
         self._session = session
-        self._wanted: RunDir | None = None
+        self._wanted: list[RunDir] = []
         self._rested = 0
         self.shown: RunDir | None = None
-        """The run whose curve is on the screen."""
+        """The first run whose curve is on the screen."""
 
     def compose(self) -> ComposeResult:
         plot = LossPlot(PlotData(empty=EMPTY))
@@ -37,10 +41,10 @@ class RunPreview(Pane):
     def on_unmount(self) -> None:
         self._session.reads.drop("preview")
 
-    def look_at(self, run: RunDir | None) -> None:
-        """Show this run as soon as the cursor rests on it; of the one before nothing stays."""
-        if run != self._wanted:
-            self._wanted, self._rested, self.shown = run, 0, None
+    def look_at(self, runs: Sequence[RunDir]) -> None:
+        """Show these runs as soon as the cursor rests; of those before nothing stays."""
+        if list(runs) != self._wanted:
+            self._wanted, self._rested, self.shown = list(runs), 0, None
             self._session.reads.drop("preview")
             self.query_one(LossPlot).clear(EMPTY)
             self.say_title(Content("loss"))
@@ -48,30 +52,55 @@ class RunPreview(Pane):
 
     def tick(self) -> None:
         """Called at every poll of the app."""
-        if self.display and self._wanted is not None:
+        if self.display and self._wanted:
             self._rested += 1
             if self._rested == REST + 1:
-                look = Follower(self._wanted).look
+                look = Overlay(self._wanted).look
                 self._session.reads.ask("preview", look, self._draw, self._say, every=LOOK_EVERY)
 
-    def _draw(self, look: Look) -> None:
-        view, series = look.view, look.view.series
-        self.shown = view.run
-        self.query_one(LossPlot).show(
-            PlotData.run(
-                series.step,
-                series.loss,
-                series.val_step,
-                series.val_loss,
-                name=view.run.name,
-                checkpoints=tuple(point["step"] for point in view.checkpoints),
-                total_steps=look.now.steps or None,
-                empty="this run has no step yet",
+    def _draw(self, looks: list[Look]) -> None:
+        self.shown = looks[0].view.run
+        plot = self.query_one(LossPlot)
+        names = [clean(look.view.run.name, keep_newlines=False) for look in looks]
+        if len(looks) == 1:
+            view, series = looks[0].view, looks[0].view.series
+            plot.show(
+                PlotData.run(
+                    series.step,
+                    series.loss,
+                    series.val_step,
+                    series.val_loss,
+                    name=view.run.name,
+                    checkpoints=tuple(point["step"] for point in view.checkpoints),
+                    total_steps=looks[0].now.steps or None,
+                    empty="this run has no step yet",
+                )
             )
+            self._say(str(view.status.get("problem") or view.status.get("message") or ""))
+        else:
+            curves = [
+                Series(name, of.step, of.loss, of.val_step, of.val_loss)
+                for name, of in zip(names, (look.view.series for look in looks), strict=True)
+            ]
+            plot.show(PlotData(tuple(curves), empty="these runs have no step yet"))
+        self.say_title(
+            Content.assemble(("loss  ", ""), (names[0] if len(names) == 1 else f"{len(names)} runs", "bold $bright"))
         )
-        self.say_title(Content.assemble(("loss  ", ""), (clean(view.run.name, keep_newlines=False), "bold $bright")))
-        self._say(str(view.status.get("problem") or view.status.get("message") or ""))
 
     def _say(self, text: str) -> None:
         room = max(10, self.size.width - 8)
         self.say_below(Content.styled(fit(text, min(len(text), room)), "$alarm") if text else Content(""))
+
+
+class Overlay:
+    """Follows several runs at once. For a worker's thread."""
+
+    def __init__(self, runs: Sequence[RunDir]) -> None:
+        self._followers = [Follower(run) for run in runs]
+        self._looks: dict[Follower, Look] = {}
+
+    def look(self, ticket: Ticket) -> list[Look] | None:
+        """All runs as they are now; None when nothing is new. Raises RunError for what is no run."""
+        fresh = {each: look for each in self._followers if (look := each.look(ticket)) is not None}
+        self._looks |= fresh
+        return [self._looks[each] for each in self._followers] if fresh else None

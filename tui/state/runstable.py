@@ -1,0 +1,240 @@
+"""All runs as a table: in which order, which of them, which are marked, and on which the cursor stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.errors import UserError
+from engine.runs.filter import parse_filter
+from engine.runs.layout import RunDir, list_runs
+from engine.runs.summary import overview
+from tui.state.worker import Ticket
+
+Facts = dict[str, Any]
+LIVE = ("running", "paused")
+MARKS = "12345678"
+"""Of the runs in one picture, in the order in which they were marked; they stand on the curves, too."""
+MOST_MARKED = len(MARKS)
+
+SORTS: dict[str, tuple[str, bool]] = {
+    "when": ("created", True),
+    "name": ("name", False),
+    "val": ("last_val_loss", False),
+    "best": ("best_val_loss", False),
+    "bpb": ("val_bits_per_byte", False),
+    "step": ("step", True),
+    "params": ("params", True),
+    "tok/s": ("tokens_per_second", True),
+    "time": ("train_seconds", True),
+    "corpus": ("corpus", False),
+    "preset": ("preset", False),
+}
+"""Column -> the fact it goes by, and whether the greatest comes first."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A run in the table; `branch` is what is drawn before its name where it hangs below the run it was forked from."""
+
+    facts: Facts
+    branch: str = ""
+
+    @property
+    def path(self) -> str:
+        return str(self.facts["path"])
+
+
+class RunsReader:
+    """Reads the small files of every run, again only where one of them changed. For a worker's thread."""
+
+    def __init__(self, runs_dir: Path) -> None:
+        self.runs_dir = runs_dir
+        self._known: dict[str, tuple[tuple[object, ...], Facts]] = {}
+
+    def look(self, ticket: Ticket) -> list[Facts]:
+        """The facts of all runs; raises UserError when the folder cannot be read."""
+        found = {}
+        for run in list_runs(self.runs_dir):
+            if ticket.cancelled:
+                break
+            mark = tuple(_stamp(path) for path in (run.run_json, run.status_json, run.note_json))
+            known = self._known.get(str(run.path))
+            # whether a trainer lives is not in its files
+            fresh = known is not None and known[0] == mark and known[1]["state"] not in LIVE
+            found[str(run.path)] = known if known is not None and fresh else (mark, overview(run))
+        self._known = found
+        return [facts for _, facts in found.values()]
+
+
+def _stamp(path: Path) -> object:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
+class RunsTable:
+    """What is shown of `facts`. The cursor is a run, wherever its line stands."""
+
+    def __init__(self, sort: str = "when") -> None:
+        self.facts: list[Facts] | None = None
+        """All runs as they were read last; None before."""
+        self.problem = ""
+        self.sort = sort if sort in SORTS else "when"
+        self.backwards = False
+        self.typed = ""
+        self.wrong = ""
+        """What is wrong with the filter that is being typed; the one before still holds."""
+        self.tree = False
+        self.marked: list[str] = []
+        self.cursor = ""
+        self.lines: list[Line] = []
+        self._holds: Callable[[Facts], bool] = lambda _: True
+
+    # -- what is shown -------------------------------------------------------------------------------------------------
+
+    def take(self, facts: Sequence[Facts], problem: str = "") -> None:
+        """The runs as they are now; the cursor stays on its run, or on the nearest that is left."""
+        self.facts, self.problem = list(facts), problem
+        paths = {each["path"] for each in facts}
+        self.marked = [path for path in self.marked if path in paths]
+        self._arrange()
+
+    def filter(self, typed: str) -> None:
+        """Show the runs of which `typed` holds (see `engine.runs.filter`)."""
+        self.typed = typed
+        try:
+            self._holds, self.wrong = parse_filter(typed), ""
+        except UserError as error:
+            self.wrong = str(error)
+        self._arrange()
+
+    def sort_by(self, column: str) -> None:
+        """Sort by a column; by the same once more the other way around."""
+        self.backwards = not self.backwards if column == self.sort else False
+        self.sort = column
+        self._arrange()
+
+    def toggle_tree(self) -> None:
+        """Forks below the run they come from, or all in one order."""
+        self.tree = not self.tree
+        self._arrange()
+
+    def _arrange(self) -> None:
+        before = [line.path for line in self.lines]
+        shown = in_order([each for each in self.facts or () if self._holds(each)], self.sort, self.backwards)
+        self.lines = as_tree(shown) if self.tree else [Line(each) for each in shown]
+        self.cursor = follow(before, self.cursor, [line.path for line in self.lines])
+
+    # -- the cursor, and what is marked --------------------------------------------------------------------------------
+
+    @property
+    def index(self) -> int:
+        """The cursor's line."""
+        return next((i for i, line in enumerate(self.lines) if line.path == self.cursor), 0)
+
+    def go(self, index: int) -> None:
+        """Put the cursor on a line."""
+        if self.lines:
+            self.cursor = self.lines[max(0, min(index, len(self.lines) - 1))].path
+
+    @property
+    def chosen(self) -> Facts | None:
+        """The run under the cursor."""
+        return self.lines[self.index].facts if self.lines else None
+
+    @property
+    def run(self) -> RunDir | None:
+        return RunDir(Path(self.cursor)) if self.lines else None
+
+    def mark(self) -> str:
+        """Mark the run under the cursor, or take its mark away; what keeps it from being marked."""
+        if not self.lines:
+            return "there is no run to mark"
+        if self.cursor in self.marked:
+            self.marked.remove(self.cursor)
+        elif len(self.marked) >= MOST_MARKED:
+            return f"{MOST_MARKED} runs are marked, and one picture holds no more; space on one of them unmarks it"
+        else:
+            self.marked.append(self.cursor)
+        return ""
+
+    def facts_of(self, path: str) -> Facts | None:
+        """A run's facts by its path."""
+        return next((each for each in self.facts or () if each["path"] == path), None)
+
+
+def in_order(facts: Sequence[Facts], sort: str = "when", backwards: bool = False) -> list[Facts]:
+    """Live runs first, whatever the order; what has no value for it comes last. Equal ones stay in the order of their
+    birth, so that no line moves because another run wrote its heartbeat."""
+    key, greatest_first = SORTS[sort]
+    newest = sorted(facts, key=lambda each: (-_number(each["created"]), str(each["name"])))
+    known = [each for each in newest if each.get(key) is not None]
+    unknown = [each for each in newest if each.get(key) is None]
+    known.sort(key=lambda each: _rank(each[key]), reverse=greatest_first != backwards)
+    found = known + unknown
+    return [each for each in found if each["state"] in LIVE] + [each for each in found if each["state"] not in LIVE]
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _rank(value: object) -> tuple[int, float, str]:
+    if isinstance(value, int | float) and value == value:
+        return 0, float(value), ""
+    return 1, 0.0, str(value).lower()
+
+
+def as_tree(facts: Sequence[Facts]) -> list[Line]:
+    """Each run with the runs forked from it below it, as far as they are shown."""
+    by_name = {str(each["name"]): each for each in facts}
+    children: dict[str, list[Facts]] = {}
+    roots = []
+    for each in facts:
+        parent = parent_name(each)
+        if parent in by_name and not _above(each, parent, by_name):
+            children.setdefault(parent, []).append(each)
+        else:
+            roots.append(each)
+    lines: list[Line] = []
+    stack = [(each, "", "") for each in reversed(roots)]
+    while stack:
+        each, branch, below = stack.pop()
+        lines.append(Line(each, branch))
+        mine = children.get(str(each["name"]), [])
+        for number, child in reversed(list(enumerate(mine))):
+            last = number == len(mine) - 1
+            stack.append((child, below + ("└ " if last else "├ "), below + ("  " if last else "│ ")))
+    return lines
+
+
+def parent_name(facts: Facts) -> str:
+    """The run that this one was forked from; "" where there is none."""
+    parent = facts.get("parent")
+    return str(parent.get("run") or "") if isinstance(parent, dict) else ""
+
+
+def _above(facts: Facts, parent: str, by_name: dict[str, Facts]) -> bool:
+    """Whether the run is among the parents of its parent, as a folder copied by hand may claim."""
+    seen = {str(facts["name"])}
+    while parent in by_name:
+        if parent in seen:
+            return True
+        seen.add(parent)
+        parent = parent_name(by_name[parent])
+    return False
+
+
+def follow(before: Sequence[str], cursor: str, after: Sequence[str]) -> str:
+    """Where the cursor stands in `after`: on its run, or when that is gone on its nearest neighbour there, of those
+    below it first."""
+    if cursor in after or not after:
+        return cursor if cursor in after else ""
+    at = before.index(cursor) if cursor in before else 0
+    there = set(after)
+    return next((path for path in [*before[at:], *before[:at][::-1]] if path in there), after[0])
