@@ -20,12 +20,12 @@ from engine.training.verify import verify_checkpoint
 from .conftest import Campaign
 from .shim import Shim
 from .tiny import Outcome, start, state_of, train
-from .zygote import Zygote, zygote
+from .zygote import Zygote
 
 
 @pytest.fixture(scope="module")
 def killers() -> Iterator[Zygote]:
-    with zygote() as one:
+    with Zygote() as one:
         yield one
 
 

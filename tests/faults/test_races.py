@@ -10,12 +10,12 @@ import pytest
 
 from .conftest import Campaign
 from .tiny import Outcome, start, state_of
-from .zygote import Zygote, zygote
+from .zygote import Zygote
 
 
 @pytest.fixture(scope="module")
 def two() -> Iterator[tuple[Zygote, Zygote]]:
-    with zygote() as one, zygote() as other:
+    with Zygote() as one, Zygote() as other:
         yield one, other
 
 

@@ -19,7 +19,13 @@ ROOT = Path(__file__).parents[2]
 
 
 class Zygote:
-    """The test's end: `begin` a job, then `end` it; use as a context manager."""
+    """The test's end: `begin` a job, then `end` it; use as a context manager.
+
+    preload: a library that its processes load before libc (calls.c).
+    """
+
+    def __init__(self, preload: Path | None = None) -> None:
+        self._preload = {} if preload is None else {"LD_PRELOAD": str(preload)}
 
     def __enter__(self) -> Zygote:
         self._process = subprocess.Popen(
@@ -28,7 +34,7 @@ class Zygote:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", **self._preload},
         )
         assert self._read() == "ready"
         return self
@@ -60,12 +66,6 @@ class Zygote:
         return line
 
 
-@contextmanager
-def zygote() -> Iterator[Zygote]:
-    with Zygote() as one:
-        yield one
-
-
 def serve() -> None:
     """The process' end."""
     import torch
@@ -93,7 +93,8 @@ def serve() -> None:
 def work(job: dict[str, Any]) -> int:
     """One job, in the child: 0, or 1 with why not in one line in the file `says`.
 
-    With `folder` and `kill_at` it kills itself before that call there.
+    With `folder` and `kill_at` it kills itself before that call there; with `folder` and `fails` (first, last + 1,
+    errno) those system calls fail, and the file `counted` says how many there were.
     """
     from engine.errors import UserError
     from engine.runs.layout import RunDir
@@ -102,9 +103,9 @@ def work(job: dict[str, Any]) -> int:
 
     os.environ["TINYTUI_CACHE"] = job["cache"]
     folder = job.get("folder")
-    shim = nullcontext() if folder is None else Shim(Path(folder), killing(int(job["kill_at"]))).in_force()
+    shim = Shim(Path(folder), killing(int(job["kill_at"]))).in_force() if "kill_at" in job else nullcontext()
     try:
-        with shim:
+        with shim, calls_failing(job) if "fails" in job else nullcontext():
             if job["do"] == "start":
                 start(Path(job["path"]), job["name"], *job.get("sets", ()))
             elif (why := train(RunDir(Path(job["path"]))).error) is not None:
@@ -113,6 +114,22 @@ def work(job: dict[str, Any]) -> int:
         Path(job.get("says", os.devnull)).write_text(str(error), encoding="utf-8")
         return 1
     return 0
+
+
+@contextmanager
+def calls_failing(job: dict[str, Any]) -> Iterator[None]:
+    """Inside, system calls fail as the job says, and nothing waits for long before it tries again."""
+    import ctypes
+
+    from engine.training import waiting
+
+    waiting.RETRY_SECONDS, waiting.DISK_RETRY_SECONDS = 0.01, 0.02
+    library = ctypes.CDLL(os.environ["LD_PRELOAD"])
+    library.calls_arm(job["folder"].encode(), *map(ctypes.c_long, job["fails"][:2]), job["fails"][2])
+    try:
+        yield
+    finally:
+        Path(job["counted"]).write_text(str(library.calls_seen()))
 
 
 if __name__ == "__main__":
