@@ -76,6 +76,8 @@ def cached_tokens(
             if found is not None:
                 return found
             _remove(folder)
+            if not temporary.exists():  # it was our own
+                break
     except OSError as error:
         raise CorpusError(
             f"cannot keep the tokens in {folder.parent}: {reason(error)}; "

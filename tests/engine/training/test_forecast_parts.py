@@ -182,3 +182,10 @@ def test_memory_in_use_is_that_of_the_process_in_bytes() -> None:
     now = psutil.Process().memory_info().rss
     assert memory_now(cpu) == pytest.approx(now, rel=0.05)
     assert memory_peak(cpu) >= 0.95 * now and memory_peak(cpu) < 2**40
+
+
+def test_memory_of_a_gpu_is_what_pytorch_has_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda", 1)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 70 + device.index)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 90 + device.index)
+    assert (memory_now(gpu), memory_peak(gpu)) == (71, 91)

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from engine.errors import ConfigError
+from engine.text.dataset import TokenDataset
 from engine.training import compiled, measure
-from engine.training.evaluate import TOKENS_PER_BATCH
+from engine.training.evaluate import TOKENS_PER_BATCH, Evaluation
 from engine.training.measure import EVAL_BATCHES, OUT_OF_MEMORY, made_up, problem, time_steps
 from engine.training.pace import LIMIT_SECONDS, Pace
 from engine.training.step import make_step
@@ -64,6 +65,37 @@ def test_steps_are_timed_for_a_second_and_a_half_or_until_some_are_warm(
     assert [step for step, _ in made] == list(range(len(made)))
     assert all(0 < multiplier <= 1e-3 for _, multiplier in made)
     assert len(made) == calls
+
+
+@pytest.mark.parametrize(
+    ("seconds", "asked"),
+    [
+        ((0.4,), [1]),
+        ((0.3, 0.1), [1, 1, 4]),
+        ((0.3, 0.5), [1, 1, 1]),
+        ((0.1, 0.001), [1, 1, EVAL_BATCHES]),
+        ((0.1, 0.0), [1, 1, EVAL_BATCHES]),
+    ],
+)
+def test_an_evaluation_is_timed_on_as_many_batches_as_there_is_time_for(
+    monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, ...], asked: list[int]
+) -> None:
+    """A batch of so many seconds at first, and then when all is warm."""
+    config = tiny_config()
+    step, dataset = make_step(config, made_up(config, 9, CPU), CPU), made_up(config, 9, CPU)
+    each = TOKENS_PER_BATCH["cpu"]
+    told: list[int] = []
+
+    def evaluated(model: object, part: TokenDataset, length: int, *_: object) -> Evaluation:
+        assert length == config.model.block_size
+        tokens = len(part.val) - 1
+        told.append(tokens // each)
+        assert tokens % each == 0
+        return Evaluation(1.0, 1.0, tokens, seconds[min(len(told), len(seconds)) - 1] * tokens / each)
+
+    monkeypatch.setattr(measure, "evaluate", evaluated)
+    assert measure.time_evaluation(step, dataset) == pytest.approx(seconds[-1] / each)
+    assert told == asked
 
 
 def test_a_sample_that_is_not_written_takes_no_time() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import math
+import os
 import signal
 import subprocess
 from collections.abc import Callable
@@ -211,6 +212,26 @@ def test_what_stood_comes_back_when_its_successor_does_not_stand(start: Start, m
     assert not list(run.checkpoints.glob(".old-*"))
 
 
+def test_what_is_left_of_a_replaced_checkpoint_costs_nothing(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start("run")
+    train(run)
+    path = run.checkpoint(12)
+    for name in (path.with_name(f".old-{path.name}-{os.getpid()}"), path.with_name("new")):
+        name.mkdir()
+    rmtree = saving.shutil.rmtree
+
+    def stays(folder: Path, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        if not list(folder.glob("manifest.json")):
+            rmtree(folder, ignore_errors=True)
+
+    monkeypatch.setattr(saving.shutil, "rmtree", stays)
+    (path.with_name("new") / "state.json").write_text("{}")
+    saving._put(path.with_name("new"), path)
+    assert [each.name for each in path.iterdir()] == ["state.json"]
+
+
 def test_an_optimizers_state_of_another_is_refused_by_name() -> None:
     config = tiny_config()
     optimizer = Optimizer(FlatParameters(build_for(config, 9)), config.train)
@@ -341,6 +362,20 @@ def test_a_run_of_another_that_stands_in_its_place_ends_the_waiting() -> None:
         waiting.until(one, lambda: "gone", 1.0)
 
 
+def test_the_status_is_told_when_losses_are_read_and_not_otherwise(start: Start) -> None:
+    with RunWriter(start("run")) as writer:
+        one = trainer_of(writer.run, writer)
+        reports: list[int] = []
+        one.report = lambda **_: reports.append(one.step)  # type: ignore[method-assign]
+        one.flush()
+        assert reports == []
+        one._one_step(), one._one_step()
+        one.flush()
+        assert reports == [2] and len(one.log) == 0
+        one.flush()
+        assert reports == [2]
+
+
 # -- the thread that trains --------------------------------------------------------------------------------------------
 
 
@@ -405,6 +440,17 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew(start: Start)
     host = train(run)
     assert host.error is not None and host.error.startswith("no checkpoint of run can be used: checkpoint ")
     assert "step-00000012" in host.error and "manifest.json is missing" in host.error
+
+
+def test_a_run_is_trained_on_the_device_it_was_made_for(start: Start) -> None:
+    run = start("run")
+    with RunWriter(run) as writer:
+        writer.describe(environment={"device": "cuda:977"})
+    host = TrainingHost(run)
+    host.start()
+    host.join(60)
+    assert host.error is not None and ("no CUDA device here" in host.error or "there is no cuda:977" in host.error)
+    assert train(run).state == "finished", "but for another that is asked for"
 
 
 def test_records_before_the_first_checkpoint_are_taken_back(start: Start) -> None:
