@@ -17,6 +17,7 @@ class Place:
 
 PLACES = (
     Place("1", "train", "tui.screens.train.screen", "TrainScreen"),
+    Place("2", "prompt", "tui.screens.prompt.screen", "PromptScreen"),
     Place("3", "samples", "tui.screens.samples.screen", "SamplesScreen"),
     Place("4", "runs", "tui.screens.runs.screen", "RunsScreen"),
 )

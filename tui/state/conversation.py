@@ -136,14 +136,14 @@ class Conversation:
         shown = self.shown
         if shown is None or self.history is None:
             return []
-        asked, templated = _asked(shown)
+        asked, templated = asked_by(shown)
         jobs = {id(job.entry): job for job in self.jobs if job.entry is not None}
         found: list[PromptJob | Prompted] = [
             jobs.get(id(entry), entry)
             for entry in list(self.history.entries)
             if (entry.prompt, entry.templated) == (asked, templated) and entry.stop_reason != "not sent"
         ]
-        if self.job is not None and self.job.entry is None and _asked(self.job) == (asked, templated):
+        if self.job is not None and self.job.entry is None and asked_by(self.job) == (asked, templated):
             found.append(self.job)
         return found
 
@@ -271,7 +271,8 @@ class Conversation:
         return draft
 
 
-def _asked(shown: PromptJob | Prompted) -> tuple[str, bool]:
+def asked_by(shown: PromptJob | Prompted) -> tuple[str, bool]:
+    """The prompt of an answer, and whether the run's format was around it."""
     asked = shown.request if isinstance(shown, PromptJob) else shown
     return asked.prompt, asked.templated
 

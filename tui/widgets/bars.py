@@ -67,6 +67,12 @@ class NextTokenBars(Listed):
         def control(self) -> NextTokenBars:
             return self.bars
 
+    @dataclass
+    class Turned(Message):
+        """The place `by` tokens further is wanted."""
+
+        by: int
+
     def __init__(
         self, *, label_width: int = 12, empty: str = EMPTY, id: str | None = None, classes: str | None = None
     ) -> None:
@@ -100,11 +106,14 @@ class NextTokenBars(Listed):
         return self._tokens[self._row] if self._tokens else None
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return bool(self._tokens) if action in ("move", "select") else True
+        return bool(self._tokens) if action in ("move", "select", "token") else True
 
     def action_move(self, by: int) -> None:
         self._row = max(0, min(self._row + by, len(self._tokens) - 1))
         self.repaint()
+
+    def action_token(self, by: int) -> None:
+        self.post_message(self.Turned(by))
 
     def action_select(self) -> None:
         if self._tokens:
@@ -132,9 +141,14 @@ class NextTokenBars(Listed):
         self._top = max(0, min(self._top, self._row), self._row - room + 1 if self.has_focus else 0)
         top = max(max(token.before, token.after) for token in self._tokens) or 1.0
         seen = self._tokens[self._top : self._top + room]
-        rows += [self._token_row(self._top + i, token, top, width) for i, token in enumerate(seen)]
+        places = list(range(self._top, self._top + len(seen)))
+        taken = next((i for i, token in enumerate(self._tokens) if token.taken), 0)
+        if not self.has_focus and taken >= room:  # what stands there is always to be seen
+            places[-1] = taken
+        rows += [self._token_row(i, self._tokens[i], top, width) for i in places]
         if last and self._others is not None:
-            rows.append(self._others_row(self._others, self._tokens[self._top + len(seen) :], width))
+            hidden = [token for i, token in enumerate(self._tokens) if i not in places]
+            rows.append(self._others_row(self._others, hidden, width))
         return rows
 
     def _columns(self, width: int) -> tuple[int, int, int, int]:

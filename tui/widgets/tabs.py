@@ -23,8 +23,8 @@ class PaneTabs(Painted):
 
         name: str
 
-    def __init__(self, names: Sequence[str]) -> None:
-        super().__init__()
+    def __init__(self, names: Sequence[str], *, id: str | None = None) -> None:
+        super().__init__(id=id)
         self._names = list(names)
         self._shown = ""
 

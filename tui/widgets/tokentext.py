@@ -26,7 +26,7 @@ from tui.widgets.stream import OutputText
 SURPRISES = ((1.0, "dim"), (3.0, "foreground"), (6.0, "bright bold"), (9.0, "val bold"))
 """Bits up to which a token has a look; above the last it is an alarm, underlined."""
 SURPRISED = "alarm bold underline"
-LEGEND = "surprise in bits: <1 dim  <3 plain  <6 bold  <9 orange  more underlined"
+LEGEND = "surprise: dim <1 bit, underlined ≥9"
 
 
 def surprise_look(bits: float | None) -> str:
@@ -36,7 +36,7 @@ def surprise_look(bits: float | None) -> str:
     return next((look for most, look in SURPRISES if bits < most), SURPRISED)
 
 
-class TokenText(OutputText):
+class TokenText(OutputText, inherit_bindings=False):
     """Streaming text made of tokens; see the module's text."""
 
     scope = "output"
@@ -105,6 +105,11 @@ class TokenText(OutputText):
     def span(self, index: int) -> tuple[int, int]:
         """Where a token begins and ends in the text."""
         return (self._ends[index - 1] if index else self._prompt_length), self._ends[index]
+
+    def text_before(self, index: int) -> str:
+        """The end of what stands before a token."""
+        start = self.span(index)[0]
+        return self._text[max(0, start - 60) : start]
 
     def go_to(self, index: int | None) -> None:
         """Stand on a token, in sight; None: on the newest."""

@@ -29,10 +29,10 @@ from tui.text import clean, fmt_loss
 from tui.widgets.slider import MIN_P, REPETITION, TEMPERATURE, TOKENS, TOP_P, Scale, Slider, top_k_scale
 
 if TYPE_CHECKING:
-    from engine.runs.layout import RunDir
-    from engine.text.template import Template
     from textual.widget import Widget
 
+    from engine.runs.layout import RunDir
+    from engine.text.template import Template
     from tui.app import Workbench
 
     _Base = Widget

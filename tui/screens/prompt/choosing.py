@@ -1,0 +1,103 @@
+"""What is chosen from lists on screen 2: settings of sampling by name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import UserError
+from tui.screens.dialogs.ask import AskScreen
+from tui.screens.dialogs.choose import Choice, ChooseScreen
+from tui.state.news import Notice
+from tui.state.presets import SHIPPED, forget_preset, keep_preset, own_presets, preset_of
+
+if TYPE_CHECKING:
+    from tui.screens.prompt.asking import Asking
+
+    _Base = Asking
+else:
+    _Base = object
+
+KEEP, FORGET = object(), object()
+
+
+class Choosing(_Base):
+    """A mixin of screen 2."""
+
+    _own: dict[str, dict[str, float]] | None = None
+
+    def preset_name(self) -> str:
+        """Which preset the sliders are as, by its name."""
+        if self._own is None:
+            self._own = {}
+            self._read_presets()
+        return preset_of(self.talk.sheet.values, {**SHIPPED, **self._own})
+
+    def _read_presets(self) -> None:
+        def take(found: dict[str, dict[str, float]]) -> None:
+            self._own = found
+
+        self.session.reads.ask("sampling presets", lambda _: own_presets(), take)
+
+    def action_preset(self) -> None:
+        """Settings of sampling by name."""
+        own = self._own or {}
+        present = self.preset_name()
+        choices = [
+            Choice(name, values, f"yours  {_said(values)}" if name in own else _said(values))
+            for name, values in {**SHIPPED, **own}.items()
+        ]
+        if not present:
+            choices.append(Choice("keep these settings under a name", KEEP, _said(self.talk.sheet.values)))
+        if own:
+            choices.append(Choice("forget one of yours", FORGET))
+        cursor = next((i for i, choice in enumerate(choices) if choice.text == present), 0)
+        self.app.push_screen(ChooseScreen("settings of sampling", choices, cursor=cursor), self._chosen_preset)
+
+    def _chosen_preset(self, value: Any) -> None:
+        if value is KEEP:
+            about = "these settings are found under it from now on"
+            self.app.push_screen(AskScreen("a name for these settings", about, "", _name), self._keep_preset)
+        elif value is FORGET:
+            choices = [Choice(name, name, _said(values)) for name, values in (self._own or {}).items()]
+            self.app.push_screen(ChooseScreen("forget settings", choices), self._forget_preset)
+        elif value is not None:
+            self.talk.sheet = replace(self.talk.sheet, values={**self.talk.sheet.values, **value})
+            self.show_sheet()
+            self.sheet_changed()
+
+    def _keep_preset(self, name: str | None) -> None:
+        if name is not None:
+            values = dict(self.talk.sheet.values)
+            self._change(lambda: keep_preset(name, values), f"kept as {name}; ctrl+n lists it")
+
+    def _forget_preset(self, name: str | None) -> None:
+        if name is not None:
+            self._change(lambda: forget_preset(name), f"{name} is forgotten")
+
+    def _change(self, change: Any, said: str) -> None:
+        def done(found: dict[str, dict[str, float]]) -> None:
+            self._own = found
+            self.session.notices.append(Notice(said))
+
+        def work(_: object) -> dict[str, dict[str, float]]:
+            change()
+            return own_presets()
+
+        self.session.reads.ask("sampling presets", work, done)
+
+
+def _name(text: str) -> str:
+    name = " ".join(text.split())
+    if not name or len(name) > 40 or name in SHIPPED:
+        raise UserError("a name has 1 to 40 characters and is not one of the program's own")
+    return name
+
+
+def _said(values: Any) -> str:
+    from engine.sampling.settings import SamplingSettings
+    from tui.state.conversation import DEFAULTS
+
+    known = {name: values.get(name, default) for name, default in DEFAULTS.items()}
+    whole = {name: int(value) if name in ("top_k", "max_tokens") else value for name, value in known.items()}
+    return SamplingSettings(**whole).describe()

@@ -1,0 +1,50 @@
+"""Settings of sampling by name: those that come with the program, and the person's own in the settings file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tui.state.conversation import DEFAULTS
+from tui.state.settings import load_settings, save_setting
+
+NAME = "sampling"
+MAX_PRESETS = 50
+SHIPPED: Mapping[str, Mapping[str, float]] = {
+    "default": DEFAULTS,
+    "greedy": {**DEFAULTS, "temperature": 0.0, "top_k": 0},
+    "careful": {**DEFAULTS, "temperature": 0.5, "top_k": 0, "top_p": 0.9},
+    "wild": {**DEFAULTS, "temperature": 1.2, "top_k": 0, "min_p": 0.05},
+}
+
+
+def own_presets() -> dict[str, dict[str, float]]:
+    """The person's own, by name."""
+    found = load_settings().get(NAME)
+    presets: dict[str, dict[str, float]] = {}
+    for name, values in found.items() if isinstance(found, dict) else ():
+        if isinstance(values, dict):
+            known = {key: value for key, value in values.items() if key in DEFAULTS and _number(value)}
+            presets[str(name)] = {**DEFAULTS, **known}
+    return presets
+
+
+def keep_preset(name: str, values: Mapping[str, float]) -> None:
+    """Keep `values` under `name`, in the place of what had it."""
+    others = {each: kept for each, kept in own_presets().items() if each != name}
+    kept = dict(list(others.items())[1 - MAX_PRESETS :])
+    save_setting(NAME, {**kept, name: {key: values.get(key, DEFAULTS[key]) for key in DEFAULTS}})
+
+
+def forget_preset(name: str) -> None:
+    """Keep it no more."""
+    save_setting(NAME, {each: values for each, values in own_presets().items() if each != name})
+
+
+def preset_of(values: Mapping[str, float], presets: Mapping[str, Mapping[str, float]]) -> str:
+    """The name of the preset that these are, or nothing."""
+    mine = {key: values.get(key, DEFAULTS[key]) for key in DEFAULTS}
+    return next((name for name, each in presets.items() if {**DEFAULTS, **each} == mine), "")
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
