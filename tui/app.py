@@ -34,6 +34,7 @@ from tui.state.settings import load_keymap, load_settings, save_setting
 from tui.terminal.driver import Terminal
 from tui.terminal.hangup import hung_up
 from tui.terminal.pacing import Paced
+from tui.terminal.private import missing
 from tui.terminal.signals import PROCESS, Ending
 from tui.text import clean
 from tui.theme import DARK, LIGHT, THEMES, Themed
@@ -74,7 +75,7 @@ class Workbench(Paced, Themed, App[Ending]):
         theme: str | None = None,
         read_only: bool = False,
     ) -> None:
-        super().__init__(driver_class=Terminal if sys.stdin.isatty() else None)
+        super().__init__(driver_class=Terminal if sys.stdin.isatty() and not missing() else None)
         self.session = Session(runs_dir, corpora_dir)
         self.read_only = read_only
         self.animation_level = "none"

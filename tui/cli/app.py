@@ -107,8 +107,9 @@ def describe(error: Exception) -> str:
         return "no memory left; a smaller train.batch_size or model.block_size needs less"
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
         return "no further thread may be started here; end other programs, or raise the limit: ulimit -u"
-    detail = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"this is a bug: {detail} (tinytui --debug ... shows where)"
+    from tui.state.buglog import told
+
+    return told(error)
 
 
 def need_files() -> None:

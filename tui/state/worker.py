@@ -19,6 +19,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from engine.errors import UserError
+from tui.state.buglog import told
 
 T = TypeVar("T")
 
@@ -80,10 +81,10 @@ class Worker:
             self._current[key] = ticket
             self._waiting.append(ticket)
             self._stuck = [each for each in self._stuck if each.is_alive()]
-            if self._thread is not None and self._doing is not None and self._doing.cancelled:
-                if len(self._stuck) < LEFT_BEHIND:
-                    self._stuck.append(self._thread)
-                    self._thread = self._doing = None
+            unwanted = self._doing is not None and self._doing.cancelled
+            if self._thread is not None and unwanted and len(self._stuck) < LEFT_BEHIND:
+                self._stuck.append(self._thread)
+                self._thread = self._doing = None
             if self._thread is None and not self._ended:
                 self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
                 self._thread.start()
@@ -173,4 +174,4 @@ def one_line(error: Exception) -> str:
     """What went wrong, as a person reads it; a bug by its name."""
     if isinstance(error, UserError | OSError):
         return str(error)
-    return f"this is a bug: {' '.join(f'{type(error).__name__}: {error}'.split())}"
+    return told(error)

@@ -14,8 +14,9 @@ from rich.cells import get_character_cell_size
 from rich.console import Console
 from rich.control import Control
 from rich.style import Style
-from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
 from textual.strip import Strip
+
+from tui.terminal.private import ChopsUpdate, CompositorUpdate, LayoutUpdate
 
 GAP = 6
 """Unchanged cells between two changes that are cheaper to write again than to jump over."""

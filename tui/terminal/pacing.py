@@ -24,7 +24,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
-from textual._compositor import CompositorUpdate
 from textual.drivers.linux_driver import LinuxDriver
 from textual.events import CursorPosition
 from textual.geometry import Size
@@ -32,6 +31,7 @@ from textual.message import Message
 from textual.screen import Screen
 
 from tui.terminal.diff import Shown
+from tui.terminal.private import CompositorUpdate, draws, missing, writer_queue
 
 if TYPE_CHECKING:
     from textual.app import App
@@ -118,7 +118,8 @@ class PacedDriver(LinuxDriver):
     @property
     def backlog(self) -> int:
         """Writes that wait for the terminal."""
-        return self._writer_thread._queue.qsize() if self._writer_thread is not None else 0
+        waiting = writer_queue(self)
+        return waiting.qsize() if waiting is not None else 0
 
     @property
     def congested(self) -> bool:
@@ -127,11 +128,11 @@ class PacedDriver(LinuxDriver):
 
     def write(self, data: str) -> None:
         """Queue `data`; when the queue is full it is dropped and `lost` is set."""
-        thread = self._writer_thread
-        if thread is None:
+        waiting = writer_queue(self)
+        if waiting is None:
             return
         try:
-            thread._queue.put_nowait(data)
+            waiting.put_nowait(data)
         except queue.Full:
             self.lost = True
 
@@ -145,15 +146,15 @@ class PacedDriver(LinuxDriver):
 
     def close(self) -> None:
         """End the writer; what a stalled terminal has not taken by then is given up."""
-        thread = self._writer_thread
-        if thread is None:
+        thread, waiting = self._writer_thread, writer_queue(self)
+        if thread is None or waiting is None:
             return
         deadline = time.monotonic() + 1.0
-        while thread.is_alive() and thread._queue.full() and time.monotonic() < deadline:
+        while thread.is_alive() and waiting.full() and time.monotonic() < deadline:
             time.sleep(0.02)
-        while thread._queue.full():
-            thread._queue.get_nowait()
-        thread._queue.put_nowait(None)
+        while waiting.full():
+            waiting.get_nowait()
+        waiting.put_nowait(None)
         thread.join(timeout=1.0)
 
     def _enable_mouse_support(self) -> None:
@@ -170,6 +171,7 @@ class Paced(_Base):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.pacer = Pacer()
+        self.narrows = not missing()
         self.shown = Shown()
         self._drawn_size = Size(0, 0)
         self._missed = False
@@ -184,17 +186,12 @@ class Paced(_Base):
                 self.set_timer(0.1, self._catch_up)
             return
         update: Any = renderable
-        if isinstance(update, CompositorUpdate) and self._draws:
+        if self.narrows and isinstance(update, CompositorUpdate) and draws(self):
             if self._drawn_size != screen.size:
                 self.shown.forget()  # a terminal may move its lines when it is resized
                 self._drawn_size = screen.size
             update = self.shown.narrow(update)
         super()._display(screen, update)
-
-    @property
-    def _draws(self) -> bool:
-        """Whether `_display` is going to write (as it decides itself): only then is the picture on the terminal."""
-        return self._running and not self._closed and not self.is_headless and not self._batch_count
 
     def _catch_up(self) -> None:
         driver = self._driver

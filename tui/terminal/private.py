@@ -1,0 +1,109 @@
+"""What of Textual's own, unnamed in its manual, the terminal's side leans on: all of it here, and whether it is there.
+
+`missing()` is asked once, at the start. Where a newer Textual has moved one of these, its own driver is used and cells
+are written as it writes them: slower over a slow link, but right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from queue import Queue
+from typing import TYPE_CHECKING, Any
+
+try:
+    from textual._compositor import ChopsUpdate as ChopsUpdate
+    from textual._compositor import CompositorUpdate as CompositorUpdate
+    from textual._compositor import LayoutUpdate as LayoutUpdate
+except ImportError:  # then no update is one of these
+
+    class CompositorUpdate:  # type: ignore[no-redef]
+        pass
+
+    class ChopsUpdate(CompositorUpdate):  # type: ignore[no-redef]
+        pass
+
+    class LayoutUpdate(CompositorUpdate):  # type: ignore[no-redef]
+        pass
+
+
+if TYPE_CHECKING:
+    from textual.app import App
+    from textual.drivers.linux_driver import LinuxDriver
+
+
+def writer_queue(driver: LinuxDriver) -> Queue[str | None] | None:
+    """What waits for the driver's writer thread; None where none runs."""
+    thread = driver._writer_thread
+    return thread._queue if thread is not None else None
+
+
+def draws(app: App[Any]) -> bool:
+    """Whether `App._display` is going to write (as it decides itself): only then is the picture on the terminal."""
+    return app._running and not app._closed and not app.is_headless and not app._batch_count
+
+
+def _uses(function: Callable[..., Any], *names: str) -> bool:
+    """Whether `function` reads or sets attributes of these names."""
+    return set(names) <= set(function.__code__.co_names)
+
+
+def _update_classes() -> bool:
+    chops = ChopsUpdate.__init__.__code__.co_names
+    return {"chops", "spans", "chop_ends"} <= set(chops) and _uses(LayoutUpdate.__init__, "strips", "region")
+
+
+def _queue() -> bool:
+    from textual.drivers._writer_thread import WriterThread
+
+    return _uses(WriterThread.__init__, "_queue") and _uses(WriterThread.write, "_queue")
+
+
+def _driver() -> bool:
+    from textual.drivers.linux_driver import LinuxDriver
+
+    return _uses(LinuxDriver.__init__, "_file", "_writer_thread") and all(
+        hasattr(LinuxDriver, name)
+        for name in (
+            "_enable_mouse_support",
+            "_disable_mouse_support",
+            "_sigtstp_application",
+            "_sigcont_application",
+            "suspend_application_mode",
+            "resume_application_mode",
+        )
+    )
+
+
+def _display() -> bool:
+    from textual.app import App
+
+    return hasattr(App, "_display") and _uses(App._display, "_running", "_closed", "_batch_count")
+
+
+def _mouse() -> bool:
+    from textual.driver import Driver
+
+    return _uses(Driver.__init__, "_app", "_mouse")
+
+
+PARTS: dict[str, Callable[[], bool]] = {
+    "textual._compositor: ChopsUpdate.chops, .spans, .chop_ends, LayoutUpdate.strips, .region": _update_classes,
+    "textual.drivers._writer_thread: WriterThread._queue": _queue,
+    "textual.drivers.linux_driver: LinuxDriver._file, ._writer_thread, mouse and stop handlers": _driver,
+    "textual.app: App._display with _running, _closed, _batch_count": _display,
+    "textual.driver: Driver._app, ._mouse": _mouse,
+}
+"""What is leaned on, in words, and whether this Textual has it."""
+
+
+def missing() -> list[str]:
+    """What this Textual does not have, in words."""
+    found = []
+    for name, has in PARTS.items():
+        try:
+            there = has()
+        except (ImportError, AttributeError):
+            there = False
+        if not there:
+            found.append(name)
+    return found
