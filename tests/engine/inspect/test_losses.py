@@ -98,7 +98,7 @@ def last(found) -> Worst:  # type: ignore[no-untyped-def]
 
 
 @given(st.integers(2, 120), st.integers(1, 12), st.integers(1, 12), st.sampled_from([8, 7, 1]), st.integers(0, 3))
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_the_worst_passages_are_those_of_the_highest_mean(
     make: MakeModel, n: int, length: int, most: int, size: int, seed: int
 ) -> None:
