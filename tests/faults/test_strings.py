@@ -40,7 +40,7 @@ from tui.widgets.plot import LossPlot, PlotData
 from tui.widgets.stream import OutputText
 from tui.widgets.topline import TopLine
 
-from .conftest import Campaign
+from .conftest import WHOLE, Campaign
 from .hostile import PRINTED, WORKBENCH, drawn, judge
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tui" / "screens"))  # made-up runs live there
@@ -83,7 +83,7 @@ class Everything(Themed, App[None]):
     def show(self, text: str) -> None:
         """`text` wherever a widget shows a name, a state, a problem, a prompt, an answer or a setting."""
         now = Latest(state=text, phase=text, step=3, steps=9)
-        self.query_one(TopLine).show_run(text, text, now, text)
+        self.query_one(TopLine).show_run(text, now)
         self.query_one(Tiny).show_words([("x", "")], text)
         self.query_one(Tiny).show_run(text, now)
         self.query_one(DeviceView).show(Device(now=now, elsewhere=text, named=(("corpus", text), ("preset", text))))
@@ -110,7 +110,7 @@ class Everything(Themed, App[None]):
         prompt.query_one(PromptInput).text = text
         prompt._answer.set_text(text, text)
         prompt._subtitle(text)
-        prompt._fail(text)
+        prompt.fail(text)
 
 
 async def test_no_widget_lets_text_drive_the_terminal(campaign: Callable[..., Campaign], tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ async def test_no_widget_lets_text_drive_the_terminal(campaign: Callable[..., Ca
             with promise.trial(f"text {number}: {strings[number]!r:.80}"):
                 app.show(strings[number])
                 if number % 10 == 0:
-                    await pilot.pause()
+                    await pilot._wait_for_screen()
                 strips = app.screen._compositor.render_strips()
                 assert len(strips) == ROWS
                 judge("\n".join(strip.render(console) for strip in strips).encode(), PRINTED)
@@ -236,6 +236,10 @@ def commands_of(pick: Callable[[], str], folder: Path) -> list[list[str]]:
 
 def test_no_command_lets_text_drive_the_terminal(campaign: Callable[..., Campaign], tmp_path: Path) -> None:
     import tui.cli.app  # noqa: F401 - once, for all that are forked
+
+    if WHOLE:  # and torch, which takes longer to load than most commands take
+        import engine.training.host
+        import engine.training.start  # noqa: F401
 
     promise = campaign("whatever names and files hold, no command lets them drive the terminal", quick=8, whole=1_500)
     strings = drawn(max(60, promise.planned * 2), start=1)
