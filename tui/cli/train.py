@@ -25,7 +25,7 @@ from tui.cli.options import (
 )
 from tui.cli.output import say
 from tui.cli.workbench import has_screen, open_workbench
-from tui.state.first import FIRST_CORPUS, first_config
+from tui.state.first import FIRST_CORPUS, first_config, first_start
 from tui.terminal.signals import PROCESS
 
 if TYPE_CHECKING:
@@ -35,13 +35,10 @@ if TYPE_CHECKING:
 
 def demo(steps: Steps = None, runs: RunsDir = Path("runs"), corpora: CorporaDir = None) -> None:
     """Train a first model at once, on synthetic clinical notes."""
-    preset = default_preset()
-    config = first_config(steps)
     if has_screen():
-        from tui.state.session import Start
-
-        open_workbench(runs, corpora, job=Start(FIRST_CORPUS, config, preset))
+        open_workbench(runs, corpora, job=first_start(steps))
         return
+    preset, config = default_preset(), first_config(steps)
     run = begin(FIRST_CORPUS, config, runs, preset=preset, corpora=corpora)
     say(f"{run.name}: preset {preset} on {FIRST_CORPUS}, {config.train.max_steps:,} steps")
     end(run, runs, train_here(run, corpora, as_json=False), demo=True)

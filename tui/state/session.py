@@ -1,7 +1,7 @@
 """What the workbench holds: the run it shows, the line to that run's trainer, and the training of this process.
 
 Everything that may wait happens in threads that touch no widget: `reads` reads files, `works` reckons what takes long,
-`commands` speaks to trainers, a training starts in a thread of its own. Their results are picked up by `Session.poll`,
+`commands` speaks to trainers, `fetches` waits for servers, a training starts in a thread of its own. Their results are picked up by `Session.poll`,
 which the screen calls a few times a second, and by `deliver` as soon as a worker has something.
 """
 
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from engine.training.host import TrainingHost
     from tui.state.chart import ChartLook
     from tui.state.conversation import Conversations
+    from tui.state.corpora import Shelf
     from tui.state.runstable import RunsTable
     from tui.state.samples import SamplePages
+    from tui.state.showing import Showing
     from tui.state.summary import Latest
 
 LIVE_STATES = ("running", "paused")
@@ -48,6 +50,7 @@ class Start:
     preset: str
     name: str | None = None
     device: str = "auto"
+    showing: Showing | None = None
 
 
 @dataclass(frozen=True)
@@ -149,12 +152,14 @@ class Session:
         """The run shown as the newest look found it; another object whenever something changed."""
         self._now: Latest | None = None
         self.training: Training | None = None
+        self.showing: Showing | None = None
         self.problem = ""
         """Why what was last asked for (a run to show, a training) did not come about."""
         self.notices: deque[Notice] = deque(maxlen=64)
         self.reads = Worker("reads", self.complain)
         self.works = Worker("works", self.complain)
         self.commands = Worker("commands", self.complain)
+        self.fetches = Worker("fetches", self.complain)
         self._commands = 0
         self._opening: RunDir | None = None
         self._to_show: Training | None = None  # shown as soon as it has a trainer, unless another run is asked for
@@ -162,6 +167,7 @@ class Session:
         self._corpora: dict[str, Corpus | None] = {}
         self._talks: Conversations | None = None
         self._table: RunsTable | None = None
+        self._shelf: Shelf | None = None
         self._pages: dict[Path | None, SamplePages] = {}
         self._charts: dict[Path | None, ChartLook] = {}
         self.draft: tuple[str, str, dict[str, str]] | None = None
@@ -169,7 +175,7 @@ class Session:
 
     @property
     def workers(self) -> tuple[Worker, ...]:
-        return self.reads, self.works, self.commands
+        return self.reads, self.works, self.commands, self.fetches
 
     # -- the run shown -------------------------------------------------------------------------------------------------
 
@@ -229,6 +235,7 @@ class Session:
         elif wanted is not None and wanted is self._to_show and wanted.host is None and not wanted.alive:
             self._not_begun(wanted, "the start was given up; n begins a new run")
         self.deliver()
+        self._show_off()
         changed, self._taken = self._taken, False
         return changed
 
@@ -236,6 +243,14 @@ class Session:
         """Pick up what the workers have."""
         for worker in self.workers:
             self._taken = worker.deliver() or self._taken
+
+    def _show_off(self) -> None:
+        """Let a first run show what it can."""
+        if self.showing is None or self.view is None or self.run is None or not self.own:
+            return
+        talk = self.talks.of(self.run, self.view.info.get("created"))
+        if self.showing.look(talk, self.template(), self.view.checkpoints, self.talks.models):
+            self._taken = True
 
     def complain(self, problem: str) -> None:
         """Say what did not work."""
@@ -363,6 +378,15 @@ class Session:
             self._table = RunsTable(str(load_settings().get("runs_sort", "")))
         return self._table
 
+    @property
+    def shelf(self) -> Shelf:
+        """All corpora, as the person looks at them."""
+        if self._shelf is None:
+            from tui.state.corpora import Shelf
+
+            self._shelf = Shelf(self)
+        return self._shelf
+
     def remember(self, name: str, value: object) -> None:
         """Keep a setting for the next start."""
         from tui.state.settings import save_setting
@@ -400,6 +424,7 @@ class Session:
             raise RunError(f"{name} trains in this process; detach it (d) or stop it (q) first")
         self.close()
         self.training = self._to_show = Training(job, self.runs_dir, self.corpora_dir)
+        self.showing = job.showing if isinstance(job, Start) else None
         self.training.begin()
 
 

@@ -11,8 +11,7 @@ from textual.containers import Vertical
 
 from tui.actions import bindings
 from tui.screens.workscreen import WorkScreen
-from tui.state.first import FIRST_CORPUS, first_config
-from tui.state.session import Start
+from tui.state.first import FIRST_CORPUS, first_start
 from tui.text import Part, Row, width_of
 from tui.widgets.paint import Painted
 
@@ -49,9 +48,7 @@ class WelcomeScreen(WorkScreen):
 
     def action_first(self) -> None:
         """Train the default preset on a shipped corpus, at once."""
-        from engine.config import DEFAULT_PRESET
-
-        self.app.train(Start(FIRST_CORPUS, first_config(), DEFAULT_PRESET))
+        self.app.train(first_start())
 
 
 class Welcome(Painted):
