@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import signal
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -23,6 +26,7 @@ from tui.serve.server import Serving
 
 PLAIN, TINY = (str(Path(__file__).parent / name) for name in ("plain_app.py", "tiny_app.py"))
 WAIT = 30.0
+ROOT = Path(__file__).parents[3]
 
 _SEQUENCE = re.compile(rb"\x1b(\[[0-9;?<>=$]*[a-zA-Z]|\][^\x07]*\x07|.)")
 
@@ -41,19 +45,23 @@ class Served:
     def origin(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def ask(self, target: str, *headers: str, method: str = "GET", body: bytes = b"") -> tuple[int, str]:
-        """A request as it is written here, to the letter; the status and all that came back."""
-        lines = [f"{method} {target} HTTP/1.1", *headers, "Connection: close", "", ""]
-        with socket.create_connection(("127.0.0.1", self.port), WAIT) as connection:
-            connection.sendall("\r\n".join(lines).encode("latin-1") + body)
-            received = b""
-            while data := connection.recv(1 << 16):
-                received += data
-        return int(received.split(b" ", 2)[1]), received.decode("latin-1")
+    def ask(self, target: str, *headers: str, method: str = "GET") -> tuple[int, str]:
+        return answer_of(self.port, target, *headers, method=method)
 
     @property
     def host(self) -> str:
         return f"Host: 127.0.0.1:{self.port}"
+
+
+def answer_of(port: int, target: str, *headers: str, method: str = "GET") -> tuple[int, str]:
+    """The answer to a request as it is written here, to the letter: its status, and all that came."""
+    lines = [f"{method} {target} HTTP/1.1", *headers, "Connection: close", "", ""]
+    with socket.create_connection(("127.0.0.1", port), WAIT) as connection:
+        connection.sendall("\r\n".join(lines).encode("latin-1"))
+        received = b""
+        while data := connection.recv(1 << 16):
+            received += data
+    return int(received.split(b" ", 2)[1]), received.decode("latin-1")
 
 
 @contextmanager
@@ -148,11 +156,18 @@ class Browser:
 @asynccontextmanager
 async def opened(server: Served, width: object = 80, height: object = 24) -> AsyncIterator[Browser]:
     """A browser at the server's page."""
+    async with opened_at(server.url, width, height) as browser:
+        yield browser
+
+
+@asynccontextmanager
+async def opened_at(url: str, width: object = 80, height: object = 24) -> AsyncIterator[Browser]:
+    """A browser at a link."""
     async with (
         aiohttp.ClientSession() as client,
         client.ws_connect(
-            f"{server.url}ws?width={width}&height={height}",
-            origin=server.origin,
+            f"{url}ws?width={width}&height={height}",
+            origin="/".join(url.split("/")[:3]),
             timeout=aiohttp.ClientWSTimeout(ws_close=0.5),
             max_msg_size=0,
         ) as connection,
@@ -183,3 +198,43 @@ def children_of(pid: int) -> list[int]:
     """Processes that this one has begun and that still live."""
     found = Path(f"/proc/{pid}/task/{pid}/children")
     return [int(child) for child in found.read_text().split()] if found.exists() else []
+
+
+@contextmanager
+def command(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """`tinytui serve` in a process of its own, with folders of its own, and what it prints as JSON."""
+    own = {
+        "PYTHONPATH": str(ROOT),
+        "TINYTUI_CACHE": str(folder / "cache"),
+        "TINYTUI_CORPORA": str(folder / "corpora"),
+        "XDG_CONFIG_HOME": str(folder / "config"),
+        "XDG_STATE_HOME": str(folder / "state"),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tui.cli", "serve", "--runs", str(folder / "runs"), "--json", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={name: value for name, value in os.environ.items() if name != "NO_COLOR"} | own,
+    )
+    assert process.stdout is not None and process.stderr is not None
+    try:
+        told = process.stdout.readline()
+        assert told, process.stderr.read()
+        yield process, json.loads(told)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(WAIT)
+        process.stdout.close()
+        process.stderr.close()
+
+
+def invoke(*arguments: str) -> tuple[int, str]:
+    """A command line in this process: its exit code, and all that it says."""
+    from typer.testing import CliRunner
+
+    from tui.cli.app import app
+
+    result = CliRunner().invoke(app, list(arguments))
+    return result.exit_code, result.output
