@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.training.saving import remove_orphans
+
 from .conftest import WHOLE, Campaign
 from .tiny import Outcome, start, state_of
 from .zygote import Zygote
@@ -58,7 +60,10 @@ def test_a_system_call_of_a_checkpoint_that_fails(
             code = zygote.do(job)
             assert code == 0, says.read_text() if says.exists() else f"exit code {code}"
             assert state_of(run) == "finished"
-            return Outcome.of(run), int(counted.read_text())
+            made = int(counted.read_text())
+            if last > made - 6:  # up to the very end: what could not be removed goes when the run is next trained
+                remove_orphans(run)
+            return Outcome.of(run), made
 
         expected, calls = train("whole", 0, 0, HALF)
         assert calls > 100, "it sees them all"
