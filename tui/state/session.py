@@ -1,8 +1,9 @@
 """What the workbench holds: the run it shows, the line to that run's trainer, and the training of this process.
 
 Everything that may wait happens in threads that touch no widget: `reads` reads files, `works` reckons what takes long,
-`commands` speaks to trainers, `fetches` waits for servers, a training starts in a thread of its own. Their results are picked up by `Session.poll`,
-which the screen calls a few times a second, and by `deliver` as soon as a worker has something.
+`commands` speaks to trainers, `fetches` waits for servers, a training starts in a thread of its own. Their results are
+picked up by `Session.poll`, which the screen calls a few times a second, and by `deliver` as soon as a worker has
+something.
 """
 
 from __future__ import annotations

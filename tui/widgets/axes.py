@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from rich.cells import cell_len
 
+from tui.state.chart import SIGNS, Mark
 from tui.text import Part, clean, fit, fmt_count, fmt_loss, fmt_lr, width_of
 from tui.widgets.curves import Memory, dot_rows, floats, series_looks
 from tui.widgets.plotdata import Area, PlotData
@@ -25,13 +26,24 @@ def frame(
         if area.x:
             left = [(f"{label or '':>{area.x - 1}}", "dim"), ("┤" if label else "│", "rule")]
         rows.append(left + merge(line))
-    ticks = nice_ticks(area.first, area.last, max(2, area.width // 9))
-    marks = {column: tick for tick in ticks if (column := area.column(tick)) is not None}
+    unit, letter = _x_unit(data, area)
+    ticks = [tick * unit for tick in nice_ticks(area.first / unit, area.last / unit, max(2, area.width // 9))]
+    marks = {column: tick / unit for tick in ticks if (column := area.column(tick)) is not None}
     if height - area.y - area.height == 2:
         rows.append(_x_axis(data, area, marks, width))
     if height - area.y - area.height >= 1:
-        rows.append([(_x_labels(area, marks, width), "dim")])
+        rows.append([(_x_labels(marks, width, letter), "dim")])
     return rows
+
+
+def _x_unit(data: PlotData, area: Area) -> tuple[float, str]:
+    """What the labels of the x axis count: steps or tokens, or seconds, minutes, hours or days of training."""
+    if data.axis != "time":
+        return 1.0, ""
+    size = area.last - area.first
+    return next(
+        each for each in ((86400.0, "d"), (3600.0, "h"), (60.0, "m"), (1.0, "s")) if size >= 2 * each[0] or each[0] == 1
+    )
 
 
 def _y_labels(area: Area, limits: tuple[float, float], log: bool) -> dict[int, str]:
@@ -61,17 +73,31 @@ def _x_axis(data: PlotData, area: Area, marks: dict[int, float], width: int) -> 
         line[area.x - 1] = ("└", "rule")
     for column in range(area.x, area.x + area.width):
         line[column] = ("┬" if column in marks else "─", "rule")
-    for step in data.checkpoints:
-        if (place := area.column(step)) is not None:
-            line[place] = ("▲", "bright" if step == data.cursor else "dim")
+    here = None if data.cursor is None else area.column(data.x_of(data.cursor))
+    for place, mark in marks_in(data, area).items():
+        line[place] = (mark[0].sign, "bright bold" if place == here else mark[0].look)
     return merge(line)
 
 
-def _x_labels(area: Area, marks: dict[int, float], width: int) -> str:
+def marks_in(data: PlotData, area: Area) -> dict[int, list[Mark]]:
+    """What happened, by the cell column it stands in; what matters most comes first."""
+    found: dict[int, list[Mark]] = {}
+    checkpoints = [Mark(step, SIGNS["checkpoint"], "dim", "checkpoint") for step in data.checkpoints]
+    for mark in (*data.marks, *checkpoints):
+        if (place := area.column(data.x_of(mark.step))) is not None:
+            found.setdefault(place, []).append(mark)
+    rank = {sign: index for index, sign in enumerate(SIGNS.values())}
+    for marks in found.values():
+        marks.sort(key=lambda mark: rank.get(mark.sign, 0))
+    return found
+
+
+def _x_labels(marks: dict[int, float], width: int, letter: str) -> str:
     line = [" "] * width
     free = 0
     columns = sorted(marks)
-    for column, text in zip(columns, step_texts([marks[column] for column in columns]), strict=True):
+    for column, tick in zip(columns, step_texts([marks[column] for column in columns]), strict=True):
+        text = tick + letter if tick != "0" else tick
         start = min(max(column - len(text) // 2, 0), width - len(text))
         if start >= free:
             line[start : start + len(text)] = text
@@ -100,6 +126,7 @@ def legend(data: PlotData, memories: list[Memory], area: Area, width: int) -> li
     looks, _ = series_looks(data)
     if data.cursor is not None:
         fields.append([(f"step {data.cursor:<6,}", "bright")])
+    pointed = data.cursor is not None and len(data.series) == 1
     for index, (one, memory) in enumerate(zip(data.series, memories, strict=True)):
         steps, _, val_steps, val_loss = one.arrays()
         place = int(np.searchsorted(steps, data.cursor, "right")) if data.cursor is not None else len(steps)
@@ -108,11 +135,16 @@ def legend(data: PlotData, memories: list[Memory], area: Area, width: int) -> li
             fields.append([(f"{index + 1} ", looks[index] + " bold"), (clean(one.name, keep_newlines=False), "dim")])
             fields[-1].append((f" {fmt_loss(smooth):>6}", "bright"))
             continue
-        fields.append([("─ ", "train bold"), ("train ", "dim"), (f"{fmt_loss(smooth):>6}", "bright")])
+        if np.size(one.steps):
+            fields.append([("─ ", "train bold"), (f"{data.label} ", "dim"), (f"{data.say(smooth):>6}", "bright")])
         seen = int(np.searchsorted(val_steps, data.cursor, "right")) if data.cursor is not None else len(val_steps)
         if len(val_steps):
             value = float(floats(val_loss)[seen - 1]) if seen else None
             fields.append([("● ", "val"), ("val ", "dim"), (f"{fmt_loss(value):>6}", "bright")])
+        if pointed and place and np.size(data.lr) >= place:
+            fields.append([("lr ", "dim"), (fmt_lr(float(floats(data.lr)[place - 1])), "bright")])
+        if pointed and (ends := _ends(data, memory, area)) is not None:
+            fields.append([("min–max ", "dim"), (f"{ends[0]:.3g}–{ends[1]:.3g}", "foreground")])
         finite = np.flatnonzero(np.isfinite(floats(val_loss)))
         if finite.size:
             best = finite[np.argmin(floats(val_loss)[finite])]
@@ -120,8 +152,8 @@ def legend(data: PlotData, memories: list[Memory], area: Area, width: int) -> li
             fields.append([("◆ ", "good"), ("best ", "dim"), (said, "bright")])
     if len(data.series) > 1:
         _shorten(fields, width - area.x)
-    row: list[Part] = [(" " * area.x, "")]
-    used = area.x
+    used = 1 if pointed else area.x
+    row: list[Part] = [(" " * used, "")]
     for one_field in fields:
         size = width_of(one_field)
         if used + size > width:
@@ -129,6 +161,18 @@ def legend(data: PlotData, memories: list[Memory], area: Area, width: int) -> li
         row += [*one_field, ("   ", "")]
         used += size + 3
     return row if used <= width else row[:-1]
+
+
+def _ends(data: PlotData, memory: Memory, area: Area) -> tuple[float, float] | None:
+    """The least and the greatest value in the cell column of the crosshair."""
+    column = area.column(data.x_of(data.cursor)) if data.cursor is not None else None
+    if column is None or memory.columns is None:
+        return None
+    dots = slice(2 * (column - area.x), 2 * (column - area.x) + 2)
+    low, high = memory.columns.low[dots], memory.columns.high[dots]
+    if not np.isfinite(low).any():
+        return None
+    return float(np.nanmin(low)), float(np.nanmax(high))
 
 
 def _shorten(fields: list[list[Part]], width: int) -> None:

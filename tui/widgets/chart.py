@@ -88,7 +88,7 @@ def draw_text(data: PlotData, width: int, height: int, color: bool, log: bool = 
         parts = []
         for text, look in row:
             words = look.split(" on ")[0].split()
-            code = ";".join(filter(None, (_SGR[words[0]], "1" if "bold" in words else ""))) if words else ""
+            code = ";".join(filter(None, (_SGR.get(words[0], ""), "1" if "bold" in words else ""))) if words else ""
             parts.append(f"\x1b[{code}m{text}\x1b[0m" if color and code and text.strip() else text)
         lines.append("".join(parts).rstrip())
     return "\n".join(lines)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from tui.state.chart import Scale
 from tui.text import Part
 from tui.widgets.canvas import Polyline, draw_band, draw_lines
 from tui.widgets.plotdata import Area, Array, PlotData, Series
@@ -45,6 +46,7 @@ class ChartState:
     ) -> Memory:
         """Bring the memory of series `index` up to date for a window of `count` dot columns."""
         steps, loss, _, _ = one.arrays()
+        xs = one.x
         memory = self.series.get(index)
         size = len(steps)
         if memory is None or not self._grew(memory, steps, loss) or memory.smoother.half_life != half_life:
@@ -52,9 +54,9 @@ class ChartState:
         memory.smoother.extend(steps[memory.size :], loss[memory.size :])
         key = (*window, count, log)
         if memory.columns is None or memory.key != key:
-            memory.columns = columns(steps, loss, *window, count, log=log)
+            memory.columns = columns(xs, loss, *window, count, log=log)
         elif size > memory.size:
-            memory.columns = _grown(memory.columns, steps, loss, memory.size, window, count, log)
+            memory.columns = _grown(memory.columns, xs, loss, memory.size, window, count, log)
         memory.key, memory.size = key, size
         memory.last = (float(steps[-1]), float(loss[-1])) if size else (0.0, 0.0)
         return memory
@@ -87,23 +89,20 @@ def _grown(
 
 
 def y_limits(
-    data: PlotData, memories: list[Memory], window: tuple[float, float], log: bool, state: ChartState
+    data: PlotData, memories: list[Memory], window: tuple[float, float], scale: Scale, state: ChartState
 ) -> tuple[float, float]:
     """The y range (of logarithms when `log`): that of the frame before while the data fits and fills it."""
-    found: list[float] = []
-    for one, memory in zip(data.series, memories, strict=True):
-        assert memory.columns is not None
-        _, _, val_steps, val_loss = one.arrays()
-        values = np.concatenate(
-            [memory.columns.low, memory.columns.high, _drawable(val_steps, val_loss, window, log)[1]]
-        )
-        values = values[np.isfinite(values)]
-        if values.size:
-            found += [float(values.min()), float(values.max())]
-    low, high = (min(found), max(found)) if found else (0.0, 1.0)
+    log = scale == "log"
+    found = [
+        _range(one, memory, window, data.warmup if scale == "auto" else None, log)
+        for one, memory in zip(data.series, memories, strict=True)
+    ]
+    found = [each for each in found if each is not None]
+    low = min((each[0] for each in found if each is not None), default=0.0)
+    high = max((each[1] for each in found if each is not None), default=1.0)
     if log and found:
         low, high = float(np.log10(low)), float(np.log10(high))
-    key = (window, log, tuple(one.name for one in data.series))
+    key = (window, scale, data.axis, data.label, tuple(one.name for one in data.series))
     if state.limits is not None and state.limits_key == key:
         bottom, top = state.limits
         if bottom <= low and high <= top and high - low >= 0.6 * (top - bottom):
@@ -111,6 +110,43 @@ def y_limits(
     room = (high - low) or max(abs(high), 1e-3) * 0.1
     state.limits, state.limits_key = (low - 0.08 * room, high + 0.03 * room), key
     return state.limits
+
+
+SPIKE = 0.25
+"""What lies further from most of a curve than this share of its range is left out of an `auto` range."""
+
+
+def _range(
+    one: Series, memory: Memory, window: tuple[float, float], warmup: int | None, log: bool
+) -> tuple[float, float] | None:
+    """The least and greatest value to be drawn; with a `warmup`, of most of what comes after it, with the last ones."""
+    assert memory.columns is not None
+    _, _, _, val_loss = one.arrays()
+    val_x, vals = _drawable(one.val_x, val_loss, window, log)
+    low, high, some = memory.columns.low, memory.columns.high, np.isfinite(memory.columns.low)
+    lows, highs, at = low[some], high[some], memory.columns.tail[some]
+    if not lows.size and not vals.size:
+        return None
+    if warmup is None or lows.size < 8:
+        ends = np.concatenate([lows, highs, vals])
+        return float(ends.min()), float(ends.max())
+    steps = np.asarray(one.steps)
+    begun = min(max(warmup, steps[-1] // 10), steps[-1] // 2)
+    warm = steps[at] > begun
+    if 4 * int(warm.sum()) >= warm.size:
+        lows, highs, at = lows[warm], highs[warm], at[warm]
+        vals = vals[val_x > float(one.x[min(int(np.searchsorted(steps, begun, "right")), len(steps) - 1)])]
+    smooth = memory.smoother.values[at]
+    smooth = smooth[np.isfinite(smooth) & ((smooth > 0) | (not log))]
+    curves = np.concatenate([smooth, vals])
+    bottom = float(np.quantile(np.concatenate([lows, curves]), 0.02))
+    top = float(np.quantile(np.concatenate([highs, curves]), 0.98))
+    reach = SPIKE * (top - bottom)
+    last = [float(smooth[-1])] if smooth.size else []
+    last += [float(vals[-1])] if vals.size else []
+    near = np.concatenate([lows, highs, curves])
+    near = near[(near >= bottom - reach) & (near <= top + reach)]
+    return min([float(near.min()), *last]), max([float(near.max()), *last])
 
 
 def _drawable(steps: Array, values: Array, window: tuple[float, float], log: bool) -> tuple[Floats, Floats]:
@@ -142,45 +178,106 @@ def series_looks(data: PlotData) -> tuple[list[str], list[str]]:
 
 
 def curve_cells(
-    data: PlotData, memories: list[Memory], area: Area, limits: tuple[float, float], log: bool
+    data: PlotData, memories: list[Memory], area: Area, limits: tuple[float, float], log: bool, tinted: bool
 ) -> list[list[Part]]:
     """The cells of the area, row by row."""
     train_looks, val_looks = series_looks(data)
-    lows, highs, lines, looks = [], [], [], []
+    band = np.zeros((area.height, area.width), dtype=bool)
+    lines: list[Polyline] = []
+    looks: list[str] = []
     vals: list[tuple[str, Ints, Ints, int]] = []
+    beyond = Beyond(area, limits, log)
     bad = np.zeros(2 * area.width, dtype=bool)
     for index, (one, memory) in enumerate(zip(data.series, memories, strict=True)):
         assert memory.columns is not None
+        beyond.see(memory.columns.low, memory.columns.high)
         low, high = joined(memory.columns.low, memory.columns.high)
-        lows.append(dot_rows(low, limits, area.height, log))
-        highs.append(dot_rows(high, limits, area.height, log))
+        low, high = dot_rows(low, limits, area.height, log), dot_rows(high, limits, area.height, log)
+        band |= draw_band(low, high, area.width, area.height) > 0
         bad |= memory.columns.bad > 0
-        _, _, val_steps, val_loss = one.arrays()
-        x, y = _drawable(val_steps, val_loss, (area.first, area.last), log)
+        _, _, _, val_loss = one.arrays()
+        x, y = _drawable(one.val_x, val_loss, (area.first, area.last), log)
         xs = column_of(x, area.first, area.last, 2 * area.width)
-        ys = dot_rows(y, limits, area.height, log).astype(np.int64)
-        lines += [(xs, ys), _smooth_line(memory, area, limits, log)]  # the train curve over the other
+        beyond.see_points(xs, y)
+        rows = np.clip(dot_rows(y, limits, area.height, log), 0, 4 * area.height - 1).astype(np.int64)
+        lines += [(xs, rows), _smooth_line(memory, area, limits, log)]  # the train curve over the other
         looks += [val_looks[index], train_looks[index]]
-        vals.append((val_looks[index], xs, ys, int(np.argmin(y)) if y.size else -1))
-    band = np.zeros((area.height, area.width), dtype=np.int64)
-    for low, high in zip(lows, highs, strict=True):
-        band |= draw_band(low, high, area.width, area.height)
+        vals.append((val_looks[index], xs, rows, int(np.argmin(y)) if y.size else -1))
     alone = len(data.series) == 1
-    cells: list[list[Part]] = [[(" ", "")] * area.width for _ in range(area.height)]
-    patterns = band.tolist()
-    for row, column in np.argwhere(band).tolist():
-        cells[row][column] = (chr(0x2800 + patterns[row][column]), "band" if alone else "rule")
+    empty, filled = (" ", ""), (" ", "on band-line") if tinted else ("░", "band")
+    cells: list[list[Part]] = [[filled if each else empty for each in row] for row in band.tolist()]
     for row, column, character, owner in draw_lines(lines, area.width, area.height):
-        ground = " on band-line" if alone and patterns[row][column] else ""
-        cells[row][column] = (character, looks[owner] + ground)
+        cells[row][column] = (character, looks[owner] + (" on band-line" if tinted and band[row, column] else ""))
     _mark_vals(cells, vals, area, best=alone)
     if not alone:
         _number_lines(cells, lines[1::2], train_looks, area)
+    beyond.mark(cells, data, "train" if alone else "bright")
     for column in np.flatnonzero(bad).tolist():
         cells[0][column // 2] = ("×", "alarm bold")
     _mark_cursor(cells, data, area)
     _mark_pointers(cells, data, area)
     return cells
+
+
+REACH = 10
+"""Cells beside a mark in which its value is written, where there is nothing else."""
+
+
+class Beyond:
+    """What lies beyond the y range: a `▲` or `▼` at the edge in each column of it, with the furthest value beside."""
+
+    def __init__(self, area: Area, limits: tuple[float, float], log: bool) -> None:
+        self._area, self._log = area, log
+        self._bottom: float = 10.0 ** limits[0] if log else limits[0]
+        self._top: float = 10.0 ** limits[1] if log else limits[1]
+        self._highest = np.full(2 * area.width, -np.inf)
+        self._lowest = np.full(2 * area.width, np.inf)
+
+    def see(self, low: Floats, high: Floats) -> None:
+        """The least and greatest value (2 * width,) of each dot column, NaN where there is none."""
+        self._highest = np.fmax(self._highest, high)
+        self._lowest = np.fmin(self._lowest, low)
+
+    def see_points(self, columns: Ints, values: Floats) -> None:
+        """Values (M,) in dot columns (M,)."""
+        np.maximum.at(self._highest, columns, values)
+        np.minimum.at(self._lowest, columns, values)
+
+    def mark(self, cells: list[list[Part]], data: PlotData, look: str) -> None:
+        """Put the marks into the first and the last row."""
+        width = self._area.width
+        highest, lowest = self._highest.reshape(width, 2).max(axis=1), self._lowest.reshape(width, 2).min(axis=1)
+        self._edge(cells[0], "▲", highest, highest > self._top, data, look)
+        if not self._log:
+            self._edge(cells[-1], "▼", -lowest, lowest < self._bottom, data, look, -1.0)
+
+    def _edge(
+        self,
+        row: list[Part],
+        sign: str,
+        furthest: Floats,
+        out: npt.NDArray[np.bool_],
+        data: PlotData,
+        look: str,
+        factor: float = 1.0,
+    ) -> None:
+        for group in _groups(out):
+            for column in group:
+                row[column] = (sign, look)
+        for group in _groups(out):
+            text = data.say(factor * max(float(furthest[column]) for column in group)).strip()
+            text = f" {text[: text.index('.') + 2] if '.' in text and 'e' not in text else text} "
+            for at in range(group[-1] + 1, min(group[-1] + REACH, len(row) - len(text))):
+                if all(row[at + offset] == (" ", "") for offset in range(len(text))):
+                    for offset, character in enumerate(text):
+                        row[at + offset] = (character, "dim")
+                    break
+
+
+def _groups(some: npt.NDArray[np.bool_]) -> list[list[int]]:
+    """Neighbouring columns together."""
+    places = np.flatnonzero(some)
+    return [group.tolist() for group in np.split(places, np.flatnonzero(np.diff(places) > 1) + 1) if group.size]
 
 
 def _smooth_line(memory: Memory, area: Area, limits: tuple[float, float], log: bool) -> Polyline:
@@ -225,7 +322,7 @@ def _number_lines(cells: list[list[Part]], lines: list[Polyline], looks: list[st
 
 
 def _mark_cursor(cells: list[list[Part]], data: PlotData, area: Area) -> None:
-    column = area.column(data.cursor) if data.cursor is not None else None
+    column = area.column(data.x_of(data.cursor)) if data.cursor is not None else None
     if column is None:
         return
     for row in cells:
@@ -238,7 +335,7 @@ def _mark_pointers(cells: list[list[Part]], data: PlotData, area: Area) -> None:
     """A letter at the top of a line down to the axis; where two of them stand in one column, the letters beside."""
     taken: set[int] = set()
     for letter, step in data.pointers:
-        column = area.column(step)
+        column = area.column(data.x_of(step))
         if column is None:
             continue
         for row in cells[1:]:

@@ -117,11 +117,11 @@ class Smoother:
     """The debiased moving average of a growing series, each point folded in once.
 
     `extend` takes the new points only; `values` (N,) is aligned with all points so far. A value that is not finite
-    carries the average on unchanged.
+    carries the average on unchanged. With a half-life of 0 the values are what they are.
     """
 
     def __init__(self, half_life: float) -> None:
-        self.half_life = max(1e-9, half_life)
+        self.half_life = half_life
         self._sum = 0.0
         self._weight = 0.0
         self._step: float | None = None
@@ -140,6 +140,10 @@ class Smoother:
         if not new_steps.size:
             return
         self._reserve(new_steps.size)
+        if self.half_life <= 0:
+            self._values[self._size : self._size + new_values.size] = new_values
+            self._size += new_values.size
+            return
         begin = 0
         while begin < new_steps.size:
             limit = new_steps[begin] + MAX_HALF_LIVES * self.half_life

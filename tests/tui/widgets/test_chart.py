@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tui.text import width_of
+from tui.state.chart import Axis, Mark, Scale
+from tui.text import Row, width_of
+from tui.widgets.axes import marks_in
 from tui.widgets.canvas import draw_band, draw_lines, thin
 from tui.widgets.chart import Area, ChartState, PlotData, Series, View, draw, draw_text
 
@@ -78,12 +81,112 @@ def test_a_band_fills_exactly_its_dots() -> None:
 def test_a_spike_of_one_sample_reaches_the_top(spike: int, width: int, height: int, log: bool) -> None:
     loss = LOSS.copy()
     loss[spike] = 12.0
-    picture = draw(PlotData.run(STEPS, loss, total_steps=2000), width, height, View(log=log))
+    picture = draw(PlotData.run(STEPS, loss, total_steps=2000), width, height, View(scale="log" if log else "whole"))
     assert picture.area is not None
     column, top = picture.area.column(spike + 1), picture.area.y
     assert column is not None
+    assert any(drawn(picture.rows[row], column) for row in range(top, top + 1 + picture.area.height // 12))
+
+
+def drawn(row: Row, column: int) -> bool:
+    """Whether the cell belongs to a curve, its band, or a mark of what lies beyond."""
+    for text, look in row:
+        if column < len(text):
+            return text[column] in "▲▼●◆" or 0x2800 < ord(text[column]) < 0x2900 or "on band-line" in look
+        column -= len(text)
+    return False
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 1999), st.floats(-50, 50)), min_size=1, max_size=8),
+    st.integers(20, 160),
+    st.integers(5, 40),
+    st.sampled_from(["auto", "whole"]),
+    st.integers(0, 1500),
+)
+@settings(deadline=None, max_examples=60)
+def test_every_value_lies_in_the_band_or_is_marked_at_the_edge(
+    spikes: list[tuple[int, float]], width: int, height: int, scale: Scale, warmup: int
+) -> None:
+    loss = LOSS + np.random.default_rng(1).normal(0, 0.05, LOSS.size)
+    for place, value in spikes:
+        loss[place] = value
+    state = ChartState()
+    data = replace(PlotData.run(STEPS, loss, VAL_STEPS, VAL, total_steps=2000), warmup=warmup)
+    picture = draw(data, width, height, View(scale=scale), state)
+    area, limits = picture.area, state.limits
+    assert area is not None and limits is not None
+    rows = picture.rows[area.y : area.y + area.height]
+    for step, value in [*zip(STEPS.tolist(), loss.tolist(), strict=True), *zip(VAL_STEPS, VAL, strict=True)]:
+        column = area.column(step)
+        assert column is not None
+        if limits[0] <= value <= limits[1]:
+            row = (
+                area.height - 1 - int((value - limits[0]) / (limits[1] - limits[0]) * (4 * area.height - 1) + 0.5) // 4
+            )
+            assert drawn(rows[row], column)
+        else:
+            text = "".join(part for part, _ in rows[0 if value > limits[1] else -1])
+            assert text[column] == ("▲" if value > limits[1] else "▼")
+
+
+def test_the_range_is_that_of_what_comes_after_the_warm_up() -> None:
+    loss = LOSS.copy()
+    loss[1200] = 9.0
+    state = ChartState()
+    rows = draw(PlotData.run(STEPS, loss, VAL_STEPS, VAL, total_steps=2000), 80, 20, state=state).rows
+    assert state.limits is not None and state.limits[0] > 1.3 and state.limits[1] < 4.0
+    top = "".join(text for text, _ in rows[1])
+    assert "▲ 9.0" in top and top.index("▲") == 7 and "3.9" in top
+    whole = draw(PlotData.run(STEPS, loss, total_steps=2000), 80, 20, View(scale="whole")).rows
+    assert "▲" not in "".join(text for text, _ in whole[1])
+
+
+def test_the_newest_values_are_always_in_the_range() -> None:
+    loss = LOSS.copy()
+    loss[-1] = loss[-2] = 6.0
+    state = ChartState()
+    draw(PlotData.run(STEPS, loss, [100, 2000], [2.0, 7.0], total_steps=2000), 80, 20, state=state)
+    assert state.limits is not None and state.limits[1] >= 7.0
+
+
+@pytest.mark.parametrize(("axis", "last"), [("tokens", "2000k"), ("time", "80m")])
+def test_the_x_axis_counts_tokens_or_time(axis: Axis, last: str) -> None:
+    xs = STEPS * 1_000.0 if axis == "tokens" else STEPS * 2.5
+    one = Series("", STEPS, LOSS, VAL_STEPS, VAL, xs, np.interp(VAL_STEPS, STEPS, xs))
+    data = PlotData((one,), (500, 1000), cursor=1000, total_steps=2000, axis=axis)
+    picture = draw(data, 100, 20)
     rows = ["".join(text for text, _ in row) for row in picture.rows]
-    assert any(0x2800 < ord(row[column]) < 0x2900 for row in rows[top : top + 1 + picture.area.height // 12])
+    assert last in rows[-1].split() and rows[0].strip().startswith("step 1,000")
+    assert picture.area is not None and picture.area.column(data.x_of(500)) == rows[-2].index("▲")
+    for step in (1, 2, 500, 777, 2000):
+        assert data.step_of(data.x_of(step)) == step
+    assert data.step_of(data.x_of(1000) - 0.1) == 1000
+
+
+def test_values_that_are_not_smoothed_are_drawn_as_they_are() -> None:
+    noisy = LOSS + np.random.default_rng(0).normal(0, 0.3, LOSS.size)
+    data = PlotData.run(STEPS, noisy, total_steps=2000, cursor=777)
+    raw, usual = (draw(data, 90, 20, View(smooth=smooth)).rows for smooth in (0.0, 1.0))
+    assert f"train {noisy[776]:.4f}" in "".join(text for text, _ in raw[0]) and raw != usual
+
+
+def test_what_happened_stands_on_the_x_axis() -> None:
+    marks = (Mark(800, "!", "alarm bold", "overfitting"), Mark(800, "▲", "dim", "checkpoint"))
+    data = replace(RUN, marks=marks)
+    picture = draw(data, 100, 20)
+    assert picture.area is not None
+    place = picture.area.column(800)
+    assert place is not None
+    assert "".join(text for text, _ in picture.rows[-2])[place] == "!"
+    assert [mark.words for mark in marks_in(data, picture.area)[place]] == ["overfitting", "checkpoint"]
+
+
+def test_without_tints_the_band_is_a_light_pattern() -> None:
+    noisy = LOSS + np.random.default_rng(0).normal(0, 0.3, LOSS.size)
+    bare = draw(PlotData.run(STEPS, noisy), 90, 20, tinted=False).rows
+    assert "░" in "".join(text for row in bare for text, _ in row)
+    assert not any(" on " in look for row in bare for _, look in row)
 
 
 def test_losses_that_are_not_numbers_are_marked() -> None:
@@ -108,7 +211,7 @@ def test_axes_and_legend_say_what_is_seen() -> None:
     assert "─ train 1.5" in rows[0] and "● val 1.6" in rows[0] and "◆ best 1.6" in rows[0] and "at 2,000" in rows[0]
     assert rows[-1].split() == ["0", "1,000", "2,000", "3,000", "4,000"]
     assert rows[-2].count("▲") == 2
-    assert [row[:6].strip() for row in rows if row[6:7] == "┤"] == ["4.0", "3.0", "2.0"]
+    assert [row[:6].strip() for row in rows if row[6:7] == "┤"] == ["2.5", "2.0", "1.5"]
 
 
 def test_marks_stand_at_their_steps() -> None:
@@ -124,7 +227,7 @@ def test_marks_stand_at_their_steps() -> None:
 def test_the_cursor_shows_the_values_at_its_step() -> None:
     pointed = PlotData.run(STEPS, LOSS, VAL_STEPS, VAL, cursor=500, total_steps=4000)
     rows = text(pointed)
-    assert rows[0].strip().startswith("step 500")
+    assert rows[0].strip().startswith("step 500") and "min–max 1.91–1.99" in rows[0]
     assert f"val {VAL[1]:.4f}" in rows[0]
     assert sum("│" in row[8:] for row in rows) > 5
 
@@ -133,7 +236,7 @@ def test_points_under_the_pointer_and_steps_are_the_same() -> None:
     area = draw(RUN, 100, 20).area
     assert area is not None
     for column in range(area.x, area.x + area.width):
-        assert area.column(area.step(column)) == column
+        assert area.column(RUN.step_of(area.at(column))) == column
 
 
 def test_growing_gives_the_picture_that_drawing_anew_gives() -> None:

@@ -112,8 +112,10 @@ async def test_keys_zoom_pan_and_change_the_scale() -> None:
         assert plot.view.window == (first + 62.5, last + 62.5)
         plot.pan(20.0)
         assert (plot.view.window or (0, 0))[1] == 1000
-        await pilot.press("minus", "L")
+        await pilot.press("minus", "y", "y")
         assert plot.view.log and plot.view.window is not None
+        await pilot.press("y", "e", "e")
+        assert plot.view.scale == "auto" and plot.view.smooth == 0.0 and plot.look.words() == "not smoothed"
         await pilot.press("0")
         assert plot.view.window is None
         plot.zoom(1e6)
@@ -122,7 +124,7 @@ async def test_keys_zoom_pan_and_change_the_scale() -> None:
 
 
 async def test_pointing_says_the_step() -> None:
-    moved: list[int] = []
+    moved: list[int | None] = []
 
     class Pointed(Harness):
         def on_loss_plot_cursor_moved(self, event: LossPlot.CursorMoved) -> None:
@@ -132,12 +134,15 @@ async def test_pointing_says_the_step() -> None:
     app = Pointed(plot)
     async with app.run_test(size=(80, 20)) as pilot:
         plot.focus()
-        await pilot.press("[")
+        await pilot.press(",")
         plot.show(PlotData.run(STEPS, LOSS, total_steps=1000, checkpoints=(250, 500, 750), cursor=750))
-        await pilot.press("[", "]")
+        await pilot.press(",", "[", "]", "{", "escape")
         await pilot.click(plot, offset=(43, 8))
-        assert moved[:2] == [750, 500]
-        assert 400 < moved[-1] < 600
+        assert moved[:2] == [750, 500] and moved[5] is None
+        before, after, far, clicked = (step or 0 for step in (moved[2], moved[3], moved[4], moved[6]))
+        column = 1000 / 72
+        assert 750 - 1.5 * column < before < 750 < after < 750 + 1.5 * column
+        assert far == pytest.approx(750 - 10 * column, abs=column) and 400 < clicked < 600
 
 
 async def test_every_theme_draws_every_widget() -> None:

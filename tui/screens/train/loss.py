@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.content import Content
+from textual.message import Message
 
-from tui.state.summary import Latest
-from tui.text import clean
+from tui.actions import bindings
+from tui.state.chart import METRICS, ChartLook, Mark, after, logged, marks_of
+from tui.state.summary import Latest, setting
+from tui.text import clean, fit
 from tui.widgets.pane import Pane
-from tui.widgets.plot import LossPlot, PlotData
+from tui.widgets.plot import LossPlot, PlotData, Series
 from tui.widgets.rows import Rows
 
 if TYPE_CHECKING:
@@ -21,21 +27,26 @@ EMPTY = "the loss is drawn here from the first step on"
 
 
 class LossPane(Pane):
-    """Train loss smoothed over its min/max band, validation loss, checkpoints, and the step the reader points at."""
+    """Any number of the run over steps, tokens or time; of the loss train and validation, with what happened."""
 
     scope = "loss"
     title = "loss"
+    BINDINGS: ClassVar[list[BindingType]] = bindings("loss")
     about: ClassVar[tuple[str, ...]] = (
         "Cross entropy, nats a token. Train is smoothed over the band of its least",
-        "and greatest value in each column, so no spike is hidden; validation is",
-        "exact, over the whole held-out part. ▲ marks checkpoints.",
-        "+ and - zoom, ← → pan, 0 shows the whole run, L is a log scale;",
-        "[ and ] point at the checkpoint before and after, and turn the samples.",
+        "and greatest value in each column; validation is exact, over the whole",
+        "held-out part. The range is that of what comes after the warm-up; what lies",
+        "beyond it stands at the edge as ▲ with its value, so no spike is hidden.",
+        "Under it: ▲ checkpoint  ‖ paused  » resumed  η learning rate  ! alarm",
+        "Y forked. With the crosshair on one of them, its words stand below.",
     )
 
     def __init__(self) -> None:
         super().__init__(id="loss")
         self._problem = ""
+        self._look = ChartLook()
+        self._view: RunView | None = None
+        self._marks: tuple[object, tuple[Mark, ...]] = None, ()
 
     def compose(self) -> ComposeResult:
         yield LossPlot(PlotData(empty=EMPTY))
@@ -45,26 +56,46 @@ class LossPane(Pane):
         self.query_one(LossPlot).focus()
 
     def clear(self) -> None:
-        """Draw no run; the next one is seen whole, whatever was zoomed into before."""
+        """Draw no run."""
+        self._view, self._look = None, ChartLook()
         self.query_one(LossPlot).clear(EMPTY)
         self.say_problem("")
+        self._say_look()
 
-    def show(self, view: RunView, now: Latest, cursor: int | None, problem: str = "") -> None:
-        """Draw the run as it stands; `cursor` is the step of the sample shown, `problem` what else is to be said."""
-        series = view.series
-        self.query_one(LossPlot).show(
-            PlotData.run(
-                series.step,
-                series.loss,
-                series.val_step,
-                series.val_loss,
-                checkpoints=tuple(point["step"] for point in view.checkpoints),
-                cursor=cursor,
-                total_steps=now.steps or None,
-                empty=EMPTY,
-            )
-        )
+    def show(self, view: RunView, now: Latest, look: ChartLook, problem: str = "") -> None:
+        """Draw the run as it stands, looked at as `look` says; `problem` is what else is to be said."""
+        plot = self.query_one(LossPlot)
+        self._view, self._look, plot.look = view, look, look
+        if self._marks[0] != (key := (len(view.events), id(view.events[-1]) if view.events else 0)):
+            self._marks = key, marks_of(view.events, view.info)
+        plot.show(chart_of(view, now, look, self._marks[1]))
+        self._say_look()
         self.say_problem(problem or str(view.status.get("problem") or view.status.get("message") or ""))
+
+    def _say_look(self) -> None:
+        """In the border: what is drawn and how, and what happened under the crosshair."""
+        name = self._look.metric.name if self._look.metric is not METRICS[0] else "loss"
+        words = self._look.words().removeprefix(name).strip()
+        self.say_title(Content.assemble((name, ""), (f"  {words}" if words else "", "$accent")))
+        room = max(0, self.size.width - 6)
+        said = "; ".join(dict.fromkeys(mark.words for mark in self.query_one(LossPlot).pointed()))
+        self.say_below(Content(fit(said, min(len(said), room)) if said else ""))
+
+    def on_loss_plot_turned(self) -> None:
+        self.post_message(self.Changed())
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return self._view is not None if action == "metric" else True
+
+    def action_metric(self) -> None:
+        """The next number that the run has logged."""
+        if self._view is not None:
+            known = tuple(logged(self._view.series))
+            self._look.metric = after(known, self._look.metric)
+            self.post_message(self.Changed())
+
+    class Changed(Message):
+        """It is looked at in another way."""
 
     def say_problem(self, problem: str) -> None:
         """What went wrong, in a few lines under the curve; nothing takes them away."""
@@ -79,3 +110,44 @@ class LossPane(Pane):
 
     def on_resize(self) -> None:
         self.say_problem(self._problem)
+
+
+def chart_of(view: RunView, now: Latest, look: ChartLook, marks: tuple[Mark, ...]) -> PlotData:
+    """What is drawn of a run: the metric of `look` over its x axis."""
+    series, metric, axis = view.series, look.metric, look.view.axis
+    evaluated = metric.key.startswith("val_")
+    steps: Any = series.val_step if evaluated else series.step
+    values: Any = getattr(series, metric.key)
+    column = {"tokens": "tokens", "time": "time_s"}.get(axis)
+    xs = None if column is None else rising(getattr(series, f"val_{column}" if evaluated else column))
+    val_xs = None if column is None else rising(getattr(series, f"val_{column}"))
+    if column is not None and (xs is None or val_xs is None):  # an older run did not log it
+        axis, xs, val_xs = "steps", None, None
+    loss = metric is METRICS[0]
+    one = Series(
+        "",
+        steps,
+        values if metric.unit == 1.0 else values / metric.unit,
+        series.val_step if loss else (),
+        series.val_loss if loss else (),
+        xs,
+        val_xs if loss else None,
+    )
+    return PlotData(
+        (one,),
+        tuple(point["step"] for point in view.checkpoints),
+        look.cursor,
+        total_steps=now.steps or None,
+        empty=EMPTY,
+        axis=axis,
+        marks=tuple(mark for mark in marks if mark.words != "checkpoint"),
+        lr=() if evaluated or metric.key == "lr" else series.lr,
+        warmup=setting(view.info, "train", "warmup_steps") or 0,
+        label=metric.name,
+        say=metric.say,
+    )
+
+
+def rising(values: Any) -> Any | None:
+    """`values` (N,) where they are all numbers and never fall; None where they cannot be an axis."""
+    return values if np.isfinite(values).all() and not (np.diff(values) < 0).any() else None

@@ -59,8 +59,13 @@ class SamplesPane(Pane):
     def go_to(self, step: int) -> None:
         """Turn to the page nearest to `step`."""
         if self._samples:
-            nearest = min(range(len(self._samples)), key=lambda i: abs(int(self._samples[i]["step"]) - step))
-            self._go(nearest)
+            self._index = min(range(len(self._samples)), key=lambda i: abs(int(self._samples[i]["step"]) - step))
+            self._turn()
+
+    def follow(self) -> None:
+        """Show the newest page, and those that come."""
+        self._index = len(self._samples) - 1
+        self._turn()
 
     @property
     def step(self) -> int | None:

@@ -91,7 +91,7 @@ class TrainScreen(WorkScreen):
             self.query_one(Tiny).show_run(name, now)
             return
         if self._sees("loss"):
-            self.query_one(LossPane).show(view, now, self._cursor(), session.problem)
+            self.query_one(LossPane).show(view, now, session.chart, session.problem)
         if self._sees("device"):
             self.query_one(DevicePane).show(self._device())
         pages = session.pages
@@ -161,15 +161,23 @@ class TrainScreen(WorkScreen):
         if self._watch is not None:
             self._watch.end()
 
-    def _cursor(self) -> int | None:
-        """The step pointed at: that of the sample turned back to."""
-        samples = self.query_one(SamplesPane)
-        return None if samples.following else samples.step
-
     def on_loss_plot_cursor_moved(self, event: LossPlot.CursorMoved) -> None:
-        self.query_one(SamplesPane).go_to(event.step)
+        """The crosshair goes there, and the samples turn to the page nearest to it."""
+        self._session.chart.cursor = event.step
+        samples = self.query_one(SamplesPane)
+        if event.step is None:
+            samples.follow()
+        else:
+            samples.go_to(event.step)
+        self.update()
 
     def on_samples_pane_turned(self) -> None:
+        """The crosshair goes along with the pages."""
+        samples = self.query_one(SamplesPane)
+        self._session.chart.cursor = None if samples.following else samples.step
+        self.update()
+
+    def on_loss_pane_changed(self) -> None:
         self.update()
 
     def _samples_empty(self) -> str:
