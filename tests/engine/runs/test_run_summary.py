@@ -9,7 +9,7 @@ import pytest
 
 from engine.errors import UserError
 from engine.runs.layout import RunDir
-from engine.runs.summary import CSV_COLUMNS, csv_lines, export_csv, overview, summary
+from engine.runs.summary import CSV_COLUMNS, _cell, csv_lines, export_csv, overview, summary
 from engine.runs.writer import RunWriter
 
 FIELDS = """name state step steps params tokens best_val_loss best_val_step last_val_loss val_perplexity
@@ -97,6 +97,25 @@ def test_metrics_leave_as_csv(trained: RunDir, tmp_path: Path) -> None:
     assert "\n".join(csv_lines(trained)) + "\n" == file.read_text()
     with pytest.raises(UserError, match="cannot write"):
         export_csv(trained, tmp_path / "no" / "out.csv")
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [
+        (0.0, "0"),
+        (-3.0, "-3"),
+        (2.5, "2.5"),
+        (2.0**53 - 1, str(2**53 - 1)),
+        (2.0**53, "9007199254740992.0"),
+        (-(2.0**53), "-9007199254740992.0"),
+        (1e300, "1e+300"),
+        (math.nan, ""),
+        (math.inf, ""),
+        (-math.inf, ""),
+    ],
+)
+def test_a_cell_is_whole_where_a_float_tells_whole_numbers(value: float, cell: str) -> None:
+    assert _cell(value) == cell
 
 
 def test_a_step_with_an_evaluation_alone_has_its_row(run: RunDir, tmp_path: Path) -> None:

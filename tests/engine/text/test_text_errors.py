@@ -232,6 +232,23 @@ def test_a_corpus_that_cannot_take_its_place_is_gone(tmp_path: Path, monkeypatch
     assert os.listdir(tmp_path / "corpora") == (["mine"] if taken else [])  # noqa: PTH208
 
 
+@pytest.mark.parametrize("what", ["an empty folder", "a file", "a link to nothing"])
+def test_whatever_has_the_name_of_a_corpus_stays(tmp_path: Path, what: str) -> None:
+    text, place = tmp_path / "text.txt", tmp_path / "corpora" / "mine"
+    text.write_text("some text\n" * 20)
+    place.parent.mkdir()
+    if what == "an empty folder":
+        place.mkdir()
+    elif what == "a file":
+        place.write_text("mine")
+    else:
+        place.symlink_to(tmp_path / "nothing")
+    before = place.lstat()
+    with pytest.raises(CorpusError, match="there is a corpus mine already"):
+        add_corpus(text, "mine", corpora_dir=place.parent)
+    assert place.lstat() == before and os.listdir(place.parent) == ["mine"]  # noqa: PTH208
+
+
 def test_a_corpus_that_cannot_be_removed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = tmp_path / "text.txt"
     text.write_text("some text\n" * 20)

@@ -38,6 +38,9 @@ def test_multiplier_stays_between_floor_and_peak(schedule: str, warmup: int, ste
     after = values[warmup:]
     assert all(b <= a + 1e-12 for a, b in pairwise(after))
     assert all(value >= min(floor, 1) - 1e-9 for value in after)
+    if schedule != "constant" and warmup < steps:
+        for beyond in (0, 1, 1000):
+            assert lr_multiplier(steps + beyond, train) == pytest.approx(min(floor, 1)), "and there it stays"
 
 
 def test_cosine_is_nanogpts() -> None:

@@ -490,6 +490,25 @@ def test_the_compiler_is_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -
     assert asked["stdin"] == asked["stderr"] == subprocess.DEVNULL
 
 
+@pytest.mark.parametrize("before", [None, "/elsewhere"])
+def test_a_measuring_process_is_of_this_very_program(monkeypatch: pytest.MonkeyPatch, before: str | None) -> None:
+    asked: dict[str, Any] = {}
+
+    def begins(args: list[str], **how: Any) -> Any:
+        asked.update(args=args, **how)
+        raise OSError(errno.EAGAIN, "")
+
+    monkeypatch.setattr(pace.subprocess, "Popen", begins)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    if before:
+        monkeypatch.setenv("PYTHONPATH", before)
+    Measuring(tiny_config(), 65)._thread.join(10)
+    root, *rest = asked["env"]["PYTHONPATH"].split(":")
+    assert (Path(root) / "engine" / "training" / "measure.py").is_file() and rest == ([before] if before else [])
+    assert asked["args"][1:3] == ["-m", "engine.training.measure"] and asked["start_new_session"] is True
+    assert json.loads(asked["args"][3])["vocab_size"] == 65 and asked["stdin"] == asked["stderr"] == subprocess.DEVNULL
+
+
 def test_smaller_micro_batches_are_recorded_anew(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     run = start("run")
     recorded: list[int] = []
@@ -656,5 +675,6 @@ def test_micro_batches_are_tried_while_they_fit(start: Start, monkeypatch: pytes
     told = list(trials)
     said = "does not fit in memory" if how == "no room" else "out of memory"
     assert [(each.batch_size, each.grad_accum, each.problem) for each in told] == [(1, 8, ""), (2, 4, ""), (4, 2, said)]
+    assert all(type(each.batch_size) is type(each.grad_accum) is int for each in told)
     assert [each.tokens_per_second > 0 for each in told] == [True, True, False]
     assert step.step_seed(1, 2) != step.step_seed(2, 1)
