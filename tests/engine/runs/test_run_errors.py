@@ -28,6 +28,8 @@ from engine.runs.status import read_status
 from engine.runs.tail import Tail
 from engine.runs.writer import RunWriter
 
+SAMPLE = b'{"step":1,"prompt":"a","text":"b"}\n'
+EVENT = b'{"step":1,"time":1.0,"kind":"x"}\n'
 EIO = OSError(errno.EIO, "Input/output error")
 
 
@@ -287,6 +289,34 @@ def test_a_file_that_is_cut_while_it_is_read_ends_there(tmp_path: Path, monkeypa
     following = Tail(path)
     monkeypatch.setattr(tail.os, "pread", lambda *_: b"")
     assert list(following.blocks()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "told"),
+    [("metrics", b'{"step":1,"loss":2.5}\n', "series"), ("samples", SAMPLE, "samples"), ("events", EVENT, "events")],
+)
+def test_what_changed_is_told_also_when_it_cannot_be_read(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, name: str, line: bytes, told: str
+) -> None:
+    reader = RunReader(run)
+    reader.poll()
+    path: Path = getattr(run, name)
+    for content, changed in ((line, True), (b"", False), (b'{"half', False), (b'":1}\n', True), (b"nonsense\n", True)):
+        with path.open("ab") as file:
+            file.write(content)
+        assert reader.poll() is changed and reader.changed == ({told} if changed else set())
+    with path.open("ab") as file:
+        file.write(line)
+    with monkeypatch.context() as patch:
+        patch.setattr(tail.os, "pread", failing(EIO))
+        assert reader.poll() and reader.changed == {told}
+        assert any("cannot be read: Input/output error" in problem for problem in reader.problems)
+    with path.open("ab") as file:
+        file.write(line)
+    assert reader.poll() and reader.changed == {told}
+    assert not any("cannot be read" in problem for problem in reader.problems)
+    path.write_bytes(b"")
+    assert reader.poll() and reader.changed == {told} and not reader.poll()
 
 
 def test_a_run_that_ended_and_was_removed_is_said_to_be_gone(run: RunDir) -> None:
