@@ -78,6 +78,8 @@ class Asking(_Base):
     talk: Conversation
     sliders: dict[str, Slider]
     seed: Input
+    _known: tuple[Conversation, tuple[object, ...], tuple[object, ...]] | None = None
+    """What both had when they last agreed: the conversation, the widgets, its sheet. Foreign text is cleaned between."""
 
     # -- what a view gives
 
@@ -140,6 +142,26 @@ class Asking(_Base):
         """What the widgets hold becomes the conversation's."""
         values = {**self.talk.sheet.values, **{name: slider.value for name, slider in self.sliders.items()}}
         self.talk.sheet = Sheet(self.written, self.talk.sheet.templated, values, self.seed.value)
+        self._agreed()
+
+    def agree(self) -> None:
+        """Bring widgets and conversation together, whichever of them changed: messages of a change come late."""
+        known = self._known
+        if known is not None and known[0] is self.talk and self._held() != known[1]:
+            self.write_back()
+        elif known is None or known[0] is not self.talk or self._wanted() != known[2]:
+            self.show_sheet()
+            self._agreed()
+
+    def _agreed(self) -> None:
+        self._known = self.talk, self._held(), self._wanted()
+
+    def _held(self) -> tuple[object, ...]:
+        return self.written, self.seed.value, *(slider.value for slider in self.sliders.values())
+
+    def _wanted(self) -> tuple[object, ...]:
+        sheet = self.talk.sheet
+        return sheet.prompt, sheet.seed, *(sheet.value(name) for name in self.sliders)
 
     def show_values(self) -> None:
         """The sliders and the seed as the conversation has them."""

@@ -27,6 +27,7 @@ from tui.state.looking import Look, look
 from tui.state.news import Notice
 from tui.state.session import Session
 from tui.state.tokens import Token
+from tui.text import clean
 from tui.widgets.bars import NextTokenBars
 from tui.widgets.pane import Pane
 from tui.widgets.slider import top_k_scale
@@ -143,16 +144,15 @@ class PromptScreen(Choosing, Asking, WorkScreen):
         if session.run is not self._run:
             self._run = session.run
             self._other_run()
-        editor, sheet = self._ask.editor, self.talk.sheet
-        if editor.text != self.main.sheet.prompt or any(s.value != sheet.value(n) for n, s in self.sliders.items()):
-            self.show_sheet()
-        editor.placeholder = self.example()
+        self.agree()
+        self._ask.editor.placeholder = self.example()
         self.show_answer()
         self.show_source()
         self._count_tokens()
         self._look()
 
     def _other_run(self) -> None:
+        self.write_back()
         self.main = self.conversation_with(self.main)
         self.side = "a"
         self.sliders["top_k"].scale = top_k_scale(self.vocab_size())
@@ -169,7 +169,7 @@ class PromptScreen(Choosing, Asking, WorkScreen):
 
     def show_sheet(self) -> None:
         editor = self._ask.editor
-        if editor.text != self.main.sheet.prompt:
+        if editor.text != clean(self.main.sheet.prompt):
             editor.put(self.main.sheet.prompt)
         editor.untouched = self.main.untouched
         self.show_values()
@@ -350,7 +350,7 @@ class PromptScreen(Choosing, Asking, WorkScreen):
     def on_text_area_changed(self, event: TextArea.Changed) -> None:
         event.stop()
         editor = self._ask.editor
-        if event.text_area is editor and editor.text != self.main.sheet.prompt:
+        if event.text_area is editor and editor.text != clean(self.main.sheet.prompt):
             self.write_back()
             editor.untouched = self.main.untouched
             self._count_tokens()

@@ -18,7 +18,7 @@ from tui.screens.train.promptinput import PromptInput
 from tui.state.conversation import Conversation, Shown
 from tui.state.prompting import LIVE, Outcome, PromptJob
 from tui.state.session import Session
-from tui.text import fit, fmt_count
+from tui.text import clean, fit, fmt_count
 from tui.widgets.pane import Pane
 from tui.widgets.rows import Rows
 from tui.widgets.slider import top_k_scale
@@ -107,17 +107,14 @@ class PromptPane(Asking, Pane):
 
     def sync(self) -> None:
         """What was written, set, asked or read elsewhere since the last look."""
-        sheet = self.talk.sheet
-        moved = any(slider.value != sheet.value(name) for name, slider in self.sliders.items())
-        if sheet.prompt != self._ask.text or sheet.seed != self.seed.value or moved:
-            self.show_sheet()
+        self.agree()
         if self.talk.shown is not self._shown:
             self.show_answer()
         self._ask.placeholder = self.example()
         self.show_source()
 
     def show_sheet(self) -> None:
-        if self._ask.text != self.talk.sheet.prompt:
+        if self._ask.text != clean(self.talk.sheet.prompt):
             self._ask.text = self.talk.sheet.prompt
         self.show_values()
         self.say_lock()
