@@ -156,11 +156,12 @@ class SamplePages:
     def _set(self, side: Side, index: int) -> None:
         last = len(self.pages) - 1
         index = max(0, min(index, last))
+        self._prompt = self.prompt  # of another prompt that comes up nothing is shown unasked
         newest = side == "b" and index == last and not self.playing
         self._wanted[side] = None if newest else self.pages[index].step
 
     def choose(self, by: int) -> None:
-        """Choose the prompt so many places on; A and B stay at their steps."""
+        """Choose the prompt so many places on, 0 to stay with this one; A and B stay at their steps."""
         if self.prompts:
             self._prompt = self.prompts[max(0, min(self.number + by, len(self.prompts) - 1))]
             self._turn()

@@ -243,8 +243,9 @@ async def test_samples_turn_and_follow(runs: Path) -> None:
 
     def write(step: int) -> None:
         with run.samples.open("a") as file:
-            file.write(json.dumps({"step": step, "prompt": "", "text": "newer"}) + "\n")
+            file.write(json.dumps({"step": step, "prompt": prompt, "text": "newer"}) + "\n")
 
+    prompt = json.loads(run.samples.read_text().splitlines()[0])["prompt"]
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: app.session.view is not None)
         pane = app.screen.query_one(SamplesPane)

@@ -174,6 +174,7 @@ class TrainScreen(WorkScreen):
     def on_samples_pane_turned(self) -> None:
         """The crosshair goes along with the pages."""
         samples = self.query_one(SamplesPane)
+        self._session.pages.choose(0)
         self._session.chart.cursor = None if samples.following else samples.step
         self.update()
 
