@@ -27,6 +27,7 @@ from tui.screens.dialogs.dialogue import Dialogue
 from tui.screens.dialogs.help import HelpScreen
 from tui.screens.newrun.screen import NewRunScreen
 from tui.screens.train.promptinput import PromptInput
+from tui.widgets.menu import Menu
 from tui.widgets.rows import Rows
 
 SIZE = (120, 36)
@@ -124,6 +125,21 @@ async def test_keys_faster_than_a_dialogue_answer_it_once(runs: Path) -> None:
                 await pilot.pause()
                 await until(pilot, lambda: list(app.screen_stack) == below)
             assert app._exception is None
+
+
+async def test_a_choice_that_is_no_longer_shown_is_none(runs: Path) -> None:
+    """A click or an enter on the way while what was typed behind it is seen already."""
+    with workbench(runs, "live") as (app, _):
+        async with app.run_test(size=SIZE) as pilot:
+            await go(pilot, app, "live")
+            await pilot.press("ctrl+p")
+            await until(pilot, lambda: any(menu.items for menu in app.screen.query(Menu)))
+            menu = app.screen.query_one(Menu)
+            late = Menu.Chosen(menu, len(menu.items) - 1)
+            await pilot.press(*"zzzz")
+            menu.post_message(late)
+            await pilot.pause()
+            assert isinstance(app.screen, ChooseScreen) and app._exception is None
 
 
 def test_every_dialogue_is_walked_through_and_is_one() -> None:

@@ -65,6 +65,7 @@ class ChooseScreen(Dialogue[Any]):
         if self.is_mounted:
             self.query_one("#box").styles.height = min(max(1, len(self._choices)) + 4, 22)
             self._filter(self.query_one(Input).value)
+            self._list()
             self.call_after_refresh(self._list)
 
     def on_input_changed(self, event: Input.Changed) -> None:
@@ -78,10 +79,14 @@ class ChooseScreen(Dialogue[Any]):
         ]
 
     def on_input_submitted(self) -> None:
-        self.query_one(Menu).action_choose()
+        self._choose(self.query_one(Menu).cursor)  # now: what is typed by the next message may leave other choices
 
     def on_menu_chosen(self, event: Menu.Chosen) -> None:
-        self.dismiss(self._shown[event.index].value)
+        self._choose(event.index)
+
+    def _choose(self, index: int) -> None:
+        if index < len(self._shown):
+            self.dismiss(self._shown[index].value)
 
     def action_move(self, by: int) -> None:
         self.query_one(Menu).action_move(by)
