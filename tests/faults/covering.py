@@ -43,11 +43,12 @@ class Covered:
                             self.lines[file][line].add(test)
 
     def tests_for(self, mutant: Mutant) -> list[str]:
-        """Those that may notice it: of its lines, then of its file; of its own module and room and the quick first."""
+        """Those that may notice it: of its lines, its file, its name; of its module and room and the quick first."""
         ran = self.lines.get(mutant.file, {})
         direct = {test for line in _users(mutant) for test in self._of(*line)}
-        groups = (direct, {test for tests in ran.values() for test in tests})
         stem, room = Path(mutant.file).stem, f"tests/{Path(mutant.file).parent}"
+        own = {test for test in self.took if stem in Path(test.partition("::")[0]).stem}  # some fail before any line
+        groups = (direct, {test for tests in ran.values() for test in tests}, own)
 
         def rank(test: str) -> tuple[bool, bool, float]:
             module = test.partition("::")[0]

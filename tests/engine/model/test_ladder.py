@@ -45,6 +45,13 @@ def test_rungs_answer_to_the_same_names(kind: str) -> None:
         model(ids, KVCache(tiny(kind)))
 
 
+@pytest.mark.parametrize("position", ["learned", "sinusoidal", "none"])
+@pytest.mark.parametrize("kind", RUNGS)
+def test_a_rungs_state_holds_its_weights_and_no_more(kind: str, position: str) -> None:
+    model = build_model(tiny(kind, position=position), VOCAB)
+    assert set(model.state_dict()) == {name for name, _ in model.named_parameters(remove_duplicate=False)}
+
+
 @pytest.mark.parametrize("kind", RUNGS)
 def test_rungs_do_not_see_the_future(kind: str) -> None:
     model = build_model(tiny(kind), VOCAB)
