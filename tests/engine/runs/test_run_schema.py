@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from math import inf, nextafter
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from engine.control import server
 from engine.control.protocol import MAX_ALTERNATIVES, MAX_LINE, MAX_PATH, MAX_TOP
@@ -266,3 +268,22 @@ def test_the_bounds_are_those_that_the_contract_tells() -> None:
     assert SILENCE == 120 and "more than two minutes from now" in told
     assert PATIENCE == 0.5 and "tries again for half a second" in told
     assert MAX_PATH == 100 and "stays under 100 bytes" in told
+
+
+@pytest.mark.parametrize(
+    ("kind", "least", "most"),
+    [
+        (schema.Whole, 0, 2**53),
+        (schema.Number, -1e300, 1e300),
+        (schema.Seconds, 0.0, 1e12),
+        (schema.Time, 0.0, 1e11),
+    ],
+)
+def test_a_number_beyond_what_can_be_meant_is_damage(kind: Any, least: float, most: float) -> None:
+    numbers = TypeAdapter(kind)
+    below, above = (-1, most + 1) if isinstance(most, int) else (nextafter(least, -inf), nextafter(most, inf))
+    for value in (least, most):
+        assert numbers.validate_python(value) == value
+    for value in (below, above):
+        with pytest.raises(ValueError, match=r"greater|less"):
+            numbers.validate_python(value)
