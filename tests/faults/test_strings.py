@@ -11,9 +11,9 @@ import shutil
 import signal
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
@@ -102,8 +102,8 @@ class Everything(Themed, App[None]):
             [Field("a", "a", text, text, text, (text, "b"), True), Field("b", "b", text, text)], {"b": text + "x"}
         )
         form.set_errors({"a": text})
-        facts: dict[str, Any] = dict.fromkeys(("best_val_loss", "last_val_loss", "params", "step", "steps", "created"))
-        row = run_row({**facts, "name": text, "state": text, "corpus": text, "preset": text}, columns_for(140))
+        named = {"name": text, "state": text, "corpus": text, "preset": text, "note": text}
+        row = run_row(defaultdict(lambda: None, named), columns_for(140))
         self.query_one(Menu).set_items([choice_line(Choice(text, None, text), 140), row])
         self.query_one(NextTokenBars).show([TokenBar(text, 0.5, 0.4), TokenBar("x" + text, 0.1, 0.0, cut="top-k")])
         prompt = self.query_one(PromptPane)
