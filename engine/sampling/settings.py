@@ -105,4 +105,4 @@ def _as_tuple(name: str, value: Any) -> tuple[Any, ...]:
 
 
 def _plain(bound: float) -> str:
-    return str(int(bound)) if float(bound).is_integer() and bound < 2**53 else str(bound)
+    return str(int(bound)) if float(bound).is_integer() else str(bound)

@@ -33,6 +33,17 @@ def test_what_is_missing_has_its_default() -> None:
     assert SamplingSettings.from_dict({"top_k": 40}) == SamplingSettings(top_k=40)
 
 
+RANGES = {
+    "temperature": "0 to 100",
+    "top_k": "0 to 10000000",
+    "top_p": "0 to 1",
+    "min_p": "0 to 1",
+    "repetition_penalty": "0.01 to 100",
+    "max_tokens": "0 to 10000000",
+    "seed": "0 to 9223372036854775807",
+}
+
+
 @pytest.mark.parametrize("name", sorted(BOUNDS))
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), 2**70, "0.5", True])
 def test_out_of_bounds_names_the_setting_and_its_range(name: str, value: object) -> None:
@@ -40,6 +51,12 @@ def test_out_of_bounds_names_the_setting_and_its_range(name: str, value: object)
         SamplingSettings().replace(**{name: value})
     message = str(error.value)
     assert message.startswith(f"{name} must be") and " to " in message and "\n" not in message
+    said = RANGES[name]
+    assert f" from {said}" in message, message
+
+
+def test_ranges_are_all_told() -> None:
+    assert RANGES.keys() == BOUNDS.keys()
 
 
 @pytest.mark.parametrize(("name", "bounds"), sorted(BOUNDS.items()))
