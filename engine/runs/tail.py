@@ -45,7 +45,7 @@ class Tail:
         if not self._offset:
             return False
         facts = self._stat()
-        if facts and facts[:2] == self._facts[:2] and facts[2] >= self._offset and self._seam_holds():
+        if facts and facts[:2] == self._facts[:2] and self._seam_holds():
             return False
         self._offset, self._seam, self._skipping = 0, b"", False
         return True

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import runpy
+import signal
+import sys
 from dataclasses import asdict
 from typing import Any
 
@@ -147,6 +150,19 @@ def test_a_compilers_error_is_the_first_line_of_its_cause() -> None:
     assert compiled.in_one_line(ValueError(" \n ")) == "ValueError"
     assert compiled.in_one_line(ValueError("x" * 200)) == "x" * 200
     assert compiled.in_one_line(ValueError("x" * 201)) == "x" * 199 + "…"
+
+
+@pytest.mark.parametrize(("module", "code"), [("measure", 0), ("compiled", 1)])
+def test_as_programs_they_do_the_job_they_are_given(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: str, code: int
+) -> None:
+    job = {"config": {"train": {"batch_size": 0}}, "vocab_size": 65, "device": "cpu", "niceness": 0}
+    monkeypatch.setattr(sys, "argv", [module, json.dumps(job)])
+    monkeypatch.setattr(signal, "alarm", lambda seconds: 0)
+    monkeypatch.delitem(sys.modules, f"engine.training.{module}")
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(f"engine.training.{module}", run_name="__main__")
+    assert ended.value.code == code and "batch_size" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("ends", ["well", "badly"])
