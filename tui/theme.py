@@ -3,7 +3,8 @@
 Meaning has a colour and always a mark or word too. The variables below exist in every theme, for CSS and widgets:
 `$train` blue, `$val` orange, `$good` green, `$alarm` red; `$dim` for labels, `$bright` for values; `$band` for the
 min/max band behind a curve, `$band-line` for its ground under the line; `$rule` for borders, axes and empty bars;
-`$select` for the ground of a chosen row; `$series-1` to `$series-8` for overlaid runs.
+`$select` for the ground of a chosen row; `$series-1` to `$series-8` for overlaid runs; `$heat-1` to `$heat-5` for the ground
+of a token the more it surprised, `$glow-1` to `$glow-5` for more and more of something, such as attention.
 
 An app makes them known with `Themed` (a mixin before `App`), or calls `register_themes(app)` itself and returns
 `DEFAULT_VARIABLES` from `get_theme_variable_defaults`.
@@ -44,6 +45,16 @@ _DARK_VARIABLES = {
     "series-6": "#e5c07b",
     "series-7": "#f28c28",
     "series-8": "#9aa7b5",
+    "heat-1": "#12171d",
+    "heat-2": "#2a2118",
+    "heat-3": "#4a3113",
+    "heat-4": "#6e420f",
+    "heat-5": "#8f2f2a",
+    "glow-1": "#152130",
+    "glow-2": "#19334d",
+    "glow-3": "#1f4f7d",
+    "glow-4": "#2f74b8",
+    "glow-5": "#5fb0ff",
 }
 
 DEFAULT_VARIABLES = dict(_DARK_VARIABLES)
@@ -95,6 +106,16 @@ _LIGHT_VARIABLES = {
     "series-6": "#8a6100",
     "series-7": "#b5470b",
     "series-8": "#55616e",
+    "heat-1": "#fbfbf9",
+    "heat-2": "#fdf1dc",
+    "heat-3": "#fadfae",
+    "heat-4": "#f5c279",
+    "heat-5": "#f2a59a",
+    "glow-1": "#eef4fb",
+    "glow-2": "#d9e8f8",
+    "glow-3": "#b3d1f2",
+    "glow-4": "#7fb2e8",
+    "glow-5": "#2f7fd6",
 }
 
 _CONTRAST_VARIABLES = {
@@ -116,6 +137,16 @@ _CONTRAST_VARIABLES = {
     "series-6": "#ffff66",
     "series-7": "#ffa040",
     "series-8": "#ffffff",
+    "heat-1": "#000000",
+    "heat-2": "#2b1d00",
+    "heat-3": "#5c3d00",
+    "heat-4": "#8a4b00",
+    "heat-5": "#b00020",
+    "glow-1": "#001a33",
+    "glow-2": "#00386b",
+    "glow-3": "#0055a3",
+    "glow-4": "#0077cc",
+    "glow-5": "#55c8ff",
 }
 
 _ANSI_VARIABLES = {
@@ -137,6 +168,16 @@ _ANSI_VARIABLES = {
     "series-6": "ansi_yellow",
     "series-7": "ansi_bright_red",
     "series-8": "ansi_bright_cyan",
+    "heat-1": "ansi_default",
+    "heat-2": "ansi_default",
+    "heat-3": "ansi_default",
+    "heat-4": "ansi_default",
+    "heat-5": "ansi_default",
+    "glow-1": "ansi_blue",
+    "glow-2": "ansi_blue",
+    "glow-3": "ansi_blue",
+    "glow-4": "ansi_bright_blue",
+    "glow-5": "ansi_bright_blue",
 }
 
 THEMES = (

@@ -10,11 +10,10 @@ import typer
 from tui.cli.launch import begin, train_here
 from tui.cli.options import CorporaDir, CorpusArgument, DeviceName, Json, RunsDir
 from tui.cli.output import print_json, print_table, say
+from tui.state.ladder import RUNGS
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
-
-RUNGS = ("bigram", "single-head", "multi-head", "blocks", "decoder", "nano")
 
 
 def ladder(

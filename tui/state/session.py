@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tui.state.chart import ChartLook
     from tui.state.conversation import Conversations
     from tui.state.corpora import Shelf
+    from tui.state.inspector import Inspector, Inspectors
     from tui.state.runstable import RunsTable
     from tui.state.samples import SamplePages
     from tui.state.showing import Showing
@@ -171,6 +172,7 @@ class Session:
         self._shelf: Shelf | None = None
         self._pages: dict[Path | None, SamplePages] = {}
         self._charts: dict[Path | None, ChartLook] = {}
+        self._inspectors: Inspectors | None = None
         self.draft: tuple[str, str, dict[str, str]] | None = None
         """The form of a new run as it was left: corpus, preset, and what was typed."""
 
@@ -350,6 +352,19 @@ class Session:
         if key not in self._charts:
             self._charts[key] = ChartLook()
         return self._charts[key]
+
+    @property
+    def inspector(self) -> Inspector | None:
+        """How the weights of the run shown are looked into; None while none is."""
+        if self.run is None:
+            return None
+        if self._inspectors is None:
+            from tui.state.inspector import Inspectors
+
+            self._inspectors = Inspectors(self.works, self.notices.append, self.corpora_dir)
+        found = self._inspectors.of(self.run)
+        found.beside = lambda: self.training is not None and self.training.alive
+        return found
 
     # -- prompts -------------------------------------------------------------------------------------------------------
 
