@@ -15,7 +15,7 @@ test: $(VENV)/.installed-dev
 # every promise of docs/reliability.md tried as often as its table says; hours, and the machine to itself
 faults: $(VENV)/.installed-dev
 	rm -f build/faults.jsonl && mkdir -p build
-	-FAULTS=whole FAULTS_REPORT=$(CURDIR)/build/faults.jsonl $(BIN)/python -m pytest tests/faults tests/engine/training/test_compiled.py tests/tui/serve/test_serve_chromium.py
+	-FAULTS=whole FAULTS_REPORT=$(CURDIR)/build/faults.jsonl $(BIN)/python -m pytest tests/faults tests/engine/training/test_compiled.py tests/tui/serve
 	$(BIN)/python -m tests.faults.report build/faults.jsonl
 
 # 200 small changes of the engine, each of which a test should notice; SEED draws them anew

@@ -180,8 +180,8 @@ async def process_of(browser: Browser) -> int:
     return int((await browser.until("pid ")).partition("pid ")[2].split()[0])
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WAIT):
+async def until(condition: Callable[[], bool], within: float = WAIT) -> None:
+    async with asyncio.timeout(within):
         while not condition():
             await asyncio.sleep(0.01)
 

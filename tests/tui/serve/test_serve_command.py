@@ -55,15 +55,6 @@ async def test_an_end_takes_all_along(tmp_path: Path) -> None:
         assert not any(Path(f"/proc/{child}").exists() for child in children)
 
 
-async def test_a_server_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
-    with command(tmp_path, "--port", "0") as (process, told):
-        async with opened_at(told["url"]) as browser:
-            await browser.until("Train a small GPT")
-            (child,) = children_of(process.pid)
-            process.kill()
-            await until(lambda: not Path(f"/proc/{child}").exists())
-
-
 def test_elsewhere_than_loopback_it_wants_the_token_too(tmp_path: Path) -> None:
     with command(tmp_path, "--host", "0.0.0.0", "--port", "0", "--name", "box.example") as (_, told):
         port, token = told["port"], told["url"].split("/")[3]
