@@ -212,8 +212,16 @@ class Compared:
 
 def compared(a: Page, b: Page) -> Compared:
     """What differs between two pages; bounded for any of them, yet too long for the screen's thread."""
-    spans = differ(a.text, b.text)
-    return Compared(a, b, *spans)
+    from engine.text.diff import compare_words
+
+    spans = compare_words(a.text, b.text)
+    mine = tuple((a.text[span.start : span.end], span.same) for span in spans)
+    theirs = tuple((b.text[span.other_start : span.other_end], span.same) for span in spans)
+    return Compared(a, b, _filled(mine), _filled(theirs))
+
+
+def _filled(words: Words) -> Words:
+    return tuple(each for each in words if each[0])
 
 
 def looks(page: Page, words: Words | None) -> list[Part]:
@@ -230,25 +238,3 @@ def looks(page: Page, words: Words | None) -> list[Part]:
             pieces.append((text[left:right], f"{look} underline" if inside else look))
         at += len(text)
     return pieces
-
-
-MOST_WORDS = 4_000
-"""Of each text that are compared; what comes after counts as different."""
-
-
-def differ(a: str, b: str) -> tuple[Words, Words]:
-    """Both texts in pieces that join back to them."""
-    import re
-    from difflib import SequenceMatcher
-
-    mine, theirs = re.findall(r"\s+|\w+|[^\w\s]", a), re.findall(r"\s+|\w+|[^\w\s]", b)
-    most = 2 * MOST_WORDS
-    told: tuple[list[tuple[str, bool]], list[tuple[str, bool]]] = [], []
-    for kind, i, j, k, end in SequenceMatcher(None, mine[:most], theirs[:most], autojunk=False).get_opcodes():
-        for side, words in zip(told, (mine[i:j], theirs[k:end]), strict=True):
-            if words:
-                side.append(("".join(words), kind == "equal"))
-    for side, words in zip(told, (mine[most:], theirs[most:]), strict=True):
-        if words:
-            side.append(("".join(words), False))
-    return tuple(told[0]), tuple(told[1])

@@ -14,6 +14,8 @@ from textual.pilot import Pilot
 
 from tui.app import Workbench
 from tui.screens.runs.preview import RunPreview
+from tui.screens.welcome.screen import WelcomeScreen
+from tui.screens.workscreen import WorkScreen
 from tui.theme import DARK, LIGHT
 
 Snap = Callable[..., bool]
@@ -30,7 +32,7 @@ async def settle(pilot: Pilot[Any]) -> None:
         screen = app.train_screen()
         return screen is not None and screen._shown is not None and screen._shown is app.session.run
 
-    await until(pilot, lambda: len(app.screen_stack) > 1 and (asked is None or drawn()))
+    await until(pilot, lambda: isinstance(app.workplace, WorkScreen | WelcomeScreen) and (asked is None or drawn()))
     for _ in range(3):
         await pilot.pause()
 

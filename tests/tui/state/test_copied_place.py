@@ -9,8 +9,7 @@ import pytest
 from engine.errors import CorpusError
 from engine.runs.samples import CopiedPart
 from engine.text.corpus import Corpus
-from tui.state import copied
-from tui.state.copied import find_place
+from tui.state.copied import find_copied
 from tui.state.samples import Page
 from tui.state.worker import Ticket
 
@@ -33,25 +32,21 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Corpus:
     return Corpus("lines", path=path)
 
 
-@pytest.mark.parametrize("block", [1 << 24, 64])
-def test_the_place_is_found_with_what_stands_around_it(
-    corpus: Corpus, monkeypatch: pytest.MonkeyPatch, block: int
-) -> None:
-    monkeypatch.setattr(copied, "BLOCK", block)
+def test_the_place_is_found_with_what_stands_around_it(corpus: Corpus) -> None:
     passage = "Line 3000 says naïve"
-    place = find_place(corpus, page(f"## {passage} ##", 3, len(passage)), ticket())
-    assert place is not None and place.passage == passage
-    assert TEXT.encode()[place.offset :].decode().startswith(passage)
-    assert place.before + place.passage + place.after in TEXT and len(place.before) > 1_000
-    assert place.fraction == pytest.approx(place.offset / len(TEXT.encode()))
+    found = find_copied(corpus, page(f"## {passage} ##", 3, len(passage)), ticket())
+    assert found is not None and found.place.passage == passage and found.corpus == "lines"
+    assert TEXT.encode()[found.place.start :].decode().startswith(passage)
+    assert found.place.before + passage + found.place.after in TEXT
+    assert found.fraction == pytest.approx(found.place.start / len(TEXT.encode()))
 
 
 def test_a_corpus_that_does_not_hold_it_says_so(corpus: Corpus) -> None:
     with pytest.raises(CorpusError, match="lines does not hold it"):
-        find_place(corpus, page("nowhere", 0, 7), ticket())
+        find_copied(corpus, page("nowhere", 0, 7), ticket())
 
 
 def test_it_ends_when_it_is_wanted_no_more(corpus: Corpus) -> None:
     given_up = ticket()
     given_up.cancelled = True
-    assert find_place(corpus, page("Line 3", 0, 6), given_up) is None
+    assert find_copied(corpus, page("Line 3", 0, 6), given_up) is None

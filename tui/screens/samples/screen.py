@@ -229,9 +229,10 @@ class SamplesScreen(WorkScreen):
         self._scroll(event.by)
 
     def on_loss_plot_cursor_moved(self, event: LossPlot.CursorMoved) -> None:
-        self._stop()
-        self.pages.go_to("b", event.step)
-        self.update()
+        if event.step is not None:
+            self._stop()
+            self.pages.go_to("b", event.step)
+            self.update()
 
 
 class Curve(Pane):

@@ -11,7 +11,7 @@ from textual.content import Content
 
 from tui.actions import bindings
 from tui.screens.dialogs.dialogue import Dialogue
-from tui.state.copied import Place, find_place
+from tui.state.copied import Found, find_copied
 from tui.state.samples import Page
 from tui.state.session import Session
 from tui.text import clean
@@ -42,7 +42,7 @@ class WhereScreen(Dialogue[None]):
             return
         page = self._page
         passage.show([], f"looking for it in {clean(corpus.name, keep_newlines=False)} ...")
-        self._session.works.ask("copied place", lambda ticket: find_place(corpus, page, ticket), self._show, self._say)
+        self._session.works.ask("copied place", lambda ticket: find_copied(corpus, page, ticket), self._show, self._say)
 
     def on_unmount(self) -> None:
         self._session.works.drop("copied place")
@@ -50,8 +50,9 @@ class WhereScreen(Dialogue[None]):
     def _say(self, problem: str) -> None:
         self.query_one(Passage).show([], problem)
 
-    def _show(self, place: Place) -> None:
-        title = f"in {clean(place.corpus, keep_newlines=False)}, byte {place.offset:,}, at {100 * place.fraction:.1f}%"
+    def _show(self, found: Found) -> None:
+        place, name = found.place, clean(found.corpus, keep_newlines=False)
+        title = f"in {name}, byte {place.start:,}, at {100 * found.fraction:.1f}%"
         self.query_one("#box").border_title = Content(title)
         passage = self.query_one(Passage)
         passage.show([(place.before, "dim"), (place.passage, "bright bold underline"), (place.after, "dim")])
