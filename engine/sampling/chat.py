@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from engine.model.gpt import GPT
 from engine.sampling.generate import Cancelled, Done, Piece, encode_prompt, generate
@@ -13,6 +13,28 @@ from engine.text.tokenizer import Tokenizer
 # for a model of plain text: what is said is a paragraph, and so is the answer
 PARAGRAPHS = Template(infix="\n", suffix="\n\n")
 ANSWER_SHARE = 4  # at least one in so many tokens of the context is kept free for the answer
+
+
+def fit_turns(
+    template: Template,
+    history: Sequence[tuple[str, str]],
+    prompt: str,
+    encode: Callable[[str], list[int]],
+    block_size: int,
+    max_tokens: int,
+) -> tuple[list[int], int]:
+    """The tokens given to a model for `prompt` after the turns of `history`, and how many of the newest they hold.
+
+    Whole turns are left out as in `Chat.fit`; `encode` gives the tokens of a text, `block_size` is the model's context.
+    """
+    room = max(1, block_size - min(max_tokens, block_size // ANSWER_SHARE))
+    fitting = encode(template.turns((), prompt))[-room:]
+    for turns in range(1, len(history) + 1):
+        ids = encode(template.turns(history[len(history) - turns :], prompt))
+        if len(ids) > room:
+            return fitting, turns - 1
+        fitting = ids
+    return fitting, len(history)
 
 
 class Chat:
@@ -59,19 +81,14 @@ class Chat:
         Whole turns are left out, the oldest first, until room for an answer is left. The new prompt always stays; alone
         too long, it loses its beginning.
         """
-        block_size = self.model.config.block_size
-        room = max(1, block_size - min(self.settings.max_tokens, block_size // ANSWER_SHARE))
-        fitting = self._encode(0, prompt)[-room:]
-        for turns in range(1, len(self.history) + 1):
-            ids = self._encode(turns, prompt)
-            if len(ids) > room:
-                return fitting, turns - 1
-            fitting = ids
-        return fitting, len(self.history)
-
-    def _encode(self, turns: int, prompt: str) -> list[int]:
-        past = self.history[len(self.history) - turns :]
-        return encode_prompt(self.model, self.tokenizer, self.template.turns(past, prompt))
+        return fit_turns(
+            self.template,
+            self.history,
+            prompt,
+            lambda text: encode_prompt(self.model, self.tokenizer, text),
+            self.model.config.block_size,
+            self.settings.max_tokens,
+        )
 
     def clear(self) -> None:
         """Begin anew."""

@@ -10,19 +10,25 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from engine.errors import UserError
 from engine.runs.layout import RunDir
 from engine.sampling.settings import WHOLE, SamplingSettings
 from tui.state.drafts import read_draft, write_draft
+from tui.state.grid import Grid
 from tui.state.history import Prompted, PromptHistory
 from tui.state.prompting import LoadedModels, PromptJob, Request
 from tui.state.worker import Ticket, Worker
 
+if TYPE_CHECKING:
+    from engine.text.template import Template
+
 MAX_SETTING = 1e9
 MAX_RUNS = 32
 """Conversations kept; the one left longest ago is forgotten first."""
+CHAT = "chat"
+"""How an answer in a chat came about, as the history tells it."""
 MAX_JOBS = 64
 """Answers of a conversation whose tokens stay; those before them are as the history has them."""
 DEFAULTS: Mapping[str, float] = {
@@ -90,6 +96,14 @@ class Conversation:
         """What stands beside this one where two are compared; the prompt and the seed are this one's."""
         self.jobs: list[PromptJob] = []
         """Newest last."""
+        self.template: Template | None = None
+        """Of another run than the one that is shown."""
+        self.chatting = False
+        """Whether what is sent is said after what was said before."""
+        self.chat: list[PromptJob] = []
+        """The turns of the chat."""
+        self.grid: Grid | None = None
+        """The last prompt that was asked at several settings."""
         self._at: int | None = None
         self._untouched = ""
         self._kept: dict[int | None, Place] = {}
@@ -111,8 +125,19 @@ class Conversation:
         self._at, self._untouched = None, request.prompt
         self.job = self.shown = PromptJob(request, models, self.history.append)
         self.jobs = [*self.jobs[1 - MAX_JOBS :], self.job]
+        if request.chat is not None:
+            self.chat[len(request.chat.turns) :] = [self.job]
         self.job.start()
         return self.job
+
+    def ask_grid(self, request: Request, models: LoadedModels) -> Grid:
+        """`request` at several settings; what was asked already is not asked again."""
+        if self.grid is None or self.grid.request != request or not self.grid.whole:
+            if self.grid is not None:
+                self.grid.cancel()
+            self.grid = Grid(request, models)
+            self.grid.start()
+        return self.grid
 
     def under_way(self) -> list[PromptJob]:
         """The prompts that are not done, also the one beside this."""
@@ -136,14 +161,14 @@ class Conversation:
         shown = self.shown
         if shown is None or self.history is None:
             return []
-        asked, templated = asked_by(shown)
+        asked = asked_by(shown)
         jobs = {id(job.entry): job for job in self.jobs if job.entry is not None}
-        found: list[PromptJob | Prompted] = [
-            jobs.get(id(entry), entry)
-            for entry in list(self.history.entries)
-            if (entry.prompt, entry.templated) == (asked, templated) and entry.stop_reason != "not sent"
-        ]
-        if self.job is not None and self.job.entry is None and asked_by(self.job) == (asked, templated):
+        found: list[PromptJob | Prompted] = []
+        for entry in list(self.history.entries):
+            if entry.prompt == asked[0] and entry.stop_reason != "not sent":
+                one = jobs.get(id(entry), entry)
+                found += [one] if asked_by(one) == asked else []
+        if self.job is not None and self.job.entry is None and asked_by(self.job) == asked:
             found.append(self.job)
         return found
 
@@ -160,7 +185,9 @@ class Conversation:
         at = next((i for i, each in enumerate(versions) if each is self.shown), len(versions)) + by
         if not 0 <= at < len(versions):
             return False
-        self.shown = versions[at]
+        self.shown = one = versions[at]
+        if isinstance(one, PromptJob) and one.request.chat is not None:
+            self.chat[len(one.request.chat.turns) :] = [one]
         return True
 
     # -- history -------------------------------------------------------------------------------------------------------
@@ -271,10 +298,12 @@ class Conversation:
         return draft
 
 
-def asked_by(shown: PromptJob | Prompted) -> tuple[str, bool]:
-    """The prompt of an answer, and whether the run's format was around it."""
-    asked = shown.request if isinstance(shown, PromptJob) else shown
-    return asked.prompt, asked.templated
+def asked_by(shown: PromptJob | Prompted) -> tuple[object, ...]:
+    """What an answer is an answer to: the prompt, whether the run's format was around it, and the turns before it."""
+    if isinstance(shown, PromptJob):
+        asked = shown.request
+        return asked.prompt, asked.templated, asked.chat.turns if asked.chat is not None else None
+    return shown.prompt, shown.templated, CHAT if shown.how.startswith(CHAT) else None
 
 
 def _usable(value: object) -> TypeGuard[int | float]:
@@ -333,6 +362,9 @@ class Conversations:
 
     def end(self, seconds: float = 1.0) -> None:
         """Stop all prompts and see that they are in their runs' histories, however far they came; and the drafts."""
+        for talk in self._all.values():
+            if talk.grid is not None:
+                talk.grid.cancel()
         jobs = [job for talk in self._all.values() for job in talk.under_way()]
         for job in jobs:
             job.cancel()

@@ -51,7 +51,7 @@ def look(
 
     history: list[int] = []
     if settings.repetition_penalty != 1 and isinstance(shown, PromptJob) and tokenizer is not None:
-        history = [*prompt_ids(tokenizer, shown.request.applied), *(each.id for each in before)]
+        history = [*prompt_ids(tokenizer, shown.applied), *(each.id for each in before)]
     try:
         return Look(next_token(logits, settings, history, token.id, label))
     except UserError as error:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from engine.control import ControlClient
 from engine.errors import UserError, is_out_of_memory
 from engine.sampling.settings import SamplingSettings
+from tui.state.buglog import told
 from tui.state.history import Prompted
 from tui.state.tokens import Token, Written
 from tui.state.vocabulary import Vocabularies
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from engine.runs.layout import RunDir
     from engine.sampling.kept import KeptLogits
     from engine.sampling.top import TopLogits
+    from engine.text.template import Template
     from engine.text.tokenizer import Tokenizer
 
 LIVE = "live"
@@ -30,11 +32,21 @@ LABELS = 20
 
 
 @dataclass(frozen=True)
+class ChatSoFar:
+    """The turns before a prompt, each what was said and the answer, and the context they have to fit into."""
+
+    template: Template
+    turns: tuple[tuple[str, str], ...]
+    block_size: int
+
+
+@dataclass(frozen=True)
 class Request:
     """What is asked of whom. `applied` is what the model is given: the prompt, or the template around it.
 
     The answer begins with the tokens `begin`, or with the text `edited`, and goes on from there for
-    `settings.max_tokens` tokens; `how` it came from another answer is told in the history.
+    `settings.max_tokens` tokens; `how` it came from another answer is told in the history. In a `chat`, as many of the
+    turns before stand in front of the prompt as the context holds, and `applied` is not asked.
     """
 
     run: RunDir
@@ -46,6 +58,7 @@ class Request:
     begin: tuple[Token, ...] = ()
     edited: str | None = None
     how: str = ""
+    chat: ChatSoFar | None = None
 
 
 @dataclass
@@ -125,7 +138,11 @@ class PromptJob(threading.Thread):
         """Damaged checkpoints that stood before the one that answers, a line each."""
         self.labels: dict[int, str] = {}
         """What tokens are called, as far as a trainer said."""
-        self.done = False
+        self.begun = self.done = False
+        self.held = 0
+        """Of the turns of a chat, how many of the newest the model was given."""
+        self.applied = request.applied
+        """What the model was given."""
         self.entry: Prompted | None = None
         self._models = models
         self._keep = keep
@@ -149,6 +166,7 @@ class PromptJob(threading.Thread):
         return self._cancelled.is_set()
 
     def run(self) -> None:
+        self.begun = True
         try:
             if self.request.source == LIVE:
                 self._live()
@@ -160,8 +178,7 @@ class PromptJob(threading.Thread):
             if is_out_of_memory(error):
                 self.error = "no memory left for this; ask for fewer tokens, or end what else needs memory"
                 return
-            # a bug; the screen lives on and names it
-            self.error = f"this is a bug: {' '.join(f'{type(error).__name__}: {error}'.split())}"
+            self.error = told(error)  # the screen lives on and names it
         finally:
             if self.outcome is None and self.error is None:
                 self.outcome = Outcome(stop_reason="cancelled", seed=self.request.settings.seed)
@@ -203,6 +220,26 @@ class PromptJob(threading.Thread):
         self.written.begin(tokenizer, request.begin)
         return ids
 
+    def _fit(self, tokenizer: Tokenizer | None) -> None:
+        """In a chat: how many turns fit before the prompt. Without a tokenizer all are given, and the window slides."""
+        chat, request = self.request.chat, self.request
+        if chat is None:
+            return
+        from engine.sampling.chat import fit_turns
+
+        self.held = len(chat.turns)
+        if tokenizer is not None:
+            encode = tokenizer.encode
+            _, self.held = fit_turns(
+                chat.template,
+                chat.turns,
+                request.prompt,
+                lambda text: [int(id) for id in encode(text)] if text else [],
+                chat.block_size,
+                request.settings.max_tokens,
+            )
+        self.applied = chat.template.turns(chat.turns[len(chat.turns) - self.held :], request.prompt)
+
     def _settings(self, begun: int) -> SamplingSettings:
         """For an answer that is `begun` by so many tokens, which count among those it may have."""
         settings = self.request.settings
@@ -215,12 +252,13 @@ class PromptJob(threading.Thread):
         request, logits = self.request, self._models.logits
         tokenizer = self._models.vocabularies.of(request.run)
         begin = self._begin(tokenizer)
+        self._fit(tokenizer)
         wanted: dict[str, Any] = {"top": TOP}
         if begin:
             wanted["forced"] = begin
         if tokenizer is None:
             wanted["alternatives"] = LABELS
-        for line in self._client.prompt(request.applied, self._settings(len(begin)).to_dict(), **wanted):
+        for line in self._client.prompt(self.applied, self._settings(len(begin)).to_dict(), **wanted):
             if "piece" in line:
                 piece = line["piece"]
                 top = TopLogits.from_dict(piece["top"]) if "top" in piece else None
@@ -244,12 +282,13 @@ class PromptJob(threading.Thread):
         request = self.request
         model, tokenizer, step = self._models.get(request.run, request.source, self.passed_over.append)
         begin, logits = self._begin(tokenizer), self._models.logits
+        self._fit(tokenizer)
         if self.cancelled:
             return
         for piece in generate(
             model,
             tokenizer,
-            request.applied,
+            self.applied,
             self._settings(len(begin)),
             cancelled=self._cancelled.is_set,
             forced=begin,

@@ -31,6 +31,8 @@ SAID = 8
 """Cells of the figure after the rules, or the name of the rule that cut."""
 RAW = 7
 TAKEN = 7
+LEAST = 0.0005
+"""A probability that is said as more than 0.0%, and has a mark."""
 _SHORT = {"repetition penalty": "penalty", "temperature": "greedy"}
 
 
@@ -168,10 +170,10 @@ class NextTokenBars(Listed):
         ground = " on select" if chosen else ""
         label, size, raw, taken = self._columns(width)
         after = 0 if token.cut else round(size * token.after / top)
-        if token.after > 0 and not token.cut:
-            after = max(1, after)
-        before = max(round(size * token.before / top), 1 if token.before > 0 else 0)
+        before = round(size * token.before / top)
         line = "━" * after + "─" * (before - after)
+        if not after and not token.cut and token.after >= LEAST and size:
+            after, line = 1, "╸" + line[1:]
         look = "dim" if token.cut else "bright"
         row: list[Part] = [("❯ " if chosen else "  ", "accent bold" + ground)]
         row.append((fit(token_label(token.text), label), look + (" bold" if token.taken else "") + ground))

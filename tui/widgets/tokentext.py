@@ -59,7 +59,7 @@ class TokenText(OutputText, inherit_bindings=False):
         self._cursor: int | None = None
         self._tint: Sequence[float | None] | None = None
         self._different: set[int] | None = None
-        self._at_line = (0, 0)
+        self._out: int | None = None
 
     # -- tokens
 
@@ -72,8 +72,10 @@ class TokenText(OutputText, inherit_bindings=False):
     def cursor(self) -> int | None:
         return self._cursor
 
-    def start(self, prompt: str = "") -> None:
+    def start(self, prompt: str = "", out_of_context: int | None = None) -> None:
+        """Clear, show `prompt`; so many of its characters were not given to the model, where that is known."""
         self._ends, self._cursor, self._tint, self._different = [], None, None, None
+        self._out = out_of_context
         super().start(prompt)
 
     def clear(self) -> None:
@@ -177,6 +179,8 @@ class TokenText(OutputText, inherit_bindings=False):
     def looks(self, start: int, end: int) -> dict[int, str]:
         marks = super().looks(start, end)
         wrong = end if self._problem_at is None else min(end, self._problem_at)
+        if self._out is not None and (given := max(start, self._out)) < min(end, self._prompt_length):
+            marks[given] = "foreground"
         if self._different is not None:
             for place in range(max(start, self._prompt_length), wrong):
                 look = "bright bold underline" if place - self._prompt_length in self._different else "dim"

@@ -69,6 +69,7 @@ class AnswerPane(Pane):
         self._job: PromptJob | None = None
         self._raw = 0
         self._whole = 0
+        self._held = 0
         self._editor = Editor(id=f"edit-{side}", history=False)
         self._editor.display = False
 
@@ -100,6 +101,8 @@ class AnswerPane(Pane):
         self.session.works.drop(f"tokens {self.side}")
         self._job = shown if isinstance(shown, PromptJob) else None
         self._begin(self._job.written if self._job is not None else Written(), asked_of(shown))
+        if self._job is not None and self._job.request.chat is not None:
+            self._said_before(self._job)
         if isinstance(shown, Prompted):
             self.text.append(shown.text)
             self.text.finish()
@@ -116,6 +119,15 @@ class AnswerPane(Pane):
     def _begin(self, written: Written, prompt: str) -> None:
         self.written, self._raw, self._whole = written, 0, 0
         self.text.start(prompt)
+
+    def _said_before(self, job: PromptJob) -> None:
+        """The turns before the answer; those that the model was not given are dim."""
+        chat = job.request.chat
+        assert chat is not None
+        turns = [f"❯ {said}\n{answer.strip()}\n\n" for said, answer in chat.turns]
+        out = "".join(clean(turn) for turn in turns[: len(turns) - job.held])
+        self._held = job.held
+        self.text.start("".join(turns) + f"❯ {job.request.prompt}\n", out_of_context=len(out))
 
     def _find_tokens(self, entry: Prompted) -> None:
         """What was kept of an answer are its tokens' numbers; their texts are the tokenizer's."""
@@ -147,6 +159,9 @@ class AnswerPane(Pane):
         job = self._job
         if job is None:
             return
+        if job.request.chat is not None and job.held != self._held:  # known since it began to write
+            self._raw = self._whole = 0
+            self._said_before(job)
         done = job.done  # before the tokens: what comes after the look is shown the next time
         if self._more():
             self.post_message(self.Looked())
@@ -247,6 +262,9 @@ class AnswerPane(Pane):
         said = self._streaming_words() if self._job is not None else self._ended_words(shown)
         if self.tinted:
             said.append(LEGEND)
+        chat = shown.request.chat if isinstance(shown, PromptJob) else None
+        if isinstance(shown, PromptJob) and chat is not None and shown.held < len(chat.turns):
+            said.append(f"{len(chat.turns) - shown.held} of {len(chat.turns)} turns out of context")
         if not self.text.following and self._job is not None:
             said.append("↓ more")
         while len("  ".join(said)) > width and len(said) > 1:

@@ -79,7 +79,7 @@ class Asking(_Base):
     sliders: dict[str, Slider]
     seed: Input
     _known: tuple[Conversation, tuple[object, ...], tuple[object, ...]] | None = None
-    """What both had when they last agreed: the conversation, the widgets, its sheet. Foreign text is cleaned between."""
+    """What both had when they last agreed: the conversation, the widgets, its sheet (whose text is not cleaned)."""
 
     # -- what a view gives
 
@@ -230,7 +230,7 @@ class Asking(_Base):
     ) -> Request:
         """What is asked; raises UserError for settings that are none."""
         assert talk.run is not None
-        template = self.template() if sheet.templated and talk.run == self.session.run else None
+        template = (talk.template or self.template()) if sheet.templated else None
         settings = sheet.settings(template.stops if template is not None else ())
         applied = template.apply(sheet.prompt) if template is not None else sheet.prompt or "\n"
         return Request(
@@ -303,6 +303,10 @@ class Asking(_Base):
 
     # -- actions
 
+    def more_sources(self) -> list[Choice]:
+        """Weights that this view alone can ask; the value of such a choice is what is to be done then."""
+        return []
+
     def action_source(self) -> None:
         view = self.session.view
         if view is None:
@@ -320,9 +324,12 @@ class Asking(_Base):
                 Choice(f"checkpoint {point['step']:,}", point["step"], f"val {fmt_loss(loss)}" if loss else "")
             )
         talk = self.talk
+        choices += self.more_sources()
 
-        def choose(source: str | int | None) -> None:
-            if source is not None:
+        def choose(source: Any) -> None:
+            if callable(source):
+                source()
+            elif source is not None:
                 talk.source = source
                 self.show_source()
 

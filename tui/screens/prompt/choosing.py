@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import UserError
 from tui.screens.dialogs.ask import AskScreen
 from tui.screens.dialogs.choose import Choice, ChooseScreen
+from tui.state.conversation import Conversation
+from tui.state.history import PromptHistory
 from tui.state.news import Notice
 from tui.state.presets import SHIPPED, forget_preset, keep_preset, own_presets, preset_of
 
 if TYPE_CHECKING:
+    from engine.runs.layout import RunDir
+    from engine.text.template import Template
     from tui.screens.prompt.asking import Asking
 
-    _Base = Asking
+    class _Base(Asking):
+        main: Conversation
+        side: str
+
 else:
     _Base = object
 
@@ -65,6 +72,74 @@ class Choosing(_Base):
             self.talk.sheet = replace(self.talk.sheet, values={**self.talk.sheet.values, **value})
             self.show_sheet()
             self.sheet_changed()
+
+    def more_sources(self) -> list[Choice]:
+        """B may be of another run."""
+        if self.talk is self.main or self.main.other is None:
+            return []
+        return [Choice("another run's best checkpoint", self._choose_run, "to compare two runs")]
+
+    def _choose_run(self) -> None:
+        runs_dir, here = self.session.runs_dir, self.main.run
+
+        def read(_: object) -> list[tuple[RunDir, str]]:
+            from engine.runs.layout import list_runs
+
+            with_weights = [run for run in list_runs(runs_dir) if run.checkpoint_steps()]
+            return [(run, run.name) for run in with_weights if here is None or run.path != here.path]
+
+        def show(found: list[tuple[RunDir, str]]) -> None:
+            choices = [Choice(name, run) for run, name in found]
+            empty = "no other run has a checkpoint"
+            self.app.push_screen(ChooseScreen("the run to ask as B", choices, empty=empty), self._chosen_run)
+
+        self.session.reads.ask("runs to ask", read, show)
+
+    def _chosen_run(self, run: RunDir | None) -> None:
+        if run is None:
+            return
+
+        def read(_: object) -> Template | None:
+            from engine.runs.reader import RunReader
+            from engine.text.template import Template
+
+            found = RunReader(run).info.get("template")
+            return Template.from_dict(found) if isinstance(found, dict) else Template(infix="", suffix="")
+
+        def take(template: Template) -> None:
+            if self.main.other is not None:
+                self.main.other = beside = Conversation(run, PromptHistory(run.path / "prompts.jsonl"))
+                beside.sheet, beside.source, beside.template = self.main.sheet, "best", template
+                self.side = "b"
+                self.show_sheet()
+                self.show_answer()
+
+        self.session.reads.ask("the run to ask", read, take)
+
+    def action_grid(self) -> None:
+        """The prompt at nine settings of temperature and top-p; those of the chosen cell are taken."""
+        from tui.screens.prompt.grid import GridScreen
+
+        if not self.ready_to_ask():
+            return
+        self.write_back()
+        try:
+            request = self.request(self.talk, self.talk.sheet)
+        except UserError as error:
+            self.fail(str(error))
+            return
+        grid = self.talk.ask_grid(request, self.session.talks.models)
+
+        def take(chosen: tuple[float, float] | None) -> None:
+            if not grid.done:
+                grid.cancel()
+            if chosen is not None:
+                values = {**self.talk.sheet.values, "temperature": chosen[0], "top_p": chosen[1]}
+                self.talk.sheet = replace(self.talk.sheet, values=values)
+                self.show_sheet()
+                self.sheet_changed()
+
+        self.app.push_screen(GridScreen(grid), take)
 
     def _keep_preset(self, name: str | None) -> None:
         if name is not None:

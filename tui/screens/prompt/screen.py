@@ -14,17 +14,18 @@ from textual.content import Content
 from textual.widgets import Input, TextArea
 
 from engine.errors import UserError
-from tui.actions import bindings
+from tui.actions import Action, bindings
 from tui.screens.prompt.answer import AnswerPane
 from tui.screens.prompt.asking import TICK, Asking, titled
 from tui.screens.prompt.beside import BarsPane, SamplingPane
 from tui.screens.prompt.choosing import Choosing
 from tui.screens.prompt.editor import Editor
 from tui.screens.workscreen import WorkScreen
-from tui.state.conversation import Conversation, asked_by
+from tui.state.conversation import CHAT, Conversation, Sheet
 from tui.state.counting import Counted, count
 from tui.state.looking import Look, look
 from tui.state.news import Notice
+from tui.state.prompting import ChatSoFar, PromptJob
 from tui.state.session import Session
 from tui.state.tokens import Token
 from tui.text import clean
@@ -155,6 +156,7 @@ class PromptScreen(Choosing, Asking, WorkScreen):
         self.write_back()
         self.main = self.conversation_with(self.main)
         self.side = "a"
+        self._place_editor()
         self.sliders["top_k"].scale = top_k_scale(self.vocab_size())
         self.show_sheet()
 
@@ -266,15 +268,28 @@ class PromptScreen(Choosing, Asking, WorkScreen):
         if not self.ready_to_ask():
             return
         self.write_back()
-        asked = self.pane.shown
+        shown = self.pane.shown
+        asked = shown.request if isinstance(shown, PromptJob) else shown
         sheet = self.talk.sheet
         if asked is not None and (seed := self.pane.seed) is not None:
             sheet = replace(sheet, seed=str(seed))
         if asked is not None:
-            prompt, templated = asked_by(asked)
-            sheet = replace(sheet, prompt=prompt, templated=templated)
-        self.ask(sheet, begin, edited, how)
+            sheet = replace(sheet, prompt=asked.prompt, templated=asked.templated)
+        self._ask_again(sheet, begin, edited, how)
         self.pane.focus_target()
+
+    def _ask_again(self, sheet: Sheet, begin: tuple[Token, ...] = (), edited: str | None = None, how: str = "") -> None:
+        """`sheet` where the answer that is shown stands: in a chat after the same turns."""
+        shown = self.pane.shown
+        try:
+            request = self.request(self.talk, sheet, begin, edited, how)
+        except UserError as error:
+            self.fail(str(error))
+            return
+        if isinstance(shown, PromptJob) and shown.request.chat is not None:
+            request = replace(request, chat=shown.request.chat, how=f"{CHAT} {how}".strip())
+        self.talk.ask(request, self.session.talks.models)
+        self.show_answer()
 
     # -- what is asked -------------------------------------------------------------------------------------------------
 
@@ -291,10 +306,65 @@ class PromptScreen(Choosing, Asking, WorkScreen):
         self.new_seed()
         self.write_back()
         self._ask.editor.untouched = True
-        if self.main.other is None:
+        if self.main.chatting:
+            self._say()
+        elif self.main.other is None:
             self.ask(self.main.sheet)
         else:
             self._ask_both(self.main.other)
+
+    def _say(self) -> None:
+        """What is written, after all that was said."""
+        talk, template = self.main, self.template()
+        if template is None or not talk.sheet.prompt.strip():
+            return
+        turns = tuple((job.request.prompt, job.text) for job in talk.chat)
+        try:
+            request = self.request(talk, replace(talk.sheet, templated=True), how=CHAT)
+        except UserError as error:
+            self.fail(str(error))
+            return
+        talk.ask(replace(request, chat=ChatSoFar(template, turns, self.context_size())), self.session.talks.models)
+        talk.sheet = replace(talk.sheet, prompt="")
+        self.show_sheet()
+        self.show_answer()
+
+    def context_size(self) -> int:
+        """Tokens that the run's model holds."""
+        view = self.session.view
+        config = view.info.get("config") if view is not None else None
+        size = (config.get("model") or {}).get("block_size") if isinstance(config, dict) else None
+        return size if isinstance(size, int) and size > 0 else 0
+
+    def action_chat(self) -> None:
+        """Turns that build on each other, or single prompts again; what was said stays until a new chat is begun."""
+        talk = self.main
+        talk.chatting = not talk.chatting
+        if talk.chatting:
+            if talk.other is not None:
+                self.action_compare()
+            if talk.chat:
+                talk.shown = talk.chat[-1]
+        self._place_editor()
+        self.show_answer()
+        self.focus_editor()
+
+    def action_new_chat(self) -> None:
+        """Begin anew: nothing was said yet. The answers stay in the history."""
+        self.main.stop()
+        self.main.chat, self.main.shown = [], None
+        self.show_answer()
+
+    def _place_editor(self) -> None:
+        """In a chat one writes below what was said."""
+        chatting = self.main.chatting
+        if chatting != self.has_class("chat"):
+            self.set_class(chatting, "chat")
+            answers = self.query_one("#answers")
+            if chatting:
+                self.query_one("#left").move_child(self._ask, after=answers)
+            else:
+                self.query_one("#left").move_child(self._ask, before=answers)
 
     def _ask_both(self, other: Conversation) -> None:
         main = self.main.sheet
@@ -336,10 +406,10 @@ class PromptScreen(Choosing, Asking, WorkScreen):
         shown = pane.shown
         if shown is None or not self.ready_to_ask():
             return
-        prompt, templated = asked_by(shown)
+        asked = shown.request if isinstance(shown, PromptJob) else shown
         self.new_seed()
         self.write_back()
-        self.ask(replace(self.talk.sheet, prompt=prompt, templated=templated))
+        self._ask_again(replace(self.talk.sheet, prompt=asked.prompt, templated=asked.templated))
 
     # -- the editor ----------------------------------------------------------------------------------------------------
 
@@ -407,9 +477,8 @@ class PromptScreen(Choosing, Asking, WorkScreen):
             return Content.styled(f"✖ {found.problem}"[: max(20, self._ask.size.width - 6)], "$alarm")
         if found.tokens is None:
             return Content("")
-        model = (view.info.get("config") or {}).get("model") or {}
-        size = model.get("block_size")
-        if not isinstance(size, int):
+        size = self.context_size()
+        if not size:
             return Content(f"{found.tokens:,} tokens")
         over = "  its beginning is out of the context" if found.tokens > size else ""
         return Content.styled(f"{found.tokens:,} of {size:,} tokens{over}", "$val" if over else "")
@@ -428,9 +497,18 @@ class PromptScreen(Choosing, Asking, WorkScreen):
             return bool(self.pane.text.answer)
         if action == "save":
             return bool(self.output)
-        if action in ("chat", "grid"):
-            return self.main.run is not None and hasattr(self, f"action_{action}")
+        if action == "chat":
+            return self.main.run is not None and self.template() is not None
+        if action == "new_chat":
+            return self.main.chatting and bool(self.main.chat)
+        if action in ("grid", "compare"):
+            return self.main.run is not None and not self.main.chatting
         return super().check_action(action, parameters)
+
+    def relabel(self, action: Action) -> Action:
+        """The footer's word for an action as things stand."""
+        words = {"chat": "single prompts" if self.main.chatting else "", "compare": "one" if self.main.other else ""}
+        return replace(action, label=words.get(action.do) or action.label)
 
     def action_step(self, by: int) -> None:
         self._sampling.step(by)

@@ -26,7 +26,7 @@ from tui.widgets.stream import OutputText
 
 EMPTY = "the answer streams here; ⏎ sends"
 SLIDERS = ("temperature", "top_k", "top_p", "max_tokens")
-ELSEWHERE = ("copy", "compare", "grid", "chat", "preset", "step_focus", "back")
+ELSEWHERE = ("copy", "compare", "grid", "chat", "new_chat", "preset", "step_focus", "back")
 """Of the prompt's actions those that screen 2 has alone."""
 
 
