@@ -96,6 +96,23 @@ def test_a_lock_that_cannot_be_taken_or_written_is_named(run: RunDir, monkeypatc
         assert is_locked(run.lock) is True
 
 
+def test_a_lock_may_have_the_number_of_a_closed_standard_input(run: RunDir) -> None:
+    saved = os.dup(0)
+    try:
+        os.close(0)
+        held = RunLock(run.path).acquire()
+        number = held._fd
+        assert held.held and held.in_place and is_locked(run.lock) is True
+        held.release()
+        assert not held.held and is_locked(run.lock) is False
+        with pytest.raises(OSError):  # noqa: PT011
+            os.fstat(number)
+    finally:
+        os.dup2(saved, 0)
+        os.close(saved)
+    assert number == 0
+
+
 def test_a_child_drops_every_lock_it_was_born_with(run: RunDir, tmp_path: Path) -> None:
     first, second = RunLock(run.path), RunLock(tmp_path)
     first.acquire(), second.acquire()
