@@ -105,7 +105,7 @@ def test_a_lock_may_have_the_number_of_a_closed_standard_input(run: RunDir) -> N
         assert held.held and held.in_place and is_locked(run.lock) is True
         held.release()
         assert not held.held and is_locked(run.lock) is False
-        with pytest.raises(OSError):  # noqa: PT011
+        with pytest.raises(OSError):
             os.fstat(number)
     finally:
         os.dup2(saved, 0)
