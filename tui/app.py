@@ -341,6 +341,14 @@ class Workbench(Paced, Themed, App[Ending]):
         if not self.in_dialogue:
             self.push_screen(NewRunScreen(self.session), self._start_new)
 
+    def new_run_on(self, corpus: str) -> None:
+        """The form of a new run, with this corpus; what was typed before stays."""
+        from engine.config import DEFAULT_PRESET
+
+        _, preset, typed = self.session.draft or ("", DEFAULT_PRESET, {})
+        self.session.draft = corpus, preset, {key: text for key, text in typed.items() if key != "corpus"}
+        self.action_new_run()
+
     def _start_new(self, start: Start | None) -> None:
         if start is not None:
             self.train(start)
