@@ -24,6 +24,7 @@ from tui.widgets.pane import Pane
 from tui.widgets.tokentext import LEGEND, TokenText
 
 EMPTY = "the answer streams here; ⏎ in the editor sends the prompt"
+EMPTY_CHAT = "say something below; each turn is answered after all before it"
 GAP = ("  ", "")
 
 
@@ -66,6 +67,7 @@ class AnswerPane(Pane):
         self.tinted = False
         self.compared = False
         """Whether the pane is one of two."""
+        self.chatting = False
         self._job: PromptJob | None = None
         self._raw = 0
         self._whole = 0
@@ -221,7 +223,10 @@ class AnswerPane(Pane):
 
     def say(self) -> None:
         """Title and subtitle as things stand."""
-        title: list[tuple[str, str]] = [(f"output {self.side.upper()}" if self.compared else "output", "")]
+        self.text.empty = EMPTY_CHAT if self.chatting else EMPTY
+        title: list[tuple[str, str]] = [
+            (f"output {self.side.upper()}" if self.compared else "chat" if self.chatting else "output", "")
+        ]
         at, count = self.talk.version
         if count > 1:
             title += [GAP, (f"{at} of {count}", "bold $bright"), (" ◀ ▶", "$accent")]

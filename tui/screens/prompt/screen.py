@@ -182,14 +182,15 @@ class PromptScreen(Choosing, Asking, WorkScreen):
         other = self.main.other
         for name, talk in (("a", self.main), ("b", other)):
             pane = self._answers[name]
-            pane.compared = other is not None
+            pane.compared, pane.chatting = other is not None, self.main.chatting
             if talk is not None:
                 pane.sync(talk)
         self._answers["b"].set_class(other is None or not self._sees("answer-b"), "away")
 
     def show_source(self) -> None:
         width = self._ask.size.width
-        self._ask.say_title(titled(("prompt", ""), ("  ", ""), *self.source_parts(width)))
+        side = [(f"{self.side.upper()}: ", "bold $accent")] if self.main.other is not None else []
+        self._ask.say_title(titled(("prompt", ""), ("  ", ""), *side, *self.source_parts(width)))
         self._ask.say_below(self._counted_words())
         self.say_lock()
 
@@ -343,8 +344,7 @@ class PromptScreen(Choosing, Asking, WorkScreen):
         if talk.chatting:
             if talk.other is not None:
                 self.action_compare()
-            if talk.chat:
-                talk.shown = talk.chat[-1]
+            talk.shown = talk.chat[-1] if talk.chat else None
         self._place_editor()
         self.show_answer()
         self.focus_editor()
@@ -383,7 +383,8 @@ class PromptScreen(Choosing, Asking, WorkScreen):
 
     def on_answer_pane_wanted(self, event: AnswerPane.Wanted) -> None:
         pane = event.pane
-        self.side = pane.side if self.main.other is not None else "a"
+        if event.what != "ended":  # that comes by itself, whatever is looked at
+            self.side = pane.side if self.main.other is not None else "a"
         if event.what == "bars":
             self.show_part("next")
         elif event.what == "again":
@@ -527,6 +528,7 @@ class PromptScreen(Choosing, Asking, WorkScreen):
             self.write_back()
             self.main.other = Conversation(self.main.run, self.main.history)
             self.main.other.sheet, self.main.other.source = self.main.sheet, self.source
+            self.side = "b"
         else:
             self.main.other.stop()
             self.main.other, self.side = None, "a"
@@ -535,10 +537,9 @@ class PromptScreen(Choosing, Asking, WorkScreen):
         self._answers["b"].set_class(self.main.other is None, "away")
         self.show_sheet()
         self.show_answer()
-        if self.main.other is not None:
-            self.show_part("answer-b")
-        elif self._focused_pane() is None:
+        if self._focused_pane() in (None, self._answers["b"]):
             self.show_part("answer-a")
+        self._arrange()
         self._look()
 
     def _compare_words(self) -> None:
