@@ -231,6 +231,16 @@ def test_a_trainer_that_cannot_be_reached_is_told(
     assert str(caught.value) == said
 
 
+@pytest.mark.parametrize("host", ["", "0", "zzz"])
+def test_a_trainer_of_another_machine_is_told_whatever_its_name(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setattr(RunDir, "live", property(lambda self: True))
+    monkeypatch.setattr(client_module, "_read_object", lambda path: {"socket": "/tmp/nothing.sock", "host": host})
+    with pytest.raises(RunError, match=f"is trained on {host or 'another machine'}; open it there"):
+        ControlClient(run, timeout=0.05).send({"do": "pause"})
+
+
 class Answers:
     """A connection that gives what it is told to."""
 

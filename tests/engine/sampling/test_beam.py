@@ -3,6 +3,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import pairwise, product
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from engine.config import ModelConfig
 from engine.errors import UserError
 from engine.model import build_model
 from engine.model.gpt import GPT
-from engine.sampling.beam import Beam, beam_search
+from engine.sampling.beam import NEVER, Beam, _Open, _step, beam_search
 from engine.sampling.generate import generate
 from engine.sampling.settings import SamplingSettings
 from engine.text.bytelevel import ByteTokenizer
@@ -239,3 +241,19 @@ def test_what_makes_no_sense_is_refused(tiny: MakeModel, letters: GPT, chars: Ch
         broken.wte.weight.fill_(float("nan"))
     with pytest.raises(UserError, match="not a number"):
         beam_search(broken, ByteTokenizer(), "ab", SamplingSettings(), 2)
+
+
+@pytest.mark.parametrize("finite", [0, 1, 3])
+def test_as_long_as_anything_can_follow_the_search_goes_on(finite: int) -> None:
+    """Fewer tokens than are looked at have any mass; with none, that is said."""
+    logits = torch.full((2, 5), -torch.inf)
+    logits[:, :finite] = torch.arange(float(finite))
+    context: Any = SimpleNamespace(logits=lambda: logits, ids=torch.zeros(2, 1, dtype=torch.int64))
+    endings: Any = SimpleNamespace(stop_ids=frozenset(), reason=lambda ids: None)
+    running = [_Open((), 0.0), _Open((), NEVER)]
+    if not finite:
+        with pytest.raises(UserError):
+            _step(context, running, endings, SamplingSettings(), 1, 1.0)
+        return
+    _, going_on, parents = _step(context, running, endings, SamplingSettings(), 1, 1.0)
+    assert going_on[0].ids == (finite - 1,) and parents[0] == 0 and len(going_on) == 2
