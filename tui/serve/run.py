@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import signal
 import socket
 from collections.abc import Callable, Sequence
@@ -66,7 +67,8 @@ def serve(
 ) -> signal.Signals:
     """Serve until a signal ends it; `ready` is called once it answers. Returns the signal when all sessions are over.
 
-    A second signal waits for nothing.
+    A second signal waits for nothing: what may train is left to end by itself, and this process ends on the spot, for
+    an event loop that is taken apart kills the processes it began.
     """
 
     async def run() -> signal.Signals:
@@ -77,6 +79,9 @@ def serve(
         def end(number: signal.Signals) -> None:
             if asked.done():
                 serving.hurry()
+                if may_train:
+                    report("the browser's side has ended; what it trained is still writing its checkpoint")
+                    os._exit(128 + number)
             else:
                 asked.set_result(number)
 

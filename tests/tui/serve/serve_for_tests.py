@@ -66,11 +66,16 @@ def answer_of(port: int, target: str, *headers: str, method: str = "GET") -> tup
 
 @contextmanager
 def served(
-    limits: Limits | None = None, *arguments: str, app: str = PLAIN, may_train: bool = False
+    limits: Limits | None = None,
+    *arguments: str,
+    app: str = PLAIN,
+    may_train: bool = False,
+    host: str = "127.0.0.1",
+    names: tuple[str, ...] = (),
 ) -> Iterator[Served]:
     """A server of a small app, until the block ends; then nothing of it is left."""
-    gate = Gate(new_token(), names_of("127.0.0.1"))
-    listening = listen("127.0.0.1", 0)
+    gate = Gate(new_token(), names_of(host, names))
+    listening = listen(host, 0)
     began: list[Served] = []
     ready = threading.Event()
     loop = asyncio.new_event_loop()
@@ -87,7 +92,7 @@ def served(
             report=reported.append,
         )
         async with serving:
-            url = link(listening, "127.0.0.1", gate.token)
+            url = link(listening, host, gate.token)
             began.append(Served(url, listening.getsockname()[1], gate.token, reported, serving))
             ready.set()
             await over.wait()
@@ -133,6 +138,12 @@ class Browser:
             while text not in self.text:
                 assert await self._read(), f"closed with {self.closed_with} before {text!r}: {self.text!r}"
         return self.text
+
+    async def until_told(self, word: str) -> None:
+        """Read until the server has told the page itself `word`."""
+        async with asyncio.timeout(WAIT):
+            while not any(word in told for told in self.words):
+                assert await self._read()
 
     async def until_closed(self) -> str:
         """Read until the server hangs up, and return what has come."""

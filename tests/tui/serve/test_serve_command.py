@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serve_for_tests import WAIT, Served, answer_of, children_of, command, invoke, opened_at, until
+from serve_for_tests import WAIT, Served, answer_of, children_of, command, invoke, opened_at, served, until
+
+from engine.errors import UserError
+from tui.serve import assets
 
 
 @pytest.fixture(scope="module")
@@ -51,17 +54,17 @@ async def test_an_end_takes_all_along(tmp_path: Path) -> None:
             assert "tinytui serve has ended" in await browser.until_closed()
         assert process.wait(WAIT) == 0
         assert process.stderr is not None
-        assert process.stderr.read().splitlines()[-1] == "tinytui: the browser's side has ended"
+        assert process.stderr.read() == "tinytui: the browser's side has ended\n"
         assert not any(Path(f"/proc/{child}").exists() for child in children)
 
 
-def test_elsewhere_than_loopback_it_wants_the_token_too(tmp_path: Path) -> None:
-    with command(tmp_path, "--host", "0.0.0.0", "--port", "0", "--name", "box.example") as (_, told):
-        port, token = told["port"], told["url"].split("/")[3]
-        for host in (f"127.0.0.1:{port}", f"{socket.gethostname()}:{port}", "box.example"):
-            assert answer_of(port, "/", f"Host: {host}")[0] == 403
-            assert answer_of(port, f"/{token}/", f"Host: {host}")[0] == 200
-        assert answer_of(port, f"/{token}/", "Host: evil.example")[0] == 403
+def test_elsewhere_than_loopback_it_wants_the_token_too() -> None:
+    with served(host="0.0.0.0", names=("box.example",)) as server:
+        assert server.url == f"http://{socket.gethostname()}:{server.port}/{server.token}/"
+        for host in (f"127.0.0.1:{server.port}", f"{socket.gethostname()}:{server.port}", "box.example"):
+            assert server.ask("/", f"Host: {host}")[0] == 403
+            assert server.ask(f"/{server.token}/", f"Host: {host}")[0] == 200
+        assert server.ask(f"/{server.token}/", "Host: evil.example")[0] == 403
 
 
 def test_a_port_that_is_taken(server: Served) -> None:
@@ -102,3 +105,9 @@ def test_the_extra_is_missing(module: str, monkeypatch: pytest.MonkeyPatch) -> N
     code, told = invoke("serve", "--port", "0")
     assert (code, told.count("\n")) == (1, 1)
     assert "pip install 'tinytui[serve]'" in told
+
+
+def test_another_textual_serve_than_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(assets._OF_TEXTUAL, "textual.js", ("js/of_another_version.js", "text/javascript"))
+    with pytest.raises(UserError, match=r"textual-serve 1\.1; pip install 'tinytui\[serve\]'"):
+        assets.load_assets()

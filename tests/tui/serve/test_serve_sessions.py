@@ -7,13 +7,29 @@ import os
 import signal
 import socket
 import struct
+import sys
 from pathlib import Path
 
 import aiohttp
 import pytest
-from serve_for_tests import WAIT, Browser, Served, children_of, lives, opened, process_of, served, until
+from serve_for_tests import (
+    PLAIN,
+    WAIT,
+    Browser,
+    Served,
+    children_of,
+    lives,
+    opened,
+    opened_at,
+    process_of,
+    served,
+    until,
+)
 
+from tui.serve.gate import Gate, names_of, new_token
 from tui.serve.limits import Limits
+from tui.serve.run import link, listen
+from tui.serve.server import Serving
 
 
 async def test_a_key_reaches_the_app_and_its_picture_comes_back(server: Served) -> None:
@@ -248,3 +264,25 @@ async def test_a_hundred_sockets() -> None:
             assert server.serving.sessions == most
             assert len(children_of(os.getpid())) - began <= most
         await until(lambda: server.serving.sessions == 0)
+
+
+@pytest.mark.parametrize("may_train", [False, True])
+async def test_who_is_in_a_hurry_waits_for_nothing(may_train: bool) -> None:
+    gate, listening = Gate(new_token(), names_of("127.0.0.1")), listen("127.0.0.1", 0)
+    limits, app = Limits(ending=WAIT, saving=WAIT), [sys.executable, "-S", PLAIN]
+    serving = Serving(gate, limits, app, listening, may_train=may_train, report=pytest.fail)
+    await serving.__aenter__()
+    async with opened_at(link(listening, "127.0.0.1", gate.token)) as browser:
+        pid = await process_of(browser)
+        await browser.say("stdin", "z")  # hangs
+        await browser.say("ping", "heard")
+        await browser.until_told("heard")
+        ending = asyncio.create_task(serving.__aexit__())
+        await browser.until_closed()
+        assert not ending.done() and lives(pid)
+        serving.hurry()
+        await asyncio.wait_for(ending, WAIT / 2)
+    if may_train:  # it may be writing a checkpoint, and ends by itself
+        assert lives(pid)
+        os.kill(pid, signal.SIGKILL)
+    await until(lambda: not lives(pid))

@@ -99,3 +99,19 @@ async def test_a_server_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
             (child,) = children_of(process.pid)
             process.send_signal(signal.SIGKILL)
             await until(lambda: not lives(child))
+
+
+async def test_two_signals_wait_for_no_checkpoint_and_end_none(tmp_path: Path) -> None:
+    with command(tmp_path, "--port", "0", "--allow-control") as (process, told):
+        async with opened_at(told["url"]) as browser:
+            await browser.until("Train a small GPT")
+            (child,) = children_of(process.pid)
+            os.kill(child, signal.SIGSTOP)  # as one that waits for a disk
+            process.send_signal(signal.SIGINT)
+            await browser.until_closed()
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(WAIT) == 130
+        assert lives(child)
+        os.kill(child, signal.SIGCONT)
+        await until(lambda: not lives(child))
