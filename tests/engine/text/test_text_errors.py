@@ -87,7 +87,7 @@ def test_the_first_byte_that_is_no_utf_8_is_named(
     monkeypatch.setattr(check, "BLOCK", block)
     path = tmp_path / "text"
     path.write_bytes("ab€é\nxy".encode() + tail)
-    with pytest.raises(CorpusError, match=said):
+    with pytest.raises(CorpusError, match=f"{said}; convert it, e.g. iconv -f ISO-8859-1 -t UTF-8 text > utf8"):
         check.scan(path)
 
 
