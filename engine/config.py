@@ -220,6 +220,10 @@ class Config(_Section):
 SECTIONS: dict[str, type[_Section]] = {"model": ModelConfig, "data": DataConfig, "train": TrainConfig}
 
 
+FREE_IN_A_FORK = {name for name in TrainConfig.model_fields if name not in ("optimizer", "ema", "lora_r", "lora_alpha")}
+"""Settings of `train.` that a fork may change: those that need no other state than the checkpoint's."""
+
+
 def split_key(key: str) -> tuple[str, str]:
     """`"train.seed"` -> `("train", "seed")`; a bare name is found in whichever section has it.
 

@@ -43,6 +43,7 @@ from tui.widgets.topline import TopLine
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
+    from tui.screens.dialogs.jump import Jumpable
     from tui.screens.train.screen import TrainScreen
 
 POLL = 0.4
@@ -295,6 +296,8 @@ class Workbench(Paced, Themed, App[Ending]):
         """Whether an action of the app means something on this screen."""
         if action == "go" and parameters:
             return parameters[0] in {place.name for place in PLACES} and not self.in_dialogue
+        if action == "jump":
+            return bool(self.jumps)
         if action == "palette":
             return not self.in_dialogue  # there the key is the dialogue's
         return super().check_action(action, parameters)
@@ -334,6 +337,22 @@ class Workbench(Paced, Themed, App[Ending]):
 
         if not self.in_dialogue:
             self.push_screen(HelpScreen(*help_lines(self.owners(), self.keys_here(), self.keymap)))
+
+    def action_jump(self) -> None:
+        """A letter at each pane in sight; pressing it goes there."""
+        from tui.screens.dialogs.jump import JumpScreen
+
+        if self.jumps:
+            self.push_screen(JumpScreen(self.jumps), lambda pane: pane.focus_target() if pane is not None else None)
+
+    @property
+    def jumps(self) -> list[Jumpable]:
+        """Where `f` goes to: nowhere from a dialogue, nor where there is only one pane."""
+        from tui.screens.dialogs.jump import targets
+
+        screen = self.workplace
+        found = targets(screen.panes()) if isinstance(screen, WorkScreen) and not self.in_dialogue else []
+        return found if len(found) > 1 else []
 
     def action_new_run(self) -> None:
         from tui.screens.newrun.screen import NewRunScreen

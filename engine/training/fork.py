@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from engine.config import Config, TrainConfig, split_key
+from engine.config import FREE_IN_A_FORK, Config, split_key
 from engine.errors import CheckpointError, ConfigError
 from engine.files import open_atomic, sync_folder
 from engine.runs.layout import RunDir, create_run, new_name
@@ -29,9 +29,6 @@ from engine.training.checkpoint import (
 from engine.training.forecast import check_memory
 from engine.training.saving import Contents, fresh_state, write_checkpoint
 from engine.training.start import check_trained_here, run_config, run_info
-
-FREE_IN_A_FORK = {name for name in TrainConfig.model_fields if name not in ("optimizer", "ema", "lora_r", "lora_alpha")}
-"""Settings of `train.` that a fork may change: those that need no other state than the checkpoint's."""
 
 
 def fork_run(

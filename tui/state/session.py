@@ -44,6 +44,17 @@ LOOK_EVERY = 0.4
 
 
 @dataclass(frozen=True)
+class ForkFrom:
+    """A checkpoint of another run, to go on from with its settings (`config`, `corpus`, `preset`) or some others."""
+
+    run: RunDir
+    step: int
+    config: Config
+    corpus: str
+    preset: str
+
+
+@dataclass(frozen=True)
 class Start:
     """A new run to train in this process."""
 
@@ -52,6 +63,7 @@ class Start:
     preset: str
     name: str | None = None
     device: str = "auto"
+    fork: ForkFrom | None = None
     showing: Showing | None = None
 
 
@@ -98,7 +110,9 @@ class Training:
             from engine.training.host import TrainingHost
             from engine.training.start import resume_run, start_run
 
-            if isinstance(self.job, Start):
+            if isinstance(self.job, Start) and self.job.fork is not None:
+                run = _forked(self.job, self.job.fork, self._runs_dir)
+            elif isinstance(self.job, Start):
                 run = start_run(
                     self.job.corpus,
                     self.job.config,
@@ -138,6 +152,21 @@ class Training:
             self.host.join(seconds)
         else:
             self._thread.join(seconds)
+
+
+def _forked(job: Start, fork: ForkFrom, runs_dir: Path) -> RunDir:
+    """The new run, with all of the other one up to its checkpoint."""
+    from engine.training.fork import fork_run
+    from engine.training.start import resume_run
+
+    before, after = fork.config.model_dump(), job.config.model_dump()
+    changes = {
+        f"{section}.{name}": value
+        for section, settings in after.items()
+        for name, value in settings.items()
+        if value != before[section][name]
+    }
+    return resume_run(fork_run(fork.run, fork.step, runs_dir, name=job.name, changes=changes))
 
 
 class Session:

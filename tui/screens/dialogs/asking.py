@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import ConfigError
 from tui.screens.dialogs.ask import AskScreen
 from tui.screens.dialogs.confirm import ConfirmScreen, Way
+from tui.screens.dialogs.rate import RateScreen, Schedule
 from tui.state.news import Notice
-from tui.state.session import Resume, Training
-from tui.state.summary import setting
+from tui.state.session import ForkFrom, Resume, Training
+from tui.state.summary import name_in, setting
 from tui.text import clean, fmt_lr
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from engine.runs.layout import RunDir
+    from engine.runs.reader import RunView
     from tui.app import Workbench
 
 
@@ -88,8 +90,9 @@ def ask_to_resume(app: Workbench, run: RunDir, *, state: str, step: int, steps: 
         app.push_screen(AskScreen(title, about, str(2 * step), lambda text: parse_steps(text, step)), go_on)
 
 
-def ask_learning_rate(app: Workbench, run: RunDir, rate: float | None, info: Mapping[str, Any], scale: float) -> None:
-    """Set the learning rate in force, filled in as `rate`; left as it is, nothing is sent."""
+def ask_learning_rate(app: Workbench, view: RunView, rate: float | None, scale: float, step: int) -> None:
+    """Set the learning rate in force at `step`, filled in as `rate`; left as it is, nothing is sent."""
+    run, info, series = view.run, view.info, view.series
 
     def send(value: float | None) -> None:
         if value is not None and value != rate:
@@ -97,7 +100,22 @@ def ask_learning_rate(app: Workbench, run: RunDir, rate: float | None, info: Map
 
     filled = "" if rate is None else repr(rate)
     about = f"AdamW's at the next update; {schedule_words(info, scale)}"
-    app.push_screen(AskScreen("learning rate in force", about, filled, parse_learning_rate), send)
+    schedule = Schedule(info, step, rate, series.step, series.lr)
+    app.push_screen(RateScreen("learning rate in force", about, filled, parse_learning_rate, schedule), send)
+
+
+def ask_to_fork(app: Workbench, view: RunView, step: int) -> None:
+    """The form of a new run that goes on from a checkpoint of this one, filled in with its settings."""
+    from engine.config import make_config
+    from tui.screens.newrun.screen import NewRunScreen
+
+    try:
+        config = make_config(view.info.get("config") or {})
+    except ConfigError as error:
+        app.say(Notice(f"{view.run.name} cannot be forked: {error}", bad=True))
+        return
+    fork = ForkFrom(view.run, step, config, name_in(view.info, "corpus"), name_in(view.info, "preset") or "custom")
+    app.push_screen(NewRunScreen(app.session, fork), lambda start: app.train(start) if start is not None else None)
 
 
 def schedule_words(info: Mapping[str, Any], scale: float) -> str:

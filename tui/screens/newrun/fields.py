@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
-from engine.config import SECTIONS, Config, as_typed
+from engine.config import FREE_IN_A_FORK, SECTIONS, Config, as_typed
 from engine.errors import UserError
 from tui.widgets.form import Field, Heading
 
@@ -41,9 +41,10 @@ def fields_for(
             "",
             tuple(corpora),
             True,
+            prose=True,
         ),
         Field(PRESET, "preset", preset, "where the settings begin", "", tuple(presets)),
-        Field(NAME, "name", "", "the run's name; empty: corpus, preset and a number"),
+        Field(NAME, "name", "", "the run's name; empty: corpus, preset and a number", prose=True),
         Heading("main settings"),
     ]
     tree = base.model_dump()
@@ -54,11 +55,36 @@ def fields_for(
     return rows
 
 
+def fields_of_fork(base: Config, corpus: str, preset: str, name: str) -> list[Field | Heading]:
+    """The form for a run that goes on from a checkpoint: what may change there.
+
+    Corpus and preset are the parent's; `name` is given where none is.
+    """
+    rows = fields_for(base, (), corpus, preset, (preset,))
+    kept: list[Field | Heading] = [
+        Field(CORPUS, "corpus", corpus, "the corpus of the run it comes from", "", (corpus,))
+    ]
+    free = {f"train.{name}" for name in FREE_IN_A_FORK}
+    for row in rows[1:]:
+        if isinstance(row, Field) and row.key == NAME:
+            row = Field(NAME, "name", "", f"the new run's name; empty: {name}'s, its step and a number")
+        if isinstance(row, Heading) or row.key in (PRESET, NAME) or row.key in free:
+            kept.append(row)
+    return [row for row, after in zip(kept, [*kept[1:], None], strict=True) if not _bare(row, after)]
+
+
+def _bare(row: Field | Heading, after: Field | Heading | None) -> bool:
+    """Whether it is a heading with nothing under it."""
+    return isinstance(row, Heading) and not isinstance(after, Field)
+
+
 def _field(key: str, tree: Mapping[str, Any]) -> Field:
     section, _, name = key.partition(".")
     info = SECTIONS[section].model_fields[name]
+    prose = info.annotation in (str, tuple[str, ...] | None)
+    choices = _choices(info.annotation)
     return Field(
-        key, name, shown(tree[section][name]), info.description or "", _bounds(info), _choices(info.annotation)
+        key, name, shown(tree[section][name]), info.description or "", _bounds(info), choices, prose=prose
     )
 
 
@@ -90,7 +116,7 @@ def empty(base: Config, changes: Mapping[str, Any]) -> list[str]:
 
 def config_of(base: Config, changes: Mapping[str, Any]) -> tuple[Config | None, dict[str, str]]:
     """The settings, or None and all that is wrong with them, each error under the key of its field."""
-    errors = {key: f"{key} is empty; ctrl+z puts the preset's value back" for key in empty(base, changes)}
+    errors = {key: f"{key} is empty; ctrl+r puts the preset's value back" for key in empty(base, changes)}
     left = {key: value for key, value in changes.items() if key not in errors}
     while True:
         try:

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 
 from engine.config import DEFAULT_PRESET, Config, load_preset, preset_about, preset_names
 from engine.errors import UserError
 from tui.actions import bindings
 from tui.screens.dialogs.dialogue import Dialogue
-from tui.screens.newrun.fields import CORPUS, NAME, PRESET, changes_of, config_of, fields_for
+from tui.screens.newrun.fields import CORPUS, NAME, PRESET, changes_of, config_of, fields_for, fields_of_fork
 from tui.state.estimate import TOO_LARGE, PaceWatch, time_words
-from tui.state.session import Session, Start
+from tui.state.session import ForkFrom, Session, Start
 from tui.text import Part, Row, clean, fmt_bytes, fmt_count, width_of
 from tui.widgets.form import Field, SettingsForm
 from tui.widgets.rows import Rows, wrap
@@ -38,9 +39,10 @@ class NewRunScreen(Dialogue[Start]):
 
     app: Workbench
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, fork: ForkFrom | None = None) -> None:
+        """With `fork` the form is filled in with that run's settings, and has those that may change."""
         super().__init__()
-        self._session = session
+        self._session, self._fork = session, fork
         self._corpora: list[Corpus] = []
         self._config: Config | None = None
         self._forecast_of: Config | None = None
@@ -49,6 +51,9 @@ class NewRunScreen(Dialogue[Start]):
     def compose(self) -> ComposeResult:
         with Vertical(id="box") as box:
             box.border_title = "new run"
+            if self._fork is not None:
+                name = clean(self._fork.run.name, keep_newlines=False)
+                box.border_title = Content(f"fork of {name} at step {self._fork.step:,}")
             with Horizontal():
                 yield SettingsForm()
                 with Vertical(id="side"):
@@ -62,6 +67,10 @@ class NewRunScreen(Dialogue[Start]):
             self._corpora = [each for each in list_corpora(self._session.corpora_dir) if each.available]
         except UserError:
             self._corpora = []
+        if self._fork is not None:
+            self._fill(self._fork.corpus, self._fork.preset, {})
+            self.query_one(SettingsForm).go_to(NAME)
+            return
         names = [corpus.name for corpus in self._corpora]
         shown = self._session.corpus()
         first = shown.name if shown is not None and shown.name in names else (names[0] if names else "")
@@ -69,7 +78,11 @@ class NewRunScreen(Dialogue[Start]):
 
     def _fill(self, corpus: str, preset: str, typed: dict[str, str]) -> None:
         """The form for a preset; what was typed under the preset before is kept."""
-        fields = fields_for(load_preset(preset), [each.name for each in self._corpora], corpus, preset, preset_names())
+        if self._fork is not None:
+            fields = fields_of_fork(self._fork.config, corpus, preset, self._fork.run.name)
+        else:
+            names = [each.name for each in self._corpora]
+            fields = fields_for(load_preset(preset), names, corpus, preset, preset_names())
         form = self.query_one(SettingsForm)
         form.set_fields(fields, typed)
         self._check()
@@ -91,7 +104,8 @@ class NewRunScreen(Dialogue[Start]):
         errors: dict[str, str] = {}
         config: Config | None = None
         try:
-            config, errors = config_of(load_preset(preset), changes_of(form.typed()))
+            base = self._fork.config if self._fork is not None else load_preset(preset)
+            config, errors = config_of(base, changes_of(form.typed()))
         except UserError as error:
             errors[PRESET] = str(error)
         if not form.value(CORPUS).strip():
@@ -142,7 +156,8 @@ class NewRunScreen(Dialogue[Start]):
     def action_close(self) -> None:
         """Close the form; it is as it was when it is opened again."""
         form = self.query_one(SettingsForm)
-        self._session.draft = form.value(CORPUS), form.value(PRESET), form.typed()
+        if self._fork is None:
+            self._session.draft = form.value(CORPUS), form.value(PRESET), form.typed()
         super().action_close()
 
     def on_unmount(self) -> None:
@@ -232,10 +247,10 @@ class NewRunScreen(Dialogue[Start]):
             form.set_errors({CORPUS: f"{name} trains in this process; detach it (d) or stop it (q) first"})
             form.go_to(CORPUS)
             return
-        self._session.draft = None
-        self.dismiss(
-            Start(form.value(CORPUS).strip(), self._config, form.value(PRESET), form.value(NAME).strip() or None)
-        )
+        if self._fork is None:
+            self._session.draft = None
+        corpus, preset, named = (form.value(key).strip() for key in (CORPUS, PRESET, NAME))
+        self.dismiss(Start(corpus, self._config, preset, named or None, fork=self._fork))
 
     def _go_to_next_error(self) -> None:
         form = self.query_one(SettingsForm)

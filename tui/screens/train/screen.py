@@ -13,7 +13,14 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from tui.actions import Action, bindings
-from tui.screens.dialogs.asking import ask_learning_rate, ask_to_detach, ask_to_give_up, ask_to_resume, ask_to_stop
+from tui.screens.dialogs.asking import (
+    ask_learning_rate,
+    ask_to_detach,
+    ask_to_fork,
+    ask_to_give_up,
+    ask_to_resume,
+    ask_to_stop,
+)
 from tui.screens.train.device import Device, DevicePane
 from tui.screens.train.loss import LossPane
 from tui.screens.train.prompt import PromptPane
@@ -250,6 +257,8 @@ class TrainScreen(WorkScreen):
         """Whether the action means something now; Textual asks, and so do the footer and the palette."""
         if action in LIVE_ONLY:
             return self._session.live
+        if action == "fork":
+            return self._checkpoint() is not None
         if action == "stop":
             return self._session.live or self._session.starting is not None
         if action == "detach":
@@ -282,7 +291,18 @@ class TrainScreen(WorkScreen):
         if run is None or reader is None:
             return
         rate, scale = reader.status.get("learning_rate", self.now.lr), reader.status.get("lr_scale", 1.0)
-        ask_learning_rate(self.app, run, rate, reader.info, scale)
+        ask_learning_rate(self.app, reader, rate, scale, self.now.step)
+
+    def _checkpoint(self) -> int | None:
+        """The checkpoint at the crosshair, or the last before it; without a crosshair the newest."""
+        view, cursor = self._session.view, self._session.chart.cursor
+        steps = [int(point["step"]) for point in view.checkpoints] if view is not None else []
+        return max((step for step in steps if cursor is None or step <= cursor), default=min(steps, default=None))
+
+    def action_fork(self) -> None:
+        view, step = self._session.view, self._checkpoint()
+        if view is not None and step is not None:
+            ask_to_fork(self.app, view, step)
 
     def action_stop(self) -> None:
         if self._session.run is not None:
