@@ -13,7 +13,7 @@ FIRST_CORPUS = "soap-notes"
 CHANGES = {"data.tokenizer": "word", "data.vocab_size": 2560, "train.max_steps": 2700}
 
 FIRST_PROMPT = "Pt. complains of sore throat and fever."
-GOOD_LOSS = 0.6
+GOOD_LOSS = 0.7  # nats a token of its validation split; after the first third of its steps it stands at 0.92
 
 
 def first_config(steps: int | None = None) -> Config:
