@@ -21,6 +21,7 @@ from engine.text.bpe import BpeTokenizer
 from engine.text.bytelevel import ByteTokenizer, byte_alphabet
 from engine.text.catalog import add_corpus, find_corpus, remove_corpus
 from engine.text.chars import CharTokenizer
+from engine.text.chats import chat_key
 from engine.text.check import Scan, check_file, remembered_scan
 from engine.text.corpus import Text
 from engine.text.dataset import TokenDataset
@@ -178,6 +179,22 @@ def test_an_object_of_a_list_has_a_bound(monkeypatch: pytest.MonkeyPatch, tmp_pa
         pytest.raises(CorpusError, match="not valid JSON, or an object of over 50 characters"),
     ):
         list(rows.rows_of(table, table.parts[0]))
+
+
+@pytest.mark.parametrize(
+    ("record", "key"),
+    [
+        ({"messages": []}, "messages"),
+        ({"messages": [{}]}, "messages"),
+        ({"conversations": [], "text": "x"}, "conversations"),
+        ({"messages": ["text"]}, None),
+        ({"messages": "text"}, None),
+        ({"messages": None}, None),
+        ({}, None),
+    ],
+)
+def test_a_conversation_is_a_list_of_objects(record: dict[str, Any], key: str | None) -> None:
+    assert chat_key(record) == key
 
 
 # -- the user's corpora ------------------------------------------------------------------------------------------------
