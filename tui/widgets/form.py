@@ -1,11 +1,12 @@
 """A form of many one-line fields in one widget: type to change, arrows to move and to choose.
 
-A field is entered with its value selected: the first character typed replaces it, an editing key edits it.
+A field is entered with its value selected: the first character typed replaces it, an editing key edits it. `/` is text
+where a path or a prompt is typed; elsewhere it asks for a setting by its name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ from textual.message import Message
 
 from tui.actions import bindings
 from tui.text import Part, clean, fit, width_of
+from tui.widgets.lineedit import LineEdit
 from tui.widgets.listed import Listed
 
 LABEL = 19
@@ -24,7 +26,8 @@ VALUES = (8, 20)
 
 @dataclass(frozen=True)
 class Field:
-    """`value` is what it starts with; `choices` are turned through with ← →; `free` ones may also be typed."""
+    """`value` is what it starts with; `choices` are turned through with ← →; `free` ones may also be typed. `prose`
+    holds any character, `/` too."""
 
     key: str
     label: str
@@ -33,6 +36,7 @@ class Field:
     bounds: str = ""
     choices: tuple[str, ...] = ()
     free: bool = False
+    prose: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,9 @@ class SettingsForm(Listed):
     class Moved(Message):
         """Another field is being edited."""
 
+    class Finding(Message):
+        """A field is to be found by its name."""
+
     class Submitted(Message):
         """Enter on the last line of the main part."""
 
@@ -67,9 +74,9 @@ class SettingsForm(Listed):
         self.errors: dict[str, str] = {}
         self._row = 0
         self._top = 0
-        self._caret = 0
-        self._selected = False
-        """Whether the whole value is selected, as it is on entry."""
+        self._lines: dict[str, LineEdit] = {}
+        self._fresh = True
+        """Whether the field was just entered: a character replaces the value, any other key edits it from its end."""
 
     # -- content -------------------------------------------------------------------------------------------------------
 
@@ -131,6 +138,14 @@ class SettingsForm(Listed):
         self.repaint()
         self.post_message(self.Changed(field.key))
 
+    @property
+    def line(self) -> LineEdit:
+        """The value being edited; what was done to it is kept while the form is there."""
+        value = self.value(self.key)
+        if self.key not in self._lines or self._lines[self.key].text != value:
+            self._lines[self.key] = LineEdit(value)
+        return self._lines[self.key]
+
     # -- keys ----------------------------------------------------------------------------------------------------------
 
     def action_move(self, by: int) -> None:
@@ -157,43 +172,81 @@ class SettingsForm(Listed):
             self._set(field.choices[(at + by) % len(field.choices)])
             self._enter()
         else:
-            self._selected = False
-            self._caret = max(0, min(self._caret + by, len(value)))
+            self.action_step(by)
+
+    def action_step(self, by: int, select: bool = False) -> None:
+        """The caret by a character."""
+        self._go(lambda line: line.move(by, select=select))
+
+    def action_word(self, by: int, select: bool = False) -> None:
+        """The caret by a word."""
+        self._go(lambda line: line.move(by, word=True, select=select))
+
+    def action_edge(self, end: int, select: bool = False) -> None:
+        self._go(lambda line: line.go(len(line.text) if end else 0, select=select))
+
+    def action_all(self) -> None:
+        """Select the whole value."""
+        self._go(LineEdit.select_all)
+
+    def _go(self, move: Callable[[LineEdit], object]) -> None:
+        if self._editable():
+            self._begin_edit()
+            move(self.line)
             self.repaint()
 
-    def action_edge(self, end: int) -> None:
-        self._selected = False
-        self._caret = len(self.value(self.key)) if end else 0
-        self.repaint()
+    def _begin_edit(self) -> None:
+        if self._fresh:
+            self.line.go(len(self.line.text))
+            self._fresh = False
 
-    def action_erase(self) -> None:
-        value = self.value(self.key)
-        if self._editable() and self._caret:
-            self._selected = False
-            self._caret -= 1
-            self._set(value[: self._caret] + value[self._caret + 1 :])
+    def _edit_line(self, edit: Callable[[LineEdit], object]) -> None:
+        if self._editable():
+            line, self._fresh = self.line, False
+            edit(line)
+            if line.text != self.value(self.key):
+                self._set(line.text)
+            self.repaint()
 
-    def action_erase_after(self) -> None:
-        value = self.value(self.key)
-        if self._editable() and self._caret < len(value):
-            self._selected = False
-            self._set(value[: self._caret] + value[self._caret + 1 :])
+    def action_erase(self, by: int) -> None:
+        self._begin_edit()
+        self._edit_line(lambda line: line.erase(by))
+
+    def action_erase_word(self, by: int) -> None:
+        self._begin_edit()
+        self._edit_line(lambda line: line.erase(by, word=True))
 
     def action_clear(self) -> None:
-        if self._editable():
-            self._caret, self._selected = 0, False
-            self._set("")
+        self._edit_line(LineEdit.clear)
+
+    def action_undo(self) -> None:
+        """As the value was before; with nothing left to undo, as the form had it."""
+        if self.field is not None and (not self._editable() or not self.line.undoable()):
+            self.action_restore()
+        else:
+            self._edit_line(LineEdit.undo)
+
+    def action_redo(self) -> None:
+        self._edit_line(LineEdit.redo)
 
     def action_restore(self) -> None:
+        """The value the form began with."""
         if self.field is not None:
             self._set(self.field.value)
             self._enter()
+
+    def action_find(self) -> None:
+        self.post_message(self.Finding())
 
     def action_enter(self) -> None:
         self.action_move(1)
 
     def on_key(self, event: events.Key) -> None:
-        if event.character and event.is_printable and self._editable():
+        if event.character == "/" and self.field is not None and not self.field.prose:
+            event.stop()
+            event.prevent_default()
+            self.action_find()
+        elif event.character and event.is_printable and self._editable():
             event.stop()
             event.prevent_default()
             self._insert(event.character)
@@ -207,15 +260,14 @@ class SettingsForm(Listed):
             self._insert(event.text.strip().replace("\n", "\\n"))
 
     def _insert(self, text: str) -> None:
-        value, at = ("", 0) if self._selected else (self.value(self.key), self._caret)
-        self._caret, self._selected = at + len(text), False
-        self._set(value[:at] + text + value[at:])
+        self._edit_line(lambda line: line.insert(text))
 
     def _editable(self) -> bool:
         return self.field is not None and (not self.field.choices or self.field.free)
 
     def _enter(self) -> None:
-        self._caret, self._selected = len(self.value(self.key)), True
+        self.line.select_all()
+        self._fresh = True
 
     def on_click(self, event: events.Click) -> None:
         row = self._top + int(event.y)
@@ -230,9 +282,11 @@ class SettingsForm(Listed):
     def paint(self, width: int, height: int) -> list[list[Part]]:
         self._top = max(min(self._top, self._row - (1 if self._row else 0)), self._row - height + 2, 0)
         self._top = min(self._top, max(0, len(self._fields) - height))
-        return [self._line(index, width) for index in range(self._top, min(self._top + height, len(self._fields)))]
+        room = max(8, min(self._values_width(), width - LABEL - 4))
+        shown = range(self._top, min(self._top + height, len(self._fields)))
+        return [self._line(index, width, room) for index in shown]
 
-    def _line(self, index: int, width: int) -> list[Part]:
+    def _line(self, index: int, width: int, room: int) -> list[Part]:
         row = self._fields[index]
         if isinstance(row, Heading):
             return [("  ", ""), (fit(f"── {row.text} ", width - 2).rstrip(), "dim")]
@@ -241,7 +295,6 @@ class SettingsForm(Listed):
         wrong = row.key in self.errors
         changed = row.key in self._typed
         value = clean(self.value(row.key), keep_newlines=False)
-        room = max(8, min(self._values_width(), width - LABEL - 4))
         parts: list[Part] = [("▌ " if focused else "  ", "accent" + ground)]
         parts.append((fit(row.label, LABEL), ("bright" if focused else "dim") + ground))
         parts += self._value(row, value, room, focused, wrong, changed)
@@ -262,24 +315,34 @@ class SettingsForm(Listed):
         ground = " on select" if focused else ""
         look = "alarm" if wrong else "accent" if changed else "bright"
         mark = "•" if changed else " "
-        if focused and row.choices:
+        if focused and row.choices and not (row.free and self.value(row.key) not in row.choices):
             ways = (f"◂ {value} ▸", f"◂{value}▸", value)  # rather no arrows than half a name
             inner = next((way for way in ways if width_of([(way, "")]) <= room - 2), value)
             return [(f"{mark} ", look + ground), (fit(inner, room - 2), look + " bold" + ground)]
         if not focused:
             return [(f"{mark} ", look), (fit(value, room - 2), look)]
-        if self._selected and value:
-            shown = fit(value, room - 2)
-            chosen = shown.rstrip()
-            rest = shown[len(chosen) :]
-            return [(f"{mark} ", look + ground), (chosen, look + " reverse"), (rest, look + ground)]
-        caret = min(self._caret, len(value))
-        start = max(0, caret - (room - 4))
-        shown = fit(value[start:] + " ", room - 2)
-        at = caret - start
-        return [
-            (f"{mark} ", look + ground),
-            (shown[:at], look + ground),
-            (shown[at : at + 1] or " ", look + " reverse" + ground),
-            (shown[at + 1 :], look + ground),
-        ]
+        return [(f"{mark} ", look + ground), *self._edited(room - 2, look, ground)]
+
+    def _edited(self, room: int, look: str, ground: str) -> list[Part]:
+        """The value with its caret or selection, from where the caret is in sight."""
+        line = self.line
+        before, chosen, after = (
+            clean(text, keep_newlines=False)
+            for text in (line.text[: line.selection[0]], line.selected, line.text[line.selection[1] :])
+        )
+        if not chosen:
+            chosen, after = after[:1] or " ", after[1:]
+        while before and width_of([(before + chosen[:1], "")]) > room - 1:
+            before = before[1:]
+        parts: list[Part] = []
+        left = room
+        for text, ending in (
+            (before, ground),
+            (chosen, " reverse" if line.selected else " reverse" + ground),
+            (after, ground),
+        ):
+            shown = fit(text, left).rstrip() if width_of([(text, "")]) > left else text
+            parts.append((shown, look + ending))
+            left -= width_of([(shown, "")])
+        parts.append((" " * max(0, left), look + ground))
+        return parts

@@ -149,7 +149,7 @@ async def test_a_bad_value_is_refused_beside_its_field(
         await pilot.press("ctrl+s")
         await pilot.pause()
         assert isinstance(app.screen, NewRunScreen) and not jobs
-        await pilot.press("ctrl+z")
+        await pilot.press("ctrl+r")
         await pilot.pause()
         assert not form.errors
 
@@ -314,6 +314,14 @@ async def test_errors_are_walked_through_by_the_key_that_would_start(bench: tupl
         ("train.max_steps", ["left", "left", "5"], "20500"),
         ("train.max_steps", ["end", "0"], "20000"),
         ("train.max_steps", ["1", "ctrl+z"], "2000"),
+        ("train.max_steps", ["1", "ctrl+r"], "2000"),
+        ("train.max_steps", ["1", "left", "9", "ctrl+z"], "1"),
+        ("train.max_steps", ["1", "left", "9", "ctrl+z", "ctrl+y"], "91"),
+        ("train.max_steps", ["home", "shift+right", "shift+right", "5"], "500"),
+        ("train.max_steps", ["end", "shift+home", "7"], "7"),
+        ("train.sample_prompt", [*"a b", "ctrl+left", "x", "ctrl+a", "shift+left"], "a xb"),
+        ("train.sample_prompt", [*"two words", "ctrl+w", "z"], "two z"),
+        ("train.sample_prompt", [*"a/b"], "a/b"),
         ("train.max_steps", ["1", "ctrl+z", "3"], "3"),
         ("train.max_steps", ["7", "down", "up", "8"], "8"),
         ("corpus", [*"my.txt"], "my.txt"),
