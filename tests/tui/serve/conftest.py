@@ -7,8 +7,6 @@ from collections.abc import Iterator
 import pytest
 from serve_for_tests import Served, served
 
-pytest.importorskip("textual_serve", reason="the extra serve is not installed")
-
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Served]:

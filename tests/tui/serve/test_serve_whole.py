@@ -72,20 +72,25 @@ async def test_no_key_of_a_session_that_only_looks_changes_anything(tmp_path: Pa
 
 
 async def test_a_training_outlives_its_page(tmp_path: Path) -> None:
-    with command(tmp_path, "--port", "0", "--allow-control") as (process, told):
-        assert told["allow_control"] is True
-        async with opened_at(told["url"], 120, 36) as browser:
-            await browser.until("Train a small GPT")
-            (session,) = children_of(process.pid)
-            await browser.say("stdin", "\r")
-            await until(lambda: any(map(begun, list_runs(tmp_path / "runs"))), LONG)
-        (run,) = list_runs(tmp_path / "runs")
-        await until(lambda: not lives(session), LONG)
-        trainer = int(read_status(run)["pid"])
-        assert run.live and trainer != session
-        ControlClient(run).send("stop")
-        await until(lambda: not lives(trainer), LONG)
-        assert read_status(run)["state"] == "stopped"
+    try:
+        with command(tmp_path, "--port", "0", "--allow-control") as (process, told):
+            assert told["allow_control"] is True
+            async with opened_at(told["url"], 120, 36) as browser:
+                await browser.until("Train a small GPT")
+                (session,) = children_of(process.pid)
+                await browser.say("stdin", "\r")
+                await until(lambda: any(map(begun, list_runs(tmp_path / "runs"))), LONG)
+            (run,) = list_runs(tmp_path / "runs")
+            await until(lambda: not lives(session), LONG)
+            trainer = int(read_status(run)["pid"])
+            assert run.live and trainer != session
+            ControlClient(run).send("stop")
+            await until(lambda: not lives(trainer), LONG)
+            assert read_status(run)["state"] == "stopped"
+    finally:
+        for left in list_runs(tmp_path / "runs"):
+            if left.live:
+                os.kill(int(read_status(left)["pid"]), signal.SIGKILL)
 
 
 def begun(run: RunDir) -> bool:
