@@ -46,6 +46,7 @@ OTHER: dict[str, Any] = {
     "log_every": 2,
     "keep_last": 1,
     "sample_prompt": "the dog",
+    "sample_prompts": ("the dog", "a cat"),
     "sample_stop": ".",
     "sample_tokens": 3,
     "seed": 5,
