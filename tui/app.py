@@ -305,9 +305,13 @@ class Workbench(Paced, Themed, App[Ending]):
     async def run_action(self, action: Any, default_namespace: Any = None, namespaces: Any = None) -> bool:
         """As Textual does, but nothing that changes something where only looking is allowed."""
         if self.read_only and isinstance(action, str) and action.rpartition(".")[2].partition("(")[0] in CHANGING:
-            self.say(Notice("this screen only looks: start it with --allow-control to change something", bad=True))
+            self.refuse()
             return False
         return await super().run_action(action, default_namespace, namespaces)
+
+    def refuse(self) -> None:
+        """Say that only looking is allowed."""
+        self.say(Notice("this screen only looks: start it with --allow-control to change something", bad=True))
 
     def owner_of(self, action: Action) -> Any:
         """The node an action runs on, None where there is none now."""

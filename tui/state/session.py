@@ -266,6 +266,8 @@ class Session:
             self._not_begun(training, training.error)
         elif wanted is not None and wanted is self._to_show and wanted.host is None and not wanted.alive:
             self._not_begun(wanted, "the start was given up; n begins a new run")
+        if self._talks is not None:
+            self._talks.save_drafts()
         self.deliver()
         self._show_off()
         changed, self._taken = self._taken, False

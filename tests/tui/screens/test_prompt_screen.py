@@ -392,6 +392,21 @@ async def test_prompts_of_other_runs_can_be_asked_again(runs: Path) -> None:
         await until(pilot, lambda: editor(app).text == "from elsewhere")
 
 
+async def test_who_may_only_look_asks_nothing(runs: Path) -> None:
+    run = write_run(runs, step=340)
+    with talking(run) as model:
+        app = Workbench(runs, run=run, read_only=True)
+        async with app.run_test(size=(100, 30)) as pilot:
+            here = await go(pilot, app)
+            await until(pilot, lambda: app.session.live)
+            await pilot.press(*"Pt.", "enter", "ctrl+r")
+            await until(pilot, lambda: "only looks" in on_screen(app))
+            here.pane.text.focus()
+            await pilot.press("r", "m", "e")
+            assert not here.main.jobs and here.main.grid is None and not model.asked
+    assert not (run.path / "prompts.jsonl").exists() and not (run.path / "draft.json").exists()
+
+
 SIZES = [(140, 40), (80, 24), (44, 12), (20, 5)]
 
 

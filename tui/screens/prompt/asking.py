@@ -256,6 +256,9 @@ class Asking(_Base):
     def ready_to_ask(self) -> bool:
         """Whether there is a run to ask; says so where there is none, or where another is being opened."""
         run = self.talk.run
+        if self.app.read_only:
+            self.app.refuse()
+            return False
         if run is None or self.session.run is None:
             self.fail("no run is open; n starts one, r lists them")
             return False

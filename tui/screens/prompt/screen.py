@@ -45,7 +45,7 @@ def layout_for(width: int, height: int) -> str:
     """Everything, one half, one pane, or one pane and nothing else."""
     if width < 40 or height < 10:
         return TINY
-    if height < 16:
+    if height < 19:
         return FOUR
     return WIDE if width >= 96 and height >= 22 else TWO
 
@@ -159,10 +159,6 @@ class PromptScreen(Choosing, Asking, WorkScreen):
         self._place_editor()
         self.sliders["top_k"].scale = top_k_scale(self.vocab_size())
         self.show_sheet()
-
-    def tick(self) -> None:
-        """Called at every poll of the app: what is written is on the disk a moment later."""
-        self.session.talks.save_drafts()
 
     def _stream(self) -> None:
         if self.is_current and self.built:
