@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import errno
-import json
 import math
 import os
-import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,27 +14,25 @@ import pytest
 import torch
 
 from engine.control import CommandQueue
-from engine.errors import CheckpointError, ConfigError, CorpusError, RunError, TrainingError, UserError
+from engine.errors import CheckpointError, ConfigError, RunError, TrainingError, UserError
 from engine.model import build_model, kernels
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
-from engine.runs.status import read_info, read_status
+from engine.runs.status import read_status
 from engine.runs.writer import RunWriter
-from engine.training import batches, compiled, copied, live, optim, pace, room, saving, step, trainer, tune, waiting
+from engine.training import batches, optim, room, saving, trainer, waiting
 from engine.training.batches import HostBatches, ResidentBatches, make_batches
 from engine.training.build import build_for
 from engine.training.checkpoint import choose_checkpoint, load_checkpoint, restore_rng, rng_states
-from engine.training.compiled import Compilation, start_compiler
 from engine.training.device import choose_device
 from engine.training.evaluate import Evaluation
 from engine.training.flat import FlatParameters
 from engine.training.host import TrainingHost
-from engine.training.live import LivePrompter, LiveWeights
+from engine.training.live import LiveWeights
 from engine.training.optim import Optimizer
-from engine.training.pace import LIMIT_SECONDS, Measuring
 from engine.training.precision import LossScaler, check_precision
 from engine.training.shortage import MicroBatchTooLargeError
-from engine.training.start import corpus_text, open_dataset, run_config
+from engine.training.start import open_dataset, run_config
 from engine.training.step import make_step
 from engine.training.trainer import Trainer
 from engine.training.verify import newest_tokenizer, verify_checkpoint
@@ -462,219 +457,3 @@ def test_records_before_the_first_checkpoint_are_taken_back(start: Start) -> Non
     reader = RunReader(run)
     reader.poll()
     assert reader.series.step.tolist() == list(range(1, 13)) and 9.0 not in reader.series.loss.tolist()
-
-
-# -- other processes ---------------------------------------------------------------------------------------------------
-
-
-def test_a_compiler_that_cannot_be_started_costs_a_line(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "start_compiler", failing(OSError(errno.EAGAIN, "no more processes")))
-    run = start("run", "train.compile=true")
-    assert train(run).state == "finished"
-    (alarm,) = events(run, "alarm")
-    assert "without torch.compile:" in alarm["message"] and "no more processes" in alarm["message"]
-
-
-def test_the_compiler_is_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: dict[str, Any] = {}
-    monkeypatch.setattr(compiled.subprocess, "Popen", lambda args, **how: asked.update(args=args, **how))
-    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
-    said: Any = object()
-    start_compiler(tiny_config(), 65, CPU, said)
-    assert asked["args"][1:3] == ["-m", "engine.training.compiled"] and asked["stdout"] is said
-    job = json.loads(asked["args"][3])
-    assert job == {"config": tiny_config().model_dump(mode="json"), "vocab_size": 65, "device": "cpu", "niceness": 10}
-    root, elsewhere = asked["env"]["PYTHONPATH"].split(":")
-    assert (Path(root) / "engine" / "training" / "compiled.py").is_file() and elsewhere == "/elsewhere"
-    assert asked["start_new_session"] is True
-    assert asked["stdin"] == asked["stderr"] == subprocess.DEVNULL
-
-
-@pytest.mark.parametrize("before", [None, "/elsewhere"])
-def test_a_measuring_process_is_of_this_very_program(monkeypatch: pytest.MonkeyPatch, before: str | None) -> None:
-    asked: dict[str, Any] = {}
-
-    def begins(args: list[str], **how: Any) -> Any:
-        asked.update(args=args, **how)
-        raise OSError(errno.EAGAIN, "")
-
-    monkeypatch.setattr(pace.subprocess, "Popen", begins)
-    monkeypatch.delenv("PYTHONPATH", raising=False)
-    if before:
-        monkeypatch.setenv("PYTHONPATH", before)
-    Measuring(tiny_config(), 65)._thread.join(10)
-    root, *rest = asked["env"]["PYTHONPATH"].split(":")
-    assert (Path(root) / "engine" / "training" / "measure.py").is_file() and rest == ([before] if before else [])
-    assert asked["args"][1:3] == ["-m", "engine.training.measure"] and asked["start_new_session"] is True
-    assert json.loads(asked["args"][3])["vocab_size"] == 65 and asked["stdin"] == asked["stderr"] == subprocess.DEVNULL
-
-
-def test_smaller_micro_batches_are_recorded_anew(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = start("run")
-    recorded: list[int] = []
-    monkeypatch.setattr(compiled, "record_step", lambda take_step, step: recorded.append(step))
-    monkeypatch.setattr(
-        compiled, "start_compiler", lambda *_: subprocess.Popen(["sleep", "600"], start_new_session=True)
-    )
-    with RunWriter(run) as writer:
-        one = make_step(tiny_config("train.compile=true"), open_dataset(run), CPU)
-        with Compilation(one, 65, writer) as compilation:
-            compilation.poll(0), compilation.poll(1)
-            assert recorded == [0] and compilation.phase == "compiling"
-            child = compilation._child
-            compilation.begin_anew(2)
-            assert child is not None and child.returncode == -signal.SIGKILL and compilation.phase == "training"
-            compilation.poll(2), compilation.poll(3)
-            assert recorded == [0, 2]
-    (alarm,) = events(run, "alarm")
-    assert alarm["step"] == 2 and "the micro-batch has shrunk; a resume compiles again" in alarm["message"]
-
-
-def test_what_cannot_be_recorded_is_said(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = start("run")
-    monkeypatch.setattr(compiled, "record_step", failing(RuntimeError("operation not permitted when capturing\nmore")))
-    with RunWriter(run) as writer:
-        Compilation(make_step(tiny_config(), open_dataset(run), CPU), 65, writer).poll(0)
-    (alarm,) = events(run, "alarm")
-    assert alarm["message"] == "no CUDA graph: operation not permitted when capturing"
-
-
-def test_the_fastest_step_says_what_could_not_be_done(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = make_step(tiny_config("train.compile=true"), open_dataset(start("run")), CPU)
-    one.host_sees = False
-    monkeypatch.setattr(compiled, "compile_step", failing(RuntimeError("no compiler")))
-    monkeypatch.setattr(compiled, "record_step", failing(RuntimeError("no graph")))
-    assert compiled.make_fastest(one) == "not compiled (no compiler), no CUDA graph (no graph)"
-    assert compiled.make_fastest(one, compiled=False) == "no CUDA graph (no graph)"
-
-
-@pytest.mark.parametrize(
-    ("code", "said"),
-    [
-        (-signal.SIGKILL, "not measured: the process was killed, perhaps for its memory"),
-        (3, "not measured: the process was killed (3)"),
-    ],
-)
-@pytest.mark.parametrize("output", [b"", b"\nno json\n", b'\n{"step_seconds": 1}\n', b"\n3\n"])
-def test_a_measurement_that_says_nothing_was_killed(
-    monkeypatch: pytest.MonkeyPatch, code: int, said: str, output: bytes
-) -> None:
-    monkeypatch.setattr(pace.subprocess, "Popen", failing(OSError(errno.EAGAIN, "No more processes")))
-    measuring = Measuring(tiny_config(), 65)
-    measuring._thread.join(10)
-    assert measuring.found == "not measured: No more processes"
-    assert measuring._take(output, code) == said
-    assert measuring._take(b'\n{"problem": "no such device"}\n', 0) == "no such device"
-    assert LIMIT_SECONDS == 60
-
-
-# -- text and samples --------------------------------------------------------------------------------------------------
-
-
-def test_a_corpus_that_changed_or_was_never_told_is_named(start: Start, corpus: Path) -> None:
-    run = start("run")
-    assert corpus_text(run).sha256 == read_info(run)["corpus"]["sha256"]
-    corpus.write_text("quite another text. " * 200)
-    with pytest.raises(CorpusError, match="has changed since run run began; restore it"):
-        corpus_text(run)
-    corpus.unlink()
-    with pytest.raises(CorpusError, match=r"run\.json of run says of its corpus: "):
-        corpus_text(run)
-    with RunWriter(run) as writer:
-        writer.describe(corpus={})
-    with pytest.raises(CorpusError, match=r"run\.json of run says not which corpus"):
-        corpus_text(run)
-
-
-def test_a_setting_of_a_run_that_cannot_be_is_named_with_its_file(start: Start) -> None:
-    run = start("run")
-    info = json.loads(run.run_json.read_text())
-    info["config"]["train"]["batch_size"] = 0
-    run.run_json.write_text(json.dumps(info))
-    with pytest.raises(ConfigError, match=r"run\.json: .*batch_size"):
-        run_config(run)
-
-
-def test_held_out_text_that_cannot_be_read_is_named(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = open_dataset(start("run"))
-    check = copied.CopyCheck(dataset)
-    assert dataset.text is not None
-    dataset.text.path.unlink()
-    with pytest.raises(CorpusError, match=r"cannot read .*tiny\.txt: No such file"):
-        list(check._pieces(16))
-
-
-def test_who_asks_for_a_copy_too_many_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "PATIENCE", 0.0)
-    prompter = LivePrompter(LiveWeights(), failing(AssertionError()), None)  # type: ignore[arg-type]
-    for _ in range(live.AT_ONCE):
-        assert prompter._places.acquire(blocking=False)
-    with pytest.raises(RunError, match="2 prompts are being answered; try again"):
-        prompter._sit_down(lambda: False)
-    monkeypatch.setattr(live, "PATIENCE", 1e9)
-    with pytest.raises(RunError, match="2 prompts are being answered"):
-        prompter._sit_down(lambda: True)
-
-
-# -- trials ------------------------------------------------------------------------------------------------------------
-
-
-def test_a_range_test_ends_where_the_loss_diverges(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = open_dataset(start("run"))
-    losses = [4.0, 2.0, 2.0, 300.0, 1.0]
-
-    def made(values: list[float]) -> Callable[..., Any]:
-        told = iter(values)
-        return lambda *_: lambda number, scale: torch.tensor([next(told), 1.0])
-
-    monkeypatch.setattr(tune, "make_step", made(losses))
-    rates = list(tune.learning_rate_range(tiny_config(), dataset, CPU, steps=5))
-    assert len(rates) == 4 and rates[-1].loss > tune.DIVERGED * min(rate.loss for rate in rates[:-1])
-    average = 0.0
-    for number, (rate, loss) in enumerate(zip(rates, losses, strict=False), 1):
-        average = 0.9 * average + 0.1 * loss
-        assert rate.loss == pytest.approx(average / (1 - 0.9**number))
-        assert rate.scale == pytest.approx(1e-3 * 30_000 ** ((number - 1) / 4))
-        assert rate.learning_rate == pytest.approx(rate.scale * tiny_config().train.learning_rate)
-    for bad in (math.nan, math.inf):
-        monkeypatch.setattr(tune, "make_step", made([4.0, bad, 1.0]))
-        assert len(list(tune.learning_rate_range(tiny_config(), dataset, CPU, steps=3))) == 1
-    monkeypatch.setattr(tune, "make_step", made([4.0]))
-    (only,) = tune.learning_rate_range(tiny_config(), dataset, CPU, steps=1, low=0.5)
-    assert only.scale == 0.5
-
-
-def test_a_rate_is_suggested_a_third_below_the_best_of_ten() -> None:
-    rates = [tune.Rate(3.0 ** (number - 5), 0.0, abs(number - 7.0)) for number in range(10)]
-    found = tune.suggest(rates)
-    assert found is not None and found.scale == pytest.approx(3.0)
-    assert tune.suggest(rates[1:]) is None and tune.suggest([]) is None
-
-
-@pytest.mark.parametrize("how", ["no room", "no memory", "a bug"])
-def test_micro_batches_are_tried_while_they_fit(start: Start, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
-    dataset = open_dataset(start("run"))
-    made, fits = tune.make_step, tune.available_memory()
-    need = tune.forecast(tiny_config("train.batch_size=4"), dataset.tokenizer.vocab_size).memory
-    if how == "no room":
-        fits = (need - 1, False)
-    monkeypatch.setattr(tune, "available_memory", lambda: fits)
-
-    def make(config: Any, *rest: Any) -> Any:
-        if config.train.batch_size == 4 and how != "no room":
-            raise NO_ROOM if how == "no memory" else RuntimeError("a bug")
-        assert config.train.grad_accum == 1
-        return made(config, *rest)
-
-    monkeypatch.setattr(tune, "make_step", make)
-    trials = tune.batch_sizes(tiny_config("train.batch_size=8", "train.grad_accum=1"), dataset, CPU)
-    if how == "a bug":
-        with pytest.raises(RuntimeError, match="a bug"):
-            list(trials)
-        return
-    told = list(trials)
-    said = "does not fit in memory" if how == "no room" else "out of memory"
-    assert [(each.batch_size, each.grad_accum, each.problem) for each in told] == [(1, 8, ""), (2, 4, ""), (4, 2, said)]
-    assert all(type(each.batch_size) is type(each.grad_accum) is int for each in told)
-    assert [each.tokens_per_second > 0 for each in told] == [True, True, False]
-    assert step.step_seed(1, 2) != step.step_seed(2, 1)
