@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from pydantic_core import PydanticCustomError
 
 from engine.errors import ConfigError
+from engine.preset_files import SHIPPED, own_file, own_names, shipped_names, write_own
 from engine.reading import read_small
 
-PRESETS = Path(__file__).parent / "presets"
 DEFAULT_PRESET = "nano"
 _EVER = 10**12  # steps that no run takes: what is done every so many is never done
 MOST_BYTES = 1 << 18
@@ -333,26 +333,59 @@ def _one_line(error: ValidationError) -> str:
 
 
 def preset_names() -> list[str]:
-    """Names of the shipped presets, the default first, then by name."""
-    names = sorted(path.stem for path in PRESETS.glob("*.toml"))
-    return sorted(names, key=lambda name: name != DEFAULT_PRESET)
+    """Names of all presets: the default first, then the shipped ones, then the person's own, each by name."""
+    return [*sorted(shipped_names(), key=lambda name: name != DEFAULT_PRESET), *own_names()]
 
 
 @cache
+def _shipped_tree(name: str) -> dict[str, Any]:
+    return tomllib.loads((SHIPPED / f"{name}.toml").read_text(encoding="utf-8"))
+
+
 def _preset_tree(name: str) -> dict[str, Any]:
-    if name not in preset_names():
-        raise ConfigError(f"no preset {_short(name)}; there are {', '.join(preset_names())}")
-    return tomllib.loads((PRESETS / f"{name}.toml").read_text(encoding="utf-8"))
+    if name in shipped_names():
+        return _shipped_tree(name)
+    if name in own_names():
+        return _read_settings(own_file(name))
+    raise ConfigError(f"no preset {_short(name)}; there are {', '.join(preset_names())}")
 
 
 def preset_about(name: str) -> str:
-    """The preset's one line about itself."""
+    """The preset's one line about itself. Raises ConfigError as `load_preset` does."""
     return str(_preset_tree(name).get("about", ""))
 
 
+def save_preset(name: str, config: Config, about: str = "") -> Path:
+    """Keeps all settings as a preset of the person's own, in the place of what had the name; the file.
+
+    Raises ConfigError for a name that cannot be one or is a shipped preset's, and where nothing can be written.
+    """
+    lines = [f"about = {_toml(about)}"]
+    for section, settings in config.model_dump().items():
+        lines += ["", f"[{section}]"]
+        lines += [f"{key} = {_toml(value)}" for key, value in settings.items() if value is not None]
+    text = "\n".join(lines) + "\n"
+    if len(text.encode()) > MOST_BYTES:
+        raise ConfigError(f"a preset holds at most {MOST_BYTES:,} bytes; give shorter train.sample_prompts")
+    return write_own(name, text)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_toml(each) for each in value)}]"
+    if isinstance(value, float):
+        return repr(value)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def load_preset(name: str) -> Config:
-    """The preset as a Config. Raises ConfigError that lists the presets when there is none of that name."""
-    return make_config({key: value for key, value in _preset_tree(name).items() if key in SECTIONS})
+    """The preset as a Config. Raises ConfigError that lists the presets when there is none of that name, or says what
+    is wrong with one of the person's own."""
+    tree = {key: value for key, value in _preset_tree(name).items() if key in SECTIONS}
+    try:
+        return make_config(tree)
+    except ConfigError as error:
+        raise ConfigError(f"preset {name}: {error}") from None
 
 
 def load_config(preset: str = DEFAULT_PRESET, file: Path | None = None, sets: Iterable[str] = ()) -> Config:

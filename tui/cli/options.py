@@ -28,10 +28,9 @@ def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_preset(incomplete: str) -> list[str]:
-    import engine
+    from engine.preset_files import own_names, shipped_names
 
-    folder = Path(engine.__path__[0]) / "presets"
-    return sorted(path.stem for path in folder.glob("*.toml") if path.stem.startswith(incomplete))
+    return [name for name in [*shipped_names(), *own_names()] if name.startswith(incomplete)]
 
 
 def complete_corpus(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from tui.cli.options import Json, complete_preset
-from tui.cli.output import print_facts, print_json, print_table
+from tui.cli.output import print_facts, print_json, print_table, say
 
 
 def presets(
@@ -19,11 +19,17 @@ def presets(
 ) -> None:
     """Presets and their sizes, or one preset's settings."""
     from engine.config import preset_names
+    from engine.errors import ConfigError
 
     if name is not None:
         show_preset(name, as_json)
         return
-    rows = [describe_preset(preset) for preset in preset_names()]
+    rows = []
+    for preset in preset_names():
+        try:
+            rows.append(describe_preset(preset))
+        except ConfigError as error:  # one that is damaged hides no other
+            say(f"tinytui: {error}", err=True)
     if as_json:
         print_json(rows)
         return

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from cli_for_tests import TINY, Cli, Trained, invoke, one_complaint, small_text
 
-from engine.config import preset_names
+from engine.config import load_preset, preset_names, save_preset
+from engine.preset_files import own_folder
 
 
 def test_add_show_and_remove_a_corpus(cli: Cli, tmp_path: Path) -> None:
@@ -199,3 +200,20 @@ def test_bench_measures_this_machine(cli: Cli) -> None:
     assert cpu["step_ms"] > 0
     assert cpu["train_tokens_per_second"] == pytest.approx(1000 * cpu["tokens_per_step"] / cpu["step_ms"])
     assert cpu["decode_tokens_per_second"] > 0
+
+
+def test_presets_of_ones_own_are_listed_and_trained_with(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    save_preset("mine", load_preset("nano").replace({"model.n_layer": 3}), "three layers")
+    (own_folder() / "hurt.toml").write_text("[model]\nn_layer = 0\n")
+    told = cli("presets", "--json")
+    assert "preset hurt: model.n_layer" in told.stderr
+    (mine,) = [preset for preset in json.loads(told.stdout) if preset["name"] == "mine"]
+    assert (mine["n_layer"], mine["about"]) == (3, "three layers")
+    (tmp_path / "text.txt").write_text("some text\n" * 200)
+    told = cli("train", str(tmp_path / "text.txt"), "--preset", "hurt")
+    assert told.exit_code == 1 and "preset hurt" in one_complaint(told)
+    shown = cli("presets", "mine", "--json")
+    assert json.loads(shown.stdout)["settings"]["model"]["n_layer"] == 3

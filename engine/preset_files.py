@@ -1,0 +1,66 @@
+"""Where presets lie: those that come with the program, and the person's own, a TOML file each.
+
+The own ones are in $XDG_CONFIG_HOME/tinytui/presets, by default ~/.config/tinytui/presets.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from engine.errors import ConfigError
+from engine.files import reason, write_atomic
+
+SHIPPED = Path(__file__).parent / "presets"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+MOST = 1000
+"""Own presets that are listed."""
+
+
+def own_folder() -> Path:
+    """The person's own presets."""
+    home = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(home) if home else Path.home() / ".config") / "tinytui" / "presets"
+
+
+def shipped_names() -> list[str]:
+    """Names of the presets that come with the program."""
+    return sorted(path.stem for path in SHIPPED.glob("*.toml"))
+
+
+def own_names() -> list[str]:
+    """Names of the person's own; a folder that cannot be read has none."""
+    try:
+        found = sorted(path.stem for path in own_folder().glob("*.toml") if NAME.fullmatch(path.stem))
+    except OSError:
+        return []
+    shipped = set(shipped_names())
+    return [name for name in found if name not in shipped][:MOST]
+
+
+def own_file(name: str) -> Path:
+    """The file of an own preset."""
+    return own_folder() / f"{name}.toml"
+
+
+def check_name(name: str) -> str:
+    """`name` itself when an own preset can be called so; otherwise ConfigError."""
+    if NAME.fullmatch(name) is None:
+        raise ConfigError(
+            f"{name!r} cannot name a preset; use letters, digits, dot, dash and underscore, a letter or digit first"
+        )
+    if name in shipped_names():
+        raise ConfigError(f"{name} comes with tinytui; choose another name")
+    return name
+
+
+def write_own(name: str, text: str) -> Path:
+    """Writes an own preset, in the place of what had the name. Raises ConfigError where that cannot be done."""
+    path = own_file(check_name(name))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot write to {path.parent}: {reason(error)}") from None
+    write_atomic(path, text.encode(), kind=ConfigError)
+    return path
