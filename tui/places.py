@@ -20,5 +20,6 @@ PLACES = (
     Place("2", "prompt", "tui.screens.prompt.screen", "PromptScreen"),
     Place("3", "samples", "tui.screens.samples.screen", "SamplesScreen"),
     Place("4", "runs", "tui.screens.runs.screen", "RunsScreen"),
+    Place("5", "inspect", "tui.screens.inspect.screen", "InspectScreen"),
     Place("6", "corpora", "tui.screens.corpora.screen", "CorporaScreen"),
 )

@@ -84,6 +84,20 @@ class Read:
     why: str = ""
     told: tuple[str, ...] = ()
 
+    def loss_of(self, place: int) -> float | None:
+        """Of the token at `place`, in nats; None where it has none, or it is not known yet."""
+        at = place - self.losses.start if self.losses is not None else -1
+        return float(self.losses.loss[at]) if self.losses is not None and 0 <= at < len(self.losses) else None
+
+    @property
+    def judged(self) -> Losses | None:
+        """The losses that count."""
+        losses = self.losses
+        if losses is None:
+            return None
+        first = self.text.judged - losses.start
+        return replace(losses, ids=losses.ids[first:], loss=losses.loss[first:]) if first > 0 else losses
+
 
 @dataclass(frozen=True, eq=False)
 class Part:
@@ -225,7 +239,8 @@ def looked_text(held: Held, run: RunDir, tokenizer: Tokenizer, source: Source) -
             ids = split.ids[passage.window : passage.start + passage.length].astype(np.int64)
             first, judged = 0, passage.start - passage.window
         else:
-            ids = split.passage(min(source.number, max(0, passages - 1)), source.length)
+            number = min(source.number, max(0, passages - 1))
+            ids, first = split.passage(number, source.length), min(1, number)
     facts = cut(tokenizer, ids[first:])
     return LookedText(
         source, tokenizer, ids, pieces_of(tokenizer, ids), tuple(facts.counts), facts.bytes_per_token,
@@ -241,7 +256,8 @@ def pieces_of(tokenizer: Tokenizer, ids: NDArray[np.int64]) -> tuple[str, ...]:
     pieces = []
     for id in ids.tolist():
         written = decoder.push(id)
-        pieces.append(clean(written).replace("\n", "⏎\n") if written else clean(tokenizer.token_label(id)))
+        shown = clean(written).replace("\n", "⏎\n") if written else clean(tokenizer.token_label(id))
+        pieces.append(shown or "·")
     return tuple(pieces)
 
 

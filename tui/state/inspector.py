@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 View = Literal["loss", "attention", "lens", "tokens", "ladder"]
 VIEWS: tuple[View, ...] = ("loss", "attention", "lens", "tokens", "ladder")
+LAST_LAYER = 1_000_000
+"""Until it is known how many there are."""
 JOBS = ("inspect text", "inspect part", "inspect token", "inspect worst")
 
 
@@ -54,7 +56,8 @@ class Inspector:
         """The step of the checkpoint chosen; None: the newest good one while it trains, then the best."""
         self.cursor = 0
         """The place of a token in the text."""
-        self.layer, self.head, self.lens_layer = 0, 0, 0
+        self.layer, self.head = 0, 0
+        self.lens_layer = LAST_LAYER
         self.typed = ""
         self.beside: Callable[[], bool] = lambda: False
         """Whether this process trains."""

@@ -1,0 +1,1 @@
+"""Screen 5: looking into the weights of a run."""

@@ -1,0 +1,98 @@
+"""The worst passages to choose from, and a text to type."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+
+from tui.screens.dialogs.dialogue import Dialogue
+from tui.screens.prompt.editor import Editor
+from tui.state.inspector import Inspector
+from tui.text import Part, clean, fit, fmt_loss
+from tui.widgets.menu import Menu
+from tui.widgets.rows import Rows
+
+
+class WorstScreen(Dialogue[int]):
+    """The worst passages as they are found; returns the number of the one chosen. Closing it ends the search."""
+
+    def __init__(self, inspector: Inspector) -> None:
+        super().__init__()
+        self._inspector = inspector
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="box") as box:
+            box.border_title = "the worst held-out passages"
+            box.border_subtitle = "⏎ look   esc close"
+            yield Rows(id="said")
+            yield Menu(empty="looking …", id="worst")
+
+    def on_mount(self) -> None:
+        self._inspector.find_worst()
+        self.call_after_refresh(self.tick)
+
+    def on_unmount(self) -> None:
+        self._inspector.leave_worst()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self.tick)
+
+    def tick(self) -> None:
+        """Show what has been found by now; called at every poll of the app."""
+        inspector, menu = self._inspector, self.query_one(Menu)
+        worst = inspector.worst
+        self.query_one("#said", Rows).show([self._progress()])
+        if inspector.worst_problem:
+            menu.empty = "nothing to choose from"
+            menu.set_items([])
+        elif worst is not None:
+            width = max(10, menu.size.width - 2)
+            texts = zip(worst.passages, inspector.worst_texts, strict=True)
+            menu.set_items([_line(passage.loss, text, width) for passage, text in texts])
+
+    def _progress(self) -> list[Part]:
+        inspector = self._inspector
+        worst = inspector.worst
+        if inspector.worst_problem:
+            return [(f"✖ {clean(inspector.worst_problem, keep_newlines=False)}", "alarm")]
+        if worst is None:
+            return [("looking at the held-out text …", "dim")]
+        percent = f"{100 * worst.looked_at / max(1, worst.wanted):.0f}%"
+        looked: list[Part] = [("looked at ", "dim"), (f"{worst.looked_at:,}", "bright"), (" tokens", "dim")]
+        if worst.looked_at < worst.wanted:
+            looked.append((f"  {percent}", "accent"))
+        if worst.sampled:
+            looked.append((f"  an even sample of {worst.split:,}", "dim"))
+        return looked
+
+    def on_menu_chosen(self, event: Menu.Chosen) -> None:
+        self.dismiss(event.index)
+
+
+def _line(loss: float, text: str, width: int) -> list[Part]:
+    return [(fmt_loss(loss), "val"), ("  ", ""), (fit(text, max(4, width - 8)), "foreground")]
+
+
+class TypeScreen(Dialogue[str]):
+    """A text of the person's own, many lines of it; returns it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._typed = text
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="box") as box:
+            box.border_title = "a text to look at"
+            box.border_subtitle = "⏎ look   alt+⏎ new line   esc close"
+            editor = Editor(id="typed", history=False)
+            editor.placeholder = "type or paste a text"
+            yield editor
+
+    def on_mount(self) -> None:
+        editor = self.query_one(Editor)
+        editor.put(self._typed)
+        editor.focus()
+
+    def on_editor_sent(self, event: Editor.Sent) -> None:
+        if event.editor.text:
+            self.dismiss(event.editor.text)
