@@ -34,6 +34,10 @@ class Device:
     """Bytes, of all processes."""
     memory_total: int | None
     """Bytes."""
+    clock: float | None = None
+    """MHz of the multiprocessors."""
+    processes: tuple[tuple[int, int | None], ...] = ()
+    """Those that compute on it: pid and bytes."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,8 @@ class Telemetry:
         heat = _ask(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
         power = _ask(lambda: nvml.nvmlDeviceGetPowerUsage(handle))
         memory = _ask(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
+        clock = _ask(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM))
+        processes = _ask(lambda: nvml.nvmlDeviceGetComputeRunningProcesses(handle)) or []
         return Device(
             index=index,
             name=name,
@@ -131,6 +137,8 @@ class Telemetry:
             power=None if power is None else power / 1000,
             memory_used=None if memory is None else int(memory.used),
             memory_total=None if memory is None else int(memory.total),
+            clock=None if clock is None else float(clock),
+            processes=tuple((int(each.pid), each.usedGpuMemory) for each in processes),
         )
 
 

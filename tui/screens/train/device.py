@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from tui.state.machine import Gpu, Load
+from tui.screens.train.machine import machine_rows
+from tui.state.machine import Gpu, Load, MachineWatch
 from tui.state.summary import Latest
 from tui.text import MISSING, Part, clean, fmt_bytes, fmt_count, fmt_duration, fmt_loss, fmt_lr, fmt_percent, width_of
 from tui.widgets.meter import bar
@@ -25,6 +26,7 @@ LABEL = 6
 COLUMN = 13  # cells of the first figure of a line, where the second begins
 SAID = 14  # cells for words after a gauge
 CELL = 16
+LEAST_RUN = 8  # rows of the run itself above those of the machine
 MEMORY_PARTS = (("weights", "train"), ("gradients", "val"), ("optimizer", "series-2"), ("activations", "good"))
 SHORT = {"gradients": "grads", "optimizer": "optim", "activations": "activ."}
 
@@ -46,6 +48,8 @@ class Device:
     eval_s: float | None = None
     elsewhere: str = ""
     named: tuple[tuple[str, str], ...] = ()
+    watch: MachineWatch | None = None
+    """Where the pane stands alone: the whole machine is shown too."""
 
 
 class DeviceView(Painted):
@@ -62,7 +66,12 @@ class DeviceView(Painted):
         self.repaint()
 
     def paint(self, width: int, height: int) -> list[list[Part]]:
-        return device_rows(self._device, width, height)
+        watch = self._device.watch
+        if watch is None or watch.machine is None:
+            return device_rows(self._device, width, height)
+        machine = machine_rows(watch.machine, watch.hour, width, watch.pid)
+        rows = device_rows(self._device, width, max(LEAST_RUN, height - len(machine) - 1))
+        return [*rows, [], *machine][:height]
 
 
 class DevicePane(Pane, can_focus=True):
@@ -73,6 +82,8 @@ class DevicePane(Pane, can_focus=True):
         "optimizer state, activations. Below, the learning rate, the norm of the",
         "gradient before clipping (a spike is a warning), and tokens a second.",
         "ppl is e to the val loss; bpb, bits per byte, compares across tokenizers.",
+        "Alone (z) it shows the whole machine: every GPU with its processes, the cores,",
+        "memory and disk, with the last hour of each.",
     )
 
     def compose(self) -> ComposeResult:

@@ -27,7 +27,7 @@ from tui.screens.train.prompt import PromptPane
 from tui.screens.train.samples import SamplesPane
 from tui.screens.train.tiny import Tiny
 from tui.screens.workscreen import WorkScreen, waiting_words
-from tui.state.machine import MachineWatch
+from tui.state.machine import Machine, MachineWatch
 from tui.state.news import Notice
 from tui.state.session import Session
 from tui.state.summary import Latest, name_in, setting
@@ -64,6 +64,7 @@ class TrainScreen(WorkScreen):
         self._watch: MachineWatch | None = None
         self._shown: RunDir | None = None
         self._zoomed: str | None = None
+        self._seen: Machine | None = None
         self._layout = ""
         self._escaped = float("-inf")
         self.now = Latest()
@@ -100,7 +101,7 @@ class TrainScreen(WorkScreen):
         if self._sees("loss"):
             self.query_one(LossPane).show(view, now, session.chart, session.problem)
         if self._sees("device"):
-            self.query_one(DevicePane).show(self._device())
+            self._show_device()
         pages = session.pages
         pages.take(view.samples, view.series.val_step, view.series.val_loss)
         which = f"prompt {pages.number + 1} of {len(pages.prompts)}" if len(pages.prompts) > 1 else ""
@@ -116,14 +117,9 @@ class TrainScreen(WorkScreen):
         self.query_one(SamplesPane).clear()
         self.query_one(PromptPane).run_changed()
 
-    def _device_name(self) -> str:
-        reader = self._session.view
-        if reader is None:
-            return ""
-        device = str(reader.status.get("device") or "")
-        if self._watch is not None and self._watch.gpu is not None:
-            return f"{self._watch.gpu.name} {device.partition(':')[2]}".strip()
-        return device
+    def _show_device(self) -> None:
+        if self._session.view is not None:
+            self.query_one(DevicePane).show(self._device())
 
     def _device(self) -> Device:
         reader, now = self._session.view, self.now
@@ -150,19 +146,24 @@ class TrainScreen(WorkScreen):
                 ("preset", name_in(info, "preset") or "custom"),
                 ("seed", str(setting(info, "train", "seed"))),
             ),
+            watch=watch if self._zoomed == "device" else None,
         )
 
     def _watch_machine(self) -> None:
-        """Watch the trainer's process and device while the run is live on this machine."""
-        status = self._session.status
+        """Look at this machine from when it is wanted on, and at the trainer's process while the run is live here."""
+        status, wanted = self._session.status, self._zoomed == "device"
         pid, device = status.get("pid"), str(status.get("device") or "")
         here = self._session.live and isinstance(pid, int) and status.get("host") == _host()
-        watch = self._watch
-        if watch is not None and (not here or (watch.pid, watch.device) != (pid, device)):
-            watch.end()
-            self._watch = None
-        if here and self._watch is None and isinstance(pid, int):
-            self._watch = MachineWatch(pid, device)
+        if self._watch is None and (here or wanted):
+            self._watch = MachineWatch(self._session.runs_dir)
+        if self._watch is not None:
+            self._watch.follow(pid if here else None, device if here else "")
+
+    def tick(self) -> None:
+        """The machine alone moves on also where the run does not."""
+        if self._zoomed == "device" and self._watch is not None and self._watch.machine is not self._seen:
+            self._seen = self._watch.machine
+            self._show_device()
 
     def on_unmount(self) -> None:
         if self._watch is not None:
