@@ -142,6 +142,11 @@ class RunsTable:
         if self.lines:
             self.cursor = self.lines[max(0, min(index, len(self.lines) - 1))].path
 
+    def go_to(self, path: str) -> None:
+        """Put the cursor on a run, where it is shown."""
+        if any(line.path == path for line in self.lines):
+            self.cursor = path
+
     @property
     def chosen(self) -> Facts | None:
         """The run under the cursor."""

@@ -24,10 +24,11 @@ class Menu(Listed):
 
     @dataclass
     class Chosen(Message):
-        """`index` was chosen."""
+        """`index` was chosen, of `items` as they were then."""
 
         menu: Menu
         index: int
+        items: Sequence[Row]
 
         @property
         def control(self) -> Menu:
@@ -35,10 +36,11 @@ class Menu(Listed):
 
     @dataclass
     class Moved(Message):
-        """The cursor came to `index`."""
+        """The cursor came to `index`, of `items` as they were then."""
 
         menu: Menu
         index: int
+        items: Sequence[Row]
 
         @property
         def control(self) -> Menu:
@@ -63,14 +65,14 @@ class Menu(Listed):
         self.cursor = max(0, min(self.cursor + by, len(self.items) - 1))
         if self.cursor != before:
             self.repaint()
-            self.post_message(self.Moved(self, self.cursor))
+            self.post_message(self.Moved(self, self.cursor, self.items))
 
     def action_page(self, by: int) -> None:
         self.action_move(by * max(1, self.size.height - 1))
 
     def action_choose(self) -> None:
         if self.items:
-            self.post_message(self.Chosen(self, self.cursor))
+            self.post_message(self.Chosen(self, self.cursor, self.items))
 
     def on_click(self, event: events.Click) -> None:
         index = self._top + int(event.y)

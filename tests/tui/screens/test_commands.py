@@ -29,6 +29,7 @@ from tui.screens.train.prompt import PromptPane
 from tui.screens.train.screen import TrainScreen
 from tui.state.session import Resume, Start
 from tui.terminal.signals import Ending
+from tui.widgets.menu import Menu
 from tui.widgets.rows import Rows
 
 Bench = Callable[..., Workbench]
@@ -397,3 +398,20 @@ async def test_enter_opens_the_run_under_the_cursor_when_the_list_has_changed_si
         await pilot.press("enter")
         await until(pilot, lambda: app.session.run is not None)
         assert app.session.run is not None and app.session.run.name == chosen
+
+
+async def test_a_table_that_changes_under_the_key_opens_the_run_that_was_seen(runs: Path) -> None:
+    for name in ("a-1", "a-2", "a-3"):
+        write_run(runs, name, step=3)
+    app = Workbench(runs)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: listed(app))
+        assert isinstance(app.screen, RunsScreen)
+        seen, menu = names_of(app), app.screen.query_one(Menu)
+        event = Menu.Chosen(menu, 1, menu.items)
+        write_run(runs, "newest", step=3)
+        await reload(app, pilot)
+        assert names_of(app)[1] != seen[1]
+        app.screen.on_menu_chosen(event)
+        await until(pilot, lambda: app.session.run is not None)
+        assert app.session.run is not None and app.session.run.name == seen[1]

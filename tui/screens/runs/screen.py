@@ -185,13 +185,18 @@ class RunsScreen(WorkScreen):
     # -- moving --------------------------------------------------------------------------------------------------------
 
     def on_menu_moved(self, event: Menu.Moved) -> None:
-        self.table.go(event.index)
+        self._point_at(event.items, event.index)
         self._preview()
         self.show_keys()
 
     def on_menu_chosen(self, event: Menu.Chosen) -> None:
-        self.table.go(event.index)
+        self._point_at(event.items, event.index)
         self.action_open()
+
+    def _point_at(self, items: Sequence[Row], index: int) -> None:
+        """Put the cursor on the run that stood at that line when the key was pressed, wherever it stands now."""
+        if isinstance(items, Lines):
+            self.table.go_to(items.path(index))
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self.table.filter(event.value)
@@ -359,6 +364,10 @@ class Lines(Sequence[Row]):
 
     def __len__(self) -> int:
         return len(self._lines)
+
+    def path(self, index: int) -> str:
+        """The run of a line."""
+        return self._lines[index].path
 
     @overload
     def __getitem__(self, index: int) -> Row: ...
