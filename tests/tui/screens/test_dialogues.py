@@ -135,7 +135,7 @@ async def test_a_choice_that_is_no_longer_shown_is_none(runs: Path) -> None:
             await pilot.press("ctrl+p")
             await until(pilot, lambda: any(menu.items for menu in app.screen.query(Menu)))
             menu = app.screen.query_one(Menu)
-            late = Menu.Chosen(menu, len(menu.items) - 1)
+            late = Menu.Chosen(menu, len(menu.items) - 1, menu.items)
             await pilot.press(*"zzzz")
             menu.post_message(late)
             await pilot.pause()
