@@ -318,7 +318,7 @@ def read_worst(held: Held, run: RunDir, step: int, ticket: Ticket) -> tuple[Wors
         for each in worst.passages:
             if each not in known:
                 ids = split.ids[each.start : each.start + each.length]
-                known[each] = clean(subject.tokenizer.decode(ids), keep_newlines=False)
+                known[each] = clean(subject.tokenizer.decode(ids)).replace("\n", "⏎")
         found = worst, tuple(known[each] for each in worst.passages), subject.step
         ticket.publish(found)
     return found

@@ -89,12 +89,11 @@ class Wall(Maps):
     def _frame(self, width: int, height: int) -> tuple[int, int, int, int]:
         """(cells of a side, rows of a map with what parts it from the next, layers and heads in sight)."""
         layers, heads = self.shape
-        size = min(LARGEST, max(2, (width - LEFT) // heads - 1), 2 * max(1, (height - 1) // layers))
+        rows = max(1, min(LARGEST // 2, height // layers - 1))
+        size = min(2 * rows, max(2, (width - LEFT) // heads - 1))
         rows = -(-size // 2)
-        if rows > 1 and layers * (rows + 1) > height:
-            rows, size = rows - 1, min(size, 2 * (rows - 1))
-        step = rows + 1 if layers * (rows + 1) <= height else rows
-        return size, step, max(1, (height - 1) // step), max(1, (width - LEFT) // (size + 1))
+        step, room = (rows + 1, height) if layers * (rows + 1) <= height or rows > 1 else (rows, height - 1)
+        return size, step, max(1, room // step), max(1, (width - LEFT) // (size + 1))
 
     def _first(self, chosen: int, fit: int, count: int) -> int:
         return max(0, min(chosen - fit // 2, count - fit))
@@ -116,7 +115,7 @@ class Wall(Maps):
         shown_heads = range(first_head, min(heads, first_head + n_columns))
         rows: list[list[Run]] = [[(" " * LEFT, "")]]
         for head in shown_heads:
-            rows[0].append((fit(f"{head + 1}", size + 1), "accent bold" if head == self.chosen_head else "dim"))
+            rows[0].append((fit(f" {head + 1}", size + 1), "accent bold" if head == self.chosen_head else "dim"))
         for layer in range(first_layer, min(layers, first_layer + n_rows)):
             for line in range(step):
                 name = fit(f"L{layer + 1}", LEFT) if line == 0 else " " * LEFT
@@ -132,7 +131,7 @@ class Wall(Maps):
         side = small.shape[0]
         if 2 * line >= size:
             return [(" " * (size + 1), "")]
-        row: list[Run] = []
+        row: list[Run] = [("▌" if chosen else " ", "accent")]
         for column in range(size):
             upper = float(small[2 * line, column]) if 2 * line < side and column < side else 0.0
             lower = float(small[2 * line + 1, column]) if 2 * line + 1 < side and column < side else None
@@ -141,7 +140,6 @@ class Wall(Maps):
             else:
                 text, look = cell(upper, lower, False)
                 row.append((text, look if " on " in look or not chosen else f"{look} on select".strip()))
-        row.append(("▐" if chosen else " ", "accent"))
         return row
 
     def on_click(self, event: events.Click) -> None:

@@ -10,10 +10,10 @@ from tui.state.inspector import Inspector, View
 from tui.text import fmt_loss
 
 SEEN: dict[View, str] = {
-    "loss": "how much each token surprised the weights: the brighter its ground, the more",
-    "attention": "what the cursor's token looks at, head by head: the brighter, the more it takes from there",
-    "lens": "what the model would say comes next, if it stopped after each layer; = is what does come",
-    "tokens": "where tokens end, how often each comes, and which the weights place near it",
+    "loss": "how much each token surprised the weights",
+    "attention": "what the cursor's token looks at in each head: brighter is more",
+    "lens": "what the model would say next after each layer; = is what comes",
+    "tokens": "where tokens end, how often each comes, what lies near it",
     "ladder": "six models on this run's corpus, each one idea beyond the one before",
 }
 MOST_BITS = 10.0

@@ -182,6 +182,15 @@ class LadderView(Vertical):
         name = str(corpus.get("path") or corpus.get("name") or "") if isinstance(corpus, dict) else ""
         said.say(rung_rows(rungs, menu.cursor, name) if menu.cursor < len(rungs) else [])
 
+    def on_menu_chosen(self, event: Menu.Chosen) -> None:
+        """Look into that rung's run."""
+        event.stop()
+        name = (self._rungs or [])[event.index].run
+        if name is not None:
+            from engine.runs.layout import RunDir
+
+            self._session.open(RunDir((self._session.runs_dir / name).absolute()))
+
     def on_menu_moved(self, event: Menu.Moved) -> None:
         event.stop()
         self._explain()

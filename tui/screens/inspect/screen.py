@@ -390,6 +390,8 @@ class InspectScreen(WorkScreen):
     def relabel(self, action: Action) -> Action:
         from dataclasses import replace
 
+        if action.id == "list.choose":
+            return replace(action, label="look into it")
         elsewhere = self.inspector is not None and self.inspector.source.kind != "held-out"
         return replace(action, label="held-out") if action.do == "turn(1)" and elsewhere else action
 

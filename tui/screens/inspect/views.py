@@ -9,6 +9,7 @@ from textual.message import Message
 
 from tui.state.inspector import VIEWS, View
 from tui.text import Part as Run
+from tui.text import width_of
 from tui.widgets.paint import Painted
 from tui.widgets.rows import cut, spread
 
@@ -34,21 +35,26 @@ class Views(Painted):
         self.repaint()
 
     def paint(self, width: int, height: int) -> list[list[Run]]:
+        return [cut(spread(self._row(self._short(width)), self._weights, width), width)]
+
+    def _short(self, width: int) -> bool:
+        """Whether the views that are not shown stand there by their keys alone."""
+        return width < width_of(self._row(False))
+
+    def _row(self, short: bool) -> list[Run]:
         row: list[Run] = []
         for name in VIEWS:
             here = name == self._view
             ground = " on select" if here else ""
-            row += [
-                (f" {KEYS[name]}", f"accent bold{ground}"),
-                (f" {name} ", f"bright bold{ground}" if here else "dim"),
-            ]
+            row += [(f" {KEYS[name]}", f"accent bold{ground}")]
+            row.append((f" {name} " if here or not short else " ", f"bright bold{ground}" if here else "dim"))
             row.append((" ", ""))
-        return [cut(spread(row, self._weights, width), width)]
+        return row
 
     def on_click(self, event: events.Click) -> None:
-        start, offset = 0, event.get_content_offset(self)
-        for name in VIEWS:
-            end = start + len(name) + 5
+        row, start, offset = self._row(self._short(self.size.width)), 0, event.get_content_offset(self)
+        for number, name in enumerate(VIEWS):
+            end = start + width_of(row[3 * number : 3 * number + 3])
             if offset is not None and start <= offset.x < end:
                 self.post_message(self.Picked(name))
             start = end
