@@ -156,6 +156,16 @@ def test_a_draft_outlives_the_program(
     assert (run.path / "draft.json").exists() == bool(talk.draft())
 
 
+def test_what_was_sent_is_no_draft(tmp_path: Path) -> None:
+    talk = Conversations().of(RunDir(tmp_path / "run"))
+    talk.sheet = Sheet("asked")
+    assert talk.run is not None and talk.draft() == {"prompt": "asked"}
+    talk.ask(Request(talk.run, LIVE, "asked", "asked", SamplingSettings()), LoadedModels()).join(10)
+    assert talk.draft() == {}
+    talk.sheet = Sheet("asked more")
+    assert talk.draft() == {"prompt": "asked more"}
+
+
 def test_a_draft_that_came_late_or_damaged_takes_nothing_away(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "run")
     run.path.mkdir()

@@ -256,7 +256,7 @@ class Conversation:
     def draft(self) -> dict[str, Any]:
         """What a person would miss after a restart; empty when nothing was written or set."""
         sheet, draft = self.sheet, dict[str, Any]()
-        if sheet.prompt:
+        if not self.untouched:  # what was sent or recalled is in the history
             draft["prompt"] = sheet.prompt
         if not sheet.templated:
             draft["templated"] = False

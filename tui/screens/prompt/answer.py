@@ -34,12 +34,13 @@ class AnswerPane(Pane):
     scope = "answer"
     title = "output"
     about: ClassVar[tuple[str, ...]] = (
-        "The answer, token by token: ← → walk, and the bars show what else could",
-        "have stood there. ⏎ goes to the bars, where ⏎ on another token goes on from it.",
-        "e edits the answer as text and goes on from there; m goes on from its end.",
+        "The answer, token by token: ← → walk, and the bars show what else",
+        "could have stood there. ⏎ goes to the bars, where ⏎ on another",
+        "token goes on from it. e edits the answer as text and goes on from",
+        "there; m goes on from its end.",
         "Every answer stays: [ ] walk through all to the same prompt.",
-        "ctrl+u tints each token by its surprise, -log2 of its probability before",
-        "the rules: dim below 1 bit, underlined from 9 on.",
+        "ctrl+u tints each token by its surprise, -log2 of its probability",
+        "before the rules: dim below 1 bit, underlined from 9 on.",
     )
     BINDINGS: ClassVar[list[BindingType]] = bindings("answer")
 
@@ -266,7 +267,7 @@ class AnswerPane(Pane):
             return Content("")
         said = self._streaming_words() if self._job is not None else self._ended_words(shown)
         if self.tinted:
-            said.append(LEGEND)
+            said.append(LEGEND if len(said[0]) + len(LEGEND) + 2 <= width else LEGEND.partition(": ")[2])
         chat = shown.request.chat if isinstance(shown, PromptJob) else None
         if isinstance(shown, PromptJob) and chat is not None and shown.held < len(chat.turns):
             said.append(f"{len(chat.turns) - shown.held} of {len(chat.turns)} turns out of context")
