@@ -145,7 +145,9 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "prompt.compare", "ctrl+b", "compare", "A/B", "two answers side by side, each with its weights and settings"
     ),
-    Action("prompt.grid", "ctrl+r", "grid", "grid", "the prompt at nine settings of temperature and top-p", changes=True),
+    Action(
+        "prompt.grid", "ctrl+r", "grid", "grid", "the prompt at nine settings of temperature and top-p", changes=True
+    ),
     Action("prompt.chat", "f4", "chat", "chat", "turns that build on each other, and back to single prompts"),
     Action("prompt.new_chat", "", "new_chat", "", "begin a new chat: nothing was said yet"),
     Action("prompt.next_part", "tab", "step_focus(1)", "", "the next part of the screen", palette=False),
@@ -364,7 +366,16 @@ ACTIONS: tuple[Action, ...] = (
     Action("bars.down", "down", "move(1)", "", "the token below", "↓", palette=False),
     Action("bars.token_before", "left", "token(-1)", "token", "the token before, in the output", "←→", palette=False),
     Action("bars.token_after", "right", "token(1)", "", "the token after, in the output", "→", palette=False),
-    Action("bars.select", "enter", "select", "go on from it", "take this token and go on from it", "⏎", palette=False, changes=True),
+    Action(
+        "bars.select",
+        "enter",
+        "select",
+        "go on from it",
+        "take this token and go on from it",
+        "⏎",
+        palette=False,
+        changes=True,
+    ),
     Action("form.up", "up,shift+tab", "move(-1)", "", "the field above", "↑", palette=False),
     Action("form.down", "down,tab", "move(1)", "", "the field below", "↓", palette=False),
     Action("form.page_up", "pageup", "move(-10)", "", "ten fields up", "PgUp", palette=False),
@@ -422,6 +433,16 @@ ACTIONS: tuple[Action, ...] = (
         palette=False,
     ),
     Action("form.enter", "enter", "enter", "", "the next field", "⏎", palette=False),
+    Action(
+        "new_run.keep",
+        "ctrl+k",
+        "keep",
+        "keep",
+        "keep these settings as a preset",
+        palette=False,
+        priority=True,
+        changes=True,
+    ),
     Action("new_run.start", "ctrl+s,f5", "start", "start", "start the run", palette=False, priority=True, changes=True),
     Action(
         "dialog.close",

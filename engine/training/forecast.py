@@ -222,12 +222,20 @@ def _gib(size: int) -> str:
 
 def available_memory() -> tuple[int | None, bool]:
     """(bytes free, whether they are a GPU's): of the first GPU when there is one, else of main memory."""
+    return available_by_device()["auto"]
+
+
+def available_by_device() -> dict[str, tuple[int | None, bool]]:
+    """What is free, as `available_memory` says it, by the names that a device can have: auto, cpu, cuda:0, …"""
     from engine.telemetry import Telemetry
 
     telemetry = Telemetry()
     sample = telemetry.sample()
     telemetry.close()
-    for device in sample.devices:
-        if device.memory_total is not None and device.memory_used is not None:
-            return device.memory_total - device.memory_used, True
-    return sample.memory_available, False
+    main = sample.memory_available, False
+    gpus = {
+        f"cuda:{each.index}": (each.memory_total - each.memory_used, True)
+        for each in sample.devices
+        if each.memory_total is not None and each.memory_used is not None
+    }
+    return {"auto": next(iter(gpus.values()), main), "cpu": main, **gpus}

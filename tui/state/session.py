@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tui.state.chart import ChartLook
     from tui.state.conversation import Conversations
     from tui.state.corpora import Shelf
+    from tui.state.kit import Kit
     from tui.state.inspector import Inspector, Inspectors
     from tui.state.runstable import RunsTable
     from tui.state.samples import SamplePages
@@ -63,6 +64,8 @@ class Start:
     preset: str
     name: str | None = None
     device: str = "auto"
+    base: tuple[RunDir, str] | None = None
+    """The run that is fine-tuned, and which of its checkpoints."""
     fork: ForkFrom | None = None
     showing: Showing | None = None
 
@@ -121,6 +124,7 @@ class Training:
                     preset=self.job.preset,
                     corpora_dir=self._corpora_dir,
                     device=self.job.device,
+                    base=self.job.base,
                     progress=self._progress,
                 )
             else:
@@ -199,6 +203,8 @@ class Session:
         self._talks: Conversations | None = None
         self._table: RunsTable | None = None
         self._shelf: Shelf | None = None
+        self.kit: Kit | None = None
+        """What a new run can be made of, as the form saw it last."""
         self._pages: dict[Path | None, SamplePages] = {}
         self._charts: dict[Path | None, ChartLook] = {}
         self._inspectors: Inspectors | None = None

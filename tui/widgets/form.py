@@ -7,8 +7,8 @@ where a path or a prompt is typed; elsewhere it asks for a setting by its name.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 from textual import events
 from textual.binding import BindingType
@@ -89,6 +89,17 @@ class SettingsForm(Listed):
         self._enter()
         self.repaint()
 
+    def update_field(self, key: str, **changes: Any) -> None:
+        """Give a field other choices, or another start value; what is being typed is not disturbed."""
+        for row, field in enumerate(self._fields):
+            if isinstance(field, Field) and field.key == key:
+                self._fields[row] = field = replace(field, **changes)
+                if self._typed.get(key) == field.value:
+                    del self._typed[key]
+                if key == self.key and self._fresh:
+                    self._enter()
+                self.repaint()
+
     def go_to(self, key: str) -> None:
         """Edit the field `key`."""
         for row, field in enumerate(self._fields):
@@ -110,6 +121,11 @@ class SettingsForm(Listed):
         if errors != self.errors:
             self.errors = dict(errors)
             self.repaint()
+
+    @property
+    def fields(self) -> list[Field]:
+        """All fields, from the top."""
+        return [field for field in self._fields if isinstance(field, Field)]
 
     @property
     def keys(self) -> list[str]:
@@ -167,7 +183,8 @@ class SettingsForm(Listed):
         if field is None:
             return
         value = self.value(field.key)
-        if field.choices:
+        typed = field.free and value and value not in field.choices
+        if field.choices and not typed:
             at = field.choices.index(value) if value in field.choices else -1 if by > 0 else 0
             self._set(field.choices[(at + by) % len(field.choices)])
             self._enter()

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pilot_for_tests import on_screen, until
 from runs_for_tests import write_run
 from textual import events
 from textual.pilot import Pilot
 
 from engine.config import SECTIONS, Config, load_preset
 from engine.model.count import assumed_vocab, count_parameters
+from engine.preset_files import own_folder
+from engine.runs.layout import RunDir
 from engine.text.corpus import Corpus
 from engine.training import pace
 from engine.training.pace import Pace, pace_key, remember
 from tui.app import Workbench
+from tui.screens.dialogs.ask import AskScreen
+from tui.screens.dialogs.choose import ChooseScreen
 from tui.screens.newrun.fields import config_of, fields_for
 from tui.screens.newrun.screen import NewRunScreen
 from tui.screens.train.screen import TrainScreen
 from tui.state.estimate import MEASURING
+from tui.state.kit import Kit
 from tui.text import fmt_count
 from tui.widgets.form import Field, SettingsForm
 from tui.widgets.rows import Rows
@@ -63,7 +70,8 @@ def corpora(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Corpus]:
         (tmp_path / f"{name}.txt").write_bytes(b"x" * size)
         found.append(Corpus(name, path=tmp_path / f"{name}.txt"))
     monkeypatch.setattr("engine.text.catalog.list_corpora", lambda _: found)
-    monkeypatch.setattr("engine.training.forecast.available_memory", lambda: (8 * 2**30, False))
+    there = {"auto": (8 * 2**30, False), "cpu": (8 * 2**30, False)}
+    monkeypatch.setattr("engine.training.forecast.available_by_device", lambda: there)
     return found
 
 
@@ -74,8 +82,9 @@ async def open_form(pilot: Pilot[Any]) -> SettingsForm:
         if isinstance(pilot.app.screen, TrainScreen) and pilot.app.session.view is not None:
             await pilot.press("n")
         await pilot.pause(0.02)
-    await pilot.pause()
-    return pilot.app.screen.query_one(SettingsForm)
+    form = pilot.app.screen.query_one(SettingsForm)
+    await until(pilot, lambda: bool(form.value("corpus")))
+    return form
 
 
 async def go_to(pilot: Pilot[Any], form: SettingsForm, key: str) -> None:
@@ -254,6 +263,127 @@ async def test_keys_of_the_workbench_are_text_in_the_form(bench: tuple[Workbench
         assert form.value("name") == "qnrz1" and isinstance(app.screen, NewRunScreen)
         await pilot.press("home", "x", "delete", "end", "backspace")
         assert form.value("name") == "xnrz"
+
+
+async def test_a_setting_is_found_by_its_name(bench: tuple[Workbench, list[Any]]) -> None:
+    app, _ = bench
+    async with app.run_test(size=(140, 40)) as pilot:
+        form = await open_form(pilot)
+        await go_to(pilot, form, "train.max_steps")
+        await pilot.press("slash")
+        assert isinstance(app.screen, ChooseScreen) and form.value("train.max_steps") == "2000"
+        await pilot.press(*"rotary", "enter")
+        await until(pilot, lambda: form.key == "model.rope_base")
+        await go_to(pilot, form, "corpus")
+        await pilot.press("slash", "ctrl+f")
+        assert form.value("corpus") == "/" and isinstance(app.screen, ChooseScreen), "where a path is typed, ctrl+f"
+
+
+async def test_settings_are_kept_as_a_preset_and_begun_from(bench: tuple[Workbench, list[Any]]) -> None:
+    app, jobs = bench
+    async with app.run_test(size=(140, 40)) as pilot:
+        form = await open_form(pilot)
+        await go_to(pilot, form, "model.n_layer")
+        await pilot.press("5", "ctrl+k")
+        assert isinstance(app.screen, AskScreen)
+        await pilot.press(*"nano", "enter")
+        assert isinstance(app.screen, AskScreen) and "choose another name" in on_screen(app)
+        await pilot.press("ctrl+u", *"mine", "enter")
+        await until(pilot, lambda: form.value("preset") == "mine")
+        assert form.typed() == {} and form.value("model.n_layer") == "5"
+        assert load_preset("mine") == load_preset("nano").replace({"model.n_layer": 5})
+        await pilot.press("ctrl+s")
+        await pilot.pause()
+        assert jobs[0].preset == "mine" and jobs[0].config == load_preset("mine")
+
+
+async def test_a_damaged_preset_says_what_is_wrong_with_it(bench: tuple[Workbench, list[Any]]) -> None:
+    own_folder().mkdir(parents=True)
+    (own_folder() / "hurt.toml").write_text("[model]\nn_layer = 0\n")
+    app, jobs = bench
+    async with app.run_test(size=(140, 40)) as pilot:
+        form = await open_form(pilot)
+        await go_to(pilot, form, "preset")
+        await pilot.press("left")
+        assert form.value("preset") == "hurt" and "model.n_layer" in form.errors["preset"]
+        await pilot.press("ctrl+s")
+        assert isinstance(app.screen, NewRunScreen) and not jobs
+
+
+async def test_a_run_is_fine_tuned_with_what_may_change(bench: tuple[Workbench, list[Any]]) -> None:
+    import torch
+
+    from engine.text.chars import CharTokenizer
+    from engine.training.build import build_for
+    from engine.training.fork import fine_tuning_config
+    from engine.training.saving import Contents, fresh_state, write_checkpoint
+
+    app, jobs = bench
+    run = RunDir(app.session.runs_dir / "trained")
+    parent = write_run(app.session.runs_dir, "trained", step=0)
+    small = load_preset("nano").replace({"model.n_layer": 1, "model.n_embd": 32, "model.n_head": 2})
+    tokenizer = CharTokenizer("abc ")
+    model = build_for(small, tokenizer.vocab_size, torch.Generator().manual_seed(1))
+    weights = dict(model.named_parameters())
+    write_checkpoint(parent, Contents(3, small, weights, {}, fresh_state(), tokenizer.to_dict()))
+    async with app.run_test(size=(140, 40)) as pilot:
+        form = await open_form(pilot)
+        await go_to(pilot, form, "train.lora_r")
+        await pilot.press("8")
+        assert "fine-tune from" in form.errors["train.lora_r"], "adapters need a model"
+        await go_to(pilot, form, "from")
+        await pilot.press(*"traine")
+        await until(pilot, lambda: "no run" in form.errors.get("from", ""))
+        await pilot.press("d")
+        await until(pilot, lambda: not form.errors)
+        assert form.key == "from" and "model.n_layer" not in form.keys and "preset" not in form.keys
+        assert (
+            form.keys.index("train.lora_r") < form.keys.index("train.max_steps") and form.value("train.lora_r") == "8"
+        )
+        await go_to(pilot, form, "device")
+        await pilot.press("right", "ctrl+s")
+        await pilot.pause()
+    (job,) = jobs
+    assert job.base is not None and job.base[0].path == run.path.absolute() and job.base[1] == "best"
+    assert job.device == "cpu" and job.preset == "tuned"
+    assert job.config == fine_tuning_config(run).replace({"train.lora_r": 8})
+
+
+async def test_a_device_that_is_not_here_is_refused(bench: tuple[Workbench, list[Any]]) -> None:
+    app, _ = bench
+    async with app.run_test(size=(140, 40)) as pilot:
+        form = await open_form(pilot)
+        await go_to(pilot, form, "device")
+        for typed, said in (("cuda:3", "no cuda:3 here"), ("tpu", "cuda:0"), ("cpu", "")):
+            await pilot.press("ctrl+u", *typed)
+            assert said in form.errors.get("device", "") and bool(said) == ("device" in form.errors)
+
+
+async def test_nothing_is_waited_for(bench: tuple[Workbench, list[Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    stalled = threading.Event()
+    monkeypatch.setattr("engine.text.catalog.list_corpora", lambda _: stalled.wait(20) and [])
+    app, jobs = bench
+    async with app.run_test(size=(140, 40)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, TrainScreen) and app.session.view is not None)
+        await pilot.press("n")
+        await until(pilot, lambda: isinstance(app.screen, NewRunScreen))
+        form = app.screen.query_one(SettingsForm)
+        await pilot.press(*"letters.txt")
+        await go_to(pilot, form, "train.seed")
+        await pilot.press("7", "ctrl+s")
+        await pilot.pause()
+        stalled.set()
+    assert jobs[0].corpus == "letters.txt" and jobs[0].config.train.seed == 7
+
+
+async def test_what_is_read_meanwhile_disturbs_no_typing(bench: tuple[Workbench, list[Any]]) -> None:
+    app, _ = bench
+    async with app.run_test(size=(140, 40)) as pilot:
+        form = await open_form(pilot)
+        await pilot.press(*"my.t", "left")
+        app.screen._take(Kit({"other": 5}, app.screen._kit.presets, ("r1",), app.screen._kit.memory))
+        await pilot.press("x")
+        assert form.value("corpus") == "my.xt" and form.fields[0].choices == ("other",)
 
 
 def test_every_setting_of_the_schema_has_a_field_with_its_meaning() -> None:

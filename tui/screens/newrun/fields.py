@@ -10,7 +10,7 @@ from engine.config import FREE_IN_A_FORK, SECTIONS, Config, as_typed
 from engine.errors import UserError
 from tui.widgets.form import Field, Heading
 
-CORPUS, PRESET, NAME = "corpus", "preset", "name"
+CORPUS, PRESET, FROM, NAME, DEVICE = "corpus", "preset", "from", "name", "device"
 MAIN = (
     "train.max_steps",
     "train.batch_size",
@@ -26,6 +26,12 @@ MAIN = (
     "train.seed",
 )
 SECTION_TITLES = {"model": "model", "data": "data", "train": "training"}
+
+
+TUNED = ("train.lora_r", "train.lora_alpha")
+"""Settings that mean something where a run is fine-tuned alone."""
+FREE_IN_TUNING = ("model.dropout", "data.val_fraction", "data.unknown")
+"""Settings of model and data that a fine-tuning may change."""
 
 
 def fields_for(
@@ -53,6 +59,36 @@ def fields_for(
         rows.append(Heading(f"{SECTION_TITLES[section]}, all other settings"))
         rows += [_field(key, tree) for name in cls.model_fields if (key := f"{section}.{name}") not in MAIN]
     return rows
+
+
+def with_machine(rows: list[Field | Heading], devices: Sequence[str], runs: Sequence[str]) -> list[Field | Heading]:
+    """The form with a run to tune after the preset, and the device after the name."""
+    tune = "a run whose model is trained on, as RUN or RUN@STEP; empty: a new model"
+    device = "where to train; auto takes the first GPU when there is one"
+    after: dict[str, Field] = {
+        PRESET: Field(FROM, "fine-tune from", "", tune, "", ("", *runs), True, prose=True),
+        NAME: Field(DEVICE, "device", "auto", device, "", tuple(devices), True),
+    }
+    return [
+        each
+        for row in rows
+        for each in (row, *([after[row.key]] if isinstance(row, Field) and row.key in after else []))
+    ]
+
+
+def fields_of_tuning(rows: list[Field | Heading]) -> list[Field | Heading]:
+    """The form for a run that is fine-tuned: model and tokenizer are its own, LoRA stands among the main settings."""
+    kept: list[Field | Heading] = []
+    lora = [row for row in rows if isinstance(row, Field) and row.key in TUNED]
+    for row in rows:
+        if isinstance(row, Heading):
+            kept.append(row)
+            kept += lora if row.text == "main settings" else []
+        elif row.key.startswith(("model.", "data.")):
+            kept += [row] if row.key in FREE_IN_TUNING else []
+        elif row.key not in (PRESET, *TUNED):
+            kept.append(row)
+    return [row for row, after in zip(kept, [*kept[1:], None], strict=True) if not _bare(row, after)]
 
 
 def fields_of_fork(base: Config, corpus: str, preset: str, name: str) -> list[Field | Heading]:
@@ -83,9 +119,7 @@ def _field(key: str, tree: Mapping[str, Any]) -> Field:
     info = SECTIONS[section].model_fields[name]
     prose = info.annotation in (str, tuple[str, ...] | None)
     choices = _choices(info.annotation)
-    return Field(
-        key, name, shown(tree[section][name]), info.description or "", _bounds(info), choices, prose=prose
-    )
+    return Field(key, name, shown(tree[section][name]), info.description or "", _bounds(info), choices, prose=prose)
 
 
 def shown(value: Any) -> str:

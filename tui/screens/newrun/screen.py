@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import re
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
@@ -10,28 +10,44 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 
-from engine.config import DEFAULT_PRESET, Config, load_preset, preset_about, preset_names
+from engine.config import DEFAULT_PRESET, Config, save_preset
 from engine.errors import UserError
 from tui.actions import bindings
 from tui.screens.dialogs.dialogue import Dialogue
-from tui.screens.newrun.fields import CORPUS, NAME, PRESET, changes_of, config_of, fields_for, fields_of_fork
-from tui.state.estimate import TOO_LARGE, PaceWatch, time_words
+from tui.screens.newrun.fields import (
+    CORPUS,
+    DEVICE,
+    FROM,
+    NAME,
+    PRESET,
+    changes_of,
+    config_of,
+    fields_for,
+    fields_of_fork,
+    fields_of_tuning,
+    with_machine,
+)
+from tui.screens.newrun.forecast import forecast_rows
+from tui.state.estimate import PaceWatch
+from tui.state.kit import LOOK_EVERY, Kit, KitReader, Preset, Tuning, read_tuning
+from tui.state.news import Notice
 from tui.state.session import ForkFrom, Session, Start
-from tui.text import Part, Row, clean, fmt_bytes, fmt_count, width_of
-from tui.widgets.form import Field, SettingsForm
+from tui.text import Row, clean, width_of
+from tui.widgets.form import Field, Heading, SettingsForm
 from tui.widgets.rows import Rows, wrap
 
 if TYPE_CHECKING:
-    from engine.text.corpus import Corpus
-    from engine.training.forecast import Forecast
     from tui.app import Workbench
 
 SIDE = 37
 """Cells of a line beside the form."""
+TUNED = "tuned"
+"""What stands for the preset of a run that is fine-tuned."""
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
 class NewRunScreen(Dialogue[Start]):
-    """Returns the Start to train, or None."""
+    """Returns the Start to train, or None. What there is to choose from is read beside it, again and again."""
 
     CSS_PATH = "new_run.tcss"
     AUTO_FOCUS = "SettingsForm"
@@ -43,7 +59,9 @@ class NewRunScreen(Dialogue[Start]):
         """With `fork` the form is filled in with that run's settings, and has those that may change."""
         super().__init__()
         self._session, self._fork = session, fork
-        self._corpora: list[Corpus] = []
+        self._kit = session.kit or Kit()
+        self._preset = DEFAULT_PRESET
+        self._tuning: Tuning | None = None
         self._config: Config | None = None
         self._forecast_of: Config | None = None
         self._pace = PaceWatch(session)
@@ -61,38 +79,102 @@ class NewRunScreen(Dialogue[Start]):
             yield Rows(id="said")
 
     def on_mount(self) -> None:
-        from engine.text.catalog import list_corpora
-
-        try:
-            self._corpora = [each for each in list_corpora(self._session.corpora_dir) if each.available]
-        except UserError:
-            self._corpora = []
         if self._fork is not None:
-            self._fill(self._fork.corpus, self._fork.preset, {})
+            self._preset = self._fork.preset
+            self._fill(self._fork.corpus, {})
             self.query_one(SettingsForm).go_to(NAME)
-            return
-        names = [corpus.name for corpus in self._corpora]
-        shown = self._session.corpus()
-        first = shown.name if shown is not None and shown.name in names else (names[0] if names else "")
-        self._fill(*(self._session.draft or (first, DEFAULT_PRESET, {})))
-
-    def _fill(self, corpus: str, preset: str, typed: dict[str, str]) -> None:
-        """The form for a preset; what was typed under the preset before is kept."""
-        if self._fork is not None:
-            fields = fields_of_fork(self._fork.config, corpus, preset, self._fork.run.name)
         else:
-            names = [each.name for each in self._corpora]
-            fields = fields_for(load_preset(preset), names, corpus, preset, preset_names())
+            corpus, self._preset, typed = self._session.draft or (self._first_corpus(), DEFAULT_PRESET, {})
+            self._fill(corpus, typed)
+            self._check_tuning()
+        reader = KitReader(self._session.runs_dir, self._session.corpora_dir)
+        self._session.reads.ask("kit", reader.look, self._take, every=LOOK_EVERY)
+
+    def on_unmount(self) -> None:
+        self._session.reads.drop("kit")
+        self._session.works.drop("tuning")
+        self._pace.end()
+
+    # -- what there is to choose from ----------------------------------------------------------------------------------
+
+    def _first_corpus(self) -> str:
+        shown = self._session.corpus()
+        if shown is not None and shown.name in self._kit.corpora:
+            return shown.name
+        return next(iter(self._kit.corpora), "")
+
+    def _take(self, kit: Kit) -> None:
+        """Offer what there is now; what was typed, and where the cursor stands, stay."""
+        self._kit = self._session.kit = kit
+        if not self.is_mounted or self._fork is not None:
+            self._check()
+            return
         form = self.query_one(SettingsForm)
-        form.set_fields(fields, typed)
+        form.update_field(CORPUS, choices=tuple(kit.corpora))
+        if not form.value(CORPUS):
+            form.update_field(CORPUS, value=self._first_corpus())
+        form.update_field(PRESET, choices=tuple(kit.presets))
+        form.update_field(FROM, choices=("", *kit.runs) if kit.runs else ())
+        form.update_field(DEVICE, choices=kit.devices)
+        self._check()
+
+    def _fill(self, corpus: str, typed: dict[str, str]) -> None:
+        """The form for the preset, the run to fork or to tune; what was typed before is kept where it still is."""
+        form, kit = self.query_one(SettingsForm), self._kit
+        rows: list[Field | Heading]
+        if self._fork is not None:
+            rows = fields_of_fork(self._fork.config, corpus, self._preset, self._fork.run.name)
+        else:
+            tuned = self._tuning.config if self._tuning is not None else None
+            try:
+                base = tuned or kit.preset(self._preset)
+            except UserError:
+                base = Config()
+            rows = fields_for(base, tuple(kit.corpora), corpus, self._preset, tuple(kit.presets) or (self._preset,))
+            rows = with_machine(rows, kit.devices, kit.runs)
+            rows = fields_of_tuning(rows) if tuned is not None else rows
+        form.set_fields(rows, typed)
         self._check()
 
     def on_settings_form_changed(self, event: SettingsForm.Changed) -> None:
         form = self.query_one(SettingsForm)
-        if event.key == PRESET and form.value(PRESET) in preset_names():
-            self._fill(form.value(CORPUS), form.value(PRESET), form.typed())
+        if event.key == PRESET and form.value(PRESET) != self._preset:
+            self._preset = form.value(PRESET)
+            self._fill(form.value(CORPUS), form.typed())
         else:
+            if event.key == FROM:
+                self._check_tuning()
             self._check()
+
+    def _check_tuning(self) -> None:
+        """Read the settings of the run that was named to be tuned; without one the form is the preset's again."""
+        form = self.query_one(SettingsForm)
+        typed = form.value(FROM).strip()
+        if typed == (self._tuning.typed if self._tuning is not None else ""):
+            return
+        was_tuned = self._tuning is not None and self._tuning.config is not None
+        self._tuning = Tuning(typed) if typed else None
+        self._session.works.drop("tuning")
+        if typed:
+            runs = self._session.runs_dir
+            self._session.works.ask("tuning", lambda _: read_tuning(typed, runs), self._take_tuning)
+        if was_tuned:
+            self._refill()
+
+    def _take_tuning(self, tuning: Tuning) -> None:
+        if self.is_mounted and self._tuning is not None and self._tuning.typed == tuning.typed:
+            self._tuning = tuning
+            if tuning.config is not None:
+                self._refill()
+            else:
+                self._check()
+
+    def _refill(self) -> None:
+        """The form with other fields, and the cursor where it was."""
+        form = self.query_one(SettingsForm)
+        key = form.key
+        self._fill(form.value(CORPUS), form.typed())
+        form.go_to(key)
 
     def on_settings_form_submitted(self) -> None:
         self.action_start()
@@ -100,16 +182,26 @@ class NewRunScreen(Dialogue[Start]):
     def _check(self) -> None:
         """Read the form as a Config; say beside the field what is wrong with it; forecast."""
         form = self.query_one(SettingsForm)
-        preset = form.value(PRESET)
         errors: dict[str, str] = {}
         config: Config | None = None
+        tuning = self._tuning
         try:
-            base = self._fork.config if self._fork is not None else load_preset(preset)
+            if self._fork is not None:
+                base = self._fork.config
+            else:
+                base = (tuning.config if tuning is not None else None) or self._kit.preset(self._preset)
             config, errors = config_of(base, changes_of(form.typed()))
         except UserError as error:
             errors[PRESET] = str(error)
         if not form.value(CORPUS).strip():
             errors[CORPUS] = "name a corpus, or the path of a text, a table, an archive or a folder/"
+        if tuning is not None and tuning.config is None:
+            errors[FROM] = tuning.problem or f"reading the settings of {tuning.typed} …"
+        elif tuning is None and self._fork is None and config is not None and config.train.lora_r:
+            errors["train.lora_r"] = "LoRA adapts a trained model; name its run under fine-tune from"
+        device = form.value(DEVICE).strip()
+        if device and (said := self._no_device(device)):
+            errors[DEVICE] = said
         if (name := form.value(NAME)).strip():
             from engine.runs.layout import check_name
 
@@ -119,8 +211,18 @@ class NewRunScreen(Dialogue[Start]):
                 errors[NAME] = str(error)
         form.set_errors(errors)
         self._config = config if not errors else None
-        self._show_forecast(config)
+        self._show_forecast(config if FROM not in errors else None)
         self._say_field(form.field, errors)
+
+    def _no_device(self, device: str) -> str:
+        """Why one cannot train there."""
+        if _DEVICE.fullmatch(device) is None:
+            return "device is auto, cpu, cuda or cuda:0"
+        there = self._kit.memory
+        if there and device.startswith("cuda:") and device not in there:
+            gpus = [each for each in there if each.startswith("cuda")]
+            return f"there is no {device} here; there {'are ' + ', '.join(gpus) if gpus else 'is no GPU'}"
+        return ""
 
     def on_settings_form_moved(self) -> None:
         form = self.query_one(SettingsForm)
@@ -133,20 +235,85 @@ class NewRunScreen(Dialogue[Start]):
     def _say_field(self, field: Field | None, errors: dict[str, str]) -> None:
         """All about the field being edited, or what is wrong with it, in as many lines as that takes."""
         said = self.query_one("#said", Rows)
+        form = self.query_one(SettingsForm)
         width = max(20, said.size.width)
         rows: list[Row] = []
         if field is not None and field.key in errors:
             rows = [[(line, "alarm")] for line in wrap(f"✖ {clean(errors[field.key], keep_newlines=False)}", width)]
         elif field is not None:
+            before = (
+                f"• {clean(field.value, keep_newlines=False) or 'empty'} at first, ^r"
+                if field.key in form.typed()
+                else ""
+            )
+            aside = "   ".join(each for each in (field.bounds, before) if each)
             rows = [[(line, "foreground")] for line in wrap(field.about, width)]
-            if field.bounds and len(rows) == 1 and width_of(rows[0]) + len(field.bounds) + 3 <= width:
-                rows = [[*rows[0], (f"   {field.bounds}", "dim")]]
-            elif field.bounds:
-                rows.append([(field.bounds, "dim")])
+            if aside and len(rows) == 1 and width_of(rows[0]) + width_of([(aside, "")]) + 3 <= width:
+                rows = [[*rows[0], (f"   {aside}", "dim")]]
+            elif aside:
+                rows += [[(line, "dim")] for line in wrap(aside, width)]
         said.styles.height = max(2 if self.size.height >= 30 else 1, len(rows))
         said.show(rows)
         wrong = f"✖ {len(errors)} wrong, ^s shows the next" if errors else "^s start"
-        self.query_one("#box").border_subtitle = f"{wrong}   ↑↓ move   ←→ choose   esc close"
+        find = "^f find" if field is not None and field.prose else "/ find"
+        more = (find, "^k keep as preset", "^r as at first", "←→ choose", "esc close")
+        least = (find, "^k keep", "esc close")
+        self.query_one("#box").border_subtitle = "   ".join([wrong, *(more if self.size.width >= 100 else least)])
+
+    def on_settings_form_finding(self) -> None:
+        """Choose a setting by a part of its name or meaning."""
+        from tui.screens.dialogs.choose import Choice, ChooseScreen
+
+        form = self.query_one(SettingsForm)
+        choices = [
+            Choice(f"{each.label}  {each.about}", each.key, form.value(each.key)[:20], each.key) for each in form.fields
+        ]
+
+        def go(key: str | None) -> None:
+            if key is not None:
+                form.go_to(key)
+
+        self.app.push_screen(ChooseScreen("find a setting", choices), go)
+
+    def action_keep(self) -> None:
+        """Keep the settings as a preset."""
+        config = self._config
+        if config is None:
+            self._go_to_next_error()
+            return
+        from engine.preset_files import check_name, own_folder
+        from tui.screens.dialogs.ask import AskScreen
+
+        changed = [
+            f"{key.partition('.')[2]} {text}"
+            for key, text in self.query_one(SettingsForm).typed().items()
+            if "." in key
+        ]
+        about = f"from {self._preset if self._tuning is None else self._tuning.typed}"
+        about += f": {', '.join(changed[:5])}{' …' if len(changed) > 5 else ''}" if changed else ""
+        kept = config
+
+        def keep(name: str | None) -> None:
+            if name is not None:
+                self._session.reads.ask(
+                    "preset", lambda _: (name, save_preset(name, kept, about)), lambda _: saved(name)
+                )
+
+        def saved(name: str) -> None:
+            self.app.say(Notice(f"kept as preset {name}"))
+            if not self.is_mounted:
+                return
+            self._kit = Kit(
+                self._kit.corpora, {**self._kit.presets, name: Preset(kept, about)}, self._kit.runs, self._kit.memory
+            )
+            if self._fork is None and self._tuning is None:
+                form = self.query_one(SettingsForm)
+                typed = {key: text for key, text in form.typed().items() if key in (NAME, DEVICE)}
+                self._preset = name
+                self._fill(form.value(CORPUS), typed)
+
+        said = f"a file in {clean(str(own_folder()), keep_newlines=False)}; --preset and tinytui presets know it, too"
+        self.app.push_screen(AskScreen("keep as a preset", said, "", lambda text: check_name(text.strip())), keep)
 
     def tick(self) -> None:
         """Called at every poll of the app: the pace is measured when the form has rested."""
@@ -157,84 +324,23 @@ class NewRunScreen(Dialogue[Start]):
         """Close the form; it is as it was when it is opened again."""
         form = self.query_one(SettingsForm)
         if self._fork is None:
-            self._session.draft = form.value(CORPUS), form.value(PRESET), form.typed()
+            self._session.draft = form.value(CORPUS), self._preset, form.typed()
         super().action_close()
-
-    def on_unmount(self) -> None:
-        self._pace.end()
 
     def _show_forecast(self, config: Config | None) -> None:
         self._forecast_of = config
-        preset = self.query_one(SettingsForm).value(PRESET)
-        rows: list[Row] = []
-        if preset in preset_names():
-            rows += [[(line, "dim")] for line in wrap(preset_about(preset), SIDE)]
-        rows.append([])
+        form, kit = self.query_one(SettingsForm), self._kit
+        about = kit.about(self._preset) if self._tuning is None else ""
+        rows: list[Row] = [[(line, "dim")] for line in wrap(clean(about, keep_newlines=False), SIDE)]
+        rows += [[]] if rows else []
         if config is None:
             self._pace.look_at(None, 0)
             rows.append([("no forecast while a setting is wrong", "dim")])
         else:
-            rows += self._forecast(config)
+            device = form.value(DEVICE).strip() or "auto"
+            memory = kit.memory.get("cuda:0" if device == "cuda" else device)
+            rows += forecast_rows(config, kit.corpora.get(form.value(CORPUS)), memory, self._pace, SIDE)
         self.query_one("#forecast", Rows).show(rows)
-
-    def _forecast(self, config: Config) -> list[Row]:
-        """Time, memory and size of a run with these settings."""
-        from engine.model.count import assumed_vocab
-        from engine.training.forecast import expected_tokens, forecast
-
-        size = self._corpus_bytes()
-        tokens, val_tokens = expected_tokens(size, config.data) if size is not None else (None, None)
-        vocab_size = assumed_vocab(config)
-        told = forecast(config, vocab_size, tokens, *self._memory(), val_tokens=val_tokens)
-        self._pace.look_at(None if told.fits is False else config, vocab_size)
-        told = replace(told, pace=self._pace.pace)
-        epochs = f"{told.epochs:.2f}" if told.epochs is not None else "–"
-        fits: Part = ("", "")
-        if told.fits is not None:
-            fits = ("✔ fits", "good") if told.fits else ("✖ does not fit", "alarm")
-        figures: list[tuple[str, str, Part]] = [
-            ("parameters", fmt_count(told.params), ("", "")),
-            ("memory", fmt_bytes(told.memory), fits),
-            ("  weights", fmt_bytes(told.weights), ("", "")),
-            ("  gradients", fmt_bytes(told.gradients), ("", "")),
-            ("  optimizer", fmt_bytes(told.optimizer), ("", "")),
-            ("  activations", fmt_bytes(told.activations), ("", "")),
-            ("tokens a step", fmt_count(told.tokens_per_step), ("", "")),
-            ("tokens in all", fmt_count(told.total_tokens), ("", "")),
-            ("epochs", epochs, ("", "")),
-            ("flops in all", f"{told.flops_per_step * config.train.max_steps:.2g}", ("", "")),
-        ]
-        return [
-            *([(f"{label:<14}", "dim"), (f"{value:>9}", "bright"), (" ", ""), mark] for label, value, mark in figures),
-            *self._time(told, config),
-        ]
-
-    def _time(self, told: Forecast, config: Config) -> list[Row]:
-        """The run's time, measured on this machine, or what keeps it from being known."""
-        if told.fits is False:
-            return [[(TOO_LARGE, "dim")]]
-        if told.pace is None:
-            return [[(clean(line, keep_newlines=False), "dim")] for line in wrap(self._pace.said, SIDE)]
-        first, *more = time_words(told, config.train.compile)
-        rows: list[Row] = [[(line, "accent")] for line in wrap(first, SIDE)]
-        return rows + [[(line, "foreground")] for each in more for line in wrap(each, SIDE)]
-
-    def _corpus_bytes(self) -> int | None:
-        """The size of the corpus named in the form; None when there is no such file."""
-        name = self.query_one(SettingsForm).value(CORPUS)
-        corpus = next((each for each in self._corpora if each.name == name), None)
-        try:
-            return corpus.path.stat().st_size if corpus is not None else None
-        except OSError:
-            return None
-
-    def _memory(self) -> tuple[int | None, bool]:
-        """Bytes free here and whether they are a GPU's, asked once."""
-        if not hasattr(self, "_available"):
-            from engine.training.forecast import available_memory
-
-            self._available = available_memory()
-        return self._available
 
     def action_start(self) -> None:
         form = self.query_one(SettingsForm)
@@ -249,8 +355,11 @@ class NewRunScreen(Dialogue[Start]):
             return
         if self._fork is None:
             self._session.draft = None
-        corpus, preset, named = (form.value(key).strip() for key in (CORPUS, PRESET, NAME))
-        self.dismiss(Start(corpus, self._config, preset, named or None, fork=self._fork))
+        corpus, name, device = (form.value(key).strip() for key in (CORPUS, NAME, DEVICE))
+        base, preset = None, self._preset
+        if self._tuning is not None and self._tuning.run is not None:
+            base, preset = (self._tuning.run, self._tuning.which), TUNED
+        self.dismiss(Start(corpus, self._config, preset, name or None, device or "auto", base=base, fork=self._fork))
 
     def _go_to_next_error(self) -> None:
         form = self.query_one(SettingsForm)

@@ -1,0 +1,61 @@
+"""What a run will need, in lines beside the form."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tui.state.estimate import TOO_LARGE, PaceWatch, time_words
+from tui.text import Part, Row, clean, fmt_bytes, fmt_count
+from tui.widgets.rows import wrap
+
+if TYPE_CHECKING:
+    from engine.config import Config
+    from engine.training.forecast import Forecast
+
+
+def forecast_rows(
+    config: Config, size: int | None, memory: tuple[int | None, bool] | None, pace: PaceWatch, width: int
+) -> list[Row]:
+    """Time, memory and size of a run with these settings on a corpus of `size` bytes; the pace is looked after."""
+    from engine.model.count import assumed_vocab
+    from engine.training.forecast import expected_tokens, forecast
+
+    tokens, val_tokens = expected_tokens(size, config.data) if size is not None else (None, None)
+    vocab_size = assumed_vocab(config)
+    told = forecast(config, vocab_size, tokens, *(memory or (None, False)), val_tokens=val_tokens)
+    pace.look_at(None if told.fits is False else config, vocab_size)
+    told = replace(told, pace=pace.pace)
+    epochs = f"{told.epochs:.2f}" if told.epochs is not None else "–"
+    fits: Part = ("", "")
+    if told.fits is not None:
+        fits = ("✔ fits", "good") if told.fits else ("✖ does not fit", "alarm")
+    where = "" if memory is None else " of the GPU" if memory[1] else ""
+    figures: list[tuple[str, str, Part]] = [
+        ("parameters", fmt_count(told.params), ("", "")),
+        ("memory", fmt_bytes(told.memory), fits),
+        ("  free now", fmt_bytes(told.available), (where.strip(), "dim")),
+        ("  weights", fmt_bytes(told.weights), ("", "")),
+        ("  gradients", fmt_bytes(told.gradients), ("", "")),
+        ("  optimizer", fmt_bytes(told.optimizer), ("", "")),
+        ("  activations", fmt_bytes(told.activations), ("", "")),
+        ("tokens a step", fmt_count(told.tokens_per_step), ("", "")),
+        ("tokens in all", fmt_count(told.total_tokens), ("", "")),
+        ("epochs", epochs, ("", "")),
+        ("flops in all", f"{told.flops_per_step * config.train.max_steps:.2g}", ("", "")),
+    ]
+    return [
+        *([(f"{label:<14}", "dim"), (f"{value:>9}", "bright"), (" ", ""), mark] for label, value, mark in figures),
+        *_time(told, config, pace, width),
+    ]
+
+
+def _time(told: Forecast, config: Config, pace: PaceWatch, width: int) -> list[Row]:
+    """The run's time, measured on this machine, or what keeps it from being known."""
+    if told.fits is False:
+        return [[(TOO_LARGE, "dim")]]
+    if told.pace is None:
+        return [[(clean(line, keep_newlines=False), "dim")] for line in wrap(pace.said, width)]
+    first, *more = time_words(told, config.train.compile)
+    rows: list[Row] = [[(line, "accent")] for line in wrap(first, width)]
+    return rows + [[(line, "foreground")] for each in more for line in wrap(each, width)]

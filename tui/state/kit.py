@@ -1,0 +1,146 @@
+"""What a new run can be made of: corpora, presets, runs to tune, devices and what is free on them. Read beside the
+screen; and the settings of a run that is to be fine-tuned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.config import load_preset, preset_about, preset_names
+from engine.errors import ConfigError, UserError
+from engine.preset_files import shipped_names
+
+if TYPE_CHECKING:
+    from engine.config import Config
+    from engine.runs.layout import RunDir
+    from tui.state.worker import Ticket
+
+LOOK_EVERY = 5.0
+"""Seconds between two looks at what is free."""
+MOST_RUNS = 200
+"""Runs that are offered to be tuned, the newest first; any other can be typed."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Where settings begin; or what is wrong with it."""
+
+    config: Config | None
+    about: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Kit:
+    """`corpora` are those that can be trained on, with the bytes of their files; `memory` is (bytes free, whether they
+    are a GPU's) by a device's name."""
+
+    corpora: Mapping[str, int | None] = field(default_factory=dict)
+    presets: Mapping[str, Preset] = field(default_factory=dict)
+    runs: tuple[str, ...] = ()
+    memory: Mapping[str, tuple[int | None, bool]] = field(default_factory=dict)
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        return tuple(self.memory) or ("auto", "cpu")
+
+    def preset(self, name: str) -> Config:
+        """A preset's settings. Raises ConfigError for one that there is not, or that is damaged."""
+        found = self.presets.get(name)
+        if found is None and not self.presets and name in shipped_names():
+            return load_preset(name)  # before the first look: those of the program are at hand
+        if found is None:
+            raise ConfigError(f"no preset {name!r}; there are {', '.join(self.presets or shipped_names())}")
+        if found.config is None:
+            raise ConfigError(found.problem)
+        return found.config
+
+    def about(self, name: str) -> str:
+        """A preset's line about itself."""
+        found = self.presets.get(name)
+        return found.about if found is not None else ""
+
+
+class KitReader:
+    """Looks again and again. For a worker's thread."""
+
+    def __init__(self, runs_dir: Path, corpora_dir: Path | None) -> None:
+        self.runs_dir, self.corpora_dir = runs_dir, corpora_dir
+        self._before: Kit | None = None
+
+    def look(self, ticket: Ticket) -> Kit | None:
+        """What there is now; None when that is what the look before saw."""
+        from engine.training.forecast import available_by_device
+
+        found = Kit(self._corpora(), presets(), self._runs(), available_by_device())
+        if found == self._before:
+            return None
+        self._before = found
+        return found
+
+    def _corpora(self) -> dict[str, int | None]:
+        from engine.text.catalog import list_corpora
+
+        try:
+            found = [corpus for corpus in list_corpora(self.corpora_dir) if corpus.available]
+        except (UserError, OSError):
+            return {}
+        return {corpus.name: _size(corpus.path) for corpus in found}
+
+    def _runs(self) -> tuple[str, ...]:
+        from engine.runs.layout import list_runs
+
+        try:
+            runs = list_runs(self.runs_dir)
+        except (UserError, OSError):
+            return ()
+        return tuple(run.name for run in runs[:MOST_RUNS])
+
+
+def presets() -> dict[str, Preset]:
+    """All presets, the person's own last; a damaged one says what is wrong with it."""
+    found = {}
+    for name in preset_names():
+        try:
+            found[name] = Preset(load_preset(name), preset_about(name))
+        except ConfigError as error:
+            found[name] = Preset(None, problem=str(error))
+    return found
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size if path.is_file() else None
+    except OSError:
+        return None
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A run to be fine-tuned, as it was named; its settings as soon as they are read, or what is wrong."""
+
+    typed: str
+    run: RunDir | None = None
+    which: str = "best"
+    config: Config | None = None
+    problem: str = ""
+
+    @property
+    def pending(self) -> bool:
+        return self.config is None and not self.problem
+
+
+def read_tuning(typed: str, runs_dir: Path) -> Tuning:
+    """The settings to begin a fine-tuning of RUN or RUN@STEP with. Reads its checkpoint."""
+    from engine.runs.layout import find_run
+    from engine.training.fork import fine_tuning_config
+
+    name, _, step = typed.rpartition("@")
+    name, which = (name, step) if name else (typed, "best")
+    try:
+        run = find_run(name, runs_dir)
+        return Tuning(typed, run, which, fine_tuning_config(run, which))
+    except UserError as error:
+        return Tuning(typed, problem=str(error))
