@@ -133,7 +133,7 @@ def legend(data: PlotData, memories: list[Memory], area: Area, width: int) -> li
         smooth = float(memory.smoother.values[place - 1]) if place else None
         if len(data.series) > 1:
             fields.append([(f"{index + 1} ", looks[index] + " bold"), (clean(one.name, keep_newlines=False), "dim")])
-            fields[-1].append((f" {fmt_loss(smooth):>6}", "bright"))
+            fields[-1].append((f" {data.say(smooth):>6}", "bright"))
             continue
         if np.size(one.steps):
             fields.append([("─ ", "train bold"), (f"{data.label} ", "dim"), (f"{data.say(smooth):>6}", "bright")])

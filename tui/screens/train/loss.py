@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 
 MOST_LINES = 3
 EMPTY = "the loss is drawn here from the first step on"
+
+
+class _Wrapper(textwrap.TextWrapper):
+    """Breaks long paths at their slashes, so that every name in them can be read."""
+
+    wordsep_simple_re = re.compile(r"(\s+|(?<=/))")
 
 
 class LossPane(Pane):
@@ -101,7 +108,10 @@ class LossPane(Pane):
         """What went wrong, in a few lines under the curve; nothing takes them away."""
         self._problem = problem
         room = max(16, self.size.width - 6)
-        lines = textwrap.wrap(clean(problem, keep_newlines=False), room)[: max(MOST_LINES, self.size.height // 2)]
+        wrapper = _Wrapper(room, break_on_hyphens=False, max_lines=max(MOST_LINES, self.size.height // 2))
+        lines = wrapper.wrap(clean(problem, keep_newlines=False))
+            : max(MOST_LINES, self.size.height // 2)
+        ]
         rows = self.query_one("#problem", Rows)
         rows.display = bool(lines)
         if lines:
