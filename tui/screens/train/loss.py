@@ -110,8 +110,6 @@ class LossPane(Pane):
         room = max(16, self.size.width - 6)
         wrapper = _Wrapper(room, break_on_hyphens=False, max_lines=max(MOST_LINES, self.size.height // 2))
         lines = wrapper.wrap(clean(problem, keep_newlines=False))
-            : max(MOST_LINES, self.size.height // 2)
-        ]
         rows = self.query_one("#problem", Rows)
         rows.display = bool(lines)
         if lines:
