@@ -122,6 +122,7 @@ class DataConfig(_Section):
     unknown: Literal["error", "skip", "unk"] = Field(
         "error", description="what a character outside the vocabulary does"
     )
+    record_starts: bool = Field(False, description="sequences begin where records begin, not anywhere in the text")
 
 
 class TrainConfig(_Section):

@@ -11,6 +11,7 @@ The corpus is split first, by bytes; then the tokenizer is trained on the traini
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -51,6 +52,8 @@ class TokenDataset:
     text: Text | None = None
     """What the tokens were made from: training has its first `cut` bytes, validation the others."""
     cut: int = 0
+    records: NDArray[np.int64] | None = None
+    """Where in `train` sequences may begin, rising from 0; None: anywhere."""
 
     @classmethod
     def open(
@@ -76,8 +79,12 @@ class TokenDataset:
             tokenizer = cached_tokenizer(text, data, cut, cache, progress)
         elif isinstance(tokenizer, CharTokenizer):
             tokenizer = tokenizer.with_unknown(data.unknown)
+        if data.record_starts and not text.boundary:
+            raise CorpusError("this text has no records to begin at; leave data.record_starts out, or use a table")
         train, val = cached_tokens(text, tokenizer, cut, cache, progress)
-        return cls(train.ids, val.ids, tokenizer, train.n_bytes, val.n_bytes, text.sha256, (train, val), text, cut)
+        starts = record_starts(train.ids, tokenizer, text.boundary) if data.record_starts and text.boundary else None
+        made = (train.ids, val.ids, tokenizer, train.n_bytes, val.n_bytes, text.sha256, (train, val), text, cut, starts)
+        return cls(*made)
 
     def check(self, block_size: int) -> None:
         """Raises CorpusError unless both splits have a whole window of `block_size` tokens and the target after it."""
@@ -99,7 +106,7 @@ class TokenDataset:
         From a place that hangs on the seed each goes on by the golden section of the text, around its end: so many
         sequences, at any time, lie as evenly over the text as points can (Weyl 1916; Knuth, vol. 3, 6.4). Drawn at
         random some parts would be read often and others seldom, and how good a short run gets would hang on which.
-        In integers, so that a run can be resumed anywhere.
+        In integers, so that a run can be resumed anywhere. With `records` each goes back to where its record begins.
         """
         starts = len(self.train) - block_size
         if starts < 1:
@@ -107,7 +114,10 @@ class TokenDataset:
         numbers = np.arange(count, dtype=np.uint64) + np.uint64(first)
         turns = numbers * np.uint64(GOLDEN) + np.uint64(_phase(seed))  # of 2**64, which is once around
         places = ((turns >> np.uint64(11)).astype(np.float64) * (starts * 2.0**-53)).astype(np.int64)
-        return np.minimum(places, starts - 1)  # the product may round up
+        places = np.minimum(places, starts - 1)  # the product may round up
+        if self.records is None:
+            return places
+        return self.records[np.searchsorted(self.records, places, side="right") - 1]
 
     def batch(self, seed: int, first: int, count: int, block_size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Inputs x and targets y of those sequences, both (count, block_size) int64, y being x moved on by one token.
@@ -170,3 +180,20 @@ class TokenDataset:
 def _phase(seed: int) -> int:
     """Where around the text the sequences of a seed begin, in 2**64 parts."""
     return int.from_bytes(blake2b(b"batches %d" % seed, digest_size=8).digest(), "little")
+
+
+def record_starts(ids: Ids, tokenizer: Tokenizer, boundary: str, block: int = 1 << 20) -> NDArray[np.int64]:
+    """(records,) the places in `ids` where a record begins: 0, and the first token wholly after each `boundary`."""
+    mark = boundary.encode()
+    found = [np.zeros(1, np.int64)]
+    tail = b""
+    for first in range(0, len(ids), block):
+        part = ids[first : first + block]
+        text = tail + tokenizer.decode_bytes(part)
+        lengths = tokenizer.byte_lengths[part]
+        begins = np.cumsum(lengths) - lengths + len(tail)
+        ends = [match.end() for match in re.finditer(re.escape(mark), text)]
+        found.append(first + np.searchsorted(begins, [end for end in ends if end > len(tail)]))
+        tail = text[-(len(mark) - 1) :] if len(mark) > 1 else b""
+    places = np.unique(np.concatenate(found).astype(np.int64))
+    return places[places < len(ids)]

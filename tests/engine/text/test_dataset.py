@@ -16,7 +16,7 @@ from engine.config import DataConfig
 from engine.errors import CorpusError, TokenizerError
 from engine.text.chars import CharTokenizer
 from engine.text.corpus import Text
-from engine.text.dataset import TokenDataset
+from engine.text.dataset import TokenDataset, record_starts
 from engine.text.tokenizer import Tokenizer
 
 WORDS = ["fox", "hen", "barn", "moon", "the", "a", "runs", "sleeps,", "hides.", "naïve", "東京", "🙂", "\n"]
@@ -183,3 +183,34 @@ def test_progress_is_told_and_ends_at_one(tmp_path: Path) -> None:
     told.clear()
     TokenDataset.open(as_text(tmp_path / "a.txt"), data, tmp_path, lambda *now: told.append(now))
     assert told == [], "nothing to wait for the second time"
+
+
+RECORDS = [f"### Input:\n{word}\n### Output:\n{word} {word}!\n\n" for word in ("cat", "naïve", "a hen", "東京 🙂") * 40]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("block", [1, 7, 1 << 20])
+def test_sequences_begin_where_records_begin(kind: str, block: int, tmp_path: Path) -> None:
+    text = as_text(tmp_path / "a.txt", "".join(RECORDS), "\n\n")
+    data = DataConfig(tokenizer=kind, vocab_size=300, record_starts=True)
+    dataset = TokenDataset.open(text, data, tmp_path / "cache")
+    assert dataset.records is not None
+    assert np.array_equal(record_starts(dataset.train, dataset.tokenizer, "\n\n", block), dataset.records)
+    whole = dataset.tokenizer.decode(dataset.train)
+    begins = [sum(map(len, RECORDS[:number])) for number in range(len(RECORDS))]
+    starts = [len(dataset.tokenizer.decode(dataset.train[:place])) for place in dataset.records]
+    if kind == "bpe":  # a piece may reach over the end of a record; then the next token begins it
+        assert all(0 <= start - begin <= 4 for start, begin in zip(starts, begins, strict=False))
+    else:
+        assert starts == [begin for begin in begins if begin < len(whole)]
+    x, _ = dataset.batch(7, 0, 64, 16)
+    drawn = {dataset.tokenizer.decode(row) for row in x}
+    assert len(drawn) > 2 and (kind == "bpe" or all(row.startswith("### Inp"[: len(row)]) for row in drawn))
+    anywhere = TokenDataset.open(text, data.model_copy(update={"record_starts": False}), tmp_path / "cache")
+    back = anywhere.offsets(7, 0, 64, 16) - dataset.offsets(7, 0, 64, 16)
+    assert (back >= 0).all() and back.any()
+
+
+def test_a_text_without_records_has_none_to_begin_at(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="no records"):
+        TokenDataset.open(as_text(tmp_path / "a.txt"), DataConfig(record_starts=True), tmp_path / "cache")
