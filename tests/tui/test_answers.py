@@ -112,6 +112,20 @@ def test_the_penalty_sees_the_prompt_too(tmp_path: Path) -> None:
     assert after["a"] == after["b"] < after["c"], "a was asked, b was written, c was not there yet"
 
 
+def test_the_rate_is_that_of_the_tokens_that_were_drawn(tmp_path: Path) -> None:
+    request = Request(RunDir(KEPT / "grouped-heads"), "best", "one", "one", SamplingSettings(max_tokens=4, seed=1))
+    kept: list[Prompted] = []
+    first = PromptJob(request, LoadedModels(), kept.append)
+    first.run()
+    more = PromptJob(replace(request, begin=tuple(first.written.tokens), how="on"), LoadedModels(), kept.append)
+    more.run()
+    assert first.outcome is not None and first.outcome.tokens == 4 and more.outcome is not None
+    assert more.outcome.tokens == 8 and more.written.tokens[:4] == first.written.tokens
+    more._finish({"tokens": 8, "seconds": 2.0, "tokens_per_second": 4.0})
+    assert more.outcome.tokens_per_second == 2.0
+    assert [(entry.how, len(entry.ids)) for entry in kept] == [("", 4), ("on", 8)]
+
+
 # -- versions, drafts, lists
 
 

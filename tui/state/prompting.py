@@ -139,6 +139,7 @@ class PromptJob(threading.Thread):
         self.labels: dict[int, str] = {}
         """What tokens are called, as far as a trainer said."""
         self.begun = self.done = False
+        self._begun = 0  # tokens the answer began with, which were not drawn
         self.held = 0
         """Of the turns of a chat, how many of the newest the model was given."""
         self.applied = request.applied
@@ -218,6 +219,7 @@ class PromptJob(threading.Thread):
                 raise UserError("an edited answer needs the run's tokenizer; press c for a first checkpoint")
             ids = [int(id) for id in tokenizer.encode(request.edited)] if request.edited else []
         self.written.begin(tokenizer, request.begin)
+        self._begun = len(ids)
         return ids
 
     def _fit(self, tokenizer: Tokenizer | None) -> None:
@@ -283,7 +285,7 @@ class PromptJob(threading.Thread):
         model, tokenizer, step = self._models.get(request.run, request.source, self.passed_over.append)
         begin, logits = self._begin(tokenizer), self._models.logits
         self._fit(tokenizer)
-        if self.cancelled:
+        if self._cancelled.is_set():
             return
         for piece in generate(
             model,
@@ -308,5 +310,12 @@ class PromptJob(threading.Thread):
             seed=done.get("seed"),
             step=done.get("step", step),
             tokens=int(done.get("tokens", 0)),
-            tokens_per_second=float(done.get("tokens_per_second", 0.0)),
+            tokens_per_second=self._rate(done),
         )
+
+    def _rate(self, done: dict[str, Any]) -> float:
+        """Tokens drawn in a second; those the answer began with took none."""
+        seconds = float(done.get("seconds") or 0.0)
+        if self._begun and seconds > 0:
+            return (int(done.get("tokens", 0)) - self._begun) / seconds
+        return float(done.get("tokens_per_second", 0.0))

@@ -149,6 +149,7 @@ class TokenText(OutputText, inherit_bindings=False):
 
     def action_jump(self, end: int) -> None:
         if end:
+            self._following = True
             self._to_end()
         self.go_to(None if end else 0)
 
