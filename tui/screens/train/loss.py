@@ -108,7 +108,9 @@ class LossPane(Pane):
         """What went wrong, in a few lines under the curve; nothing takes them away."""
         self._problem = problem
         room = max(16, self.size.width - 6)
-        wrapper = _Wrapper(room, break_on_hyphens=False, max_lines=max(MOST_LINES, self.size.height // 2))
+        wrapper = _Wrapper(
+            room, break_on_hyphens=False, placeholder=" …", max_lines=max(MOST_LINES, self.size.height // 2)
+        )
         lines = wrapper.wrap(clean(problem, keep_newlines=False))
         rows = self.query_one("#problem", Rows)
         rows.display = bool(lines)
