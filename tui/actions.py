@@ -434,6 +434,9 @@ ACTIONS: tuple[Action, ...] = (
     ),
     Action("form.enter", "enter", "enter", "", "the next field", "⏎", palette=False),
     Action(
+        "settings.keys", "ctrl+k", "keys", "keys", "all actions with their ids and keys", palette=False, priority=True
+    ),
+    Action(
         "new_run.keep",
         "ctrl+k",
         "keep",
@@ -472,6 +475,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("app.dark", "t", "dark", "", "dark or light"),
     Action("app.high_contrast", "", "look('tinytui-contrast')", "", "high contrast"),
     Action("app.ansi", "", "look('tinytui-ansi')", "", "the terminal's own sixteen colours"),
+    Action("app.settings", "comma", "settings", "", "settings: look, mouse, order of the runs, sampling", ","),
+    Action("app.keys", "", "keys", "", "all actions with their ids and keys, and where other keys are set"),
     Action("app.palette", "ctrl+p", "palette", "commands", "every action, by name", palette=False, priority=True),
     Action(
         "app.help", "question_mark,f1", "help", "help", "what this pane shows and which keys it takes", palette=False

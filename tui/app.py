@@ -30,7 +30,7 @@ from tui.places import PLACES
 from tui.screens.workscreen import Acting, WorkScreen
 from tui.state.news import News, Notice
 from tui.state.session import Resume, Session, Start
-from tui.state.settings import load_keymap, load_settings, save_setting
+from tui.state.settings import load_keymap, read_settings
 from tui.terminal.driver import Terminal
 from tui.terminal.hangup import hung_up
 from tui.terminal.pacing import Paced
@@ -78,7 +78,7 @@ class Workbench(Paced, Themed, App[Ending]):
     ) -> None:
         super().__init__(driver_class=Terminal if sys.stdin.isatty() and not missing() else None)
         self.session = Session(runs_dir, corpora_dir)
-        self.read_only = read_only
+        self.read_only = self.session.read_only = read_only
         self.animation_level = "none"
         self._behind = False
         self._news = News()
@@ -87,8 +87,11 @@ class Workbench(Paced, Themed, App[Ending]):
         for each in wrong:
             self._news.add(Notice(each, bad=True))
         self.set_keymap(self.keymap)
+        self.session.kept, damaged = read_settings()
+        if damaged:
+            self._news.add(Notice(damaged, bad=True))
         if not self.no_color:
-            wanted = theme or str(load_settings().get("theme", ""))
+            wanted = theme or str(self.session.kept.get("theme", ""))
             self.theme = wanted if wanted in {each.name for each in THEMES} else DARK
 
     # -- life ----------------------------------------------------------------------------------------------------------
@@ -124,6 +127,10 @@ class Workbench(Paced, Themed, App[Ending]):
             await self.push_screen(WelcomeScreen(self.session))
         else:
             await self._go("runs" if self._first is None else "train")
+        from tui.state.settingschema import settings_of  # after the first picture: it loads pydantic
+
+        for wrong in settings_of(self.session.kept)[1]:
+            self._news.add(Notice(wrong, bad=True))
         self.set_interval(POLL, self._poll)
         self.screen.call_after_refresh(self._open_first)
 
@@ -381,7 +388,18 @@ class Workbench(Paced, Themed, App[Ending]):
 
     def action_look(self, theme: str) -> None:
         self.theme = theme
-        save_setting("theme", theme)
+        self.session.remember("theme", theme)
+
+    def action_settings(self) -> None:
+        from tui.screens.dialogs.settings import SettingsScreen
+
+        if not self.in_dialogue:
+            self.push_screen(SettingsScreen())
+
+    def action_keys(self) -> None:
+        from tui.screens.dialogs.settings import keys_screen
+
+        self.push_screen(keys_screen(self.keymap))
 
     # -- the end -------------------------------------------------------------------------------------------------------
 

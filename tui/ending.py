@@ -35,7 +35,7 @@ def run_screen(app: Workbench, signals: Signals) -> tuple[Ending, Exception | No
     ending: Ending | None = None
     with undone():
         try:
-            ending = app.run()
+            ending = app.run(mouse=app.session.kept.get("mouse") is not False)
         except Exception as error:
             broken = error
             with suppress(Exception):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -321,6 +321,8 @@ class Conversations:
         self.models = LoadedModels()
         self.read_only = False
         """Whether no draft is written."""
+        self.first_values: Callable[[], Mapping[str, float]] | None = None
+        """How the sliders of a run stand that has no draft, where not as by default."""
         self._reads = reads
         self._all: dict[tuple[str, object], Conversation] = {}
 
@@ -340,7 +342,9 @@ class Conversations:
         assert history is not None
 
         def read(_: Ticket | None) -> tuple[list[Prompted], dict[str, Any]]:
-            return history.read(), read_draft(run)
+            draft = read_draft(run)
+            first = self.first_values() if self.first_values is not None and "values" not in draft else {}
+            return history.read(), {**draft, **({"values": first} if first else {})}
 
         if self._reads is None:
             talk.take(*read(None))

@@ -28,6 +28,14 @@ def own_presets() -> dict[str, dict[str, float]]:
     return presets
 
 
+def first_values() -> dict[str, float]:
+    """What the sliders say where nobody moved them yet, as far as that differs from the program's own defaults: those
+    of the preset that the settings name. Reads the settings file."""
+    name = load_settings().get("sampling_preset")
+    values = {**SHIPPED, **own_presets()}.get(name, {}) if isinstance(name, str) else {}
+    return {key: value for key, value in values.items() if value != DEFAULTS[key]}
+
+
 def keep_preset(name: str, values: Mapping[str, float]) -> None:
     """Keep `values` under `name`, in the place of what had it."""
     others = {each: kept for each, kept in own_presets().items() if each != name}

@@ -32,10 +32,11 @@ if TYPE_CHECKING:
     from tui.state.chart import ChartLook
     from tui.state.conversation import Conversations
     from tui.state.corpora import Shelf
-    from tui.state.kit import Kit
     from tui.state.inspector import Inspector, Inspectors
+    from tui.state.kit import Kit
     from tui.state.runstable import RunsTable
     from tui.state.samples import SamplePages
+    from tui.state.settingschema import Settings
     from tui.state.showing import Showing
     from tui.state.summary import Latest
 
@@ -203,6 +204,11 @@ class Session:
         self._talks: Conversations | None = None
         self._table: RunsTable | None = None
         self._shelf: Shelf | None = None
+        self.kept: dict[str, Any] = {}
+        """What is remembered from one start to the next, as it was read at this one and changed since."""
+        self._unsaved: dict[str, object] = {}
+        self.read_only = False
+        """Whether nothing is written, settings included."""
         self.kit: Kit | None = None
         """What a new run can be made of, as the form saw it last."""
         self._pages: dict[Path | None, SamplePages] = {}
@@ -410,14 +416,20 @@ class Session:
         """What is asked of the runs; it outlives the screens that show it."""
         if self._talks is None:
             from tui.state.conversation import Conversations
+            from tui.state.presets import first_values
 
             self._talks = Conversations(self.reads)
+            self._talks.first_values = first_values
         return self._talks
 
     def end(self) -> None:
         """Stop all prompts, which are in their histories then, and all that works for the screen."""
         for worker in self.workers:
             worker.end()
+        if self._unsaved:  # chosen in the last moment; a home that stalls is not waited for
+            saving = threading.Thread(target=self._save_settings, daemon=True)
+            saving.start()
+            saving.join(1.0)
         if self._talks is not None:
             self._talks.end()
 
@@ -426,9 +438,8 @@ class Session:
         """All runs, as the person looks at them."""
         if self._table is None:
             from tui.state.runstable import RunsTable
-            from tui.state.settings import load_settings
 
-            self._table = RunsTable(str(load_settings().get("runs_sort", "")))
+            self._table = RunsTable(str(self.kept.get("runs_sort", "")))
         return self._table
 
     @property
@@ -440,11 +451,32 @@ class Session:
             self._shelf = Shelf(self)
         return self._shelf
 
+    @property
+    def settings(self) -> Settings:
+        """What the person chose; defaults in the place of what is no value."""
+        from tui.state.settingschema import settings_of
+
+        return settings_of(self.kept)[0]
+
     def remember(self, name: str, value: object) -> None:
         """Keep a setting for the next start."""
         from tui.state.settings import save_setting
 
-        self.reads.ask(f"setting {name}", lambda _: save_setting(name, value), lambda _: None)
+        def kept(_: object) -> None:
+            save_setting(name, value)
+            self._unsaved.pop(name, None)
+
+        self.kept[name] = value
+        if self.read_only:
+            return
+        self._unsaved[name] = value
+        self.reads.ask(f"setting {name}", kept, lambda _: None)
+
+    def _save_settings(self) -> None:
+        from tui.state.settings import save_setting
+
+        for name, value in dict(self._unsaved).items():
+            save_setting(name, value)
 
     def moved(self, run: RunDir, new: RunDir) -> None:
         """`run` has another name: it goes on being shown, and prompted."""

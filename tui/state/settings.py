@@ -23,15 +23,23 @@ def settings_path() -> Path:
 
 def load_settings() -> dict[str, Any]:
     """The remembered settings; what is unreadable, damaged or no plain file counts as none."""
+    return read_settings()[0]
+
+
+def read_settings() -> tuple[dict[str, Any], str]:
+    """The remembered settings, and what is wrong with their file, in whose place there are none."""
     path = settings_path()
+    wrong = f"{path} cannot be read as settings; the defaults count until one is changed"
     try:
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode) or facts.st_size > MAX_BYTES:
-            return {}
+            return {}, wrong
         settings = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}, ""
     except (OSError, ValueError, RecursionError):
-        return {}
-    return settings if isinstance(settings, dict) else {}
+        return {}, wrong
+    return (settings, "") if isinstance(settings, dict) else ({}, wrong)
 
 
 def save_setting(name: str, value: object) -> None:
