@@ -11,7 +11,7 @@ from tui.state.chart import SIGNS, Mark
 from tui.text import Part, clean, fit, fmt_count, fmt_loss, fmt_lr, width_of
 from tui.widgets.curves import Memory, dot_rows, floats, series_looks
 from tui.widgets.plotdata import Area, PlotData
-from tui.widgets.reduce import log_ticks, nice_ticks
+from tui.widgets.reduce import column_of, log_ticks, nice_ticks
 
 
 def frame(
@@ -83,12 +83,15 @@ def marks_in(data: PlotData, area: Area) -> dict[int, list[Mark]]:
     """What happened, by the cell column it stands in; what matters most comes first."""
     found: dict[int, list[Mark]] = {}
     checkpoints = [Mark(step, SIGNS["checkpoint"], "dim", "checkpoint") for step in data.checkpoints]
-    for mark in (*data.marks, *checkpoints):
-        if (place := area.column(data.x_of(mark.step))) is not None:
+    marks = [*data.marks, *checkpoints]
+    xs = data.xs_of(np.array([mark.step for mark in marks], dtype=np.float64))
+    places = area.x + column_of(xs, area.first, area.last, 2 * area.width) // 2
+    for mark, x, place in zip(marks, xs.tolist(), places.tolist(), strict=True):
+        if area.first <= x <= area.last:
             found.setdefault(place, []).append(mark)
     rank = {sign: index for index, sign in enumerate(SIGNS.values())}
-    for marks in found.values():
-        marks.sort(key=lambda mark: rank.get(mark.sign, 0))
+    for together in found.values():
+        together.sort(key=lambda mark: rank.get(mark.sign, 0))
     return found
 
 

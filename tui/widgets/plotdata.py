@@ -125,6 +125,12 @@ class PlotData:
             return float(xs[-1]) * step / max(1.0, float(steps[-1]))
         return float(np.interp(step, [0.0, *_around(steps, step)], [0.0, *_around(steps, step, xs)]))
 
+    def xs_of(self, steps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """(M,) where these steps (M,) stand on the x axis; those beyond the newest at the newest."""
+        if self.axis == "steps" or not self.series or not np.size(self.series[0].steps):
+            return steps
+        return np.interp(steps, np.asarray(self.series[0].steps), self.series[0].x)
+
     def step_of(self, x: float) -> int:
         """The step that stands at `x` on the x axis."""
         if self.axis == "steps" or not self.series or not np.size(self.series[0].steps):

@@ -104,7 +104,7 @@ def drawn(row: Row, column: int) -> bool:
     st.sampled_from(["auto", "whole"]),
     st.integers(0, 1500),
 )
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=20)
 def test_every_value_lies_in_the_band_or_is_marked_at_the_edge(
     spikes: list[tuple[int, float]], width: int, height: int, scale: Scale, warmup: int
 ) -> None:
@@ -344,3 +344,16 @@ def test_the_labels_of_the_x_axis_are_round_and_short(last: int, said: list[str]
 def test_labels_of_a_narrow_window_far_along_are_told_apart() -> None:
     _, labels, _ = axis_and_labels(123_450, 123_500, 80)
     assert labels.split() == ["123,450", "123,460", "123,470", "123,480", "123,490", "123,500"]
+
+
+@pytest.mark.parametrize("axis", ["steps", "tokens"])
+def test_any_number_of_marks_is_placed_as_each_alone_is(axis: Axis) -> None:
+    one = Series("", STEPS, LOSS, xs=None if axis == "steps" else np.sqrt(STEPS) * 1_000.0)
+    marks = tuple(Mark(step, "!", "alarm", f"at {step}") for step in range(1, 2001, 3))
+    data = PlotData((one,), marks=marks, axis=axis, total_steps=2000)
+    area = draw(data, 100, 20).area
+    assert area is not None
+    placed = marks_in(data, area)
+    assert sum(map(len, placed.values())) == len(marks)
+    for column, together in placed.items():
+        assert {area.column(data.x_of(mark.step)) for mark in together} == {column}
