@@ -179,6 +179,12 @@ async def test_what_is_no_text_says_so_before_it_is_added(bench: Workbench) -> N
         await until(pilot, lambda: "✖" in on_screen(bench))
         await pilot.press("ctrl+s")
         assert isinstance(bench.screen, AddScreen)
+        for closing in ("escape", "ctrl+c", "ctrl+q"):
+            await pilot.press(closing)
+            await until(pilot, lambda: not bench.in_dialogue)
+            assert bench.return_value is None
+            bench.push_screen(AddScreen(bench.session, "ward.txt"))
+            await until(pilot, lambda: "00000 the patient" in on_screen(bench) and bench.in_dialogue)
 
 
 async def test_removing_says_which_runs_need_it(bench: Workbench) -> None:

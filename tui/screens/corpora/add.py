@@ -66,7 +66,7 @@ class PathScreen(Dialogue[str]):
         self._session.reads.ask("paths", lambda _: list_paths(typed), self._take, self._cannot)
 
     def _take(self, found: Listing) -> None:
-        if not self.is_mounted:
+        if not self.built:
             return
         self._found = found
         menu = self.query_one(Menu)
@@ -77,7 +77,7 @@ class PathScreen(Dialogue[str]):
         self.query_one("#said", Rows).show([[("✔ ⏎ takes it", "good")] if found.exact else more])
 
     def _cannot(self, problem: str) -> None:
-        if self.is_mounted:
+        if self.built:
             self.query_one("#said", Rows).show([cut([(f"✖ {clean(problem, keep_newlines=False)}", "alarm")], 86)])
 
     def action_move(self, by: int) -> None:
@@ -164,7 +164,7 @@ class AddScreen(Dialogue[Addition]):
         self._session.reads.drop("kind")
 
     def _take(self, kind: Kind) -> None:
-        if not self.is_mounted:
+        if not self.built:
             return
         self._kind = kind
         fields = [Field("name", "name", kind.name, "its name from now on")]
@@ -183,7 +183,7 @@ class AddScreen(Dialogue[Addition]):
 
     def _cannot(self, problem: str) -> None:
         self._problem = problem
-        if self.is_mounted:
+        if self.built:
             said = self.query_one("#said", Rows)
             lines = wrap(f"✖ {clean(problem, keep_newlines=False)}", max(20, said.size.width))
             said.styles.height = len(lines)
@@ -198,7 +198,7 @@ class AddScreen(Dialogue[Addition]):
 
     def _show(self) -> None:
         """The first rows, the chosen columns bright, and what would be trained on."""
-        if self._kind is None:
+        if self._kind is None or not self.built:
             return
         box, table = self.query_one("#rows", Rows), self._kind.table
         width, height = max(20, box.size.width), box.size.height or 12

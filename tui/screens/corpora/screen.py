@@ -250,6 +250,8 @@ class CorporaScreen(WorkScreen):
         return row
 
     def _show_text(self) -> None:
+        if not self.built:
+            return
         entry, reading = self.shelf.chosen, self.shelf.reading
         pane = self.query_one("#text-pane", Pane)
         title = Content.assemble(("text", ""), *([(f"  {entry.name}", "bold $bright")] if entry else []))

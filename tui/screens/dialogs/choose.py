@@ -62,7 +62,7 @@ class ChooseScreen(Dialogue[Any]):
     def set_choices(self, choices: Sequence[Choice]) -> None:
         """Other choices, some of which had to be read first; what is typed goes on choosing among them."""
         self._choices = list(choices)
-        if self.is_mounted:
+        if self.built:
             self.query_one("#box").styles.height = min(max(1, len(self._choices)) + 4, 22)
             self._filter(self.query_one(Input).value)
             self._list()

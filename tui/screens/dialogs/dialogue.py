@@ -22,6 +22,11 @@ class Dialogue(ModalScreen[Answer]):
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("dialog")
 
+    @property
+    def built(self) -> bool:
+        """Whether its parts are there: not yet on the way in, no more on the way out."""
+        return bool(self.query("#box"))
+
     def dismiss(self, result: Answer | None = None) -> AwaitComplete:
         """As Textual's. A second answer, by keys that came faster than the first could close it, is none."""
         return super().dismiss(result) if self.is_active else AwaitComplete()

@@ -48,7 +48,7 @@ class SettingsScreen(Dialogue[None]):
         self.call_after_refresh(self._say)
 
     def _take_presets(self, names: tuple[str, ...]) -> None:
-        if self.is_mounted:
+        if self.built:
             self.query_one(SettingsForm).update_field("sampling_preset", choices=names)
 
     def on_resize(self) -> None:

@@ -106,7 +106,9 @@ class NewRunScreen(Dialogue[Start]):
     def _take(self, kit: Kit) -> None:
         """Offer what there is now; what was typed, and where the cursor stands, stay."""
         self._kit = self._session.kit = kit
-        if not self.is_mounted or self._fork is not None:
+        if not self.built:
+            return
+        if self._fork is not None:
             self._check()
             return
         form = self.query_one(SettingsForm)
@@ -162,7 +164,7 @@ class NewRunScreen(Dialogue[Start]):
             self._refill()
 
     def _take_tuning(self, tuning: Tuning) -> None:
-        if self.is_mounted and self._tuning is not None and self._tuning.typed == tuning.typed:
+        if self.built and self._tuning is not None and self._tuning.typed == tuning.typed:
             self._tuning = tuning
             if tuning.config is not None:
                 self._refill()
@@ -301,7 +303,7 @@ class NewRunScreen(Dialogue[Start]):
 
         def saved(name: str) -> None:
             self.app.say(Notice(f"kept as preset {name}"))
-            if not self.is_mounted:
+            if not self.built:
                 return
             self._kit = Kit(
                 self._kit.corpora, {**self._kit.presets, name: Preset(kept, about)}, self._kit.runs, self._kit.memory
@@ -317,7 +319,7 @@ class NewRunScreen(Dialogue[Start]):
 
     def tick(self) -> None:
         """Called at every poll of the app: the pace is measured when the form has rested."""
-        if self._pace.tick():
+        if self._pace.tick() and self.built:
             self._show_forecast(self._forecast_of)
 
     def action_close(self) -> None:
