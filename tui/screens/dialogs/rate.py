@@ -31,7 +31,7 @@ class Schedule:
 
 
 class RateScreen(AskScreen):
-    """`AskScreen` with a drawing: the rates so far, as they are planned, and as they would become with what is typed."""
+    """`AskScreen` with a drawing: the rates so far, as planned, and as they would become with what is typed."""
 
     def __init__(self, title: str, about: str, value: str, parse: Callable[[str], Any], schedule: Schedule) -> None:
         super().__init__(title, about, value, parse)
