@@ -56,6 +56,8 @@ class Inspector:
         """The step of the checkpoint chosen; None: the newest good one while it trains, then the best."""
         self.cursor = 0
         """The place of a token in the text."""
+        self._cursor_in: Source | None = None
+        self._land: int | None = None
         self.layer, self.head = 0, 0
         self.lens_layer = LAST_LAYER
         self.typed = ""
@@ -80,7 +82,6 @@ class Inspector:
         self._asked: object = None
         self._asked_part: object = None
         self._asked_token: object = None
-        self._land: int | None = None
 
     # -- what is known -------------------------------------------------------------------------------------------------
 
@@ -175,10 +176,9 @@ class Inspector:
         self._works.ask("inspect token", read, self._take_token)
 
     def _take(self, read: Read) -> None:
-        before = self.text
-        if before is None or before.source != read.text.source:
+        if self._cursor_in != read.text.source:
             self.cursor = read.text.judged if self._land is None else self._land
-            self._land = None
+            self._cursor_in, self._land = read.text.source, None
         self.read, self.problem = read, ""
         self.cursor = self._inside(self.cursor)
         if read.whole:

@@ -52,7 +52,7 @@ class Desk:
         """Look, as a screen would, until `test` holds."""
         end = time.monotonic() + 30
         while not test():
-            assert time.monotonic() < end, "it did not happen"
+            assert time.monotonic() < end, f"it did not happen: {self.inspector.problem} {self.said}"
             self.inspector.look(live, tuple(self.run.checkpoint_steps()))
             self.works.deliver()
             time.sleep(0.002)
@@ -306,11 +306,15 @@ def test_another_run_lets_go_what_was_computed_and_keeps_what_was_chosen(
     first.resize(-10)
     desk.read()
     first.turn(1)
+    desk.read()
     desk.until(lambda: first.part("attention"))
     first.go(7)
+    assert first.attention is not None
     other = desk.inspectors.of(kept("muon-bpe"))
     assert other is not first and first.read is None and first.attention is None
     assert desk.inspectors.of(desk.run) is first and first.view == "attention" and first.source.number == 1
+    desk.read()
+    assert first.cursor == 7
 
 
 def test_work_beside_a_training_takes_one_thread(desk: Desk) -> None:

@@ -8,7 +8,7 @@ from tui.screens.inspect.tint import BITS, HEAT
 from tui.state.inspected import LookedText, Part, Read, TokenFacts
 from tui.state.inspector import Inspector
 from tui.text import Part as Run
-from tui.text import fit, fmt_loss
+from tui.text import clean, fit, fmt_loss
 from tui.widgets.meter import bar
 from tui.widgets.rows import spread
 
@@ -55,6 +55,8 @@ def loss_rows(inspector: Inspector, width: int) -> Lines:
         rows += [bar_line(text, other, share, width, chosen=other == id) for other, share in top]
     else:
         rows.append([(why_no_loss(read, place), "dim")])
+        if read.why:
+            rows += [[], [(clean(read.why, keep_newlines=False), "val")]]
     judged = read.judged
     if judged is not None and len(judged):
         count = f"{len(judged):,}" if read.whole else f"{len(judged):,} so far"
