@@ -29,9 +29,10 @@ from tui.app import Workbench
 from tui.screens.dialogs.ask import AskScreen
 from tui.screens.dialogs.choose import ChooseScreen
 from tui.screens.prompt.answer import AnswerPane
-from tui.screens.prompt.editor import Editor
+from tui.screens.prompt.beside import BarsPane, SamplingPane
+from tui.screens.prompt.editor import Editor, EditorPane
 from tui.screens.prompt.grid import GridScreen
-from tui.screens.prompt.screen import BarsPane, EditorPane, PromptScreen, SamplingPane
+from tui.screens.prompt.screen import PromptScreen
 from tui.screens.train.prompt import PromptPane
 from tui.screens.train.promptinput import PromptInput
 from tui.state.nexttoken import next_token

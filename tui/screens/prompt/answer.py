@@ -12,8 +12,8 @@ from textual.content import Content
 from textual.message import Message
 
 from tui.actions import bindings
-from tui.screens.prompt.asking import asked_of, source_words
 from tui.screens.prompt.editor import Editor
+from tui.screens.prompt.words import asked_of, source_words
 from tui.state.conversation import Conversation, Shown
 from tui.state.history import Prompted
 from tui.state.prompting import LIVE, Outcome, PromptJob

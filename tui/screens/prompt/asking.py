@@ -11,13 +11,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from textual.content import Content
 from textual.widgets import Input
 
 from engine.errors import UserError
 from tui.screens.dialogs.choose import Choice, ChooseScreen
-from tui.state.conversation import Conversation, Sheet, Shown
-from tui.state.history import Prompted
+from tui.screens.prompt.words import source_words
+from tui.state.conversation import Conversation, Sheet
 from tui.state.news import Notice
 from tui.state.outputs import save_output
 from tui.state.prompting import LIVE, PromptJob, Request
@@ -26,7 +25,7 @@ from tui.state.settings import keep_prompt, own_prompts
 from tui.state.summary import name_in
 from tui.state.tokens import Token
 from tui.text import clean, fmt_loss
-from tui.widgets.slider import MIN_P, REPETITION, TEMPERATURE, TOKENS, TOP_P, Scale, Slider, top_k_scale
+from tui.widgets.slider import Slider
 
 if TYPE_CHECKING:
     from textual.widget import Widget
@@ -39,35 +38,8 @@ if TYPE_CHECKING:
 else:
     _Base = object
 
-SEED_DIGITS = 19
-"""Of the greatest seed, 2^63 - 1."""
 TICK = 0.1
 """Seconds between two looks at what the model wrote."""
-SCALES: Mapping[str, tuple[str, Scale]] = {
-    "temperature": ("temperature", TEMPERATURE),
-    "top_k": ("top-k", top_k_scale(65)),
-    "top_p": ("top-p", TOP_P),
-    "min_p": ("min-p", MIN_P),
-    "repetition_penalty": ("repetition", REPETITION),
-    "max_tokens": ("max tokens", TOKENS),
-}
-
-
-def make_sliders(names: tuple[str, ...]) -> dict[str, Slider]:
-    """A slider for each of these settings, as nobody moved them yet."""
-    sheet = Sheet()
-    return {name: Slider(SCALES[name][0], sheet.value(name), SCALES[name][1], id=_id(name)) for name in names}
-
-
-def _id(name: str) -> str:
-    return {"max_tokens": "tokens"}.get(name, name.replace("_", "-"))
-
-
-def seed_input() -> Input:
-    """The line of the seed."""
-    seed = Input(type="integer", compact=True, max_length=SEED_DIGITS, id="seed")
-    seed.cursor_blink = False
-    return seed
 
 
 class Asking(_Base):
@@ -409,30 +381,3 @@ class Asking(_Base):
             self.session.notices.append(Notice(f"saved to {path}"))
 
         self.session.reads.ask(f"save {random.random()}", lambda _: save_output(run, text), saved)
-
-
-def source_words(source: str | int) -> str:
-    """Weights by name."""
-    word = {LIVE: "live weights", "best": "best checkpoint", "last": "last checkpoint"}.get(str(source))
-    return word or f"checkpoint {source:,}"
-
-
-def asked_of(shown: Shown) -> str:
-    """The prompt of an answer, where it stands before it: a template has a place of its own for it."""
-    if shown is None:
-        return ""
-    asked = shown.request if isinstance(shown, PromptJob) else shown
-    return "" if asked.templated else asked.prompt
-
-
-def titled(*parts: tuple[str, str]) -> Content:
-    """Parts of a border's title."""
-    return Content.assemble(*parts)
-
-
-def from_history(entry: Prompted) -> str:
-    """What is known of an answer that was given before."""
-    if entry.stop_reason == "not sent":
-        return "from history: not sent"
-    weights = f"step {entry.step:,}" if entry.step is not None else entry.source
-    return f"from history: {weights}  seed {entry.settings.get('seed')}"

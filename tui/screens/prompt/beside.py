@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input
 
-from tui.screens.prompt.asking import make_sliders, seed_input
+from tui.screens.prompt.sliders import make_sliders, seed_input
 from tui.state.conversation import DEFAULTS
 from tui.state.nexttoken import NextToken
 from tui.text import clean

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import UserError
 from tui.screens.dialogs.ask import AskScreen
 from tui.screens.dialogs.choose import Choice, ChooseScreen
-from tui.state.conversation import Conversation
+from tui.state.conversation import Conversation, Sheet
 from tui.state.history import PromptHistory
 from tui.state.news import Notice
 from tui.state.presets import SHIPPED, forget_preset, keep_preset, own_presets, preset_of
@@ -169,10 +170,5 @@ def _name(text: str) -> str:
     return name
 
 
-def _said(values: Any) -> str:
-    from engine.sampling.settings import SamplingSettings
-    from tui.state.conversation import DEFAULTS
-
-    known = {name: values.get(name, default) for name, default in DEFAULTS.items()}
-    whole = {name: int(value) if name in ("top_k", "max_tokens") else value for name, value in known.items()}
-    return SamplingSettings(**whole).describe()
+def _said(values: Mapping[str, float]) -> str:
+    return Sheet(values=values).settings().describe()

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import events
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import TextArea
 
 from tui.actions import ACTIONS, bindings
 from tui.text import clean
+from tui.widgets.pane import Pane
 
 _OURS = {key for action in ACTIONS if action.scope == "editor" for key in action.keys} | {"ctrl+y"}
 
@@ -100,3 +102,29 @@ class Editor(TextArea, inherit_bindings=False):
             self.post_message(self.Turned(1))
         else:
             self.action_cursor_down()
+
+
+class EditorPane(Pane):
+    """Where the prompt is written."""
+
+    title = "prompt"
+    about: ClassVar[tuple[str, ...]] = (
+        "Asks the weights that are training now, without stopping them, or",
+        "any checkpoint (ctrl+o). ⏎ sends, alt+⏎ makes a line, esc stops.",
+        "↑ above the first line recalls what was asked before; what you",
+        "type and do not send stays at its place, also after a restart.",
+        "ctrl+g lists your prompts, examples and the history of all runs.",
+        "ctrl+b compares two answers, ctrl+r nine; f4 is a chat, where the",
+        "corpus has prompts and answers.",
+        "Every prompt is kept with its settings in the run's prompts.jsonl.",
+    )
+
+    def __init__(self) -> None:
+        super().__init__(id="ask-pane")
+        self.editor = Editor(id="editor")
+
+    def compose(self) -> ComposeResult:
+        yield self.editor
+
+    def focus_target(self) -> None:
+        self.editor.focus()

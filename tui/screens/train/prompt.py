@@ -13,7 +13,9 @@ from textual.widgets import Input
 
 from engine.sampling.settings import SamplingSettings
 from tui.actions import bindings
-from tui.screens.prompt.asking import TICK, Asking, asked_of, from_history, make_sliders, seed_input, titled
+from tui.screens.prompt.asking import TICK, Asking
+from tui.screens.prompt.sliders import make_sliders, seed_input
+from tui.screens.prompt.words import asked_of, from_history, titled
 from tui.screens.train.promptinput import PromptInput
 from tui.state.conversation import Conversation, Shown
 from tui.state.prompting import LIVE, Outcome, PromptJob
