@@ -302,7 +302,8 @@ class NewRunScreen(Dialogue[Start]):
                 )
 
         def saved(name: str) -> None:
-            self.app.say(Notice(f"kept as preset {name}"))
+            before = ", in the place of the one before" if name in self._kit.presets else ""
+            self.app.say(Notice(f"kept as preset {name}{before}"))
             if not self.built:
                 return
             self._kit = Kit(
