@@ -89,8 +89,9 @@ class Wall(Maps):
     def _frame(self, width: int, height: int) -> tuple[int, int, int, int]:
         """(cells of a side, rows of a map with what parts it from the next, layers and heads in sight)."""
         layers, heads = self.shape
-        rows = max(1, min(LARGEST // 2, height // layers - 1))
-        size = min(2 * rows, max(2, (width - LEFT) // heads - 1))
+        side = min(LARGEST, max(2, self.part.end - self.part.start)) if self.part is not None else LARGEST
+        rows = max(1, min(-(-side // 2), height // layers - 1))
+        size = min(2 * rows, side, max(2, (width - LEFT) // heads - 1))
         rows = -(-size // 2)
         step, room = (rows + 1, height) if layers * (rows + 1) <= height or rows > 1 else (rows, height - 1)
         return size, step, max(1, room // step), max(1, (width - LEFT) // (size + 1))

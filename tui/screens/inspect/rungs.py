@@ -24,7 +24,7 @@ COLUMNS = (
     ("steps", 7, True, 60),
     ("val", 7, True, 0),
     ("bits/byte", 9, True, 34),
-    ("what is new", 36, False, 92),
+    ("what is new", 36, False, 118),
     ("run", 24, False, 76),
 )
 
