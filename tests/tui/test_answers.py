@@ -24,7 +24,7 @@ from tui.state.grid import temperatures
 from tui.state.history import Prompted, prompts_elsewhere
 from tui.state.looking import FROM_HISTORY, GONE, look
 from tui.state.nexttoken import next_token
-from tui.state.presets import SHIPPED, forget_preset, keep_preset, own_presets, preset_of
+from tui.state.presets import RULES, SHIPPED, forget_preset, keep_preset, own_presets, preset_of
 from tui.state.prompting import LIVE, LoadedModels, PromptJob, Request
 from tui.state.tokens import Token, Written, loss_of, tokens_of
 from tui.state.vocabulary import Vocabularies
@@ -221,12 +221,13 @@ def test_presets_of_ones_own_are_kept_and_forgotten(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert preset_of({}, SHIPPED) == "default" and own_presets() == {}
     keep_preset("mine", {"temperature": 0.3})
-    assert preset_of({"temperature": 0.3}, {**SHIPPED, **own_presets()}) == "mine"
+    assert preset_of({"temperature": 0.3, "max_tokens": 7}, {**SHIPPED, **own_presets()}) == "mine"
+    assert all("max_tokens" not in values for values in {**SHIPPED, **own_presets()}.values())
     assert preset_of({"temperature": 0.31}, {**SHIPPED, **own_presets()}) == ""
     forget_preset("mine")
     assert own_presets() == {}
     (tmp_path / "tinytui" / "settings.json").write_text('{"sampling": {"a": 3, "b": {"top_p": "x", "min_p": 0.5}}}')
-    assert own_presets() == {"b": {**DEFAULTS, "min_p": 0.5}}
+    assert own_presets() == {"b": {**RULES, "min_p": 0.5}}
 
 
 @pytest.mark.parametrize("around", [0.0, 0.2, 0.8, 2.0])

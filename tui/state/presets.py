@@ -9,11 +9,13 @@ from tui.state.settings import load_settings, save_setting
 
 NAME = "sampling"
 MAX_PRESETS = 50
+RULES: Mapping[str, float] = {name: value for name, value in DEFAULTS.items() if name != "max_tokens"}
+"""What a preset says: how a token is drawn, not how many."""
 SHIPPED: Mapping[str, Mapping[str, float]] = {
-    "default": DEFAULTS,
-    "greedy": {**DEFAULTS, "temperature": 0.0, "top_k": 0},
-    "careful": {**DEFAULTS, "temperature": 0.5, "top_k": 0, "top_p": 0.9},
-    "wild": {**DEFAULTS, "temperature": 1.2, "top_k": 0, "min_p": 0.05},
+    "default": RULES,
+    "greedy": {**RULES, "temperature": 0.0, "top_k": 0},
+    "careful": {**RULES, "temperature": 0.5, "top_k": 0, "top_p": 0.9},
+    "wild": {**RULES, "temperature": 1.2, "top_k": 0, "min_p": 0.05},
 }
 
 
@@ -23,8 +25,8 @@ def own_presets() -> dict[str, dict[str, float]]:
     presets: dict[str, dict[str, float]] = {}
     for name, values in found.items() if isinstance(found, dict) else ():
         if isinstance(values, dict):
-            known = {key: value for key, value in values.items() if key in DEFAULTS and _number(value)}
-            presets[str(name)] = {**DEFAULTS, **known}
+            known = {key: value for key, value in values.items() if key in RULES and _number(value)}
+            presets[str(name)] = {**RULES, **known}
     return presets
 
 
@@ -40,7 +42,7 @@ def keep_preset(name: str, values: Mapping[str, float]) -> None:
     """Keep `values` under `name`, in the place of what had it."""
     others = {each: kept for each, kept in own_presets().items() if each != name}
     kept = dict(list(others.items())[1 - MAX_PRESETS :])
-    save_setting(NAME, {**kept, name: {key: values.get(key, DEFAULTS[key]) for key in DEFAULTS}})
+    save_setting(NAME, {**kept, name: {key: values.get(key, RULES[key]) for key in RULES}})
 
 
 def forget_preset(name: str) -> None:
@@ -50,8 +52,8 @@ def forget_preset(name: str) -> None:
 
 def preset_of(values: Mapping[str, float], presets: Mapping[str, Mapping[str, float]]) -> str:
     """The name of the preset that these are, or nothing."""
-    mine = {key: values.get(key, DEFAULTS[key]) for key in DEFAULTS}
-    return next((name for name, each in presets.items() if {**DEFAULTS, **each} == mine), "")
+    mine = {key: values.get(key, RULES[key]) for key in RULES}
+    return next((name for name, each in presets.items() if each == mine), "")
 
 
 def _number(value: object) -> bool:
