@@ -21,6 +21,7 @@ from urllib.parse import urljoin, urlsplit
 from engine.errors import CorpusError
 from engine.files import open_atomic, reason
 from engine.text.check import Progress
+from engine.text.partial import Partial
 
 SILENCE = 30.0  # seconds without a byte
 ANSWER = 60.0  # seconds until the answer begins, redirections and all
@@ -34,9 +35,11 @@ _PAGES = (".html", ".htm", ".xhtml")
 def download(url: str, path: Path, progress: Progress | None = None, local: str = "") -> None:
     """The answer to `url` as the file `path`, whole or not at all; text becomes UTF-8 where it is said to be none.
 
+    Of one that broke off what came is kept in the cache, and the next goes on there if the server can and has the same.
     Raises CorpusError in one line for anything that goes wrong; `local` is the advice to end it with.
     """
     connections: list[http.client.HTTPConnection] = []
+    part = Partial(url)
     gave_up = threading.Event()
 
     def give_up() -> None:
@@ -50,16 +53,20 @@ def download(url: str, path: Path, progress: Progress | None = None, local: str 
     patience.daemon = True
     patience.start()
     try:
-        request = urllib.request.Request(url, headers={"User-Agent": "tinytui", "Accept": "text/plain, */*;q=0.5"})
+        headers = {"User-Agent": "tinytui", "Accept": "text/plain, */*;q=0.5", **part.asks}
+        request = urllib.request.Request(url, headers=headers)
         with _opener(connections).open(request, timeout=SILENCE) as answer:
             patience.cancel()
             if gave_up.is_set():
                 raise TimeoutError
-            _keep(answer, url, path, progress)
+            _keep(answer, part, path, progress)
+            part.drop()
     except CorpusError:
         raise
     except urllib.error.HTTPError as error:
         error.close()
+        if error.code == 416:  # what came before is more than there is now
+            part.drop()
         said = "sends from one address to the next" if 300 <= error.code < 400 else f"says {error.code} {error.reason}"
         raise _failed(url, f"the server {said}", local) from None
     except UnicodeDecodeError as error:
@@ -86,18 +93,37 @@ def _cause(error: OSError) -> str:
     return reason(inner) if isinstance(inner, OSError) else str(inner)
 
 
-def _keep(answer: http.client.HTTPResponse, url: str, path: Path, progress: Progress | None) -> None:
-    if answer.status != 200:
+def _keep(answer: http.client.HTTPResponse, part: Partial, path: Path, progress: Progress | None) -> None:
+    url, had = part.url, part.size if answer.status == 206 else 0
+    if answer.status != 200 and not had:
         raise CorpusError(f"cannot fetch {url}: the server sent {answer.status} {answer.reason} instead of all of it")
+    if had and not str(answer.headers.get("Content-Range", "")).startswith(f"bytes {had}-"):
+        part.drop()
+        raise CorpusError(f"cannot fetch {url}: the server sent another part than was asked for; try again")
     decoder = _decoder(answer.headers.get_content_charset("utf-8"))
+    mark = "" if decoder is not None else _version(answer)
     with open_atomic(path, kind=CorpusError) as file:
-        for block in _blocks(answer, url, progress):
-            file.write(block if decoder is None else decoder.decode(block).encode())
+        if had:
+            part.begin(file)
+        try:
+            for block in _blocks(answer, url, progress, had):
+                file.write(block if decoder is None else decoder.decode(block).encode())
+        except BaseException:
+            part.keep(file, mark or (part.mark if had else ""))
+            raise
         if decoder is not None:
             file.write(decoder.decode(b"", True).encode())
         file.flush()
         if not urlsplit(url).path.lower().endswith(_PAGES) and _is_page(path.parent / file.name):
+            part.drop()
             raise CorpusError(f"{url} sent a web page, not a text; open it in a browser to see what it says")
+
+
+def _version(answer: http.client.HTTPResponse) -> str:
+    """The server's mark of this very version of what it sends; nothing where it has none."""
+    tag = str(answer.headers.get("ETag", ""))
+    found = "" if tag.startswith("W/") else tag
+    return found or str(answer.headers.get("Last-Modified", ""))
 
 
 def _is_page(path: Path) -> bool:
@@ -105,15 +131,16 @@ def _is_page(path: Path) -> bool:
         return file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html"))
 
 
-def _blocks(answer: http.client.HTTPResponse, url: str, progress: Progress | None) -> Iterator[bytes]:
-    """The answer's bytes. Raises CorpusError when they come too slowly, are too many, or end too soon."""
-    size, done = answer.length or 0, 0
+def _blocks(answer: http.client.HTTPResponse, url: str, progress: Progress | None, had: int) -> Iterator[bytes]:
+    """The answer's bytes, after the `had` that came before. Raises CorpusError when they come too slowly, are too many,
+    or end too soon."""
+    size, done = had + answer.length if answer.length else 0, had
     too_many = CorpusError(
         f"{url} sends more than {MOST:,} bytes; download it with another tool, then corpora add FILE"
     )
     if size > MOST:
         raise too_many
-    since, before = time.monotonic(), 0
+    since, before = time.monotonic(), had
     try:
         while block := answer.read1(BLOCK):
             done += len(block)

@@ -360,10 +360,10 @@ class Shelf:
         self._session.fetches.ask("bring", do, take, fail)
 
     def cancel(self) -> None:
-        """Bring nothing any more; nothing of it is left behind."""
+        """Bring nothing any more; no half of a corpus is left behind."""
         if self.job is not None:
             self._session.fetches.drop("bring")
-            self._session.notices.append(Notice(f"{self.job.doing}: given up, nothing of it is kept"))
+            self._session.notices.append(Notice(f"{self.job.doing}: given up; a next try goes on there where it can"))
             self.job = None
 
     def ask_needs(self, entry: Entry, then: Callable[[Sequence[str]], None]) -> None:
