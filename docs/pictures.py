@@ -10,9 +10,10 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
 
@@ -52,69 +53,92 @@ def colour(name: str) -> str | None:
     return f"#{name}" if is_hex else name.replace("bright", "bright_").replace("brown", "yellow")
 
 
-def training(runs: str, columns: int, rows: int) -> Terminal:
-    """The workbench in the middle of the demo, with a prompt answered."""
-    env = {"XDG_CONFIG_HOME": runs}
-    terminal = Terminal([*TINYTUI, "--runs", runs, "demo"], columns=columns, rows=rows, env=env)
-    terminal.wait("training", 60)
-    return terminal
-
-
 def until_step(terminal: Terminal, runs: str, step: int) -> None:
-    """Let the run in `runs` train to `step`; the screen is read, but not looked at, which would slow training down."""
+    """Let the demo in `runs` train to `step`; the screen is read, but not looked at, which would slow training down."""
     done = 0
     while done < step:
         terminal.pump(0.5)
-        for status in Path(runs).glob("*/status.json"):
+        for status in Path(runs).glob("soap-notes-nano-1/status.json"):
             done = int(json.loads(status.read_text()).get("step", 0))
 
 
-def wide(runs: str) -> Terminal:
-    terminal = training(runs, 140, 40)
-    until_step(terminal, runs, 1000)
-    terminal.key("p")
-    terminal.type("Pt. complains of sore throat.")
-    terminal.key("enter")
-    until_step(terminal, runs, 1200)
-    return terminal
+def workbench(runs: str, columns: int, rows: int, *words: str) -> Terminal:
+    return Terminal([*TINYTUI, "--runs", runs, *words], columns=columns, rows=rows, env={"XDG_CONFIG_HOME": runs})
 
 
-def small(runs: str) -> Terminal:
-    terminal = training(runs, 80, 24)
-    until_step(terminal, runs, 600)
-    return terminal
+def rest(terminal: Terminal, seconds: float = 1.5) -> None:
+    """Let what was asked for be read, reckoned and drawn."""
+    terminal.pump(seconds)
 
 
-def welcome(runs: str) -> Terminal:
-    terminal = Terminal([*TINYTUI, "--runs", runs], columns=100, rows=30, env={"XDG_CONFIG_HOME": runs})
-    terminal.wait("tinytui")
-    terminal.pump(1.5)
-    return terminal
+def tour(runs: str) -> Iterator[tuple[str, Terminal]]:
+    """The demo and a few small runs, seen from every screen."""
+    for preset, steps in (("bigram", 400), ("single-head", 400), ("nanogpt-char-cpu", 300)):
+        words = ["--preset", preset, "--steps", str(steps), "--set", "train.sample_tokens=60"]
+        subprocess.run([*TINYTUI, "--runs", runs, "train", "soap-notes", *words], check=True, capture_output=True)
+    with workbench(runs, 140, 40, "demo") as terminal:
+        terminal.wait("training", 60)
+        until_step(terminal, runs, 1000)
+        yield "train", terminal
+        until_step(terminal, runs, 1400)
+        terminal.key("2")
+        rest(terminal)
+        terminal.type("Pt. complains of sore throat and fever.")
+        terminal.key("enter")
+        rest(terminal, 5.0)
+        terminal.key("tab")
+        for _ in range(4):
+            terminal.key("right")
+        rest(terminal)
+        yield "prompt", terminal
+        terminal.key("escape")
+        terminal.key("3")
+        rest(terminal)
+        yield "samples", terminal
+        terminal.key("4")
+        rest(terminal)
+        for _ in range(3):
+            terminal.key(" ")
+        rest(terminal, 3.0)
+        yield "runs", terminal
+        terminal.key("5")
+        rest(terminal, 8.0)
+        yield "inspect", terminal
+        terminal.key("6")
+        rest(terminal, 8.0)
+        yield "corpora", terminal
 
 
-def new_run(runs: str) -> Terminal:
-    terminal = welcome(runs)
-    terminal.key("n")
-    terminal.wait("(measured", 60)
-    terminal.pump(0.5)
-    return terminal
+def small(runs: str) -> Iterator[tuple[str, Terminal]]:
+    with workbench(runs, 80, 24, "demo") as terminal:
+        terminal.wait("training", 60)
+        until_step(terminal, runs, 600)
+        yield "train-80x24", terminal
 
 
-PICTURES: dict[str, Callable[[str], Terminal]] = {
-    "train": wide,
-    "train-80x24": small,
-    "welcome": welcome,
-    "new-run": new_run,
-}
+def start(runs: str) -> Iterator[tuple[str, Terminal]]:
+    """The first start, and the form of a new run."""
+    with workbench(runs, 100, 30) as terminal:
+        terminal.wait("tinytui")
+        rest(terminal)
+        yield "welcome", terminal
+        terminal.key("n")
+        terminal.wait("(measured", 60)
+        rest(terminal)
+        yield "new-run", terminal
+
+
+PICTURES: dict[str, Callable[[str], Iterator[tuple[str, Terminal]]]] = {"tour": tour, "small": small, "start": start}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=PICTURES, action="append")
     for name in parser.parse_args().only or PICTURES:
-        with tempfile.TemporaryDirectory() as runs, PICTURES[name](runs) as terminal:
-            (HERE / "pictures" / f"{name}.svg").write_text(to_svg(terminal, "tinytui"))
-        sys.stdout.write(f"docs/pictures/{name}.svg\n")
+        with tempfile.TemporaryDirectory() as runs:
+            for picture, terminal in PICTURES[name](runs):
+                (HERE / "pictures" / f"{picture}.svg").write_text(to_svg(terminal, "tinytui"))
+                sys.stdout.write(f"docs/pictures/{picture}.svg\n")
 
 
 if __name__ == "__main__":

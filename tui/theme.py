@@ -3,8 +3,8 @@
 Meaning has a colour and always a mark or word too. The variables below exist in every theme, for CSS and widgets:
 `$train` blue, `$val` orange, `$good` green, `$alarm` red; `$dim` for labels, `$bright` for values; `$band` for the
 min/max band behind a curve, `$band-line` for its ground under the line; `$rule` for borders, axes and empty bars;
-`$select` for the ground of a chosen row; `$series-1` to `$series-8` for overlaid runs; `$heat-1` to `$heat-5` for the ground
-of a token the more it surprised, `$glow-1` to `$glow-5` for more and more of something, such as attention.
+`$select` for the ground of a chosen row; `$series-1` to `$series-8` for overlaid runs; `$heat-1` to `$heat-5` for the
+ground of a token the more it surprised, `$glow-1` to `$glow-5` for more and more of something, such as attention.
 
 An app makes them known with `Themed` (a mixin before `App`), or calls `register_themes(app)` itself and returns
 `DEFAULT_VARIABLES` from `get_theme_variable_defaults`.

@@ -26,7 +26,8 @@ class RunView:
     """A run as it stood at one look: nothing here changes, so that it can be handed to another thread.
 
     info: `run.json`; status: `status.json` made true; samples and events: the newest, oldest first; checkpoints:
-    {step, path, val_loss} by step; changed: what is new since the view before, of info, status, series, samples, events.
+    {step, path, val_loss} by step; changed: what is new since the view before, of info, status, series, samples and
+    events.
     """
 
     run: RunDir

@@ -130,7 +130,9 @@ def test_a_hung_up_terminal_costs_no_step_and_the_run_is_found_again(
     assert weights(place, "hung", STEPS) == uninterrupted[STEPS]
 
 
-def test_detached_training_goes_on_in_the_background(place: Path, env: dict[str, str], uninterrupted: dict[int, str]) -> None:
+def test_detached_training_goes_on_in_the_background(
+    place: Path, env: dict[str, str], uninterrupted: dict[int, str]
+) -> None:
     train = ["train", str(place / "tiny.txt"), "--steps", str(FEWER), *SMALL]
     with Terminal(command(place, *train, "--name", "away", "--tui"), env=env, cwd=place) as terminal:
         terminal.wait("training", 60)
@@ -143,7 +145,9 @@ def test_detached_training_goes_on_in_the_background(place: Path, env: dict[str,
     assert weights(place, "away", FEWER) == uninterrupted[FEWER]
 
 
-def test_kill_9_loses_nothing_before_the_last_checkpoint(place: Path, env: dict[str, str], uninterrupted: dict[int, str]) -> None:
+def test_kill_9_loses_nothing_before_the_last_checkpoint(
+    place: Path, env: dict[str, str], uninterrupted: dict[int, str]
+) -> None:
     train = ["train", str(place / "tiny.txt"), "--steps", str(FEWER), *SMALL]
     process = subprocess.Popen(
         command(place, *train, "--name", "killed"),

@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -362,7 +363,7 @@ class Conversations:
             if self._reads is None:
                 write_draft(run, draft)
             else:
-                self._reads.ask(f"draft {run.path}", lambda _, run=run, draft=draft: write_draft(run, draft), _nothing)
+                self._reads.ask(f"draft {run.path}", partial(_write, run, draft), _nothing)
 
     def end(self, seconds: float = 1.0) -> None:
         """Stop all prompts and see that they are in their runs' histories, however far they came; and the drafts."""
@@ -382,3 +383,7 @@ class Conversations:
 
 def _nothing(_: object) -> None:
     """For what is written and has no answer."""
+
+
+def _write(run: RunDir, draft: Mapping[str, Any], _: object) -> None:
+    write_draft(run, draft)

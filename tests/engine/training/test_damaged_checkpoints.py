@@ -25,7 +25,7 @@ from engine.training.checkpoint import (
 )
 from engine.training.fork import fork_run
 from engine.training.verify import newest_tokenizer, read_loss, verify_checkpoint
-from tui.prompting import LoadedModels
+from tui.state.prompting import LoadedModels
 
 KEPT = Path(__file__).parents[2] / "kept" / "format-1" / "runs" / "adamw-average"
 LOSSES = {5: 2.9, 10: 2.1, 20: 2.5}
