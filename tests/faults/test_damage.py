@@ -28,6 +28,7 @@ from engine.training.verify import verify_checkpoint
 from tui.cli.app import app
 from tui.cli.output import one_line
 from tui.cli.views import Now, tell
+from tui.state.drafts import read_draft, write_draft
 from tui.state.history import Prompted, PromptHistory
 from tui.state.summary import event_words, latest
 
@@ -97,7 +98,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         with RunLock(run.path, socket="/nowhere/x.sock"):
             pass
         asked = {"temperature": 0.8, "seed": 3}
-        PromptHistory(run.path / "prompts.jsonl").append(Prompted("a cat", " sees", "best", 12, asked))
+        PromptHistory(run.path / "prompts.jsonl").append(Prompted("a cat", " sees", "best", 12, asked, ids=(3, 1)))
+        write_draft(run, {"prompt": "a dog", "values": {"top_p": 0.9}, "unsent": ["a bird"]})
         weights = {step: verify_checkpoint(run.checkpoint(step)).weights_sha256 for step in run.checkpoint_steps()}
         made = Place(folder, {}, weights)
         made.copy()
@@ -160,8 +162,11 @@ def look(run: RunDir) -> None:
     for sample in reader.samples:
         part = copied_part(sample)
         assert part is None or str(part)
-    for entry in PromptHistory(run.path / "prompts.jsonl").entries:
+    for entry in PromptHistory(run.path / "prompts.jsonl").read():
         assert isinstance(entry.prompt, str) and isinstance(entry.text, str) and isinstance(entry.settings, dict)
+        assert all(isinstance(id, int) for id in entry.ids) and isinstance(entry.how, str)
+    draft = read_draft(run)
+    assert isinstance(draft.get("prompt", ""), str) and isinstance(draft.get("values", {}), dict)
     assert all(one_line(problem).isprintable() and len(problem) < 1000 for problem in reader.problems)
 
 
