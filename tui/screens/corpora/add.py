@@ -167,7 +167,7 @@ class AddScreen(Dialogue[Addition]):
         if not self.built:
             return
         self._kind = kind
-        fields = [Field("name", "name", kind.name, "its name from now on")]
+        fields = [Field("name", "name", kind.name, "its name from now on", prose=True)]
         table = kind.table
         if table is not None and not table.chat:
             chosen = (*table.chosen, "", "")

@@ -128,7 +128,8 @@ def _field(name: str, choices: tuple[str, ...]) -> Field:
         choices = ("no", "yes")
     elif get_args(info.annotation):
         choices = tuple(str(each) for each in get_args(info.annotation))
-    return Field(name, name, shown(info.default), info.description or "", "", choices, info.annotation is str)
+    text = info.annotation is str
+    return Field(name, name, shown(info.default), info.description or "", "", choices, text, prose=text)
 
 
 def _sampling_presets() -> tuple[str, ...]:
