@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
@@ -72,48 +72,72 @@ class Rung:
     """More runs of the same rung, older than this one."""
 
 
-def read_rungs(runs_dir: Path, run: RunDir, ticket: Ticket) -> list[Rung]:
-    """All rungs, each by its newest run on the corpus of `run`, or by `run` itself where it is one of them."""
-    from engine.runs.layout import list_runs
-    from engine.runs.summary import overview
+class RungsReader:
+    """Reads the rungs on the corpus of `run`, and a run's logs again only where they have grown."""
 
-    mine = overview(run)
-    found: dict[str, list[RunDir]] = {}
-    for each in list_runs(runs_dir):
-        if ticket.cancelled:
-            break
-        facts = overview(each)
-        if facts.get("corpus") == mine.get("corpus") and facts.get("preset") in RUNGS and _has_trained(facts):
-            first = each.path == run.path
-            found.setdefault(str(facts["preset"]), []).insert(0 if first else 1_000_000, each)
-    return [_rung(preset, found.get(preset, []), run) for preset in RUNGS]
+    def __init__(self, runs_dir: Path, run: RunDir) -> None:
+        self._runs_dir, self._run = runs_dir, run
+        self._known: dict[Path, tuple[object, Rung | None]] = {}
+        self._last: list[Rung] | None = None
+
+    def look(self, ticket: Ticket) -> list[Rung] | None:
+        """All rungs, each by its newest run on the corpus, or by `run` itself where it is one of them; None where that
+        is what the look before saw."""
+        from engine.runs.layout import list_runs
+        from engine.runs.summary import overview
+
+        shown = self._run.path
+        corpus = overview(self._run).get("corpus")
+        found: dict[str, list[RunDir]] = {}
+        for each in list_runs(self._runs_dir):
+            if ticket.cancelled:
+                return None
+            facts = overview(each)
+            if facts.get("corpus") == corpus and facts.get("preset") in RUNGS and facts.get("step"):
+                runs = found.setdefault(str(facts["preset"]), [])
+                runs.insert(0 if each.path == shown else len(runs), each)
+        rungs = [self._rung(preset, found.get(preset, [])) for preset in RUNGS]
+        if rungs == self._last:
+            return None
+        self._last = rungs
+        return rungs
+
+    def _rung(self, preset: str, runs: list[RunDir]) -> Rung:
+        """The first of `runs` that can be read."""
+        for number, run in enumerate(runs):
+            mark = tuple(_size(path) for path in (run.status_json, run.metrics, run.samples))
+            known = self._known.get(run.path)
+            if known is None or known[0] != mark:
+                known = self._known[run.path] = mark, _read(preset, run)
+            if known[1] is not None:
+                return replace(known[1], here=run.path == self._run.path, others=len(runs) - number - 1)
+        return Rung(preset)
 
 
-def _has_trained(facts: dict[str, Any]) -> bool:
-    return bool(facts.get("step"))
+def _size(path: Path) -> object:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_size, facts.st_mtime_ns
 
 
-def _rung(preset: str, runs: list[RunDir], shown: RunDir) -> Rung:
+def _read(preset: str, run: RunDir) -> Rung | None:
     from engine.errors import UserError
     from engine.runs.reader import RunReader
     from engine.runs.summary import summary
 
-    for number, run in enumerate(runs):
-        try:
-            facts = summary(run)
-            reader = RunReader(run)
-            reader.poll()
-        except (UserError, OSError):
-            continue
-        return Rung(
-            preset,
-            run.name,
-            run.path == shown.path,
-            facts["params"],
-            facts["step"],
-            facts["last_val_loss"],
-            facts["val_bits_per_byte"],
-            str(reader.samples[-1].get("text", "")) if reader.samples else "",
-            len(runs) - number - 1,
-        )
-    return Rung(preset)
+    try:
+        facts, reader = summary(run), RunReader(run)
+        reader.poll()
+    except (UserError, OSError):
+        return None
+    return Rung(
+        preset,
+        run.name,
+        params=facts["params"],
+        steps=facts["step"],
+        val_loss=facts["last_val_loss"],
+        bits_per_byte=facts["val_bits_per_byte"],
+        sample=str(reader.samples[-1].get("text", "")) if reader.samples else "",
+    )

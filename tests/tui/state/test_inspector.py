@@ -28,7 +28,7 @@ from engine.sampling.generate import start_token
 from engine.text.bytelevel import ByteTokenizer
 from tui.state.inspected import LENGTH, LENGTHS, Held, Source, around, pieces_of
 from tui.state.inspector import Inspector, Inspectors
-from tui.state.ladder import RUNGS, read_rungs
+from tui.state.ladder import RUNGS, Rung, RungsReader
 from tui.state.news import Notice
 from tui.state.worker import Ticket, Worker
 
@@ -358,11 +358,19 @@ def test_the_rungs_are_the_newest_runs_on_the_same_corpus(tmp_path: Path) -> Non
     old = make("old", "bigram", "notes", 3.0)
     make("new", "bigram", "notes", 2.9)
     shown = make("shown", "multi-head", "notes", 2.0)
-    found = read_rungs(tmp_path, shown, TICKET)
+    reader = RungsReader(tmp_path, shown)
+    found = reader.look(TICKET)
+    assert found is not None and reader.look(TICKET) is None, "nothing has changed"
     assert [rung.preset for rung in found] == list(RUNGS)
     by = {rung.preset: rung for rung in found}
     assert by["multi-head"].here and by["multi-head"].val_loss == 2.0 and by["multi-head"].sample == "\nshown says\n"
     assert by["blocks"].run is None and by["nano"].run is None
     assert by["bigram"].others == 1 and by["bigram"].run in ("new", "old")
-    mine = read_rungs(tmp_path, old, TICKET)[0]
+    with RunWriter(shown) as writer:
+        writer.metric(step=6, tokens=9, time_s=1.0, val_loss=1.5, val_bpb=1.5, eval_s=0.1)
+    again = reader.look(TICKET)
+    assert again is not None and {rung.preset: rung for rung in again}["multi-head"].val_loss == 1.5
+    (shown.path / "metrics.jsonl").unlink()
+    shown.run_json.write_text("{")
+    mine: Rung = (RungsReader(tmp_path, old).look(TICKET) or [])[0]
     assert mine.run == "old" and mine.here and mine.bits_per_byte == pytest.approx(3.0 / math.log(2), abs=1e-4)

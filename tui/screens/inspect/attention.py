@@ -39,11 +39,15 @@ class Maps(Painted, can_focus=True):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.part: Part | None = None
+        self._key: object = None
         self.chosen_layer = self.chosen_head = self.cursor = 0
         self._empty: list[Run] = []
 
     def show(self, part: Part | None, layer: int, head: int, cursor: int, empty: str) -> None:
         """The maps, or what is said in their place."""
+        if (key := (part, layer, head, cursor, empty, only_marks(self.app))) == self._key:
+            return
+        self._key = key
         self.part, self.chosen_layer, self.chosen_head, self.cursor = part, layer, head, cursor
         self._empty = [(empty, "alarm" if empty.startswith("✖") else "dim")]
         self.repaint()

@@ -38,11 +38,15 @@ class LensTable(Painted, can_focus=True):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._part: Part | None = None
+        self._key: object = None
         self._layer = self._cursor = 0
         self._empty: list[Run] = []
 
     def show(self, part: Part | None, layer: int, cursor: int, empty: str) -> None:
         """The lens around the cursor, or what is said in its place."""
+        if (key := (part, layer, cursor, empty)) == self._key:
+            return
+        self._key = key
         self._part, self._layer, self._cursor = part, layer, cursor
         self._empty = [(empty, "alarm" if empty.startswith("✖") else "dim")]
         self.repaint()

@@ -8,7 +8,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 
 from tui.screens.inspect.said import Said
-from tui.state.ladder import EXPLAINED, NEW, Rung, read_rungs
+from tui.state.ladder import EXPLAINED, NEW, Rung, RungsReader
 from tui.state.session import Session
 from tui.text import MISSING, Part, clean, fit, fmt_count, fmt_loss
 from tui.widgets.menu import Menu
@@ -50,11 +50,13 @@ def rung_line(rung: Rung, width: int) -> list[Part]:
         "run": ((rung.run or "not trained yet") + ("  this run" if rung.here else ""), "dim"),
     }
     row: list[Part] = []
-    for name, size, right, _ in _columns(width):
+    *before, last = _columns(width)
+    for name, size, right, _ in before:
         text, look = values[name]
         row += [(fit(text, size, "right" if right else "left"), look if rung.run or name == "what is new" else "dim")]
         row.append(("  ", ""))
-    return cut(row, width)
+    text, look = values[last[0]]
+    return cut([*row, (fit(text, last[1], "right") if last[2] else clean(text, keep_newlines=False), look)], width)
 
 
 def rung_rows(rungs: list[Rung], number: int, corpus: str) -> list[list[Part]]:
@@ -155,10 +157,8 @@ class LadderView(Vertical):
             self.leave()
             self._of, self._rungs, self._problem = run.path if run is not None else None, None, ""
         if run is not None and not self._problem and not session.reads.asked("rungs"):
-            shown, folder = run, session.runs_dir
-            session.reads.ask(
-                "rungs", lambda ticket: read_rungs(folder, shown, ticket), self._take, self._cannot, every=RUNGS_EVERY
-            )
+            reader = RungsReader(session.runs_dir, run)
+            session.reads.ask("rungs", reader.look, self._take, self._cannot, every=RUNGS_EVERY)
         menu.empty = f"✖ {self._problem}" if self._problem else empty or "reading the runs …"
         rungs, width = self._rungs or [], max(20, menu.size.width - 2)
         self.query_one("#ladder-head", Rows).show([ladder_head(width)] if rungs else [])

@@ -156,12 +156,14 @@ class InspectScreen(WorkScreen):
     def _show_text(self, inspector: Inspector | None) -> None:
         pane, text = self.query_one(TextPane), inspector.text if inspector is not None else None
         if inspector is None or text is None:
-            pane.map.show(None, 0, lambda _: ("", None), bars=False, empty=self._empty(inspector))
+            pane.map.show(None, 0, lambda _: ("", None), None, empty=self._empty(inspector))
             pane.say_title(Content("text"))
             pane.say_below(Content(""))
             return
-        bars = self.view != "tokens" and inspector.step is not None
-        pane.map.show(text, inspector.cursor, look(inspector, marks=only_marks(self.app)), bars=bars)
+        bars, marks = self.view != "tokens" and inspector.step is not None, only_marks(self.app)
+        part = inspector.part(self.view) if self.view in ("attention", "lens") else None
+        key = self.view, inspector.read, part, inspector.layer, inspector.head, inspector.lens_layer, marks
+        pane.map.show(text, inspector.cursor, look(inspector, marks=marks), key, bars=bars)
         pane.say_title(Content(title(inspector)))
         pane.say_below(Content.assemble(*below(inspector, pane.size.width - 6)))
 

@@ -1,6 +1,6 @@
 """`TokenMap`: a text one walks token by token, each token in a look of its own; only what is in sight is drawn.
 
-    map.show(text, cursor, look)        # look(place) -> (look of the token, how far its bar is filled, or None)
+    map.show(text, cursor, look, key)   # look(place) -> (look of the token, how far its bar is filled, or None)
     on TokenMap.Moved(map, place): another token is looked at
 
 The last row says the same as the tints do of the cursor's line, without colour: a bar under each token.
@@ -52,6 +52,7 @@ class TokenMap(Painted, can_focus=True):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._shown: LookedText | None = None
+        self._key: object = None
         self._tint: Look = lambda _: ("", None)
         self._bars = False
         self._cursor = 0
@@ -61,8 +62,13 @@ class TokenMap(Painted, can_focus=True):
         self._wrapped: tuple[int, list[Line]] = 0, []
         self._empty: list[Part] = []
 
-    def show(self, text: LookedText | None, cursor: int, look: Look, *, bars: bool, empty: str = "") -> None:
-        """The text with these looks; `empty` is said where there is none."""
+    def show(
+        self, text: LookedText | None, cursor: int, look: Look, key: object, *, bars: bool = False, empty: str = ""
+    ) -> None:
+        """The text with these looks, unless they are those of `key` before; `empty` is said where there is none."""
+        if (whole := (text, cursor, key, bars, empty)) == self._key:
+            return
+        self._key = whole
         self._empty = [(empty, "alarm" if empty.startswith("✖") else "dim")]
         if text is not self._shown:
             self._shown = text
