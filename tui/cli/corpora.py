@@ -22,15 +22,20 @@ app = typer.Typer(help="Texts to train on: list, show, count, add, fetch, remove
 def list_(corpora: CorporaDir = None, as_json: Json = False) -> None:
     """All corpora that a name reaches."""
     from engine.text.catalog import list_corpora
+    from tui.state.corpora import where
     from tui.text import fmt_bytes
 
-    rows = [describe_corpus(corpus) for corpus in list_corpora(corpora)]
+    found = list_corpora(corpora)
+    rows = [describe_corpus(corpus) for corpus in found]
     if as_json:
         print_json(rows)
         return
     print_table(
         ["corpus", "where", "title", "format", ">size"],
-        ([row["name"], where(row), row["title"], row["format"], fmt_bytes(row["file_bytes"])] for row in rows),
+        (
+            [row["name"], where(corpus), row["title"], row["format"], fmt_bytes(row["file_bytes"])]
+            for corpus, row in zip(found, rows, strict=True)
+        ),
         wrap=2,
     )
 
@@ -189,15 +194,6 @@ def describe_corpus(corpus: Corpus) -> dict[str, Any]:
         "template": corpus.template.to_dict() if corpus.template else None,
         "examples": list(corpus.examples),
     }
-
-
-def where(row: dict[str, Any]) -> str:
-    """In a word: can it be trained on now, and whose is it."""
-    if row["problem"]:
-        return "damaged"
-    if not row["available"]:
-        return "to fetch"
-    return "shipped" if row["shipped"] else "yours"
 
 
 def report_corpus(corpus: Corpus, done: str, as_json: bool) -> None:

@@ -56,12 +56,16 @@ class Entry:
 
     @property
     def where(self) -> str:
-        """In a word: can it be trained on now, and whose is it."""
-        if self.corpus.problem:
-            return "damaged"
-        if not self.corpus.available:
-            return "to fetch"
-        return "shipped" if self.corpus.shipped else "yours"
+        return where(self.corpus)
+
+
+def where(corpus: Corpus) -> str:
+    """In a word: can it be trained on now, and whose is it."""
+    if corpus.problem:
+        return "damaged"
+    if not corpus.available:
+        return "to fetch"
+    return "shipped" if corpus.shipped else "yours"
 
 
 @dataclass(frozen=True)
