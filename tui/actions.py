@@ -250,6 +250,9 @@ ACTIONS: tuple[Action, ...] = (
     Action("runs.tree", "g", "tree", "tree", "forks below the run they come from, or all in one order"),
     Action("runs.rename", "e", "rename", "rename", "give the chosen run another name", changes=True),
     Action("runs.note", "i", "note", "note", "write a note on the chosen run", changes=True),
+    Action(
+        "runs.fork", "b", "fork", "fork", "a new run that goes on from a checkpoint of the chosen one", changes=True
+    ),
     Action("runs.verify", "v", "verify", "", "read every byte of the chosen run's checkpoints"),
     Action("runs.open", "enter", "open", "open", "open the chosen run", "⏎", palette=False),
     Action(

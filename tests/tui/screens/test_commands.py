@@ -22,7 +22,9 @@ from engine.runs.layout import RunDir
 from tui.app import Workbench
 from tui.screens.dialogs.ask import AskScreen
 from tui.screens.dialogs.asking import parse_learning_rate, parse_steps, schedule_words
+from tui.screens.dialogs.choose import ChooseScreen
 from tui.screens.dialogs.confirm import ConfirmScreen
+from tui.screens.newrun.screen import NewRunScreen
 from tui.screens.runs.screen import RunsScreen
 from tui.screens.train import screen as train
 from tui.screens.train.prompt import PromptPane
@@ -415,3 +417,23 @@ async def test_a_table_that_changes_under_the_key_opens_the_run_that_was_seen(ru
         app.screen.on_menu_chosen(event)
         await until(pilot, lambda: app.session.run is not None)
         assert app.session.run is not None and app.session.run.name == seen[1]
+
+
+async def test_a_fork_begins_at_a_checkpoint_of_the_chosen_run(runs: Path) -> None:
+    write_run(runs, "a-1", step=3)
+    write_run(runs, "b-1", step=300)
+    app = Workbench(runs)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: listed(app))
+        assert chosen_of(app) == "b-1"
+        await pilot.press("b")
+        await until(pilot, lambda: isinstance(app.screen, ChooseScreen))
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: isinstance(app.screen, NewRunScreen))
+        assert app.screen._fork is not None
+        assert (app.screen._fork.run.name, app.screen._fork.step) == ("b-1", 200)
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, RunsScreen))
+        await pilot.press("down", "b")
+        await until(pilot, lambda: chosen_of(app) == "a-1")
+        assert isinstance(app.screen, RunsScreen)  # it has no checkpoint, and says so

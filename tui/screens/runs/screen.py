@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, overload
+from typing import TYPE_CHECKING, ClassVar, overload
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -16,18 +16,22 @@ from engine.runs.layout import RunDir, check_name, remove_run
 from engine.runs.naming import rename_run, write_note
 from tui.actions import Action, bindings
 from tui.screens.dialogs.ask import AskScreen
-from tui.screens.dialogs.asking import ask_to_resume, ask_to_stop
+from tui.screens.dialogs.asking import ask_to_fork, ask_to_resume, ask_to_stop
 from tui.screens.dialogs.choose import Choice, ChooseScreen
 from tui.screens.dialogs.confirm import ConfirmScreen, Way
 from tui.screens.runs.preview import RunPreview
 from tui.screens.workscreen import WorkScreen
 from tui.state.news import Notice
+from tui.state.reading import Follower
 from tui.state.runstable import LIVE, MARKS, SORTS, Facts, Line, RunsReader
 from tui.state.session import Session
 from tui.state.summary import ago, state_part, step_of
 from tui.text import MISSING, Part, Row, clean, fit, fmt_count, fmt_duration, fmt_loss
 from tui.widgets.menu import Menu
 from tui.widgets.rows import Rows
+
+if TYPE_CHECKING:
+    from engine.runs.reader import RunView
 
 RELOAD_EVERY = 2.0
 """Seconds between two looks at all runs."""
@@ -305,6 +309,30 @@ class RunsScreen(WorkScreen):
         about = "shown in the table, found by the filter; nothing takes it away"
         before = clean(str(chosen.get("note") or ""), keep_newlines=False)
         self.app.push_screen(AskScreen(title, about, before, lambda text: text), note)
+
+    def action_fork(self) -> None:
+        """The form of a new run that goes on from a checkpoint of this one."""
+        run = self.table.run
+        if run is not None:
+            self.session.reads.ask("fork", Follower(run).look, lambda look: self._fork(look.view))
+
+    def _fork(self, view: RunView) -> None:
+        steps = [int(point["step"]) for point in view.checkpoints]
+        if not steps:
+            self.app.say(Notice(f"{view.run.name} has no checkpoint to fork from", bad=True))
+            return
+        losses = [point.get("val_loss") for point in view.checkpoints]
+        choices = [
+            Choice(f"step {step:,}", step, f"val {fmt_loss(loss)}" if loss is not None else "")
+            for step, loss in zip(steps, losses, strict=True)
+        ][::-1]
+        if len(choices) == 1:
+            ask_to_fork(self.app, view, steps[0])
+            return
+        title = f"fork {clean(view.run.name, keep_newlines=False)} from"
+        self.app.push_screen(
+            ChooseScreen(title, choices), lambda step: ask_to_fork(self.app, view, step) if step is not None else None
+        )
 
     def action_verify(self) -> None:
         """Read every byte of the run's checkpoints and say whether it is what was written."""
