@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Literal
@@ -89,7 +90,7 @@ class Read:
         at = place - self.losses.start if self.losses is not None else -1
         return float(self.losses.loss[at]) if self.losses is not None and 0 <= at < len(self.losses) else None
 
-    @property
+    @cached_property
     def judged(self) -> Losses | None:
         """The losses that count."""
         losses = self.losses
@@ -97,6 +98,14 @@ class Read:
             return None
         first = self.text.judged - losses.start
         return replace(losses, ids=losses.ids[first:], loss=losses.loss[first:]) if first > 0 else losses
+
+    @cached_property
+    def figures(self) -> tuple[int, float, float] | None:
+        """(tokens, mean loss in nats, bits a byte) of those that count; None while there are none."""
+        judged = self.judged
+        if judged is None or not len(judged):
+            return None
+        return len(judged), judged.mean, judged.bits_per_byte(self.text.tokenizer)
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,13 +57,13 @@ def loss_rows(inspector: Inspector, width: int) -> Lines:
         rows.append([(why_no_loss(read, place), "dim")])
         if read.why:
             rows += [[], [(clean(read.why, keep_newlines=False), "val")]]
-    judged = read.judged
-    if judged is not None and len(judged):
-        count = f"{len(judged):,}" if read.whole else f"{len(judged):,} so far"
+    if read.figures is not None:
+        judged, mean, bits = read.figures
+        count = f"{judged:,}" if read.whole else f"{judged:,} so far"
         rows += [
             *heading("this passage" if text.source.kind == "worst" else "this text"),
-            [("loss ", "dim"), (fmt_loss(judged.mean), "bright"), ("  a token of ", "dim"), (count, "foreground")],
-            [("     ", ""), (f"{judged.bits_per_byte(text.tokenizer):.3f}", "bright"), (" bits a byte", "dim")],
+            [("loss ", "dim"), (fmt_loss(mean), "bright"), ("  a token of ", "dim"), (count, "foreground")],
+            [("     ", ""), (f"{bits:.3f}", "bright"), (" bits a byte", "dim")],
         ]
     return rows
 

@@ -39,10 +39,10 @@ def below(inspector: Inspector, width: int) -> list[tuple[str, str]]:
     assert text is not None and read is not None
     here, count = inspector.cursor - text.first + 1, len(text.ids) - text.first
     said = [(f"token {here:,} of {count:,}", "$dim")]
-    judged = read.judged
-    if judged is not None and len(judged) and width > 64:
-        said += [("   loss ", "$dim"), (fmt_loss(judged.mean), "$val")]
-        said += [(f"   {judged.bits_per_byte(text.tokenizer):.3f}", "$bright"), (" bits a byte", "$dim")]
+    if read.figures is not None and width > 64:
+        _, mean, bits = read.figures
+        said += [("   loss ", "$dim"), (fmt_loss(mean), "$val")]
+        said += [(f"   {bits:.3f}", "$bright"), (" bits a byte", "$dim")]
     if inspector.source != text.source or not read.whole:
         said.append(("   reading …", "$accent"))
     return said

@@ -162,7 +162,8 @@ class InspectScreen(WorkScreen):
             return
         bars, marks = self.view != "tokens" and inspector.step is not None, only_marks(self.app)
         part = inspector.part(self.view) if self.view in ("attention", "lens") else None
-        key = self.view, inspector.read, part, inspector.layer, inspector.head, inspector.lens_layer, marks
+        looking = inspector.cursor if self.view == "attention" else None  # from there its tints are
+        key = self.view, inspector.read, part, looking, inspector.layer, inspector.head, inspector.lens_layer, marks
         pane.map.show(text, inspector.cursor, look(inspector, marks=marks), key, bars=bars)
         pane.say_title(Content(title(inspector)))
         pane.say_below(Content.assemble(*below(inspector, pane.size.width - 6)))

@@ -53,6 +53,8 @@ class TokenMap(Painted, can_focus=True):
         super().__init__(id=id)
         self._shown: LookedText | None = None
         self._key: object = None
+        self._known: dict[int, list[Part]] = {}
+        """Lines without the cursor, of this key and width: a step changes two of them."""
         self._tint: Look = lambda _: ("", None)
         self._bars = False
         self._cursor = 0
@@ -66,9 +68,11 @@ class TokenMap(Painted, can_focus=True):
         self, text: LookedText | None, cursor: int, look: Look, key: object, *, bars: bool = False, empty: str = ""
     ) -> None:
         """The text with these looks, unless they are those of `key` before; `empty` is said where there is none."""
-        if (whole := (text, cursor, key, bars, empty)) == self._key:
+        whole = text, key, bars, empty
+        if whole == self._key and cursor == self._cursor:
             return
-        self._key = whole
+        if whole != self._key:
+            self._key, self._known = whole, {}
         self._empty = [(empty, "alarm" if empty.startswith("✖") else "dim")]
         if text is not self._shown:
             self._shown = text
@@ -90,6 +94,7 @@ class TokenMap(Painted, can_focus=True):
         """Where the lines begin and end in the text; the last cell is left for a mark."""
         if self._wrapped[0] != width:
             self._wrapped = width, wrap(self._text, max(1, width - 1))
+            self._known = {}
         return self._wrapped[1]
 
     def _room(self) -> int:
@@ -187,16 +192,21 @@ class TokenMap(Painted, can_focus=True):
 
     def _row(self, number: int, lines: list[Line]) -> list[Part]:
         start, end = lines[number]
+        beyond = lines[number + 1][0] if number + 1 < len(lines) else end + 1
+        begin, stop = self._span(self._cursor)
+        here = begin < beyond and stop > start
+        if not here and number in self._known:
+            return self._known[number]
         row: list[Part] = []
         at = start
         while at < end:
             place = self._at(at)
-            stop = min(self._span(place)[1], end)
-            row.append((self._text[at:stop], CURSOR if place == self._cursor else self._tint(place)[0]))
-            at = stop
-        begin, stop = self._span(self._cursor)
-        beyond = lines[number + 1][0] if number + 1 < len(lines) else end + 1
-        if end <= begin < beyond and self._text[begin:stop].strip("\n") and end > start:
+            last = min(self._span(place)[1], end)
+            row.append((self._text[at:last], CURSOR if place == self._cursor else self._tint(place)[0]))
+            at = last
+        if not here:
+            self._known[number] = row
+        elif end <= begin and self._text[begin:stop].strip("\n") and end > start:
             row.append(("␣", CURSOR))  # the space at which the line was broken
         return row
 
