@@ -27,8 +27,14 @@ from tui.screens.dialogs.choose import ChooseScreen
 from tui.screens.dialogs.confirm import ConfirmScreen
 from tui.screens.dialogs.dialogue import Dialogue
 from tui.screens.dialogs.help import HelpScreen
+from tui.screens.dialogs.jump import JumpScreen
+from tui.screens.dialogs.rate import RateScreen
 from tui.screens.dialogs.settings import SettingsScreen
+from tui.screens.inspect.dialogues import TypeScreen, WorstScreen
 from tui.screens.newrun.screen import NewRunScreen
+from tui.screens.prompt.grid import GridScreen
+from tui.screens.runs.compare import CompareScreen
+from tui.screens.samples.where import WhereScreen
 from tui.screens.train.promptinput import PromptInput
 from tui.widgets.menu import Menu
 from tui.widgets.rows import Rows
@@ -39,8 +45,9 @@ CLOSING = ("escape", "ctrl+c", "ctrl+q")
 OPENED: dict[str, tuple[str, str, type[Dialogue[Any]]]] = {
     "help": ("live", "question_mark", HelpScreen),
     "commands": ("live", "ctrl+p", ChooseScreen),
-    "learning rate": ("live", "l", AskScreen),
+    "learning rate": ("live", "l", RateScreen),
     "stop": ("live", "x", ConfirmScreen),
+    "jump": ("live", "f", JumpScreen),
     "detach": ("own", "d", ConfirmScreen),
     "quit": ("own", "q", ConfirmScreen),
     "quit by ctrl+c": ("own", "ctrl+c", ConfirmScreen),
@@ -56,8 +63,8 @@ OPENED: dict[str, tuple[str, str, type[Dialogue[Any]]]] = {
     "settings": ("list", "comma", SettingsScreen),
     "add a corpus": ("corpora", "a", PathScreen),
 }
-ELSEWHERE: set[type[Dialogue[Any]]] = {AddScreen}
-"""Those that no one key opens; each is closed by the same keys in the test of its screen."""
+ELSEWHERE: set[type[Dialogue[Any]]] = {AddScreen, CompareScreen, GridScreen, TypeScreen, WhereScreen, WorstScreen}
+"""Those that no one key opens from anywhere; the test of its screen opens and closes each."""
 
 
 @contextmanager

@@ -1,0 +1,114 @@
+"""Screen 4: filtered as one types, marked, compared, renamed, noted, in any theme and size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pilot_for_tests import listed, on_screen, until
+from runs_for_tests import write_run
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from engine.runs.naming import read_note, write_note
+from tui.app import Workbench
+from tui.screens.dialogs.ask import AskScreen
+from tui.screens.runs.compare import CompareScreen
+from tui.screens.runs.screen import RunsScreen
+from tui.theme import THEMES
+
+SIZE = (140, 40)
+
+
+@pytest.fixture
+def app(runs: Path) -> Workbench:
+    for number, (name, state) in enumerate((("soap-1", "finished"), ("soap-2", "stopped"), ("words", "failed"))):
+        step = 120 * (number + 1)
+        write_run(
+            runs, name, state=state, step=step, last_val_loss=1.0 + number / 4, best_val_loss=1.0, best_val_step=100
+        )
+    write_note(next(each for each in [write_run(runs, "noted", step=100)]), "the one for the talk")
+    return Workbench(runs)
+
+
+def names(app: Workbench) -> list[str]:
+    assert isinstance(app.screen, RunsScreen)
+    return [str(line.facts["name"]) for line in app.screen.table.lines]
+
+
+async def ready(app: Workbench, pilot: Pilot[Any]) -> None:
+    await until(pilot, lambda: listed(app) and len(names(app)) == 4)
+
+
+async def test_it_filters_as_one_types_and_says_what_is_wrong(app: Workbench) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await ready(app, pilot)
+        await pilot.press("slash", *"soap")
+        await until(pilot, lambda: sorted(names(app)) == ["soap-1", "soap-2"])
+        await until(pilot, lambda: "2 match" in on_screen(app))
+        await pilot.press("space", *"val<")
+        await until(pilot, lambda: "val< needs a number" in on_screen(app))
+        await pilot.press(*"1.1", "enter")
+        await until(pilot, lambda: names(app) == ["soap-1"] and not isinstance(app.focused, Input))
+        await pilot.press("slash", *" talk", "escape")
+        await until(pilot, lambda: len(names(app)) == 4)
+
+
+async def test_marked_runs_are_drawn_over_each_other_and_compared(app: Workbench) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await ready(app, pilot)
+        await pilot.press("home", "space", "space")
+        await until(pilot, lambda: "2 marked" in on_screen(app) and "2 runs" in on_screen(app))
+        await pilot.press("equals_sign")
+        await until(pilot, lambda: isinstance(app.screen, CompareScreen) and "val by then" in on_screen(app))
+        assert "train at step 100" in on_screen(app) and "lowest" in on_screen(app)
+        await pilot.press("escape", "escape")
+        await until(pilot, lambda: isinstance(app.screen, RunsScreen) and "marked" not in on_screen(app))
+
+
+async def test_a_run_is_renamed_and_noted_and_the_cursor_stays_on_it(app: Workbench, runs: Path) -> None:
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await ready(app, pilot)
+        await pilot.press("home", "e")
+        await until(pilot, lambda: isinstance(app.screen, AskScreen))
+        app.screen.query_one(Input).value = "soap-2"
+        await pilot.press("enter")  # the name is taken
+        await until(pilot, lambda: "choose another name" in on_screen(app))
+        await pilot.press("e")
+        await until(pilot, lambda: isinstance(app.screen, AskScreen))
+        app.screen.query_one(Input).value = "talk-1"
+        await pilot.press("enter")
+        await until(pilot, lambda: "talk-1" in names(app) and "noted" not in names(app))
+        assert isinstance(app.screen, RunsScreen) and app.screen.table.run is not None
+        assert app.screen.table.run.name == "talk-1"
+        await pilot.press("i")
+        await until(pilot, lambda: isinstance(app.screen, AskScreen))
+        app.screen.query_one(Input).value = "shown on Monday"
+        await pilot.press("enter")
+        await until(pilot, lambda: read_note(app.session.table.run) == "shown on Monday")  # type: ignore[arg-type]
+
+
+async def test_checkpoints_are_verified_byte_by_byte(app: Workbench) -> None:
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await ready(app, pilot)
+        await pilot.press("v")
+        await until(pilot, lambda: "noted: step 100: " in on_screen(app))  # made up, and found out
+
+
+Snap = Callable[..., bool]
+
+
+@pytest.mark.parametrize("theme", [theme.name for theme in THEMES])
+def test_picture_of_an_overlay(snap_compare: Snap, app: Workbench, theme: str) -> None:
+    async def mark(pilot: Pilot[Any]) -> None:
+        pilot.app.theme = theme
+        await ready(app, pilot)
+        await pilot.press("home", "space", "space", "space")
+        preview = app.screen.query_one("#preview")
+        await until(pilot, lambda: "3 runs" in str(preview.border_title))
+        app._news._waiting.clear()
+        await pilot.pause()
+
+    assert snap_compare(app, terminal_size=(140, 40) if "dark" in theme else (100, 30), run_before=mark)
