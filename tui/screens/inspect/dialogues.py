@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
@@ -12,13 +14,17 @@ from tui.text import Part, clean, fit, fmt_loss
 from tui.widgets.menu import Menu
 from tui.widgets.rows import Rows
 
+if TYPE_CHECKING:
+    from engine.inspect.passages import Passage
 
-class WorstScreen(Dialogue[int]):
-    """The worst passages as they are found; returns the number of the one chosen. Closing it ends the search."""
+
+class WorstScreen(Dialogue[Any]):
+    """The worst passages as they are found; returns the one chosen. Closing it ends the search."""
 
     def __init__(self, inspector: Inspector) -> None:
         super().__init__()
         self._inspector = inspector
+        self._listed: tuple[Passage, ...] = ()
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box") as box:
@@ -48,7 +54,10 @@ class WorstScreen(Dialogue[int]):
         elif worst is not None:
             width = max(10, menu.size.width - 2)
             texts = zip(worst.passages, inspector.worst_texts, strict=True)
-            menu.set_items([_line(passage.loss, text, width) for passage, text in texts])
+            lines = [_line(passage.loss, text, width) for passage, text in texts]
+            under = self._listed[menu.cursor] if menu.cursor < len(self._listed) else None
+            self._listed = worst.passages  # the cursor is a passage: it stays on it when worse ones are found
+            menu.set_items(lines, self._listed.index(under) if menu.cursor and under in self._listed else None)
 
     def _progress(self) -> list[Part]:
         inspector = self._inspector
@@ -66,7 +75,7 @@ class WorstScreen(Dialogue[int]):
         return looked
 
     def on_menu_chosen(self, event: Menu.Chosen) -> None:
-        self.dismiss(event.index)
+        self.dismiss(self._listed[event.index])
 
 
 def _line(loss: float, text: str, width: int) -> list[Part]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -37,6 +37,9 @@ from tui.text import Part as Run
 from tui.text import clean, fmt_loss, width_of
 from tui.widgets.pane import Pane
 from tui.widgets.rows import Rows, cut, spread
+
+if TYPE_CHECKING:
+    from engine.inspect.passages import Passage
 
 PARTS: dict[View, tuple[str, ...]] = {
     "loss": ("text", "facts"),
@@ -361,9 +364,9 @@ class InspectScreen(WorkScreen):
 
         inspector = self.inspector
 
-        def chosen(number: int | None) -> None:
-            if number is not None and inspector is not None and inspector.worst is not None:
-                inspector.show_worst(inspector.worst.passages[number])
+        def chosen(passage: Passage | None) -> None:
+            if passage is not None and inspector is not None:
+                inspector.show_worst(passage)
                 self.update()
 
         if inspector is not None:
