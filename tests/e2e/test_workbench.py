@@ -84,8 +84,8 @@ def headless(place: Path, env: dict[str, str], *words: str) -> subprocess.Comple
     )
 
 
-STEPS = 900  # long enough to be found running by a second screen on a busy machine
-FEWER = 300
+STEPS = 700  # long enough to be found running by a second screen on a busy machine
+FEWER = 200
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.faults.conftest import WHOLE, Campaign
 from tests.faults.sessions import PHASES, ROOT, Held, held, until
 
@@ -126,6 +128,7 @@ def test_any_number_of_signals(campaign: Make, tmp_path: Path) -> None:
             session.verify(finishes=not {"TERM", "INT", "QUIT"} & set(names))
 
 
+@pytest.mark.skipif(not WHOLE, reason="it waits for a shell and a training of its own; make faults")
 def test_a_progress_line_that_is_stopped_gives_the_cursor_back(tmp_path: Path) -> None:
     with held(tmp_path, "training", "shell", screen=False) as session:
         assert session.terminal is not None

@@ -297,11 +297,11 @@ def test_more_than_is_taken_from_the_web_is_refused(monkeypatch: pytest.MonkeyPa
         answer: Any = SimpleNamespace(length=length, read1=lambda most, content=content: content.read(7))
         if size == 11 or length == 11:
             with pytest.raises(CorpusError, match="sends more than 10 bytes; download it with another tool"):
-                list(web._blocks(answer, "https://example.org", None))
+                list(web._blocks(answer, "https://example.org", None, 0))
         else:
             told: list[float] = []
             note = told.append
-            found = list(web._blocks(answer, "https://example.org", lambda what, share, note=note: note(share)))
+            found = list(web._blocks(answer, "https://example.org", lambda what, share, note=note: note(share), 0))
             assert b"".join(found) == b"x" * 10 and told == ([0.7, 1.0] if length else [0.0, 0.0])
 
 

@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from cli_for_tests import TINY, Cli, Trained, command, environment, invoke, one_complaint, small_text, wait_for
+from cli_for_tests import TINY, Cli, Trained, command, environment, invoke, one_complaint, wait_for
 
 ENDLESS = ("--steps", "10000000", "--set", "train.checkpoint_every=10000000", "--set", "train.eval_every=10000000")
 
@@ -74,8 +74,9 @@ def test_a_name_is_used_once(trained: Trained) -> None:
 
 
 def test_demo_without_a_terminal(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("small.txt").write_text("".join(map(small_text, range(3))), encoding="utf-8")
-    monkeypatch.setattr("tui.cli.train.FIRST_CORPUS", "small.txt")  # the shipped one would take long to evaluate
+    rows = [f"how is number {n},number {n} is well and sends its greetings to all of you" for n in range(300)]
+    Path("small.csv").write_text("\n".join(["prompt,response", *rows]), encoding="utf-8")
+    monkeypatch.setattr("tui.cli.train.FIRST_CORPUS", "small.csv")  # the shipped one would take long to evaluate
     result = cli("demo", "--steps", 2)
     assert result.exit_code == 0, result.output
     assert "small-nano-1: finished at step 2 of 2" in result.stdout

@@ -204,7 +204,7 @@ def test_training_outlives_a_screen_that_broke(child: Callable[..., Child]) -> N
     program = child(110, "broken")
     program.until(lambda: b"ended by a bug" in program.seen)
     assert program.step < 109
-    program.until(lambda: b"shows where)" in program.seen)
+    program.until(lambda: b"all of it is in" in program.seen)
     assert program.exit_code() == 1
     assert program.ended()["told"] is False and program.step == 109
     said = bytes(program.seen).decode()

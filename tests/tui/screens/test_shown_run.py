@@ -389,10 +389,10 @@ async def test_a_value_of_a_wrong_type_breaks_neither_the_screen_nor_another_run
         await until(pilot, lambda: app.session.run == good)
         screen = app.screen
         assert isinstance(screen, TrainScreen)
-        for file, key in PLACES:
+        for number, (file, key) in enumerate(PLACES):
             path = odd.path / file
             before = path.read_text()
-            for value in ODD:
+            for value in (ODD[number % len(ODD)], ODD[(number + 2) % len(ODD)]):  # all of them: tests/faults
                 if file.endswith(".jsonl"):
                     *lines, last = before.splitlines()
                     path.write_text("\n".join([*lines, json.dumps({**json.loads(last), key: value})]) + "\n")
