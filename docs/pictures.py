@@ -80,18 +80,14 @@ def tour(runs: str) -> Iterator[tuple[str, Terminal]]:
         terminal.wait("training", 60)
         until_step(terminal, runs, 1000)
         yield "train", terminal
-        until_step(terminal, runs, 1400)
+        until_step(terminal, runs, 1700)  # by then the demo has asked its example by itself
         terminal.key("2")
-        rest(terminal)
-        terminal.type("Pt. complains of sore throat and fever.")
-        terminal.key("enter")
-        rest(terminal, 5.0)
+        rest(terminal, 3.0)
         terminal.key("tab")
-        for _ in range(4):
+        for _ in range(8):
             terminal.key("right")
         rest(terminal)
         yield "prompt", terminal
-        terminal.key("escape")
         terminal.key("3")
         rest(terminal)
         yield "samples", terminal

@@ -1,4 +1,4 @@
-"""The registry is whole: each action can be done by who has its scope, has keys of its own, and nothing is bound outside."""
+"""The registry is whole: each action can be done by who has its scope, and nothing is bound outside it."""
 
 from __future__ import annotations
 
