@@ -63,7 +63,10 @@ def until_step(terminal: Terminal, runs: str, step: int) -> None:
 
 
 def workbench(runs: str, columns: int, rows: int, *words: str) -> Terminal:
-    return Terminal([*TINYTUI, "--runs", runs, *words], columns=columns, rows=rows, env={"XDG_CONFIG_HOME": runs})
+    place = Path(runs)
+    env = {"XDG_CONFIG_HOME": runs, "PYTHONPATH": str(HERE.parent)}
+    command = [*TINYTUI, "--runs", place.name, *words]  # no folder of this machine in a picture
+    return Terminal(command, columns=columns, rows=rows, env=env, cwd=place.parent)
 
 
 def rest(terminal: Terminal, seconds: float = 1.5) -> None:
@@ -100,6 +103,12 @@ def tour(runs: str) -> Iterator[tuple[str, Terminal]]:
         terminal.key("5")
         rest(terminal, 8.0)
         yield "inspect", terminal
+
+
+def corpora(runs: str) -> Iterator[tuple[str, Terminal]]:
+    with workbench(runs, 140, 40) as terminal:
+        terminal.wait("tinytui")
+        rest(terminal)
         terminal.key("6")
         rest(terminal, 8.0)
         yield "corpora", terminal
@@ -124,15 +133,21 @@ def start(runs: str) -> Iterator[tuple[str, Terminal]]:
         yield "new-run", terminal
 
 
-PICTURES: dict[str, Callable[[str], Iterator[tuple[str, Terminal]]]] = {"tour": tour, "small": small, "start": start}
+PICTURES: dict[str, Callable[[str], Iterator[tuple[str, Terminal]]]] = {
+    "tour": tour,
+    "corpora": corpora,
+    "small": small,
+    "start": start,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=PICTURES, action="append")
     for name in parser.parse_args().only or PICTURES:
-        with tempfile.TemporaryDirectory() as runs:
-            for picture, terminal in PICTURES[name](runs):
+        with tempfile.TemporaryDirectory() as folder:
+            (runs := Path(folder) / "runs").mkdir()
+            for picture, terminal in PICTURES[name](str(runs)):
                 (HERE / "pictures" / f"{picture}.svg").write_text(to_svg(terminal, "tinytui"))
                 sys.stdout.write(f"docs/pictures/{picture}.svg\n")
 

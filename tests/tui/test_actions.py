@@ -34,6 +34,7 @@ def _owners() -> dict[str, list[type]]:
 
 OWNERS = _owners()
 
+
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.id)
 def test_every_action_is_done_by_who_has_its_scope(action: Action) -> None:
     owners = OWNERS.get(action.scope, [])

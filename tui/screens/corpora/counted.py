@@ -31,7 +31,7 @@ def card_rows(corpus: Corpus, width: int) -> list[Row]:
         ("licence", corpus.license),
         ("format", f"{corpus.format}, columns {', '.join(corpus.columns)}" if corpus.columns else corpus.format),
         ("prompts", "in the corpus' own format" if corpus.template else ""),
-        ("file", str(corpus.path) if corpus.builder is None and corpus.available else ""),
+        ("file", _file(corpus)),
     ]
     return [row for name, said in facts if said for row in fact(name, said, "", width)]
 
@@ -148,3 +148,10 @@ def bars(counted: Sequence[tuple[str, int]], width: int) -> list[Row]:
             ]
         )
     return rows
+
+
+def _file(corpus: Corpus) -> str:
+    """Where the text lies; of one that is shipped its name alone, for its folder is the program's own."""
+    if corpus.builder is not None or not corpus.available:
+        return ""
+    return corpus.path.name if corpus.shipped else str(corpus.path)
