@@ -29,8 +29,9 @@ from tui.ending import ScreenEnder, finish, run_screen
 from tui.places import PLACES
 from tui.screens.workscreen import Acting, WorkScreen
 from tui.state.news import News, Notice
-from tui.state.session import Resume, Session, Start
+from tui.state.session import Session
 from tui.state.settings import load_keymap, read_settings
+from tui.state.training import Resume, Start
 from tui.terminal.driver import Terminal
 from tui.terminal.hangup import hung_up
 from tui.terminal.pacing import Paced

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import UserError
+from tui.state import detached
 from tui.terminal.driver import Terminal
 from tui.terminal.signals import Ending, Signals, leave_if_hurried
 from tui.text import clean
 
 if TYPE_CHECKING:
     from tui.app import Workbench
-    from tui.state.session import Training
+    from tui.state.training import Training
 
 SCREEN_ENDS = 10.0
 """Seconds that a screen which was told to end may take, once nothing is trained any more."""
@@ -147,20 +148,18 @@ def hand_over(training: Training, runs_dir: Path) -> int:
     if training.run is None or host is None or host.state != "stopped":
         tell_end(training, runs_dir)
         return 0 if host is not None and host.error is None else 1
-    from tui.cli.launch import leave
-
     try:
-        leave(training.run, runs_dir, as_json=False)
+        pid = detached.leave(training.run, runs_dir)
     except UserError as error:
         tell(f"{name_of(training)} could not be detached: {error}")
         return 1
+    for line in detached.left_words(training.run, runs_dir, pid):
+        tell(line)
     return 0
 
 
 def tell_end(training: Training, runs_dir: Path) -> None:
     """The last words about a training that was asked to end."""
-    from tui.cli.launch import how_to
-
     name, run, host = name_of(training), training.run, training.host
     if run is None or host is None:
         tell(f"{name}: {training.error or 'ended before its training began'}")
@@ -170,10 +169,10 @@ def tell_end(training: Training, runs_dir: Path) -> None:
     elif host.state == "finished":
         tell(f"{name}: finished")
     elif host.state == "stopped":
-        tell(f"{name}: stopped with a checkpoint; go on with: {how_to('train --resume', run, runs_dir)}")
+        tell(f"{name}: stopped with a checkpoint; go on with: {detached.how_to('train --resume', run, runs_dir)}")
     else:
-        tell(f"{name}: ended without a checkpoint; go on with: {how_to('train --resume', run, runs_dir)}")
-    tell(f"open it with: {how_to('open', run, runs_dir)}")
+        tell(f"{name}: ended without a checkpoint; go on with: {detached.how_to('train --resume', run, runs_dir)}")
+    tell(f"open it with: {detached.how_to('open', run, runs_dir)}")
 
 
 def name_of(training: Training) -> str:

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import signal
-import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from engine.errors import TrainingError
 from tui.cli.output import is_terminal, print_json, progress, say
+from tui.state import detached
+from tui.state.detached import how_to, shown_path
 from tui.terminal.signals import PROCESS
 
 if TYPE_CHECKING:
     from engine.config import Config
     from engine.runs.layout import RunDir
-
-MOST_SAID = 1 << 16  # bytes at the end of a log among which its last line is
-DETACHED_WITHIN = 60.0  # seconds in which a background process must have taken its run
 
 
 def begin(
@@ -96,49 +90,13 @@ def train_here(run: RunDir, corpora: Path | None, as_json: bool = False, quiet: 
 
 
 def leave(run: RunDir, runs: Path, as_json: bool) -> None:
-    """Train `run` in a background process with a session of its own; returns once that process has the run."""
-    from engine.runs.status import read_status
-    from tui.state.session import detach
-
-    pid = detach(run, runs)
-    deadline = time.monotonic() + DETACHED_WITHIN
-    try:
-        while time.monotonic() < deadline and not at_work(read_status(run), pid):
-            if (code := exit_code(pid)) is not None:
-                if code:
-                    raise TrainingError(last_line(run) or f"the background process ended at once; see {run.log}")
-                break  # a short run may be over by now
-            time.sleep(0.05)
-    except KeyboardInterrupt:  # cancelled is cancelled: nothing trains on behind one's back
-        os.kill(pid, signal.SIGTERM)
-        raise
+    """Train `run` in the background; returns once that process has the run."""
+    pid = detached.leave(run, runs)
     if as_json:
         print_json({"name": run.name, "path": str(run.path), "pid": pid})
     else:
-        say(f"{run.name} trains in the background, process {pid}")
-        say(f"open it with: {how_to('open', run, runs)}, stop it with: {how_to('runs stop', run, runs)}")
-
-
-def at_work(status: dict[str, Any], pid: int) -> bool:
-    """Whether process `pid` is past all that can go wrong at the start of its training."""
-    return status.get("pid") == pid and (bool(status.get("socket")) or status.get("phase") == "training")
-
-
-def exit_code(pid: int) -> int | None:
-    """The exit code of a child of this process; None while it lives."""
-    found, status = os.waitpid(pid, os.WNOHANG)
-    return os.waitstatus_to_exitcode(status) if found else None
-
-
-def last_line(run: RunDir) -> str:
-    """What a background process said last."""
-    try:
-        with run.log.open("rb") as log:
-            log.seek(max(0, run.log.stat().st_size - MOST_SAID))
-            lines = log.read(MOST_SAID).decode("utf-8", errors="replace").strip().splitlines()
-    except OSError:
-        return ""
-    return lines[-1].removeprefix("tinytui: ") if lines else ""
+        for line in detached.left_words(run, runs, pid):
+            say(line)
 
 
 def end(run: RunDir, runs: Path, code: int, *, as_json: bool = False, demo: bool = False) -> None:
@@ -174,14 +132,3 @@ def show_end(run: RunDir, runs: Path, demo: bool) -> None:
         say(f"go on with: {how_to('train --resume', run, runs)}")
     if demo:
         say(f"the run lies in {shown_path(run)}")
-
-
-def how_to(command: str, run: RunDir, runs: Path) -> str:
-    """The command line that reaches this run from here."""
-    return f"tinytui {command} {run.name if runs == Path('runs') else shlex.quote(shown_path(run))}"
-
-
-def shown_path(run: RunDir) -> str:
-    """The run's path, from here where that is shorter."""
-    here = Path.cwd()
-    return str(run.path.relative_to(here)) if run.path.is_relative_to(here) else str(run.path)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from engine.errors import RunError, TrainingError
-from tui.cli.launch import how_to
 from tui.cli.options import Json, Run, RunsDir
 from tui.cli.output import print_json, say
+from tui.state.detached import how_to
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir

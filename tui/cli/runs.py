@@ -317,7 +317,7 @@ def fork(
     from engine.config import parse_sets
     from engine.runs.layout import find_run
     from engine.training.fork import fork_run
-    from tui.cli.launch import how_to
+    from tui.state.detached import how_to
 
     changes: dict[str, Any] = dict(parse_sets(sets or []))
     if steps is not None:
@@ -333,7 +333,7 @@ def fork(
 def rm(run: Runs, yes: Yes = False, runs: RunsDir = Path("runs")) -> None:
     """Delete runs with all that is in them. One that is being trained is refused."""
     from engine.runs.layout import find_run, remove_run
-    from tui.cli.launch import how_to
+    from tui.state.detached import how_to
 
     found = [find_run(name, runs) for name in run]
     for each in found:

@@ -120,7 +120,7 @@ def train(
         return
     chosen = preset or ("tuned" if parent else default_preset())
     if tui and device is None and parent is None:
-        from tui.state.session import Start
+        from tui.state.training import Start
 
         open_workbench(runs, corpora, job=Start(str(corpus), settings, chosen, name))
         return
@@ -135,7 +135,7 @@ def train(
         base=parent,
     )
     if tui:
-        from tui.state.session import Resume
+        from tui.state.training import Resume
 
         open_workbench(runs, corpora, job=Resume(run))
     elif detach:
@@ -152,7 +152,7 @@ def train_on(
 
     run = find_run(name, runs)
     if tui:
-        from tui.state.session import Resume
+        from tui.state.training import Resume
 
         open_workbench(runs, corpora, job=Resume(run, steps))
         return

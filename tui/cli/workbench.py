@@ -13,7 +13,7 @@ from tui.terminal.signals import PROCESS
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
-    from tui.state.session import Resume, Start
+    from tui.state.training import Resume, Start
 
 
 def has_screen() -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from engine.config import Config
-    from tui.state.session import Start
+    from tui.state.training import Start
 
 FIRST_CORPUS = "soap-notes"
 # Word by word a note is some 110 tokens: with the context of one note, begun where it begins, its complaint is always
@@ -34,7 +34,7 @@ def first_config(steps: int | None = None) -> Config:
 def first_start(steps: int | None = None) -> Start:
     """The first run in the workbench: it fills in a prompt, and answers it as soon as it can."""
     from engine.config import DEFAULT_PRESET
-    from tui.state.session import Start
     from tui.state.showing import Showing
+    from tui.state.training import Start
 
     return Start(FIRST_CORPUS, first_config(steps), DEFAULT_PRESET, showing=Showing(FIRST_PROMPT, GOOD_LOSS))

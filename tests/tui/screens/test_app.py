@@ -24,7 +24,7 @@ from tui.screens.train.promptinput import PromptInput
 from tui.screens.train.samples import SamplesPane
 from tui.screens.train.screen import GRID, TABS, TINY, TrainScreen, layout_for
 from tui.screens.welcome.screen import WelcomeScreen
-from tui.state.session import Start
+from tui.state.training import Start
 from tui.terminal.signals import Ending
 from tui.theme import DARK, LIGHT
 from tui.widgets.rows import Rows

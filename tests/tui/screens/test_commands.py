@@ -29,7 +29,7 @@ from tui.screens.runs.screen import RunsScreen
 from tui.screens.train import screen as train
 from tui.screens.train.prompt import PromptPane
 from tui.screens.train.screen import TrainScreen
-from tui.state.session import Resume, Start
+from tui.state.training import Resume, Start
 from tui.terminal.signals import Ending
 from tui.widgets.menu import Menu
 from tui.widgets.rows import Rows

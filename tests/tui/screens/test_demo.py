@@ -16,8 +16,8 @@ from tui.screens.train.prompt import PromptPane
 from tui.screens.train.screen import TrainScreen
 from tui.state.conversation import DEFAULTS, Conversation
 from tui.state.first import FIRST_PROMPT, first_start
-from tui.state.session import Start
 from tui.state.showing import Showing
+from tui.state.training import Start
 
 SIZE = (120, 36)
 EXAMPLE = "a cat"

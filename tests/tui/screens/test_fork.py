@@ -17,7 +17,7 @@ from tui.app import Workbench
 from tui.screens.dialogs.rate import RateScreen
 from tui.screens.newrun.screen import NewRunScreen
 from tui.state.schedule import planned
-from tui.state.session import Resume, Start, _forked
+from tui.state.training import Resume, Start, _forked
 from tui.widgets.form import SettingsForm
 from tui.widgets.plot import LossPlot
 

@@ -28,7 +28,8 @@ from tui.screens.train.samples import SamplesPane
 from tui.screens.train.screen import LIVE_ONLY, TrainScreen
 from tui.state.reading import Follower, Look
 from tui.state.runstable import in_order
-from tui.state.session import Resume, Session, Start
+from tui.state.session import Session
+from tui.state.training import Resume, Start
 from tui.state.worker import Ticket
 from tui.text import width_of
 from tui.widgets.plot import LossPlot

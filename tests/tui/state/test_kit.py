@@ -14,7 +14,8 @@ from engine.runs.status import read_info
 from engine.training.host import TrainingHost
 from engine.training.start import start_run
 from tui.state.kit import KitReader, Tuning, presets, read_tuning
-from tui.state.session import Session, Start
+from tui.state.session import Session
+from tui.state.training import Start
 from tui.state.worker import Ticket
 
 TICKET = Ticket("kit", lambda _: None, lambda _: None, lambda _: None)

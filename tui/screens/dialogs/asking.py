@@ -12,8 +12,8 @@ from tui.screens.dialogs.ask import AskScreen
 from tui.screens.dialogs.confirm import ConfirmScreen, Way
 from tui.screens.dialogs.rate import RateScreen, Schedule
 from tui.state.news import Notice
-from tui.state.session import ForkFrom, Resume, Training
 from tui.state.summary import name_in, setting
+from tui.state.training import ForkFrom, Resume, Training
 from tui.text import clean, fmt_lr
 
 if TYPE_CHECKING:

@@ -31,7 +31,8 @@ from tui.screens.newrun.forecast import forecast_rows
 from tui.state.estimate import PaceWatch
 from tui.state.kit import LOOK_EVERY, Kit, KitReader, Preset, Tuning, read_tuning
 from tui.state.news import Notice
-from tui.state.session import ForkFrom, Session, Start
+from tui.state.session import Session
+from tui.state.training import ForkFrom, Start
 from tui.text import Row, clean, width_of
 from tui.widgets.form import Field, Heading, SettingsForm
 from tui.widgets.rows import Rows, wrap

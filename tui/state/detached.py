@@ -1,0 +1,102 @@
+"""A training that goes on in a background process, and how to reach it from a command line."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import TrainingError
+
+if TYPE_CHECKING:
+    from engine.runs.layout import RunDir
+
+MOST_SAID = 1 << 16  # bytes at the end of a log among which its last line is
+DETACHED_WITHIN = 60.0  # seconds in which a background process must have taken its run
+
+
+def leave(run: RunDir, runs: Path) -> int:
+    """Train `run` in a background process with a session of its own; its pid, once that process has the run.
+
+    Raises TrainingError where the process ended without having begun.
+    """
+    from engine.runs.status import read_status
+
+    pid = detach(run, runs)
+    deadline = time.monotonic() + DETACHED_WITHIN
+    try:
+        while time.monotonic() < deadline and not at_work(read_status(run), pid):
+            if (code := exit_code(pid)) is not None:
+                if code:
+                    raise TrainingError(last_line(run) or f"the background process ended at once; see {run.log}")
+                break  # a short run may be over by now
+            time.sleep(0.05)
+    except KeyboardInterrupt:  # cancelled is cancelled: nothing trains on behind one's back
+        os.kill(pid, signal.SIGTERM)
+        raise
+    return pid
+
+
+def left_words(run: RunDir, runs: Path, pid: int) -> tuple[str, str]:
+    """What is said of a run that trains in the background now."""
+    return (
+        f"{run.name} trains in the background, process {pid}",
+        f"open it with: {how_to('open', run, runs)}, stop it with: {how_to('runs stop', run, runs)}",
+    )
+
+
+def detach(run: RunDir, runs_dir: Path) -> int:
+    """Start a process of its own that resumes `run` exactly where it stopped; its pid.
+
+    Its output goes to the run's log; it survives this process and its terminal.
+    """
+    home = str(Path(__file__).parents[2])  # found again from any folder, also when not installed
+    path = os.pathsep.join(part for part in (home, os.environ.get("PYTHONPATH", "")) if part)
+    with run.log.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tui.cli", "--runs", str(runs_dir), "train", "--resume", str(run.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+    return process.pid
+
+
+def at_work(status: dict[str, Any], pid: int) -> bool:
+    """Whether process `pid` is past all that can go wrong at the start of its training."""
+    return status.get("pid") == pid and (bool(status.get("socket")) or status.get("phase") == "training")
+
+
+def exit_code(pid: int) -> int | None:
+    """The exit code of a child of this process; None while it lives."""
+    found, status = os.waitpid(pid, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if found else None
+
+
+def last_line(run: RunDir) -> str:
+    """What a background process said last."""
+    try:
+        with run.log.open("rb") as log:
+            log.seek(max(0, run.log.stat().st_size - MOST_SAID))
+            lines = log.read(MOST_SAID).decode("utf-8", errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1].removeprefix("tinytui: ") if lines else ""
+
+
+def how_to(command: str, run: RunDir, runs: Path) -> str:
+    """The command line that reaches this run from here."""
+    return f"tinytui {command} {run.name if runs == Path('runs') else shlex.quote(shown_path(run))}"
+
+
+def shown_path(run: RunDir) -> str:
+    """The run's path, from here where that is shorter."""
+    here = Path.cwd()
+    return str(run.path.relative_to(here)) if run.path.is_relative_to(here) else str(run.path)
