@@ -2,10 +2,9 @@
 
     python -m bench.gpu [TINYSHAKESPEARE.TXT] [--presets nanogpt-char,small] [--seconds 4] [--rounds 2] [--skip-gpt2]
 
-First what the device can do: a large bf16 matrix product and a copy, on random data. Then the training step in its four
-forms (one operation after the other; recorded as CUDA graphs; compiled; both), its tokens a second and the share of the
-matrix rate that its floating-point operations make; whether a recorded step computes the same bits; writing with the
-10.65 million parameters of preset nanogpt-char, alone and beside training; and, with a text, whole `tinytui train`
+First what the device can do: a large bf16 matrix product and a copy, on random data. Then the training step as it is
+and compiled, its tokens a second and the share of the matrix rate that its floating-point operations make; writing with
+the 10.65 million parameters of preset nanogpt-char, alone and beside training; and, with a text, whole `tinytui train`
 processes until the validation loss is at 1.4697 or below, nanoGPT's figure for that preset: the first with nothing
 compiled before, the others with what it left.
 """
@@ -32,13 +31,12 @@ from engine.bench import LETTERS, made_up_dataset, time_steps
 from engine.config import Config, load_preset
 from engine.model import build_model
 from engine.model.count import flops_per_token
-from engine.sampling import decode
 from engine.sampling.generate import Done, generate
 from engine.sampling.settings import SamplingSettings
 from engine.text.chars import CharTokenizer
 from engine.text.dataset import TokenDataset
 from engine.training.build import build_for
-from engine.training.compiled import compile_step, in_one_line, record_step, unrecord
+from engine.training.compile import compile_step
 from engine.training.live import LivePrompter, LiveWeights
 from engine.training.measure import made_up
 from engine.training.precision import set_matmul_precision
@@ -121,28 +119,15 @@ def copy_rate(device: torch.device, gigabytes: int = 4) -> float:
 
 
 def forms(take_step: TrainStep) -> Iterator[tuple[str, str]]:
-    """Brings the step from one form to the next: (its name, what went wrong or how long it took)."""
-
-    def compiled() -> None:
-        unrecord(take_step)
-        compile_step(take_step, 0)
-
-    def recorded() -> None:
-        record_step(take_step, 0)
-
+    """The step as it is, then compiled: (its name, what went wrong or how long it took)."""
     yield "plain", ""
-    for name, make in (("recorded", recorded), ("compiled", compiled), ("compiled and recorded", recorded)):
-        began = time.perf_counter()
-        try:
-            make()
-        except Exception as error:
-            yield f"NOT {name}", in_one_line(error)
-        else:
-            yield name, f"made in {time.perf_counter() - began:.1f} s"
+    began = time.perf_counter()
+    why = compile_step(take_step, 0)
+    yield ("NOT compiled", why) if why else ("compiled", f"made in {time.perf_counter() - began:.1f} s")
 
 
 def steps(title: str, config: Config, dataset: TokenDataset, device: torch.device, rate: float, seconds: float) -> None:
-    """Speed and memory of every form of the step, and whether a recorded one is the same step."""
+    """Speed and memory of both forms of the step."""
     set_matmul_precision(config.train.precision)
     operations = flops_per_token(config.model, dataset.tokenizer.vocab_size) * config.tokens_per_step
     take_step = make_step(config, dataset, device)
@@ -153,25 +138,6 @@ def steps(title: str, config: Config, dataset: TokenDataset, device: torch.devic
         share, memory = operations / each / rate, torch.cuda.max_memory_allocated(device) / 2**30
         figures = f"{1000 * each:.2f} ms, {1 / each:.1f} steps/s, {config.tokens_per_step / each:,.0f} tok/s"
         say(f"  {name}", f"{figures}, {share:.1%} of the matrix rate, {memory:.2f} GiB  {note}")
-    say("  recorded against plain, 5 steps", same_bits(config, dataset, device))
-
-
-def same_bits(config: Config, dataset: TokenDataset, device: torch.device) -> str:
-    """Whether five recorded steps leave the weights that five plain ones do."""
-    small = config.replace({"train.grad_accum": min(2, config.train.grad_accum)})
-    plain, again, recorded = (make_step(small, dataset, device) for _ in range(3))
-    try:
-        record_step(recorded, 0)
-    except Exception as error:
-        return f"NOT recorded: {in_one_line(error)}"
-    for step in range(5):
-        for take_step in (plain, again, recorded):
-            take_step(step, 1.0)
-    weights = plain.parameters.flat
-    if torch.equal(weights, recorded.parameters.flat):
-        return "the same bits"
-    apart, noise = (float((weights - other.parameters.flat).norm() / weights.norm()) for other in (recorded, again))
-    return f"weights differ by {apart:.2g} of their norm (plain from plain: {noise:.2g})"
 
 
 # -- writing ---------------------------------------------------------------------------------------------------------
@@ -180,22 +146,16 @@ SETTINGS = SamplingSettings(temperature=0.8, top_k=40, max_tokens=250, seed=0)
 
 
 def writing(device: torch.device, seconds: float) -> None:
-    """Tokens a second of one text, one operation after the other and recorded."""
+    """Tokens a second of one text."""
     tokenizer = CharTokenizer(LETTERS)
     config = load_preset("nanogpt-char")
     model = build_model(config.model, tokenizer.vocab_size).to(device).eval()
-    from_now_on = decode.WORTH_RECORDING
-    for name, worth in (("plain", sys.maxsize), ("recorded", from_now_on)):
-        decode.WORTH_RECORDING = worth
-        rates: list[float] = []
-        began = time.perf_counter()
-        while len(rates) < 4 or time.perf_counter() - began < seconds:
-            rates += [
-                piece.tokens_per_second
-                for piece in generate(model, tokenizer, "\n", SETTINGS)
-                if isinstance(piece, Done)
-            ]
-        say(f"writing, 10.65M, batch 1, {name}", spread(rates[1:], "tok/s"))
+    rates: list[float] = []
+    began = time.perf_counter()
+    while len(rates) < 4 or time.perf_counter() - began < seconds:
+        pieces = generate(model, tokenizer, "\n", SETTINGS)
+        rates += [piece.tokens_per_second for piece in pieces if isinstance(piece, Done)]
+    say("writing, 10.65M, batch 1", spread(rates[1:], "tok/s"))
     say("hoped for: writing", f"at least {HOPED['decode']:,.0f} tok/s")
 
 
@@ -204,7 +164,6 @@ def beside(preset: str, folder: Path, device: torch.device, seconds: float) -> N
     config = load_preset(preset).replace({"train.compile": False})
     dataset = made_up_dataset(config, folder)
     take_step, live = make_step(config, dataset, device), LiveWeights()
-    record_step(take_step, 0)
     alone = time_steps(take_step, seconds, lambda done: None)
     vocab_size = dataset.tokenizer.vocab_size
     prompter = LivePrompter(live, lambda: build_for(config, vocab_size).to(device).eval(), dataset.tokenizer)

@@ -18,7 +18,7 @@ from engine.sampling.generate import Done, generate
 from engine.sampling.settings import SamplingSettings
 from engine.text.catalog import find_corpus
 from engine.text.dataset import TokenDataset
-from engine.training.compiled import make_fastest
+from engine.training.compile import compile_step
 from engine.training.memory import memory_peak
 from engine.training.precision import check_precision, set_matmul_precision
 from engine.training.schedule import lr_multiplier
@@ -35,7 +35,7 @@ TOGETHER = 10
 
 @dataclass(frozen=True)
 class Speed:
-    """What was measured on one device; times are medians. `step` is how the steps were made: compiled, recorded."""
+    """What was measured on one device; times are medians. `step` is how the steps were made: compiled or not."""
 
     device: str
     name: str
@@ -69,7 +69,10 @@ def measure(config: Config, device: torch.device, seconds: float, progress: Prog
         report = progress or (lambda what, done: None)
         report(f"making the step for {device}", 0.0)
         take_step = make_step(config, dataset, device)
-        made = make_fastest(take_step)
+        made = "one operation after the other"
+        if config.train.compile:
+            why = compile_step(take_step, 0)
+            made = f"not compiled ({why})" if why else "compiled"
         step_seconds = time_steps(take_step, seconds, lambda done: report(f"training on {device}", done))
         report(f"writing on {device}", 0.0)
         rate = time_decoding(take_step.model.eval(), dataset, seconds)

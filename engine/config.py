@@ -145,7 +145,7 @@ class TrainConfig(_Section):
     beta2: float = Field(0.99, ge=0.0, lt=1.0, description="AdamW's second moment decay")
     grad_clip: float = Field(1.0, ge=0.0, le=1e9, description="largest gradient norm; 0 is off")
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = Field("fp32", description="arithmetic of the forward pass")
-    compile: bool = Field(False, description="torch.compile the step, in the background; for GPUs: no gain on a CPU")
+    compile: bool = Field(False, description="torch.compile the loss before the first step; on a CPU it seldom pays")
     eval_every: int = Field(250, ge=1, le=_EVER, description="steps between exact evaluations")
     eval_first: int = Field(
         0, ge=0, le=_EVER, description="one more evaluation, after this step; 0: a tenth of the run if that is sooner"

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from engine.errors import RunError, is_out_of_memory
-from engine.model.capture import recording
 from engine.model.gpt import GPT
 from engine.sampling.generate import Done, Piece, generate
 from engine.sampling.kept import KeptLogits
@@ -129,8 +128,7 @@ class LivePrompter:
         finally:
             self._places.release()
         self.live.free()
-        with recording:  # nothing is recorded while the device's memory is rearranged
-            free_memory()
+        free_memory()
         raise RunError("no memory for this prompt beside training; ask for fewer tokens, or prompt a checkpoint later")
 
     def _sit_down(self, cancelled: Callable[[], bool]) -> None:

@@ -26,7 +26,6 @@ from engine.sampling.generate import Done, generate
 from engine.sampling.settings import SamplingSettings
 from engine.text.chars import CharTokenizer
 from engine.text.dataset import TokenDataset
-from engine.training.compiled import make_fastest
 from engine.training.device import choose_device
 from engine.training.evaluate import TOKENS_PER_BATCH, evaluate
 from engine.training.pace import LIMIT_SECONDS, Pace
@@ -146,9 +145,7 @@ def measure(config: Config, vocab_size: int, device: str = "auto") -> Pace:
     check_precision(config.train.precision, where)
     set_matmul_precision(config.train.precision)
     dataset = made_up(config, vocab_size, where)
-    take_step = make_step(config, dataset, where)
-    make_fastest(take_step, compiled=False)
-    return measure_pace(take_step, dataset)
+    return measure_pace(make_step(config, dataset, where), dataset)
 
 
 def problem(error: Exception) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 from engine.config import TrainConfig
 from engine.errors import CheckpointError, is_out_of_memory
 from engine.training.flat import ROLES, FlatParameters
-from engine.training.shortage import free_memory, is_recorded
+from engine.training.shortage import free_memory
 
 MUON_MOMENTUM = 0.95
 # quintic coefficients of Jordan et al.: they maximize the slope at zero, singular values land in about [0.7, 1.2]
@@ -27,7 +27,7 @@ EXCHANGED = 1 << 22
 """Weights exchanged at a time between the model and the average."""
 
 TRIES = 3
-"""At an update that runs out of memory; what a prompt or a graph held may be free a moment later."""
+"""At an update that runs out of memory; what a prompt held may be free a moment later."""
 
 
 def muon_dtype(device: torch.device) -> torch.dtype:
@@ -69,7 +69,7 @@ class MuonStack:
         self.moved = False
         """Whether the momentum is that of the update under way."""
 
-    def update(self, lr: float | Tensor, weight_decay: float, keep: float | Tensor = 1.0) -> None:
+    def update(self, lr: float, weight_decay: float, keep: float | Tensor = 1.0) -> None:
         """One step; `keep` of 0.0 leaves everything as it is."""
         if not self.moved:
             for momentum, grad in zip(self.momenta, self.grads, strict=True):
@@ -108,7 +108,7 @@ class AdamWGroup:
         self.exp_avg, self.exp_avg_sq = torch.zeros_like(weight), torch.zeros_like(weight)
         self.steps = torch.zeros((), dtype=torch.float32, device=weight.device)
 
-    def update(self, lr: float | Tensor, skip: Tensor | None) -> None:
+    def update(self, lr: float, skip: Tensor | None) -> None:
         """One step; `skip` of 1.0 leaves everything as it is."""
         self.steps.add_(1.0)
         try:
@@ -166,11 +166,10 @@ class Optimizer:
         self._swapped = False
         self._made = 0
 
-    def step(self, multiplier: float | Tensor, keep: Tensor | None = None) -> None:
+    def step(self, multiplier: float, keep: Tensor | None = None) -> None:
         """One update with every peak learning rate times `multiplier`; the average moves with it.
 
-        `keep` is a tensor of 1.0, or of 0.0 to do nothing, for a device that must not be waited for. Learning rates
-        are then float32 tensors there too, so that the update may be recorded: the same numbers, recorded or not.
+        `keep` is a tensor of 1.0, or of 0.0 to do nothing, for a device that must not be waited for.
 
         Where memory runs out it is tried again with what can be given back. If that does not help `torn` says whether
         a part of the update is made.
@@ -181,7 +180,7 @@ class Optimizer:
                     self._update(multiplier, keep)
                     return
                 except Exception as error:
-                    if not is_out_of_memory(error) or is_recorded(self.parameters.flat.device):
+                    if not is_out_of_memory(error):
                         raise
                 free_memory()
             self._update(multiplier, keep)
@@ -191,16 +190,8 @@ class Optimizer:
         """Whether the last update ran out of memory half-way: the weights are of no step then."""
         return self._made > 0 or any(stack.moved for stack in self.stacks)
 
-    def begin_anew(self) -> None:
-        """The next update begins with its first part: one that was only recorded, or failed to be, changed nothing."""
-        self._made = 0
-        for stack in self.stacks:
-            stack.moved = False
-
-    def _update(self, multiplier: float | Tensor, keep: Tensor | None) -> None:
+    def _update(self, multiplier: float, keep: Tensor | None) -> None:
         """All parts of an update, or those that are left of it."""
-        if keep is not None:
-            multiplier = keep.new_ones(()).mul_(multiplier)
         skip = None if keep is None else 1.0 - keep
         for part in self.parts[self._made :]:
             if isinstance(part, MuonStack):

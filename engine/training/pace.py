@@ -51,7 +51,7 @@ class Pace:
 def essential(config: Config) -> Config:
     """`config` with every setting the pace does not depend on at its default: two runs of one pace are equal so.
 
-    `train.compile` is left out: training begins without, and a compiler takes longer than anyone waits for a forecast.
+    `train.compile` is left out: a compiler takes longer than anyone waits for a forecast.
     """
     train = {name: getattr(config.train, name) for name in MATTERS}
     return Config.model_validate({"model": config.model.model_dump(), "train": train})

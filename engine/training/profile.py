@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from engine.config import Config
 from engine.model.gpt import GPT
 from engine.text.dataset import TokenDataset
-from engine.training.compiled import make_fastest
 from engine.training.flat import FlatParameters
 from engine.training.measure import measure_pace, timed
 from engine.training.memory import memory_peak
@@ -59,7 +58,6 @@ def profile(config: Config, dataset: TokenDataset, device: torch.device) -> Prof
     step = make_step(config, dataset, device)
     model = step.model
     activations = activations_by_part(model, *step.batches.get(0, 0), config.train.precision)
-    make_fastest(step, compiled=False)  # as a run begins
     pace = measure_pace(step, dataset)
     x, y = step.batches.get(0, 0)
 

@@ -69,7 +69,7 @@ class StepLog:
         """The steps noted since the last read; the one place that waits for the device.
 
         `train_seconds` are those in which steps were launched; the wait, which is the steps' too, is added to them and
-        `read_up_to` is the sum. Only the current stream is waited for: another may be recording a graph.
+        `read_up_to` is the sum. Only the current stream is waited for: a prompt has one of its own.
         """
         waiting, self._waiting = self._waiting, []
         if not waiting:

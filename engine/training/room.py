@@ -44,13 +44,14 @@ def _shrink(trainer: Trainer) -> None:
             f"out of memory at step {trainer.step + 1} with a micro-batch of one sequence; "
             "lower model.block_size, model.n_embd or model.n_layer in a new run"
         )
+    compiled = trainer.take_step.loss_function != trainer.model.loss
     trainer.config = trainer.log.config = config
     trainer.take_step.shrink(config)
     size, accumulate = config.train.batch_size, config.train.grad_accum
     message = f"out of memory: micro-batch {size} x {accumulate} instead, the global batch is the same"
+    message += "; not compiled for it, a resume compiles again" if compiled else ""
     trainer.writer.event("alarm", trainer.step, alarm="memory", message=message)
     trainer.writer.describe(config=config.model_dump(mode="json"))
-    trainer.compilation.begin_anew(trainer.step)
 
 
 def _stop_in_update(trainer: Trainer) -> NoReturn:

@@ -27,8 +27,3 @@ def smaller_batch(config: Config) -> Config | None:
     if parts is None:
         return None
     return config.replace({"train.batch_size": train.batch_size // parts, "train.grad_accum": train.grad_accum * parts})
-
-
-def is_recorded(device: torch.device) -> bool:
-    """Whether what is done now only goes into a CUDA graph: there nothing can be tried again."""
-    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from engine.config import Config, TrainConfig
 from engine.errors import is_out_of_memory
-from engine.model.capture import recording
 from engine.model.gpt import GPT
 from engine.text.dataset import TokenDataset
 from engine.training.batches import Batches, make_batches
@@ -21,10 +20,6 @@ from engine.training.shortage import MicroBatchTooLargeError
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 """Inputs and targets (B, T) -> mean loss: the model's, or that compiled."""
-MicroBatch = Callable[[Tensor, Tensor], Tensor]
-"""Inputs and targets (B, T) -> their share of the step's mean loss; adds their gradient to the flat one."""
-Update = Callable[[Tensor, int | Tensor, float | Tensor], Tensor]
-"""Mean loss, step and multiplier of the learning rates -> (loss, gradient norm); uses the flat gradient up."""
 
 
 def step_seed(seed: int, step: int) -> int:
@@ -63,21 +58,18 @@ class TrainStep:
         self.host_sees = self.device.type == "cpu"
         """Whether the host knows results as soon as they are asked for; otherwise asking would make it wait."""
         self.loss_function: LossFunction = model.loss
-        self.micro_batch: MicroBatch = self.forward_backward
-        self.update: Update = self.clip_and_update
 
     def __call__(self, step: int, multiplier: float) -> Tensor:
         """Make step `step` + 1 with learning rates times `multiplier`; returns (loss, gradient norm) on the device."""
-        with recording:
-            torch.manual_seed(step_seed(self.config.train.seed, step))
-            return self.update(self._gradients(step), step, multiplier)
+        torch.manual_seed(step_seed(self.config.train.seed, step))
+        return self.clip_and_update(self._gradients(step), step, multiplier)
 
     def forward_backward(self, x: Tensor, y: Tensor) -> Tensor:
-        """A `MicroBatch`, one operation after the other."""
+        """Adds the gradient of a micro-batch (B, T) to the flat one; returns its share of the step's mean loss."""
         return forward_backward(self.loss_function, x, y, self.config.train, self.scaler)
 
-    def clip_and_update(self, loss: Tensor, step: int | Tensor, multiplier: float | Tensor) -> Tensor:
-        """An `Update`, one operation after the other. All that it changes stays where it lies."""
+    def clip_and_update(self, loss: Tensor, step: int, multiplier: float) -> Tensor:
+        """Uses the flat gradient up; returns (mean loss, gradient norm)."""
         grad, grad_clip = self.parameters.grad, self.config.train.grad_clip
         if self.scaler.enabled:
             grad.div_(self.scaler.scale)
@@ -105,7 +97,7 @@ class TrainStep:
         total: Tensor | None = None
         try:
             for micro in range(self.config.train.grad_accum):
-                loss = self.micro_batch(*self.batches.get(step, micro))
+                loss = self.forward_backward(*self.batches.get(step, micro))
                 total = loss if total is None else total + loss
         except Exception as error:
             if not is_out_of_memory(error):
@@ -115,24 +107,22 @@ class TrainStep:
         return total.float()
 
     def shrink(self, config: Config) -> None:
-        """From here on the micro-batches are those of `config`, smaller ones; recorded or compiled passes are gone."""
+        """From here on the micro-batches are those of `config`, smaller ones; they are no longer compiled."""
         self.config = config
         self.batches.part(config.train)
         self.loss_function = self.model.loss
-        self.micro_batch, self.update = self.forward_backward, self.clip_and_update
 
     def bad_micro_batch(self, step: int) -> int | None:
         """Which micro-batch of a step that was not finite it was: each is tried again by itself. None: none of them.
 
         The weights must be those before the step, as they are after it.
         """
-        with recording:
-            torch.manual_seed(step_seed(self.config.train.seed, step))
-            for micro in range(self.config.train.grad_accum):
-                self.parameters.grad.zero_()
-                loss = self.micro_batch(*self.batches.get(step, micro))
-                if not bool(torch.isfinite(loss) & torch.isfinite(torch.linalg.vector_norm(self.parameters.grad))):
-                    return micro
+        torch.manual_seed(step_seed(self.config.train.seed, step))
+        for micro in range(self.config.train.grad_accum):
+            self.parameters.grad.zero_()
+            loss = self.forward_backward(*self.batches.get(step, micro))
+            if not bool(torch.isfinite(loss) & torch.isfinite(torch.linalg.vector_norm(self.parameters.grad))):
+                return micro
         return None
 
 

@@ -22,7 +22,7 @@ from engine.sampling.settings import SamplingSettings
 from engine.text.dataset import TokenDataset
 from engine.training import waiting
 from engine.training.batches import make_batches
-from engine.training.compiled import Compilation
+from engine.training.compile import compile_step
 from engine.training.copied import CopyCheck
 from engine.training.evaluate import Evaluation, Interrupted, evaluate
 from engine.training.flat import FlatParameters
@@ -67,7 +67,6 @@ class Trainer:
         self.optimizer = Optimizer(self.parameters, config.train)
         self.batches = make_batches(dataset, config, device)
         self.take_step = TrainStep(self.model, self.parameters, self.optimizer, self.batches, config)
-        self.compilation = Compilation(self.take_step, dataset.tokenizer.vocab_size, writer)
         self.step, self.lr_scale, self.rollbacks = 0, 1.0, 0
         self.train_seconds, self.eval_seconds = 0.0, 0.0
         self.watch = Watch()
@@ -88,18 +87,27 @@ class Trainer:
         """Train to the last step, or until told to stop."""
         train = self.config.train
         self._say_memory()
-        with self.compilation as compilation:
-            self.report(state="running", phase=compilation.phase)
-            if self.owed:
-                self._keep_up()
-            while self.step < train.max_steps and not self.stopping and not self.obey():
-                compilation.poll(self.step)
-                self._one_step()
-                self.live.serve(self.step, self.optimizer.sampled)
-                if self.log.due or self.step >= train.max_steps:
-                    self.flush()
-                self._keep_up()
+        if train.compile and self.step < train.max_steps:
+            self._compile()
+        self.report(state="running", phase="training")
+        if self.owed:
+            self._keep_up()
+        while self.step < train.max_steps and not self.stopping and not self.obey():
+            self._one_step()
+            self.live.serve(self.step, self.optimizer.sampled)
+            if self.log.due or self.step >= train.max_steps:
+                self.flush()
+            self._keep_up()
         return self._end()
+
+    def _compile(self) -> None:
+        self.writer.status(state="running", phase="compiling")
+        began = time.monotonic()
+        if why := compile_step(self.take_step, self.step):
+            message = f"training goes on without torch.compile: {why}"
+            self.writer.event("alarm", self.step, alarm="compile", message=message)
+        else:
+            self.writer.event("compiled", self.step, seconds=round(time.monotonic() - began, 1))
 
     def _one_step(self) -> None:
         """One optimizer step; its loss is read by `flush`."""
@@ -260,7 +268,7 @@ class Trainer:
                 raise
             message = "no memory for an evaluation, not even of one sequence; it is left out, training goes on"
             self.writer.event("alarm", self.step, alarm="memory", message=message)
-            self.writer.status(phase=self.compilation.phase)
+            self.writer.status(phase="training")
             return False
         self.eval_seconds += result.seconds
         self.evaluation = (self.step, result)
@@ -285,7 +293,7 @@ class Trainer:
                 best_step=self.watch.best_step,
                 val_loss=result.loss,
             )
-        self.report(phase=self.compilation.phase)
+        self.report(phase="training")
         return better
 
     def sample(self) -> None:
@@ -297,7 +305,7 @@ class Trainer:
         for number, prompt in enumerate(train.prompts):
             if not self._sample(prompt, (train.seed + number) % 2**31):
                 break
-        self.writer.status(phase=self.compilation.phase)
+        self.writer.status(phase="training")
 
     def _sample(self, prompt: str, seed: int) -> bool:
         """One sample and how much of it is copied; False when it gave way to a stop."""
@@ -347,7 +355,7 @@ class Trainer:
         path = self.writer.run.checkpoint(self.step)
         self.writer.event("checkpoint", self.step, path=path.name, val_loss=self.val_loss())
         self._prune()
-        self.writer.status(phase=self.compilation.phase, message="")
+        self.writer.status(phase="training", message="")
 
     def _prune(self) -> None:
         keep = {step for step in (self.watch.best_step,) if step is not None}

@@ -16,7 +16,6 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.config import Config
-from engine.model.capture import recording
 from engine.text.catalog import find_corpus
 from engine.text.dataset import TokenDataset
 from engine.training.batches import HostBatches, ResidentBatches, make_batches
@@ -121,14 +120,6 @@ def test_it_computes_what_the_synchronous_step_computes(dataset: TokenDataset, o
     for number in range(6):
         torch.testing.assert_close(blind(number, 1.0), seeing(number, 1.0), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(blind.parameters.flat, seeing.parameters.flat, rtol=1e-4, atol=1e-6)
-
-
-def test_nothing_is_recorded_elsewhere_while_a_step_draws_its_random_numbers(dataset: TokenDataset) -> None:
-    step = launched(tiny_config("model.dropout=0.1"), dataset)
-    function, held = step.loss_function, []
-    step.loss_function = lambda x, y: (held.append(recording.locked()), function(x, y))[1]
-    step(0, 1.0)
-    assert held == [True] and not recording.locked()
 
 
 @pytest.mark.parametrize("room", [0, 8, 1 << 20])

@@ -15,7 +15,7 @@ import torch
 
 from engine.errors import ConfigError
 from engine.text.dataset import TokenDataset
-from engine.training import compiled, measure
+from engine.training import measure
 from engine.training.evaluate import TOKENS_PER_BATCH, Evaluation
 from engine.training.measure import EVAL_BATCHES, OUT_OF_MEMORY, made_up, problem, time_steps
 from engine.training.pace import LIMIT_SECONDS, Pace
@@ -137,61 +137,13 @@ def test_the_program_says_one_line_of_json_and_has_a_limit(
     assert alarms == [2 * LIMIT_SECONDS]
 
 
-# -- the compiling process ---------------------------------------------------------------------------------------------
-
-
-def test_a_compilers_error_is_the_first_line_of_its_cause() -> None:
-    inner, outer = ValueError("\n  the cause\nmore"), RuntimeError("outside")
-    assert compiled.in_one_line(outer) == "outside"
-    outer.inner_exception = inner  # type: ignore[attr-defined]
-    assert compiled.in_one_line(outer) == "the cause"
-    outer.inner_exception = "no error"  # type: ignore[attr-defined]
-    assert compiled.in_one_line(outer) == "outside"
-    assert compiled.in_one_line(ValueError(" \n ")) == "ValueError"
-    assert compiled.in_one_line(ValueError("x" * 200)) == "x" * 200
-    assert compiled.in_one_line(ValueError("x" * 201)) == "x" * 199 + "…"
-
-
-@pytest.mark.parametrize(("module", "code"), [("measure", 0), ("compiled", 1)])
-def test_as_programs_they_do_the_job_they_are_given(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: str, code: int
+def test_as_a_program_it_does_the_job_it_is_given(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    job = {"config": {"train": {"batch_size": 0}}, "vocab_size": 65, "device": "cpu", "niceness": 0}
-    monkeypatch.setattr(sys, "argv", [module, json.dumps(job)])
+    job = {"config": {"train": {"batch_size": 0}}, "vocab_size": 65, "device": "cpu"}
+    monkeypatch.setattr(sys, "argv", ["measure", json.dumps(job)])
     monkeypatch.setattr(signal, "alarm", lambda seconds: 0)
-    monkeypatch.delitem(sys.modules, f"engine.training.{module}")
+    monkeypatch.delitem(sys.modules, "engine.training.measure")
     with pytest.raises(SystemExit) as ended:
-        runpy.run_module(f"engine.training.{module}", run_name="__main__")
-    assert ended.value.code == code and "batch_size" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("ends", ["well", "badly"])
-def test_the_compiling_program_says_what_went_wrong_and_goes_last(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ends: str
-) -> None:
-    nice: list[int] = []
-    filled: list[object] = []
-    monkeypatch.setattr(compiled.os, "nice", nice.append)
-
-    def fill(*job: object) -> None:
-        if ends == "badly":
-            raise RuntimeError("no compiler here")
-        filled.append(job)
-
-    monkeypatch.setattr(compiled, "fill_cache", fill)
-    job = {"config": tiny_config().model_dump(mode="json"), "vocab_size": 65, "device": "cpu", "niceness": 7}
-    code = compiled.main(json.dumps(job))
-    assert nice == [7]
-    if ends == "well":
-        assert code == 0 and filled == [(tiny_config(), 65, CPU)] and not capsys.readouterr().out
-    else:
-        assert code == 1 and capsys.readouterr().out.strip() == "no compiler here"
-
-
-def test_a_cpu_has_room_to_compile_and_a_gpu_where_two_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert compiled._room_for_two(CPU)
-    gpu, used = torch.device("cuda"), 5 << 30
-    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: used)
-    for free, fits in (((11 << 30), False), ((11 << 30) + 1, True), (10 << 30, False)):
-        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 1 << 40))
-        assert compiled._room_for_two(gpu) is fits
+        runpy.run_module("engine.training.measure", run_name="__main__")
+    assert ended.value.code == 0 and "batch_size" in capsys.readouterr().out

@@ -18,44 +18,19 @@ from engine.errors import ConfigError, CorpusError, RunError
 from engine.runs.layout import RunDir
 from engine.runs.status import read_info
 from engine.runs.writer import RunWriter
-from engine.training import compiled, copied, live, pace, step, tune
-from engine.training.compiled import Compilation, start_compiler
+from engine.training import copied, live, pace, step, tune
 from engine.training.live import LivePrompter, LiveWeights
 from engine.training.pace import LIMIT_SECONDS, Measuring
 from engine.training.start import corpus_text, open_dataset, run_config
-from engine.training.step import make_step
 
-from .conftest import tiny_config, train
-from .test_what_fails import NO_ROOM, events, failing
+from .conftest import tiny_config
+from .test_what_fails import NO_ROOM, failing
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 Start = Callable[..., RunDir]
 
 
 # -- other processes ---------------------------------------------------------------------------------------------------
-
-
-def test_a_compiler_that_cannot_be_started_costs_a_line(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "start_compiler", failing(OSError(errno.EAGAIN, "no more processes")))
-    run = start("run", "train.compile=true")
-    assert train(run).state == "finished"
-    (alarm,) = events(run, "alarm")
-    assert "without torch.compile:" in alarm["message"] and "no more processes" in alarm["message"]
-
-
-def test_the_compiler_is_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: dict[str, Any] = {}
-    monkeypatch.setattr(compiled.subprocess, "Popen", lambda args, **how: asked.update(args=args, **how))
-    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
-    said: Any = object()
-    start_compiler(tiny_config(), 65, CPU, said)
-    assert asked["args"][1:3] == ["-m", "engine.training.compiled"] and asked["stdout"] is said
-    job = json.loads(asked["args"][3])
-    assert job == {"config": tiny_config().model_dump(mode="json"), "vocab_size": 65, "device": "cpu", "niceness": 10}
-    root, elsewhere = asked["env"]["PYTHONPATH"].split(":")
-    assert (Path(root) / "engine" / "training" / "compiled.py").is_file() and elsewhere == "/elsewhere"
-    assert asked["start_new_session"] is True
-    assert asked["stdin"] == asked["stderr"] == subprocess.DEVNULL
 
 
 @pytest.mark.parametrize("before", [None, "/elsewhere"])
@@ -75,45 +50,6 @@ def test_a_measuring_process_is_of_this_very_program(monkeypatch: pytest.MonkeyP
     assert (Path(root) / "engine" / "training" / "measure.py").is_file() and rest == ([before] if before else [])
     assert asked["args"][1:3] == ["-m", "engine.training.measure"] and asked["start_new_session"] is True
     assert json.loads(asked["args"][3])["vocab_size"] == 65 and asked["stdin"] == asked["stderr"] == subprocess.DEVNULL
-
-
-def test_smaller_micro_batches_are_recorded_anew(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = start("run")
-    recorded: list[int] = []
-    monkeypatch.setattr(compiled, "record_step", lambda take_step, step: recorded.append(step))
-    monkeypatch.setattr(
-        compiled, "start_compiler", lambda *_: subprocess.Popen(["sleep", "600"], start_new_session=True)
-    )
-    with RunWriter(run) as writer:
-        one = make_step(tiny_config("train.compile=true"), open_dataset(run), CPU)
-        with Compilation(one, 65, writer) as compilation:
-            compilation.poll(0), compilation.poll(1)
-            assert recorded == [0] and compilation.phase == "compiling"
-            child = compilation._child
-            compilation.begin_anew(2)
-            assert child is not None and child.returncode == -signal.SIGKILL and compilation.phase == "training"
-            compilation.poll(2), compilation.poll(3)
-            assert recorded == [0, 2]
-    (alarm,) = events(run, "alarm")
-    assert alarm["step"] == 2 and "the micro-batch has shrunk; a resume compiles again" in alarm["message"]
-
-
-def test_what_cannot_be_recorded_is_said(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = start("run")
-    monkeypatch.setattr(compiled, "record_step", failing(RuntimeError("operation not permitted when capturing\nmore")))
-    with RunWriter(run) as writer:
-        Compilation(make_step(tiny_config(), open_dataset(run), CPU), 65, writer).poll(0)
-    (alarm,) = events(run, "alarm")
-    assert alarm["message"] == "no CUDA graph: operation not permitted when capturing"
-
-
-def test_the_fastest_step_says_what_could_not_be_done(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = make_step(tiny_config("train.compile=true"), open_dataset(start("run")), CPU)
-    one.host_sees = False
-    monkeypatch.setattr(compiled, "compile_step", failing(RuntimeError("no compiler")))
-    monkeypatch.setattr(compiled, "record_step", failing(RuntimeError("no graph")))
-    assert compiled.make_fastest(one) == "not compiled (no compiler), no CUDA graph (no graph)"
-    assert compiled.make_fastest(one, compiled=False) == "no CUDA graph (no graph)"
 
 
 @pytest.mark.parametrize(
