@@ -1,7 +1,6 @@
 """The lines of metrics.jsonl, samples.jsonl and events.jsonl: how each is written.
 
-Numbers are written so that a reader can parse a million lines at once: one fixed order of keys, no spaces, and an
-upper-case exponent (`1.5E-05`), which no key contains.
+Numbers are written short: one fixed order of keys, no spaces, 6 significant digits.
 """
 
 from __future__ import annotations

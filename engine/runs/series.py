@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.runs.parse import Rows
 from engine.runs.records import TRAIN_KEYS, VAL_KEYS
 
 Floats = npt.NDArray[np.float64]
 Steps = npt.NDArray[np.int64]
+Record = Mapping[str, Any]
+
+MAX_STEP = 2**53
+"""From here on floats are no longer all the whole numbers."""
+_NUMBERS = {int, float, type(None)}
 
 
 class Table:
@@ -46,24 +52,23 @@ class Table:
         values[:, : self.rows] = self._values[:, : self.rows]
         self._steps, self._values = steps, values
 
-    def extend(self, rows: Rows) -> bool:
-        """Appends rows when their steps are whole numbers that go on rising; else does nothing and returns False."""
-        found = {key: index for index, key in enumerate(rows.columns)}
-        if "step" not in found or not len(rows.values):
-            return False
-        floats = rows.values[:, found["step"]]
+    def steps_of(self, records: Sequence[Record]) -> Steps | None:
+        """(records,) their steps, when they are whole numbers that go on rising from the last row."""
+        floats = _column(records, "step")
+        if not np.all((floats >= 0) & (floats < MAX_STEP)):  # NaN is neither
+            return None
         steps = floats.astype(np.int64)
-        if not np.array_equal(steps, floats) or steps[0] <= (self._steps[self.rows - 1] if self.rows else -1):
-            return False
-        if not np.all(steps[1:] > steps[:-1]):
-            return False
+        last = self._steps[self.rows - 1] if self.rows else -1
+        return steps if np.array_equal(steps, floats) and np.all(np.diff(steps, prepend=last) > 0) else None
+
+    def extend(self, steps: Steps, records: Sequence[Record]) -> None:
+        """Appends records with these steps; their fields are numbers, or None."""
         end = self.rows + len(steps)
         self._grow(end)
         self._steps[self.rows : end] = steps
         for key, index in self._column.items():
-            self._values[index, self.rows : end] = rows.values[:, found[key]] if key in found else np.nan
+            self._values[index, self.rows : end] = _column(records, key)
         self.rows = end
-        return True
 
     def add(self, step: int, values: dict[str, float]) -> str | None:
         """Appends one row; the last record of a step counts. Returns what is wrong when the step falls back.
@@ -106,6 +111,10 @@ class Table:
                 self._steps, self._values, self._shared = self._steps.copy(), self._values.copy(), False
             self.rows = rows
             self.taken_back += 1
+
+
+def _column(records: Sequence[Record], key: str) -> Floats:
+    return np.array([record.get(key) for record in records], np.float64)
 
 
 class _Column:
@@ -164,9 +173,20 @@ class Series:
         """Grows whenever numbers read before were taken back (a resume from an earlier step, a rewritten file)."""
         return self.train.taken_back + self.val.taken_back
 
-    def add_rows(self, rows: Rows) -> bool:
-        """Adds many records at once; False when they have to be added one by one."""
-        return (self.val if "val_loss" in rows.columns else self.train).extend(rows)
+    def extend(self, records: Sequence[Record]) -> bool:
+        """Adds many records at once; False, and none is added, when they have to be added one by one."""
+        if not set(map(type, chain.from_iterable(each.values() for each in records))) <= _NUMBERS:
+            return False
+        if any("resumed" in record for record in records):
+            return False
+        train = [record for record in records if "val_loss" not in record]
+        val = [record for record in records if "val_loss" in record]
+        steps, val_steps = self.train.steps_of(train), self.val.steps_of(val)
+        if steps is None or val_steps is None:
+            return False
+        self.train.extend(steps, train)
+        self.val.extend(val_steps, val)
+        return True
 
     def add(self, record: dict[str, Any]) -> str | None:
         """Adds one record or rewinds by its marker; returns what is wrong with it, if anything."""
@@ -204,4 +224,6 @@ class Series:
 
 
 def _is_step(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53 and value == int(value)
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MAX_STEP and value == int(value)
+    )

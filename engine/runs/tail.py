@@ -15,6 +15,11 @@ TOO_LONG = b"\0too long"
 _SEAM = 64
 
 
+def split_lines(block: bytes) -> list[bytes]:
+    """The lines of a block of whole lines, without their newlines."""
+    return block[:-1].split(b"\n")
+
+
 class Tail:
     """Reads what was appended since the last time. A last line without its newline waits until it has one."""
 

@@ -14,9 +14,8 @@ from engine.config import FREE_IN_A_FORK, Config, split_key
 from engine.errors import CheckpointError, ConfigError
 from engine.files import open_atomic, sync_folder
 from engine.runs.layout import RunDir, create_run, new_name
-from engine.runs.parse import split_lines
 from engine.runs.schema import decode
-from engine.runs.tail import Tail
+from engine.runs.tail import Tail, split_lines
 from engine.runs.writer import RunWriter
 from engine.text.dataset import TokenDataset
 from engine.training.build import build_for

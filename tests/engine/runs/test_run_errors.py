@@ -17,11 +17,10 @@ import pytest
 
 from engine.config import load_preset
 from engine.errors import LockedError, RunError, UserError
-from engine.runs import environment, layout, lock, log, parse, tail
+from engine.runs import environment, layout, lock, log, tail
 from engine.runs.layout import RunDir, create_run, list_runs, remove_run
 from engine.runs.lock import RunLock, holders, is_locked
 from engine.runs.log import MOST_UNSYNCED, AppendLog
-from engine.runs.parse import Rows, split_block
 from engine.runs.reader import RunReader
 from engine.runs.series import Series, Table
 from engine.runs.status import read_status
@@ -213,53 +212,30 @@ def test_only_a_last_line_that_is_cut_short_is_ended(tmp_path: Path) -> None:
         assert (written == kept + b"[]\n") is (held != b"x")
 
 
-def test_metrics_of_odd_layouts_are_read_one_by_one() -> None:
-    line = b'{"step":1,"loss":2.5}\n'
-    many = -(-parse._SMALL // len(line))
-    usual = line * many
-    (rows,) = split_block(usual)
-    assert isinstance(rows, Rows) and rows.columns == ("step", "loss") and rows.values.shape == (many, 2)
-    assert list(split_block(usual[: -len(line)])) == [line[:-1]] * (many - 1)
-    for odd in (
-        b'{"Step":1,"loss":2.5}\n',  # no layout of ours
-        b'{"step":"1","loss":2.5}\n',
-        b'{"st1ep":1,"loss":2.5}\n',  # a digit elsewhere
-        b'{"step":1-2,"loss":2.5}\n',  # no number
-        b'{"step":,"loss":2.5}\n',
-        b'1{"step":,"loss":2.5}\n',
-        b"[1,2.5]\n",
-    ):
-        block = odd * (-(-parse._SMALL // len(odd)))
-        assert list(split_block(block)) == [odd[:-1]] * block.count(b"\n")
+def test_records_are_added_together_only_when_nothing_is_to_be_said_of_any() -> None:
+    series = Series()
+    assert series.extend([{"step": 1, "loss": 2.5}, {"step": 1, "val_loss": 3.0}, {"step": 2.0, "odd": None}])
+    assert not series.extend([{"step": 3}, {"resumed": 2}]) and not series.extend([{"step": 3}, {"loss": 2.0}])
+    for step in (2, -1, 3.5, 2**53, True, "3", [3], None, float("nan")):
+        assert not series.extend([{"step": step}]), step
+    for odd in (True, "1.5", [1.5], {}):
+        assert not series.extend([{"step": 3, "loss": 1.0}, {"step": 4, "loss": odd}]), odd
+        assert not series.extend([{"step": 3, "unknown": odd}]), odd
+    assert not series.extend([{"step": 3}, {"step": 3}]) and not series.extend(
+        [{"step": 3}, {"step": 1, "val_loss": 1}]
+    )
+    assert series.step.tolist() == [1, 2] and series.val_step.tolist() == [1] and series.val_loss.tolist() == [3.0]
+    assert series.loss.tolist()[:1] == [2.5] and np.isnan(series.loss[1])
+    assert series.extend([{"step": 2**53 - 1, "loss": 10**300}]) and series.loss[2] == 1e300
 
 
-def test_rows_between_other_lines_keep_their_order() -> None:
-    line, other = b'{"step":%d,"loss":2.5}\n', b'{"resumed":3}\n'
-    block = b"".join(line % i if i % 40 else other for i in range(400))
-    parts = list(split_block(block))
-    seen: list[Any] = []
-    for part in parts:
-        seen += [other] if isinstance(part, bytes) else part.values[:, 0].astype(int).tolist()
-    assert seen == [i if i % 40 else other for i in range(400)]
-    assert [part for part in parts if isinstance(part, bytes)] == [other[:-1]] * 10
-
-
-def test_rows_without_a_rising_step_are_left_to_others() -> None:
+def test_a_table_grows_by_doubling() -> None:
     table = Table(("step", "loss"))
-
-    def rows(*steps: float, columns: tuple[str, ...] = ("step", "loss")) -> Rows:
-        return Rows(columns, np.array([[step, 1.0] for step in steps]).reshape(-1, 2))
-
-    assert not table.extend(rows()) and not table.extend(rows(1, columns=("loss", "lr")))
-    assert not table.extend(rows(1.5)) and not table.extend(rows(2, 2)) and not table.extend(rows(3, 2))
-    assert table.extend(rows(0)) and table.extend(rows(1, 2)) and not table.extend(rows(2)) and table.extend(rows(3))
-    assert table.steps.tolist() == [0, 1, 2, 3] and not Table(("step",)).extend(rows(-1))
-    table._grow(1024)
-    assert len(table._steps) == 1024
-    table._grow(1025)
-    assert len(table._steps) == 2048 and table.steps.tolist() == [0, 1, 2, 3]
-    table._grow(9000)
-    assert len(table._steps) == 9000
+    for rows, size in ((1024, 1024), (1025, 2048), (9000, 9000)):
+        table._grow(rows)
+        assert len(table._steps) == size
+    table.extend(np.arange(3), [{"loss": 1.0}, {}, {"loss": None}])
+    assert table.steps.tolist() == [0, 1, 2] and np.isnan(table.column("loss")).tolist() == [False, True, True]
 
 
 @pytest.mark.parametrize(
