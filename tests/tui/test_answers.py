@@ -17,7 +17,8 @@ from engine.sampling.settings import SamplingSettings
 from engine.sampling.top import TopLogits
 from engine.text.bytelevel import ByteTokenizer
 from engine.text.chars import CharTokenizer
-from tui.state.conversation import DEFAULTS, Conversations, Sheet
+from tui.state.conversation import DEFAULTS, Sheet
+from tui.state.conversations import Conversations
 from tui.state.counting import count
 from tui.state.drafts import read_draft, write_draft
 from tui.state.grid import temperatures

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from engine.runs.layout import RunDir
 from engine.sampling.settings import SamplingSettings
-from tui.state.conversation import MAX_RUNS, Conversation, Conversations
+from tui.state.conversation import Conversation
+from tui.state.conversations import MAX_RUNS, Conversations
 from tui.state.history import KEEP, Prompted, PromptHistory
 from tui.state.prompting import LIVE, LoadedModels, Request
 

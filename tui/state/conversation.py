@@ -7,27 +7,21 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from engine.errors import UserError
 from engine.runs.layout import RunDir
 from engine.sampling.settings import WHOLE, SamplingSettings
-from tui.state.drafts import read_draft, write_draft
 from tui.state.grid import Grid
 from tui.state.history import Prompted, PromptHistory
 from tui.state.prompting import LoadedModels, PromptJob, Request
-from tui.state.worker import Ticket, Worker
 
 if TYPE_CHECKING:
     from engine.text.template import Template
 
 MAX_SETTING = 1e9
-MAX_RUNS = 32
-"""Conversations kept; the one left longest ago is forgotten first."""
 CHAT = "chat"
 """How an answer in a chat came about, as the history tells it."""
 MAX_JOBS = 64
@@ -67,6 +61,8 @@ class Sheet:
         return SamplingSettings(**values, seed=seed, stop=stops).check()  # type: ignore[arg-type]
 
 
+Turns = tuple[tuple[str, str], ...]
+"""What was said in a chat, each with its answer."""
 Shown = PromptJob | Prompted | None
 """What the answer shows: a prompt of this session, one from the history, or nothing."""
 
@@ -101,8 +97,9 @@ class Conversation:
         """Of another run than the one that is shown."""
         self.chatting = False
         """Whether what is sent is said after what was said before."""
-        self.chat: list[PromptJob] = []
+        self.chat: list[PromptJob | Prompted] = []
         """The turns of the chat."""
+        self._said_before: dict[int, tuple[Prompted, Turns]] = {}
         self.grid: Grid | None = None
         """The last prompt that was asked at several settings."""
         self._at: int | None = None
@@ -162,14 +159,14 @@ class Conversation:
         shown = self.shown
         if shown is None or self.history is None:
             return []
-        asked = asked_by(shown)
+        asked = self._asked(shown)
         jobs = {id(job.entry): job for job in self.jobs if job.entry is not None}
         found: list[PromptJob | Prompted] = []
         for entry in list(self.history.entries):
             if entry.prompt == asked[0] and entry.stop_reason != "not sent":
                 one = jobs.get(id(entry), entry)
-                found += [one] if asked_by(one) == asked else []
-        if self.job is not None and self.job.entry is None and asked_by(self.job) == asked:
+                found += [one] if self._asked(one) == asked else []
+        if self.job is not None and self.job.entry is None and self._asked(self.job) == asked:
             found.append(self.job)
         return found
 
@@ -187,9 +184,24 @@ class Conversation:
         if not 0 <= at < len(versions):
             return False
         self.shown = one = versions[at]
-        if isinstance(one, PromptJob) and one.request.chat is not None:
-            self.chat[len(one.request.chat.turns) :] = [one]
+        if (turns := self.turns_before(one)) is not None:
+            self.chat[len(turns) :] = [one]
         return True
+
+    def turns_before(self, shown: Shown) -> Turns | None:
+        """What was said in the chat before an answer, and answered; None for an answer that is in none."""
+        if isinstance(shown, PromptJob):
+            return shown.request.chat.turns if shown.request.chat is not None else None
+        return self._said_before.get(id(shown), (None, None))[1]
+
+    def _asked(self, shown: PromptJob | Prompted) -> tuple[object, ...]:
+        """What an answer is an answer to: the prompt, whether the run's format was around it, and the turns before it;
+        of a chat that is over those are not known."""
+        asked = shown.request if isinstance(shown, PromptJob) else shown
+        turns: object = self.turns_before(shown)
+        if turns is None and isinstance(shown, Prompted) and shown.how.startswith(CHAT):
+            turns = CHAT
+        return asked.prompt, asked.templated, turns
 
     # -- history -------------------------------------------------------------------------------------------------------
 
@@ -267,6 +279,11 @@ class Conversation:
             draft["seed"] = sheet.seed
         if unsent := [place.sheet.prompt for place in self._kept.values() if place.sheet.prompt.strip()]:
             draft["unsent"] = unsent
+        if self.chat:
+            kept = [turn for turn in self.chat if isinstance(turn, Prompted) or turn.entry is not None]
+            draft["chat"] = [list(turn_of(turn)) for turn in kept[-MAX_JOBS:]]
+        if self.chatting:
+            draft["chatting"] = True
         return draft
 
     def take(self, entries: list[Prompted], draft: Mapping[str, Any]) -> None:
@@ -281,6 +298,8 @@ class Conversation:
             self._never_sent(Sheet(text))
         untouched = not self.draft()
         self._on_disk = dict(draft)
+        if not self.chat and not self.chatting:
+            self._take_chat(entries, draft)
         if not untouched and draft.get("prompt") not in (None, self.sheet.prompt):
             self._never_sent(Sheet(draft["prompt"]))
         if untouched and draft:
@@ -289,6 +308,17 @@ class Conversation:
             self.sheet = Sheet(
                 draft.get("prompt", ""), draft.get("templated", True), values, draft.get("seed", self.sheet.seed)
             )
+
+    def _take_chat(self, entries: Sequence[Prompted], draft: Mapping[str, Any]) -> None:
+        """The chat of before, its turns as the history has them where it still does."""
+        known = {(each.prompt, each.text): each for each in entries if each.how.startswith(CHAT)}
+        turns = tuple((prompt, text) for prompt, text in draft.get("chat", ()))
+        found = [known.pop(turn) if turn in known else Prompted(*turn, templated=True, how=CHAT) for turn in turns]
+        self.chat = [*found]
+        self._said_before = {id(turn): (turn, turns[:at]) for at, turn in enumerate(found)}
+        self.chatting = bool(draft.get("chatting"))
+        if self.chatting and self.shown is None and self.chat:
+            self.shown = self.chat[-1]
 
     def unsaved(self) -> dict[str, Any] | None:
         """The draft where it is another than on the disk, which it is held to be from now on."""
@@ -299,91 +329,11 @@ class Conversation:
         return draft
 
 
-def asked_by(shown: PromptJob | Prompted) -> tuple[object, ...]:
-    """What an answer is an answer to: the prompt, whether the run's format was around it, and the turns before it."""
-    if isinstance(shown, PromptJob):
-        asked = shown.request
-        return asked.prompt, asked.templated, asked.chat.turns if asked.chat is not None else None
-    return shown.prompt, shown.templated, CHAT if shown.how.startswith(CHAT) else None
+def turn_of(turn: PromptJob | Prompted) -> tuple[str, str]:
+    """A turn of a chat: what was said, and the answer."""
+    return (turn.request.prompt if isinstance(turn, PromptJob) else turn.prompt), turn.text
 
 
 def _usable(value: object) -> TypeGuard[int | float]:
     """Whether a setting that was read can be a slider's."""
     return isinstance(value, int | float) and abs(value) <= MAX_SETTING
-
-
-class Conversations:
-    """Those of all runs looked at, by path and birth: a run made anew under an old name begins anew.
-
-    `reads` reads and writes the files of the runs; without it that happens at once.
-    """
-
-    def __init__(self, reads: Worker | None = None) -> None:
-        self.models = LoadedModels()
-        self.read_only = False
-        """Whether no draft is written."""
-        self.first_values: Callable[[], Mapping[str, float]] | None = None
-        """How the sliders of a run stand that has no draft, where not as by default."""
-        self._reads = reads
-        self._all: dict[tuple[str, object], Conversation] = {}
-
-    def of(self, run: RunDir, created: object = None) -> Conversation:
-        """The conversation with `run`, which was born at `created`; what is on the disk of it comes a moment later."""
-        key = str(run.path), created
-        found = self._all.pop(key, None)
-        if found is None:
-            found = Conversation(run, PromptHistory(Path(run.path) / "prompts.jsonl"))
-            self._read(found, run, found.history)
-        self._all[key] = found
-        for old in [each for each, one in self._all.items() if not one.busy][:-MAX_RUNS]:
-            del self._all[old]
-        return found
-
-    def _read(self, talk: Conversation, run: RunDir, history: PromptHistory | None) -> None:
-        assert history is not None
-
-        def read(_: Ticket | None) -> tuple[list[Prompted], dict[str, Any]]:
-            draft = read_draft(run)
-            first = self.first_values() if self.first_values is not None and "values" not in draft else {}
-            return history.read(), {**draft, **({"values": first} if first else {})}
-
-        if self._reads is None:
-            talk.take(*read(None))
-        else:
-            self._reads.ask(f"prompts {run.path}", read, lambda found: talk.take(*found))
-
-    def save_drafts(self) -> None:
-        """Have what changed since the last call written."""
-        if self.read_only:
-            return
-        for talk in list(self._all.values()):
-            draft, run = talk.unsaved(), talk.run
-            if draft is None or run is None:
-                continue
-            if self._reads is None:
-                write_draft(run, draft)
-            else:
-                self._reads.ask(f"draft {run.path}", partial(_write, run, draft), _nothing)
-
-    def end(self, seconds: float = 1.0) -> None:
-        """Stop all prompts and see that they are in their runs' histories, however far they came; and the drafts."""
-        for talk in self._all.values():
-            if talk.grid is not None:
-                talk.grid.cancel()
-        jobs = [job for talk in self._all.values() for job in talk.under_way()]
-        for job in jobs:
-            job.cancel()
-        until = time.monotonic() + seconds
-        for job in jobs:
-            job.join(max(0.0, until - time.monotonic()))
-            job.keep()
-        self._reads = None
-        self.save_drafts()
-
-
-def _nothing(_: object) -> None:
-    """For what is written and has no answer."""
-
-
-def _write(run: RunDir, draft: Mapping[str, Any], _: object) -> None:
-    write_draft(run, draft)

@@ -1,10 +1,10 @@
-"""What is being written and set, and was not sent: `RUN/draft.json`. No crash takes more than a second of it."""
+"""What is written and set and was not sent, and the chat: `RUN/draft.json`. No crash takes more than a second of it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -25,6 +25,8 @@ class Draft(Entry):
     values: dict[str, Number] = Field(default_factory=dict)
     seed: Text = ""
     unsent: list[Text] = Field(default_factory=list)
+    chat: list[Annotated[list[Text], Field(min_length=2, max_length=2)]] = Field(default_factory=list)
+    chatting: bool = False
 
 
 def read_draft(run: RunDir) -> dict[str, Any]:

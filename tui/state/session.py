@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from engine.runs.reader import RunView
     from engine.text.corpus import Corpus, Template
     from tui.state.chart import ChartLook
-    from tui.state.conversation import Conversations
+    from tui.state.conversations import Conversations
     from tui.state.corpora import Shelf
     from tui.state.inspector import Inspector, Inspectors
     from tui.state.kit import Kit
@@ -281,7 +281,7 @@ class Session:
     def talks(self) -> Conversations:
         """What is asked of the runs; it outlives the screens that show it."""
         if self._talks is None:
-            from tui.state.conversation import Conversations
+            from tui.state.conversations import Conversations
             from tui.state.presets import first_values
 
             self._talks = Conversations(self.reads)

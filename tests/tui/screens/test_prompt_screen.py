@@ -25,6 +25,7 @@ from engine.sampling.chat import Chat
 from engine.sampling.generate import Piece, generate
 from engine.sampling.top import TopLogits
 from engine.training.checkpoint import load_model
+from tui.actions import ACTIONS
 from tui.app import Workbench
 from tui.screens.dialogs.ask import AskScreen
 from tui.screens.dialogs.choose import ChooseScreen
@@ -36,6 +37,7 @@ from tui.screens.prompt.screen import PromptScreen
 from tui.screens.train.prompt import PromptPane
 from tui.screens.train.promptinput import PromptInput
 from tui.state.nexttoken import next_token
+from tui.state.prompting import PromptJob
 from tui.theme import ANSI, CONTRAST, DARK, LIGHT
 from tui.widgets.keybar import KeyBar
 from tui.widgets.slider import Slider
@@ -354,7 +356,21 @@ async def test_a_chat_holds_as_many_turns_as_the_context_does(kept: RunDir, runs
         assert here.main.chat[-1] is job is pane.shown
         await pilot.press("f4")
         assert not here.main.chatting and editor(app).region.y < here.pane.region.y
+        await pilot.press("f4")
     assert [entry["how"] for entry in history(kept)] == ["chat"] * 5
+    app = Workbench(runs, run=kept)
+    async with app.run_test(size=(140, 40)) as pilot:
+        here = await go(pilot, app)
+        await until(pilot, lambda: here.has_class("chat") and "❯ the cat" in here.pane.text.text)
+        assert here.pane.text.text.endswith(shown[shown.rindex("❯") :]), "a chat outlives the program"
+        await pilot.press("escape", "r")
+        await answered(pilot, app, 2)
+        last = here.main.chat[-1]
+        assert isinstance(last, PromptJob) and last.request.chat is not None and list(last.request.chat.turns) == turns
+        app.screen.focus()
+        app.do(next(action for action in ACTIONS if action.id == "prompt.new_chat"))
+        await until(pilot, lambda: not here.main.chat)
+        await until(pilot, lambda: "chat" not in json.loads((kept.path / "draft.json").read_text()))
 
 
 async def test_two_runs_answer_beside_each_other(kept: RunDir, runs: Path) -> None:

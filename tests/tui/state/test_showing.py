@@ -10,7 +10,8 @@ import pytest
 
 from engine.runs.layout import RunDir
 from engine.text.template import Template
-from tui.state.conversation import Conversation, Conversations
+from tui.state.conversation import Conversation
+from tui.state.conversations import Conversations
 from tui.state.prompting import LIVE, LoadedModels
 from tui.state.showing import Showing
 

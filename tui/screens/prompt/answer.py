@@ -14,7 +14,7 @@ from textual.message import Message
 from tui.actions import bindings
 from tui.screens.prompt.editor import Editor
 from tui.screens.prompt.words import asked_of, source_words
-from tui.state.conversation import Conversation, Shown
+from tui.state.conversation import Conversation, Shown, turn_of
 from tui.state.history import Prompted
 from tui.state.prompting import LIVE, Outcome, PromptJob
 from tui.state.session import Session
@@ -103,9 +103,7 @@ class AnswerPane(Pane):
         self.stop_editing()
         self.session.works.drop(f"tokens {self.side}")
         self._job = shown if isinstance(shown, PromptJob) else None
-        self._begin(self._job.written if self._job is not None else Written(), asked_of(shown))
-        if self._job is not None and self._job.request.chat is not None:
-            self._said_before(self._job)
+        self._begin(self._job.written if self._job is not None else Written())
         if isinstance(shown, Prompted):
             self.text.append(shown.text)
             self.text.finish()
@@ -119,18 +117,16 @@ class AnswerPane(Pane):
         self.say()
         self.post_message(self.Looked())
 
-    def _begin(self, written: Written, prompt: str) -> None:
+    def _begin(self, written: Written) -> None:
         self.written, self._raw, self._whole = written, 0, 0
-        self.text.start(prompt)
-
-    def _said_before(self, job: PromptJob) -> None:
-        """The turns before the answer; those that the model was not given are dim."""
-        chat = job.request.chat
-        assert chat is not None
-        turns = [f"❯ {said}\n{answer.strip()}\n\n" for said, answer in chat.turns]
-        out = "".join(clean(turn) for turn in turns[: len(turns) - job.held])
-        self._held = job.held
-        self.text.start("".join(turns) + f"❯ {job.request.prompt}\n", out_of_context=len(out))
+        turns = self.talk.turns_before(self.shown)
+        if turns is None or self.shown is None:
+            self.text.start(asked_of(self.shown))
+            return
+        told = [f"❯ {prompt}\n{answer.strip()}\n\n" for prompt, answer in turns]
+        self._held = self._job.held if self._job is not None else len(turns)
+        out = "".join(clean(turn) for turn in told[: len(turns) - self._held])
+        self.text.start("".join(told) + f"❯ {turn_of(self.shown)[0]}\n", out_of_context=len(out))
 
     def _find_tokens(self, entry: Prompted) -> None:
         """What was kept of an answer are its tokens' numbers; their texts are the tokenizer's."""
@@ -147,7 +143,7 @@ class AnswerPane(Pane):
                 return
             written = Written(tokens)
             written.pieces, written.certain = [entry.text], len(entry.text)
-            self._begin(written, asked_of(entry))
+            self._begin(written)
             self._more()
             if entry.problem:
                 self.text.fail(entry.problem)
@@ -163,8 +159,7 @@ class AnswerPane(Pane):
         if job is None:
             return
         if job.request.chat is not None and job.held != self._held:  # known since it began to write
-            self._raw = self._whole = 0
-            self._said_before(job)
+            self._begin(job.written)
         done = job.done  # before the tokens: what comes after the look is shown the next time
         if self._more():
             self.post_message(self.Looked())

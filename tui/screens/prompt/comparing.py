@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from engine.errors import UserError
 from tui.screens.prompt.walking import Walking
-from tui.state.conversation import CHAT, Conversation
+from tui.state.conversation import CHAT, Conversation, turn_of
 from tui.state.prompting import ChatSoFar
 
 
@@ -76,7 +76,7 @@ class Comparing(Walking):
         talk, template = self.main, self.template()
         if template is None or not talk.sheet.prompt.strip():
             return
-        turns = tuple((job.request.prompt, job.text) for job in talk.chat)
+        turns = tuple(turn_of(turn) for turn in talk.chat)
         try:
             request = self.request(talk, replace(talk.sheet, templated=True), how=CHAT)
         except UserError as error:

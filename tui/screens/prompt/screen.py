@@ -26,6 +26,7 @@ class PromptScreen(Comparing):
         if session.run is not self._run:
             self._run = session.run
             self._other_run()
+        self._place_editor()  # a chat may have been read by now
         self.agree()
         self._ask.editor.placeholder = self.example()
         self.show_answer()
@@ -37,7 +38,6 @@ class PromptScreen(Comparing):
         self.write_back()
         self.main = self.conversation_with(self.main)
         self.side = "a"
-        self._place_editor()
         self.sliders["top_k"].scale = top_k_scale(self.vocab_size())
         self.show_sheet()
 

@@ -10,7 +10,7 @@ from tui.screens.prompt.answer import AnswerPane
 from tui.screens.prompt.parts import PromptParts
 from tui.state.conversation import CHAT, Sheet
 from tui.state.looking import Look, look
-from tui.state.prompting import PromptJob
+from tui.state.prompting import ChatSoFar, PromptJob
 from tui.state.tokens import Token
 from tui.widgets.bars import NextTokenBars
 
@@ -94,8 +94,10 @@ class Walking(PromptParts):
         except UserError as error:
             self.fail(str(error))
             return
-        if isinstance(shown, PromptJob) and shown.request.chat is not None:
-            request = replace(request, chat=shown.request.chat, how=f"{CHAT} {how}".strip())
+        turns, template = self.talk.turns_before(shown), self.template()
+        if turns is not None and template is not None:
+            chat = ChatSoFar(template, turns, self.context_size())
+            request = replace(request, chat=chat, how=f"{CHAT} {how}".strip())
         self.talk.ask(request, self.session.talks.models)
         self.show_answer()
 
