@@ -47,9 +47,7 @@ class Attention(nn.Module):
         if cache is not None:
             k, v = cache.extend(k, v)  # (B, kv_heads, past + T, head_dim)
             past = k.size(2) - T
-            if cache.owner.slot is not None:
-                mask = cache.owner.slot.mask
-            elif past and T > 1:
+            if past and T > 1:
                 mask = causal_mask(T, past, x.device)
         y = F.scaled_dot_product_attention(
             q,

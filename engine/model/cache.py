@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from engine.config import ModelConfig
-
-
-@dataclass(frozen=True)
-class Slot:
-    """Where the one next token goes, told by tensors, so that no shape or address depends on it (for CUDA graphs)."""
-
-    position: Tensor
-    """int64 (1,): how many tokens are held."""
-    mask: Tensor
-    """(1, 1, 1, capacity), added to attention scores: 0 up to and including `position`, -inf after it."""
 
 
 class LayerCache:
@@ -27,12 +15,7 @@ class LayerCache:
         self.owner, self.keys, self.values = owner, keys, values
 
     def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Write k, v (B, kv_heads, T, head_dim) after what is held; views of everything up to and including them.
-
-        With a slot, the whole buffers.
-        """
-        if (slot := self.owner.slot) is not None:
-            return self.keys.index_copy_(2, slot.position, k), self.values.index_copy_(2, slot.position, v)
+        """Write k, v (B, kv_heads, T, head_dim) after what is held; views of everything up to and including them."""
         start, n = self.owner.length, k.size(2)
         self.keys.narrow(2, start, n).copy_(k.detach())
         self.values.narrow(2, start, n).copy_(v.detach())
@@ -42,8 +25,7 @@ class LayerCache:
 class KVCache:
     """Static buffers for `batch` sequences of at most `length` tokens (the model's block_size when not given).
 
-    `length` is what is held now and `capacity` what fits; the model moves `length` after a forward pass. While `slot`
-    is set, a forward pass reads one token and puts it there.
+    `length` is what is held now and `capacity` what fits; the model moves `length` after a forward pass.
     """
 
     def __init__(
@@ -56,31 +38,20 @@ class KVCache:
     ) -> None:
         self.capacity = config.block_size if length is None else min(length, config.block_size)
         self.length = 0
-        self.slot: Slot | None = None
         shape = (config.n_layer, 2, batch, config.kv_heads, self.capacity, config.head_dim)
         buffer = torch.zeros(shape, device=device, dtype=dtype)
         self.layers = [LayerCache(self, buffer[i, 0], buffer[i, 1]) for i in range(config.n_layer)]
         self.reach = config.embd_window - 1
         # tokens held, each plus one; the first `reach` columns stay 0: nothing came before the beginning
         self._tokens = torch.zeros(batch, self.reach + self.capacity, dtype=torch.int64, device=device)
-        self._distances = torch.arange(self.reach, device=device)
 
     def before(self, ids: Tensor) -> Tensor:
         """Note ids (B, T), the next tokens; the `reach` tokens before each, (B, T, reach): oldest first, each plus one,
         0 where there is none.
         """
-        if self.slot is not None:
-            self._tokens.index_copy_(1, self.slot.position + self.reach, ids + 1)
-            return self._tokens.index_select(1, self.slot.position + self._distances)[:, None]
         end = self.length + ids.size(1)
         self._tokens[:, self.reach + self.length : self.reach + end] = ids + 1
         return self._tokens[:, self.length : self.reach + end - 1].unfold(1, self.reach, 1)
-
-    def rows(self, table: Tensor, n: int) -> Tensor:
-        """The rows of `table`, one for each position, that belong to the next n tokens."""
-        if self.slot is not None:
-            return table.index_select(0, self.slot.position)
-        return table[self.length : self.length + n]
 
     def reset(self) -> None:
         """Forget everything; the buffers stay."""

@@ -120,26 +120,23 @@ class GPT(nn.Module):
 
     def embed(self, ids: Tensor, cache: KVCache | None = None) -> tuple[Tensor, Rope | None]:
         """Embedded tokens (B, T, n_embd) and, with RoPE, the tables of their positions."""
-        n = ids.size(1)
-        end, room = (n, self.config.block_size) if cache is None else (cache.length + n, cache.capacity)
+        start, room = (0, self.config.block_size) if cache is None else (cache.length, cache.capacity)
+        end = start + ids.size(1)
         if end > room:
             raise ValueError(f"{end} tokens do not fit a context of {room}")
-
-        def rows(table: Tensor) -> Tensor:
-            return table[:n] if cache is None else cache.rows(table, n)
-
+        here = slice(start, end)
         x = self.wte(ids)
         if self.before is not None:
             x = x + self.before(ids, cache)
         if self.wpe is not None:
-            x = x + rows(self.wpe.weight)
+            x = x + self.wpe.weight[here]
         elif self.positions is not None:
-            x = x + rows(self.positions)
+            x = x + self.positions[here]
         if self.config.dropout and self.training:
             x = F.dropout(x, self.config.dropout)
         if self.norm_embd is not None:
             x = self.norm_embd(x)
-        rope = None if self.cos is None or self.sin is None else (rows(self.cos), rows(self.sin))
+        rope = None if self.cos is None or self.sin is None else (self.cos[here], self.sin[here])
         return x, rope
 
     def logits(self, x: Tensor) -> Tensor:

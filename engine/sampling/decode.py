@@ -18,16 +18,9 @@ from engine.model.gpt import GPT
 from engine.sampling.draw import make_generator, pick, pick_top, probabilities, uniform
 from engine.sampling.rules import process
 from engine.sampling.settings import SamplingSettings
-from engine.sampling.static import StaticStep, borrow_step
 
 RANDOM_BLOCK = 256  # random numbers fetched at a time
 KEPT = 0.75  # share of the context that is read again when a full cache slides
-WORTH_RECORDING = 16  # from so many tokens on a step is recorded for them
-
-
-def asynchronous(device: torch.device) -> bool:
-    """Whether the host only launches what `device` does, and has something to gain from launching less and earlier."""
-    return device.type == "cuda"
 
 
 @contextmanager
@@ -67,8 +60,6 @@ class Context:
 
     Tokens that count as drawn are read with the rest of the beginning, as far back as the model would have seen had
     they been drawn one by one.
-
-    On a GPU the step from one token to the next is recorded and replayed (see `StaticStep`).
     """
 
     def __init__(
@@ -84,18 +75,10 @@ class Context:
         self.block_size = model.config.block_size
         self._history = torch.empty(batch, self.length + room, dtype=torch.int64, device=first.device)
         self._history[:, : self.length] = torch.tensor(ids, dtype=torch.int64, device=first.device)
-        self.asynchronous = asynchronous(first.device)
-        self._step: StaticStep | None = None
         self._cache: KVCache | None = None
         if cache and model.supports_cache:
             with evaluating(model):
-                if self.asynchronous and room >= WORTH_RECORDING:
-                    self._step = borrow_step(model, batch, self)
-                if self._step is not None:
-                    self._cache = self._step.cache
-                else:
-                    needed = min(self.block_size, self.length + room)
-                    self._cache = KVCache(model.config, batch, needed, first.device, first.dtype)
+                self._cache = KVCache(model.config, batch, self.length + room, first.device, first.dtype)
         self._unread = self.length  # tokens at the end of the history that the cache does not hold
         self._first = self.block_size if self._cache is None else self._held(drawn, self._cache.capacity)
 
@@ -125,8 +108,6 @@ class Context:
             if cache is None:
                 return prefill(self.model, self._last(self.block_size), None)
             if unread == 1 and 0 < cache.length < cache.capacity:
-                if self._step is not None:
-                    return self._step(self._last(1))
                 return decode_one_token(self.model, self._last(1), cache)
             if cache.length:
                 return prefill(self.model, self._last(self._read_again), cache)
@@ -198,23 +179,3 @@ def sample(logits: Tensor, settings: SamplingSettings, dice: Dice, ids: Tensor) 
         return pick_top(logits)
     logits = process(logits, settings, ids if penalized else None)
     return pick_top(logits) if settings.greedy else pick(probabilities(logits), dice.throw())
-
-
-class Arriving:
-    """Drawn tokens on their way to the host, which the device does not wait for.
-
-    `ids` (B,) is what the model goes on with: where nothing could be drawn the last token of the vocabulary stands in,
-    until the host knows better.
-    """
-
-    def __init__(self, drawn: Tensor, vocab_size: int) -> None:
-        self.ids = drawn.clamp_max(vocab_size - 1)
-        self._host = drawn.to("cpu", non_blocking=True)
-        self._event = torch.cuda.current_stream(drawn.device).record_event() if drawn.is_cuda else None
-
-    def tokens(self) -> list[int]:
-        """The token ids as they were drawn, as soon as they are here."""
-        if self._event is not None:
-            self._event.synchronize()
-        ids: list[int] = self._host.tolist()
-        return ids

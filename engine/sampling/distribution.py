@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engine.model.threads import one_thread
+from engine.machine import one_thread
 from engine.sampling.draw import not_a_number, probabilities
 from engine.sampling.rules import CUT, Rule, stages
 from engine.sampling.settings import SamplingSettings

@@ -8,14 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from torch import Tensor
-
 from engine.errors import CheckpointError, TokenizerError, UserError
 from engine.model.gpt import GPT
-from engine.sampling.decode import Arriving, Context, Dice, sample
+from engine.sampling.decode import Context, Dice, sample
+from engine.sampling.distribution import distribution
 from engine.sampling.draw import check_drawn, fresh_seed
 from engine.sampling.kept import KeptLogits
-from engine.sampling.rules import next_token_table
 from engine.sampling.settings import SamplingSettings
 from engine.sampling.stops import StopFilter
 from engine.text.tokenizer import StreamDecoder, Tokenizer
@@ -114,7 +112,6 @@ def _stream(
     room = settings.max_tokens - len(forced)
     context = Context(model, ids + list(forced), room, cache=cache, drawn=len(forced))
     dice = Dice([row.seed], context.ids.device)
-    drawn: _Drawn | None = None
     while row.reason is None:
         table: tuple[Alternative, ...] = ()
         kept: int | None = None
@@ -123,39 +120,20 @@ def _stream(
             if not settings.greedy:
                 dice.throw()
         else:
-            logits, arriving, copy = drawn or _draw(context, settings, dice, keep is not None)
-            if alternatives:
-                rows = next_token_table(logits[0], settings, context.ids[0], alternatives)
-                table = tuple(Alternative(other, tokenizer.token_label(other), *shares) for other, *shares in rows)
-            context.append(arriving.ids)
-            more = context.asynchronous and not alternatives and row.tokens + 1 < settings.max_tokens
-            # the device goes on while the host waits for it
-            drawn = _draw(context, settings, dice, keep is not None) if more else None
-            (token,) = arriving.tokens()
+            logits = context.logits()
+            drawn = sample(logits, settings, dice, context.ids)
+            token = int(drawn)
             check_drawn(token, logits.size(-1))
-            if keep is not None and copy is not None:
-                kept = keep.add(copy)
+            if alternatives:
+                told = distribution(logits[0].cpu(), settings, context.ids[0].tolist(), most=alternatives)
+                table = tuple(Alternative(c.id, tokenizer.token_label(c.id), c.raw, c.after) for c in told.candidates)
+            if keep is not None:
+                kept = keep.add(logits[0])
+            context.append(drawn)
         text = row.push(token, cancelled is not None and cancelled())
         with clock.stopped():
             yield Piece(token, text, table, kept)
     yield row.done(clock.seconds())
-
-
-class _Drawn(NamedTuple):
-    """The next token's logits (1, V), the token drawn from them, and the logits (V,) on the host if wanted.
-
-    Those are there when the token is: they set out before it.
-    """
-
-    logits: Tensor
-    token: Arriving
-    copy: Tensor | None
-
-
-def _draw(context: Context, settings: SamplingSettings, dice: Dice, copied: bool) -> _Drawn:
-    logits = context.logits()
-    copy = logits[0].to("cpu", non_blocking=True) if copied else None
-    return _Drawn(logits, Arriving(sample(logits, settings, dice, context.ids), logits.size(-1)), copy)
 
 
 def generate_many(

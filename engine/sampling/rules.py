@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.sampling.draw import finite_top, not_a_number, probabilities
+from engine.sampling.draw import finite_top, probabilities
 from engine.sampling.settings import SamplingSettings
 
 CUT = -math.inf
@@ -107,22 +107,6 @@ def keep_min_p(logits: Tensor, p: float) -> Tensor:
     if p <= 0:
         return logits
     return logits.masked_fill(logits < logits.amax(-1, keepdim=True) + math.log(p), CUT)
-
-
-def next_token_table(
-    logits: Tensor, settings: SamplingSettings, history: Tensor | None, n: int
-) -> list[tuple[int, float, float]]:
-    """The n likeliest next tokens as (id, probability before, probability after the rules), likeliest first.
-
-    logits are (V,), history the tokens so far (T,). Raises UserError when the logits are not numbers.
-    """
-    before = probabilities(logits.detach().float())
-    if not bool(before.isfinite().all()):
-        raise not_a_number()
-    ids = None if history is None else history[None]
-    after = probabilities(process(logits[None], settings, ids)[0])
-    top = before.topk(min(n, len(before)))
-    return list(zip(top.indices.tolist(), top.values.tolist(), after[top.indices].tolist(), strict=True))
 
 
 def _tail(rising: Tensor, p: float) -> Tensor:

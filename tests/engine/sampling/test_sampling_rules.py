@@ -19,7 +19,7 @@ from transformers import (
 from engine.errors import UserError
 from engine.sampling import rules
 from engine.sampling.draw import draw, make_generator, probabilities
-from engine.sampling.rules import next_token_table, process
+from engine.sampling.rules import process
 from engine.sampling.settings import SamplingSettings
 
 INF = math.inf
@@ -211,21 +211,3 @@ def test_infinite_logits_share_the_mass_and_minus_infinity_has_none(
 def test_nan_and_nothing_to_draw_from_are_an_error(s: SamplingSettings, bad: Tensor) -> None:
     with pytest.raises(UserError, match="not a number"):
         draw(probabilities(process(bad, s, torch.tensor([[0]]))), make_generator(0))
-    with pytest.raises(UserError, match="not a number"):
-        next_token_table(bad[0], s, None, 3)
-
-
-def test_next_token_table_shows_both_distributions() -> None:
-    logits = torch.tensor([0.5, 3.0, 1.0, 2.0])
-    table = next_token_table(logits, SamplingSettings(temperature=0.5, top_k=2), None, 3)
-    before, after = logits.softmax(0), (logits[[1, 3]] / 0.5).softmax(0)
-    assert [row[0] for row in table] == [1, 3, 2]
-    assert [row[1] for row in table] == pytest.approx(before[[1, 3, 2]].tolist())
-    assert [row[2] for row in table] == pytest.approx([*after.tolist(), 0.0])
-
-
-def test_next_token_table_counts_the_history_and_asks_no_more_than_there_is() -> None:
-    logits = torch.tensor([2.0, 1.0])
-    table = next_token_table(logits, OFF.replace(repetition_penalty=2), torch.tensor([0]), 10)
-    assert [row[0] for row in table] == [0, 1]
-    assert [row[2] for row in table] == pytest.approx([0.5, 0.5])
