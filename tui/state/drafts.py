@@ -1,4 +1,5 @@
-"""What is written and set and was not sent, and the chat: `RUN/draft.json`. No crash takes more than a second of it."""
+"""What is written and set and was not sent, and the chat: `RUN/draft.json`; and how its weights are looked into:
+`RUN/inspector.json`. No crash takes more than a second of it."""
 
 from __future__ import annotations
 
@@ -8,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from engine.runs.schema import DamagedError, Entry, Number, Text, load
+from engine.runs.schema import DamagedError, Entry, Number, Text, Whole, load
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from engine.runs.layout import RunDir
 
 MAX_BYTES = 16 << 20
-NAME = "draft.json"
+NAME, LOOKED = "draft.json", "inspector.json"
 
 
 class Draft(Entry):
@@ -29,21 +32,44 @@ class Draft(Entry):
     chatting: bool = False
 
 
+class LookedInto(Entry):
+    """What `inspector.json` holds: how the weights were looked into, as far as that is not as at the beginning."""
+
+    view: Text = "loss"
+    typed: Text = ""
+    of_typed: bool = False
+    number: Whole = 0
+    length: Whole = 0
+    cursor: Whole | None = None
+    chosen: Whole | None = None
+    layer: Whole = 0
+    head: Whole = 0
+
+
 def read_draft(run: RunDir) -> dict[str, Any]:
     """What was being written when the program ended; nothing of a file that is damaged or none."""
+    return _read(run.path / NAME, Draft)
+
+
+def read_looked(run: RunDir) -> dict[str, Any]:
+    """How the weights were looked into when the program ended."""
+    return _read(run.path / LOOKED, LookedInto)
+
+
+def _read(path: Path, kind: type[Entry]) -> dict[str, Any]:
     try:
-        found = load(run.path / NAME, Draft, MAX_BYTES)
+        found = load(path, kind, MAX_BYTES)
     except (OSError, DamagedError):
         return {}
-    return {name: found[name] for name in Draft.model_fields if name in found}
+    return {name: found[name] for name in kind.model_fields if name in found}
 
 
-def write_draft(run: RunDir, draft: Mapping[str, Any]) -> None:
+def write_draft(run: RunDir, draft: Mapping[str, Any], name: str = NAME) -> None:
     """Keep `draft`; where the run cannot be written to it lasts as long as the program. An empty one leaves no file."""
     from engine.errors import UserError
     from engine.files import write_atomic
 
-    path = run.path / NAME
+    path = run.path / name
     try:
         if not run.run_json.is_file():  # deleted meanwhile
             return

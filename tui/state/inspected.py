@@ -187,8 +187,8 @@ def _stamp(path: Path) -> object:
 
 @contextmanager
 def alone(beside: bool) -> Iterator[None]:
-    """Beside a training of this process, in one thread: see `engine.model.threads`."""
-    from engine.model.threads import one_thread
+    """Beside a training of this process, in one thread: see `engine.machine`."""
+    from engine.machine import one_thread
 
     with one_thread() if beside else nullcontext():
         yield

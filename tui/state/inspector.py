@@ -9,11 +9,14 @@ One run at a time holds what was computed; all of them keep what the person chos
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from tui.state.drafts import LOOKED, read_looked, write_draft
 from tui.state.inspected import (
+    LENGTH,
     LENGTHS,
     Held,
     LookedText,
@@ -63,6 +66,9 @@ class Inspector:
         self.typed = ""
         self.beside: Callable[[], bool] = lambda: False
         """Whether this process trains."""
+        self.known = True
+        """Whether it is known how the run was looked into before this start."""
+        self._on_disk: dict[str, Any] = {}
         self.rest()
 
     def rest(self) -> None:
@@ -121,6 +127,8 @@ class Inspector:
 
     def look(self, live: bool, steps: tuple[int, ...]) -> None:
         """Ask for what the view shows and is not known yet; `steps` are those with a checkpoint."""
+        if not self.known:
+            return
         if self.chosen is not None and steps and self.chosen not in steps:
             self.chosen = None  # removed in the meantime
         which = self.which(live)
@@ -275,12 +283,58 @@ class Inspector:
             self.before = [self.source]
         self.source, self._land = source, None
 
+    # -- what outlives the program -------------------------------------------------------------------------------------
+
+    def kept(self) -> dict[str, Any]:
+        """What a person would miss after a restart, as far as it is not as at the beginning."""
+        source = self.source if self.source.kind != "worst" else self.before[-1] if self.before else Source()
+        moved = self.text is not None and self.text.source == source and self.cursor != self.text.judged
+        now = {
+            "view": self.view,
+            "typed": self.typed,
+            "of_typed": source.kind == "typed",
+            "number": source.number,
+            "length": source.length,
+            "cursor": self.cursor if moved else self._land,
+            "chosen": self.chosen,
+            "layer": self.layer,
+            "head": self.head,
+        }
+        first = {**dict.fromkeys(now), "view": VIEWS[0], "length": LENGTH}
+        return {name: value for name, value in now.items() if value and value != first[name]}
+
+    def take_kept(self, kept: Mapping[str, Any]) -> None:
+        """Look as it was looked when the program ended."""
+        self.known, self._on_disk = True, dict(kept)
+        self.view = next((view for view in VIEWS if view == kept.get("view")), self.view)
+        self.typed = kept.get("typed", "")
+        length = kept["length"] if kept.get("length") in LENGTHS else LENGTH
+        self.source = Source(number=kept.get("number", 0), length=length)
+        if kept.get("of_typed") and self.typed:
+            self.show_typed(self.typed)
+        self._land, self.chosen = kept.get("cursor"), kept.get("chosen")
+        self.layer, self.head = kept.get("layer", 0), kept.get("head", 0)
+
+    def unsaved(self) -> dict[str, Any] | None:
+        """What is to be kept where it is other than on the disk, which it is held to be from now on."""
+        kept = self.kept()
+        if not self.known or kept == self._on_disk:
+            return None
+        self._on_disk = kept
+        return kept
+
 
 class Inspectors:
-    """Those of all runs looked into."""
+    """Those of all runs looked into; with `reads` they look again as they did before the program ended."""
 
-    def __init__(self, works: Worker, say: Callable[[Notice], None], corpora_dir: Path | None) -> None:
-        self._works, self._say = works, say
+    def __init__(
+        self,
+        works: Worker,
+        say: Callable[[Notice], None],
+        corpora_dir: Path | None,
+        reads: Worker | None = None,
+    ) -> None:
+        self._works, self._say, self._reads = works, say, reads
         self._held = Held(corpora_dir)
         self._known: dict[Path, Inspector] = {}
         self._last: Inspector | None = None
@@ -290,7 +344,26 @@ class Inspectors:
         found = self._known.get(run.path)
         if found is None:
             found = self._known[run.path] = Inspector(run, self._works, self._held, self._say)
+            if self._reads is not None:
+                found.known = False
+                self._reads.ask(f"looked {run.path}", lambda _: read_looked(run), found.take_kept)
         if self._last is not None and self._last is not found:
             self._last.rest()
         self._last = found
         return found
+
+    def save(self) -> None:
+        """Have what changed since the last call written."""
+        for each in self._known.values():
+            if self._reads is not None and (kept := each.unsaved()) is not None:
+                self._reads.ask(f"keep looked {each.run.path}", partial(_write, each.run, kept), lambda _: None)
+
+    def end(self) -> None:
+        """Write what was changed in the last moment."""
+        for each in self._known.values():
+            if (kept := each.unsaved()) is not None:
+                write_draft(each.run, kept, LOOKED)
+
+
+def _write(run: RunDir, kept: Mapping[str, Any], _: Ticket) -> None:
+    write_draft(run, kept, LOOKED)

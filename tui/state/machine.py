@@ -184,7 +184,7 @@ def _load(process: Any, pid: int | None) -> tuple[Any, Load | None]:
     """The process followed and its load; None at its first look and when it is gone."""
     import psutil
 
-    from engine.runs.environment import usable_threads
+    from engine.machine import usable_threads
 
     try:
         if pid is None:

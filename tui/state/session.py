@@ -146,6 +146,8 @@ class Session:
             self._not_begun(wanted, "the start was given up; n begins a new run")
         if self._talks is not None:
             self._talks.save_drafts()
+        if self._inspectors is not None and not self.read_only:
+            self._inspectors.save()
         self.deliver()
         self._show_off()
         changed, self._taken = self._taken, False
@@ -270,7 +272,7 @@ class Session:
         if self._inspectors is None:
             from tui.state.inspector import Inspectors
 
-            self._inspectors = Inspectors(self.works, self.notices.append, self.corpora_dir)
+            self._inspectors = Inspectors(self.works, self.notices.append, self.corpora_dir, self.reads)
         found = self._inspectors.of(self.run)
         found.beside = lambda: self.training is not None and self.training.alive
         return found
@@ -298,6 +300,8 @@ class Session:
             saving.join(1.0)
         if self._talks is not None:
             self._talks.end()
+        if self._inspectors is not None and not self.read_only:
+            self._inspectors.end()
 
     @property
     def table(self) -> RunsTable:

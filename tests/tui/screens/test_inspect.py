@@ -228,6 +228,36 @@ async def test_another_text_worst_typed_and_back(kept: RunDir, runs: Path) -> No
         await until(pilot, lambda: "✖" in on_screen(app) and "☃" in on_screen(app))
 
 
+async def test_what_one_looked_at_is_there_after_a_restart(kept: RunDir, runs: Path) -> None:
+    app = Workbench(runs, run=kept)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await go(pilot, app)
+        assert not (kept.path / "inspector.json").exists(), "nothing was chosen"
+        await pilot.press("g", "minus")
+        await settle(pilot, app)
+        await pilot.press("right", "down", "e")
+        await settle(pilot, app)
+        before = inspector(app).source, inspector(app).cursor
+        assert before[1] > 1
+    app = Workbench(runs, run=kept)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await go(pilot, app)
+        assert (inspector(app).view, inspector(app).source, inspector(app).cursor) == ("lens", *before)
+        inspector(app).show_typed("the one")
+        await until(pilot, lambda: inspector(app).text is not None and rested(app) and "your text" in on_screen(app))
+        await pilot.press("end")
+        place = inspector(app).cursor
+        await until(pilot, lambda: "typed" in (kept.path / "inspector.json").read_text())
+    (kept.path / "inspector.json").write_text(
+        (kept.path / "inspector.json").read_text().replace('"cursor"', '"layer": 99, "chosen": 7, "cursor"')
+    )
+    app = Workbench(runs, run=kept)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await go(pilot, app)
+        assert inspector(app).source.typed == inspector(app).typed == "the one" and inspector(app).cursor == place
+        assert inspector(app).chosen is None, "a checkpoint that is gone is not chosen"
+
+
 async def test_the_weights_are_the_newest_unless_others_are_chosen(kept: RunDir, runs: Path) -> None:
     another_checkpoint(kept, 30)
     app = Workbench(runs, run=kept)
