@@ -63,11 +63,12 @@ Span = tuple[tuple[int, int], tuple[int, int]]
 
 
 def _places(path: Path) -> dict[Span, list[tuple[str, int]]]:
-    """Where `path` can be changed, and by which operators; annotations and words for people are let be."""
+    """Where `path` can be changed, and by which operators; annotations and `zip`'s `strict`, which says what always
+    holds, are let be."""
     from cosmic_ray.ast import ast_nodes, get_ast_from_path
     from cosmic_ray.plugins import get_operator, operator_names
 
-    untouched = set(_annotations(path))
+    untouched, asserted = set(_annotations(path)), set(_asserted(path))
     tree = get_ast_from_path(path)
     nodes = list(ast_nodes(tree))
     places: dict[Span, list[tuple[str, int]]] = defaultdict(list)
@@ -79,7 +80,7 @@ def _places(path: Path) -> dict[Span, list[tuple[str, int]]]:
         for node in nodes:
             for start, end in operator.mutation_positions(node):
                 occurrence = next(number)
-                if start[0] not in untouched:
+                if start[0] not in untouched and start not in asserted:
                     places[start, end].append((name, occurrence))
     return places
 
@@ -97,6 +98,18 @@ def _annotations(path: Path) -> Iterator[int]:
         for part in marked:
             if part is not None:
                 yield from range(part.lineno, (part.end_lineno or part.lineno) + 1)
+
+
+def _asserted(path: Path) -> Iterator[tuple[int, int]]:
+    """Where `True` is said in `zip(..., strict=True)`: the parts are of one length, and this is how a reader knows."""
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "zip":
+            for word in node.keywords:
+                if word.arg == "strict":
+                    line, column = word.value.lineno, word.value.col_offset
+                    yield line, len(lines[line - 1].encode()[:column].decode())
 
 
 def _mutate(path: Path, operator: str, occurrence: int, span: Span) -> Mutant | None:

@@ -24,6 +24,8 @@ from tests.faults.changes import ROOT, Mutant
 WORK = ROOT / "build" / "mutants"
 FAULTS = ("damage", "disk", "fetch", "imports", "memory", "socket", "text")
 TESTS = ("tests/engine", "tests/kept", "tests/tui/cli", *(f"tests/faults/test_{name}.py" for name in FAULTS))
+OF_ALL = "tests/engine/test_values.py"
+"""Tests that look at every file without running its lines."""
 MOST_SECONDS = 120.0
 """Of tests, by the time that each took: what they do not notice is alive, whatever further ones would say."""
 
@@ -48,7 +50,8 @@ class Covered:
         direct = {test for line in _users(mutant) for test in self._of(*line)}
         stem, room = Path(mutant.file).stem, f"tests/{Path(mutant.file).parent}"
         own = {test for test in self.took if stem in Path(test.partition("::")[0]).stem}  # some fail before any line
-        groups = (direct, {test for tests in ran.values() for test in tests}, own)
+        of_all = {test for test in self.took if test.startswith(OF_ALL) and not _inside(mutant)}
+        groups = (of_all, direct, {test for tests in ran.values() for test in tests}, own)
 
         def rank(test: str) -> tuple[bool, bool, float]:
             module = test.partition("::")[0]
@@ -69,22 +72,18 @@ class Covered:
 
 def _users(mutant: Mutant) -> Iterator[tuple[str, int]]:
     """The lines that run what was changed: its own, and where it is run at import, those that use what it makes."""
-    tree = _tree(mutant.file)
-    inside, bodies, names = False, [], []
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.stmt) or not node.lineno <= mutant.lines[0] <= (node.end_lineno or node.lineno):
-            continue
+    if _inside(mutant):
+        yield from ((mutant.file, line) for line in mutant.lines)
+        return
+    bodies, names = [], []
+    for node in _around(mutant):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            if mutant.lines[0] >= node.body[0].lineno:
-                inside = True
-            else:
-                bodies.append(node)
+            bodies.append(node)
+        elif isinstance(node, ast.ClassDef) and mutant.lines[0] < node.body[0].lineno:
+            names.append(node.name)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             names += [part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
-    if inside:
-        yield from ((mutant.file, line) for line in mutant.lines)
-        return
     for node in bodies:
         yield from ((mutant.file, line) for line in range(node.body[0].lineno, (node.end_lineno or 0) + 1))
     if names:
@@ -93,6 +92,21 @@ def _users(mutant: Mutant) -> Iterator[tuple[str, int]]:
             for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
                 if used.search(text):
                     yield str(path.relative_to(ROOT)), number
+
+
+def _inside(mutant: Mutant) -> bool:
+    """Whether it is in a function's body."""
+    functions = (node for node in _around(mutant) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return any(mutant.lines[0] >= node.body[0].lineno for node in functions)
+
+
+def _around(mutant: Mutant) -> Iterator[ast.stmt]:
+    """The statements it is in, with their decorators."""
+    for node in ast.walk(_tree(mutant.file)):
+        if isinstance(node, ast.stmt):
+            first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))])
+            if first <= mutant.lines[0] <= (node.end_lineno or node.lineno):
+                yield node
 
 
 @cache

@@ -9,6 +9,7 @@ notice.
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
@@ -27,7 +28,7 @@ from tests.faults.changes import ROOT, Mutant
 
 COPIED = ("engine", "tui", "tests", "bench", "docs", "pyproject.toml", "corpora")
 LOADED = ("numpy", "torch", "pydantic", "safetensors.torch", "tokenizers", "psutil", "typer", "hypothesis", "pytest")
-PLUGINS = ("_hypothesis_pytestplugin", "pytest_asyncio.plugin", "xdist.plugin", "pytest_textual_snapshot")
+PLUGINS = ("_hypothesis_pytestplugin", "pytest_asyncio.plugin")
 BEGIN_SECONDS = 180.0
 """Time to import the tests."""
 TIMES, MORE_SECONDS = 20.0, 60.0
@@ -52,7 +53,11 @@ class Trial:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.trials"],
             cwd=folder,
-            env={**env, "PYTHONDONTWRITEBYTECODE": "1"},  # a change may be of the same second and size
+            env={
+                **env,
+                "PYTHONDONTWRITEBYTECODE": "1",  # a change may be of the same second and size
+                "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -95,6 +100,8 @@ def serve() -> None:
     for name in (*LOADED, *PLUGINS):
         with suppress(ImportError):
             import_module(name)
+    gc.collect()
+    gc.freeze()  # else every child looks through all that was loaded, and copies its memory for it, again and again
     said = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
@@ -148,7 +155,8 @@ def _child(tests: list[str], write: int) -> int:
 
     chosen = Path(f"chosen-{os.getpid()}.txt")
     chosen.write_text("\n".join(tests), encoding="utf-8")
-    asked: list[Any] = ["-x", "-q", "-p", "no:cacheprovider", "-o", "addopts="]
+    asked: list[Any] = ["-x", "-q", "-p", "no:cacheprovider", "-o", "addopts=", "--assert=plain"]
+    asked += [part for name in PLUGINS for part in ("-p", name)]
     try:
         return int(pytest.main([*asked, f"@{chosen}"], plugins=[Told()]))
     finally:

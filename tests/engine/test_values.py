@@ -1,0 +1,40 @@
+"""What is true of all values of the engine, looked up in its modules."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from importlib import import_module
+from inspect import getmembers, isclass
+from pathlib import Path
+
+import pytest
+
+ENGINE = Path(__file__).parents[2] / "engine"
+CHANGING = {"Checkpoint", "Portion", "Watch", "_Waiter"}
+"""Dataclasses that are filled in bit by bit, by one owner."""
+
+
+def values() -> Iterator[type]:
+    for path in sorted(ENGINE.rglob("*.py")):
+        if (
+            "@dataclass" in path.read_text(encoding="utf-8") and path.parent.name != "interop"
+        ):  # that is transformers' own
+            module = import_module(".".join(path.relative_to(ENGINE.parent).with_suffix("").parts))
+            for _, found in getmembers(module, isclass):
+                if found.__module__ == module.__name__ and dataclasses.is_dataclass(found):
+                    yield found
+
+
+def test_what_is_handed_about_does_not_change() -> None:
+    """Between threads, screens and caches, values go as they are: no holder can change them under another."""
+    found = list(values())
+    assert len(found) > 30
+    for kind in found:
+        value: object = object.__new__(kind)
+        for field in dataclasses.fields(kind):
+            if kind.__name__ in CHANGING:
+                setattr(value, field.name, None)
+            else:
+                with pytest.raises(dataclasses.FrozenInstanceError):
+                    setattr(value, field.name, None)
