@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from engine.runs.environment import cpu_model, usable_threads
+from engine.machine import cpu_model, usable_threads
 
 
 def describe() -> str:

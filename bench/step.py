@@ -23,7 +23,7 @@ import torch
 from bench import nanogpt
 from bench.machine import describe, interleaved, paired_ratio, say, spread
 from engine.config import load_preset
-from engine.model.kernels import keep_freed_memory
+from engine.machine import keep_freed_memory
 from engine.text.catalog import find_corpus
 from engine.text.dataset import TokenDataset
 from engine.training.schedule import lr_multiplier

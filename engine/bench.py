@@ -14,12 +14,12 @@ from typing import Any
 import torch
 
 from engine.config import Config
+from engine.machine import cpu_model, memory_peak
 from engine.sampling.generate import Done, generate
 from engine.sampling.settings import SamplingSettings
 from engine.text.catalog import find_corpus
 from engine.text.dataset import TokenDataset
 from engine.training.compile import compile_step
-from engine.training.memory import memory_peak
 from engine.training.precision import check_precision, set_matmul_precision
 from engine.training.schedule import lr_multiplier
 from engine.training.step import TrainStep, make_step
@@ -132,6 +132,4 @@ def device_name(device: torch.device) -> str:
     """What the device calls itself, with the threads of a CPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    from engine.runs.environment import cpu_model
-
     return f"{cpu_model()}, {torch.get_num_threads()} threads"

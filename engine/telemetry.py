@@ -7,8 +7,6 @@ here raises: what cannot be measured is None.
 from __future__ import annotations
 
 import os
-import resource
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +14,8 @@ from functools import partial
 from typing import Any
 
 import psutil
+
+from engine.machine import peak_rss, usable_threads
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Telemetry:
                 rss=int(self._process.memory_info().rss),
                 peak_rss=peak_rss(),
                 cpu_percent=self._cpu_percent(),
-                cores=_cores(),
+                cores=usable_threads(),
                 memory_total=int(memory.total),
                 memory_available=int(memory.available),
                 devices=self._devices(),
@@ -159,19 +159,6 @@ def visible_devices(count: int) -> list[int | str]:
         else:
             break
     return shown
-
-
-def peak_rss() -> int:
-    """Most bytes of memory this process ever held."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else peak * 1024)
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS
-        return os.cpu_count() or 1
 
 
 def _ask(question: Callable[[], Any]) -> Any:

@@ -8,7 +8,6 @@ dtypes) each function is PyTorch's own expression of the same thing.
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import torch
@@ -158,17 +157,3 @@ class _ReLU2(torch.autograd.Function):
         (positive,) = ctx.saved_tensors
         twice: Tensor = (grad * positive).mul_(2)
         return twice
-
-
-def keep_freed_memory() -> bool:
-    """Tell glibc to keep what is freed for the next step instead of giving it back; whether it could be told.
-
-    A step of a small model frees and takes the same few megabytes hundreds of times; each time the system must map
-    and clear them again, which costs a tenth of the step and more. For the process, once; peak memory stays as it is.
-    """
-    trim_threshold, mmap_threshold = -1, -3  # names of <malloc.h>
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # not glibc
-        return False
-    return bool(mallopt(mmap_threshold, 32 * 2**20) and mallopt(trim_threshold, 2**30))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from functools import cache
-from pathlib import Path
 from typing import Any
 
+from engine.machine import cpu_model, usable_threads
 from engine.runs.lock import hostname
 
 _PACKAGES = ("tinytui", "torch", "numpy", "tokenizers", "safetensors")
@@ -24,28 +22,6 @@ def environment() -> dict[str, Any]:
         "threads": usable_threads(),
         "host": hostname(),
     }
-
-
-def usable_threads() -> int:
-    """CPUs this process may run on (not those of the whole machine)."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS
-        return os.cpu_count() or 1
-
-
-@cache
-def cpu_model() -> str:
-    """The CPU's name, as well as the system tells it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    import platform
-
-    return platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str | None:

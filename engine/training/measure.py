@@ -21,7 +21,7 @@ import torch
 
 from engine.config import Config, make_config
 from engine.errors import UserError, is_out_of_memory
-from engine.model.kernels import keep_freed_memory
+from engine.machine import keep_freed_memory
 from engine.sampling.generate import Done, generate
 from engine.sampling.settings import SamplingSettings
 from engine.text.chars import CharTokenizer

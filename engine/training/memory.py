@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
-
-import psutil
 import torch
 from torch import Tensor
 
@@ -45,18 +41,3 @@ def memory_split(parameters: FlatParameters, optimizer: Optimizer, activations: 
         "optimizer": optimizer.state_bytes,
         "activations": activations,
     }
-
-
-def memory_now(device: torch.device) -> int:
-    """Bytes in use: allocated on the GPU, or the process' resident memory."""
-    if device.type == "cuda":
-        return torch.cuda.memory_allocated(device)
-    return int(psutil.Process().memory_info().rss)
-
-
-def memory_peak(device: torch.device) -> int:
-    """The most bytes that were in use at once since the process started."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

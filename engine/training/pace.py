@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.config import Config
-from engine.runs.environment import usable_threads
+from engine.machine import usable_threads
 
 LIMIT_SECONDS = 60.0
 """A measurement that takes longer than this is given up; loading torch is part of it."""

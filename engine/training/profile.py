@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from engine.config import Config
+from engine.machine import memory_peak
 from engine.model.gpt import GPT
 from engine.text.dataset import TokenDataset
 from engine.training.flat import FlatParameters
 from engine.training.measure import measure_pace, timed
-from engine.training.memory import memory_peak
 from engine.training.optim import Optimizer
 from engine.training.pace import Pace
 from engine.training.precision import autocast

@@ -14,8 +14,8 @@ import torch
 from engine.config import Config
 from engine.control import CommandQueue
 from engine.errors import TrainingError, UserError, is_out_of_memory
+from engine.machine import keep_freed_memory, memory_peak
 from engine.model.gpt import GPT
-from engine.model.kernels import keep_freed_memory
 from engine.runs.writer import RunWriter
 from engine.sampling.generate import Done, generate
 from engine.sampling.settings import SamplingSettings
@@ -27,7 +27,7 @@ from engine.training.copied import CopyCheck
 from engine.training.evaluate import Evaluation, Interrupted, evaluate
 from engine.training.flat import FlatParameters
 from engine.training.live import LiveWeights
-from engine.training.memory import activation_bytes, memory_peak, memory_split
+from engine.training.memory import activation_bytes, memory_split
 from engine.training.optim import Optimizer
 from engine.training.orders import carry_out
 from engine.training.record import StepLog, StepRecord

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from engine.telemetry import Telemetry, peak_rss
+from engine.machine import peak_rss
+from engine.telemetry import Telemetry
 
 
 class NvmlError(Exception):

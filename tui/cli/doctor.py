@@ -49,6 +49,7 @@ def doctor(runs: RunsDir = Path("runs"), corpora: CorporaDir = None, as_json: Js
 
 def machine() -> Iterator[Check]:
     """Python, torch and the device it would train on."""
+    from engine.machine import usable_threads
     from tui.text import fmt_bytes
 
     version = ".".join(map(str, sys.version_info[:3]))
@@ -58,7 +59,7 @@ def machine() -> Iterator[Check]:
     except ImportError as error:
         yield Check("torch", "fail", f"cannot be imported: {error}", "pip install torch")
         return
-    yield Check("torch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads of {os.cpu_count()} cores")
+    yield Check("torch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads of {usable_threads()} cores")
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             device = torch.cuda.get_device_properties(index)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
-import platform
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -352,24 +350,6 @@ def test_a_writer_that_cannot_open_its_logs_leaves_no_lock(run: RunDir) -> None:
 # -- the environment ---------------------------------------------------------------------------------------------------
 
 
-def test_the_machine_is_told_as_well_as_the_system_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    environment.cpu_model.cache_clear()
-    monkeypatch.setattr(
-        Path, "read_text", lambda self, **_: "flags : x\nmodel name\t: Some CPU @ 2 GHz \nmodel name : B"
-    )
-    assert environment.cpu_model() == "Some CPU @ 2 GHz"
-    for told in (lambda self, **_: "nothing", failing(EIO)):
-        environment.cpu_model.cache_clear()
-        monkeypatch.setattr(Path, "read_text", told)
-        monkeypatch.setattr(platform, "processor", lambda: "processor")
-        assert environment.cpu_model() == "processor"
-        environment.cpu_model.cache_clear()
-        monkeypatch.setattr(platform, "processor", lambda: "")
-        assert environment.cpu_model() == platform.machine()
-    environment.cpu_model.cache_clear()
-    monkeypatch.undo()
+def test_the_environment_is_told_in_json() -> None:
     assert environment._version("no such package") is None and json.dumps(environment.environment())
-    for cores, told_threads in ((5, 5), (None, 1)):
-        monkeypatch.setattr(environment, "os", SimpleNamespace(cpu_count=lambda cores=cores: cores))
-        assert environment.usable_threads() == told_threads
     assert environment.hostname() == socket.gethostname()

@@ -17,7 +17,7 @@ from engine.training.forecast import (
     forecast,
     least_vocab,
 )
-from engine.training.memory import activation_bytes, memory_now, memory_peak
+from engine.training.memory import activation_bytes
 
 SMALL = ("model.block_size=64", "model.n_embd=32", "model.n_head=4", "model.n_layer=3", "train.batch_size=2")
 FORMS = {
@@ -170,22 +170,3 @@ def test_what_is_too_large_is_told_with_its_parts(monkeypatch: pytest.MonkeyPatc
         else:
             with pytest.raises(ConfigError, match=r"lower train\.batch_size"):
                 check_memory(config, 65)
-
-
-# -- memory in use -----------------------------------------------------------------------------------------------------
-
-
-def test_memory_in_use_is_that_of_the_process_in_bytes() -> None:
-    import psutil
-
-    cpu = torch.device("cpu")
-    now = psutil.Process().memory_info().rss
-    assert memory_now(cpu) == pytest.approx(now, rel=0.05)
-    assert memory_peak(cpu) >= 0.95 * now and memory_peak(cpu) < 2**40
-
-
-def test_memory_of_a_gpu_is_what_pytorch_has_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu = torch.device("cuda", 1)
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 70 + device.index)
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 90 + device.index)
-    assert (memory_now(gpu), memory_peak(gpu)) == (71, 91)

@@ -15,7 +15,7 @@ import torch
 
 from engine.control import CommandQueue
 from engine.errors import CheckpointError, ConfigError, RunError, TrainingError, UserError
-from engine.model import build_model, kernels
+from engine.model import build_model
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.runs.status import read_status
@@ -137,23 +137,6 @@ def test_a_corpus_that_does_not_fit_the_gpu_after_all_stays_with_the_host(
     monkeypatch.setattr(ResidentBatches, "__init__", failing(RuntimeError("the device is lost")))
     with pytest.raises(RuntimeError, match="lost"):
         make_batches(dataset, tiny_config(), GPU)
-
-
-def test_where_glibc_is_not_there_is_nothing_to_tell_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[tuple[int, int]] = []
-    monkeypatch.setattr(
-        kernels.ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=lambda *said: told.append(said) or 1)
-    )
-    assert kernels.keep_freed_memory() and told == [(-3, 32 << 20), (-1, 1 << 30)]
-    for answers in ([0, 1], [1, 0]):
-        replies = iter(answers)
-        monkeypatch.setattr(
-            kernels.ctypes, "CDLL", lambda name, replies=replies: SimpleNamespace(mallopt=lambda *_: next(replies))
-        )
-        assert kernels.keep_freed_memory() is False
-    for error in (AttributeError(), OSError(), TypeError()):
-        monkeypatch.setattr(kernels.ctypes, "CDLL", failing(error))
-        assert kernels.keep_freed_memory() is False
 
 
 def test_a_rung_without_attention_cannot_look_tokens_up() -> None:

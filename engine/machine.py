@@ -1,0 +1,119 @@
+"""The machine as this process has it: CPUs, memory, and how a computation takes them. No heavy import for it."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import resource
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""How much of its CPUs a container may use: `200000 100000` is two of them."""
+
+
+def usable_threads() -> int:
+    """CPUs this process may use: not those of the whole machine, nor more than its container is given."""
+    try:
+        cpus = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        cpus = os.cpu_count() or 1
+    try:
+        quota, period = map(int, QUOTA.read_text().split())
+    except (OSError, ValueError):  # `max`: no quota
+        return cpus
+    return max(1, min(cpus, math.ceil(quota / period)))
+
+
+@cache
+def cpu_model() -> str:
+    """The CPU's name, as well as the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    import platform
+
+    return platform.processor() or platform.machine()
+
+
+def peak_rss() -> int:
+    """Most bytes of memory this process ever held."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def memory_now(device: torch.device) -> int:
+    """Bytes in use: allocated on the GPU, or the process' resident memory."""
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.memory_allocated(device)
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
+def memory_peak(device: torch.device) -> int:
+    """The most bytes that were in use at once since the process started."""
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated(device)
+    return peak_rss()
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc to keep what is freed for the next step instead of giving it back; whether it could be told.
+
+    A step of a small model frees and takes the same few megabytes hundreds of times; each time the system must map
+    and clear them again, which costs a tenth of the step and more. For the process, once; peak memory stays as it is.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # names of <malloc.h>
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # not glibc
+        return False
+    return bool(mallopt(mmap_threshold, 32 * 2**20) and mallopt(trim_threshold, 2**30))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """What this thread computes inside, it computes alone; other threads go on with as many as they have.
+
+    For small work beside training: a thread that helps with it may wait a hundred times as long for a core as the work
+    takes. `torch.set_num_threads` is for the whole process. Where OpenMP cannot be told, nothing changes.
+    """
+    import torch
+
+    tell = _openmp()
+    before = torch.get_num_threads()  # of this thread; asked first, or torch would set it anew
+    if tell is None or before == 1:
+        yield
+        return
+    tell(1)
+    try:
+        yield
+    finally:
+        tell(before)
+
+
+@cache
+def _openmp() -> Callable[[int], object] | None:
+    """OpenMP's `omp_set_num_threads`, which is for the calling thread."""
+    try:
+        tell = ctypes.CDLL(None).omp_set_num_threads
+    except (AttributeError, OSError, TypeError):
+        return None
+    tell.argtypes, tell.restype = [ctypes.c_int], None
+    return lambda n: tell(n)
