@@ -21,10 +21,10 @@ from pathlib import Path
 
 from bench.machine import describe, say
 from engine.config import Config, load_preset
-from engine.model.count import assumed_vocab
+from engine.model.sizes import assumed_vocab
+from engine.plan.forecast import Forecast, expected_tokens, forecast
+from engine.plan.pace import Measuring, Pace
 from engine.text.catalog import find_corpus
-from engine.training.forecast import Forecast, expected_tokens, forecast
-from engine.training.pace import Measuring, Pace
 
 FIGURES = {"step": ("ms", 1000.0), "run": ("s", 1.0), "memory": ("MiB", 2.0**-20), "epochs": ("epochs", 1.0)}
 

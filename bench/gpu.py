@@ -27,10 +27,11 @@ from typing import Any
 import torch
 
 from bench.machine import describe, say, spread
-from engine.bench import LETTERS, made_up_dataset, time_steps
 from engine.config import Config, load_preset
 from engine.model import build_model
-from engine.model.count import flops_per_token
+from engine.model.sizes import flops_per_token
+from engine.plan.bench import LETTERS, made_up_dataset, time_steps
+from engine.plan.measure import made_up
 from engine.sampling.generate import Done, generate
 from engine.sampling.settings import SamplingSettings
 from engine.text.chars import CharTokenizer
@@ -38,7 +39,6 @@ from engine.text.dataset import TokenDataset
 from engine.training.build import build_for
 from engine.training.compile import compile_step
 from engine.training.live import LivePrompter, LiveWeights
-from engine.training.measure import made_up
 from engine.training.precision import set_matmul_precision
 from engine.training.step import TrainStep, make_step
 

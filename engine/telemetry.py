@@ -142,6 +142,38 @@ class Telemetry:
         )
 
 
+def whole_memory(device: str = "auto") -> tuple[int | None, bool]:
+    """(bytes of memory there are, whether they are a GPU's) for `device`; for `auto` the larger of both."""
+    telemetry = Telemetry()
+    sample = telemetry.sample()
+    telemetry.close()
+    gpus = {each.index: each.memory_total for each in sample.devices if each.memory_total is not None}
+    if device.startswith("cuda"):
+        number = device.partition(":")[2] or "0"
+        return gpus.get(int(number)) if number.isdecimal() else None, True
+    largest = max(gpus.values(), default=0) if device == "auto" else 0
+    return max(sample.memory_total, largest), largest > 0
+
+
+def available_memory() -> tuple[int | None, bool]:
+    """(bytes free, whether they are a GPU's): of the first GPU when there is one, else of main memory."""
+    return available_by_device()["auto"]
+
+
+def available_by_device() -> dict[str, tuple[int | None, bool]]:
+    """What is free, as `available_memory` says it, by the names that a device can have: auto, cpu, cuda:0, …"""
+    telemetry = Telemetry()
+    sample = telemetry.sample()
+    telemetry.close()
+    main = sample.memory_available, False
+    gpus = {
+        f"cuda:{each.index}": (each.memory_total - each.memory_used, True)
+        for each in sample.devices
+        if each.memory_total is not None and each.memory_used is not None
+    }
+    return {"auto": next(iter(gpus.values()), main), "cpu": main, **gpus}
+
+
 def visible_devices(count: int) -> list[int | str]:
     """Of `count` devices those CUDA shows, in its order: numbers in NVML, or UUIDs where the user names them so.
 

@@ -25,7 +25,7 @@ from engine.training.checkpoint import (
     choose_checkpoint,
     load_checkpoint,
 )
-from engine.training.forecast import check_memory
+from engine.training.need import check_memory
 from engine.training.saving import Contents, fresh_state, write_checkpoint
 from engine.training.start import check_trained_here, run_config, run_info
 

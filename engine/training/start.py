@@ -16,7 +16,7 @@ from engine.text.catalog import find_corpus
 from engine.text.corpus import Text
 from engine.text.dataset import TokenDataset
 from engine.text.tokenizer import Tokenizer
-from engine.training.forecast import check_memory, least_vocab
+from engine.training.need import check_memory, least_vocab
 
 Progress = Callable[[str, float], None]
 

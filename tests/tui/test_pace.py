@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from engine.config import Config, load_preset
-from engine.training import pace
-from engine.training.forecast import forecast
-from engine.training.pace import Pace, pace_key, remember
+from engine.plan import pace
+from engine.plan.forecast import forecast
+from engine.plan.pace import Pace, pace_key, remember
 from tui.state.estimate import BUSY, MEASURING, PaceWatch, fmt_step, time_words
 
 NANO = load_preset("nano")

@@ -18,8 +18,8 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """How fast this machine trains and writes, CPU beside GPU."""
-    from engine.bench import bench_devices, measure
     from engine.config import load_preset
+    from engine.plan.bench import bench_devices, measure
 
     config = load_preset(preset)
     with progress("measuring") as report:

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from torch import device as Device
 
     from engine.config import Config
+    from engine.plan.forecast import Forecast
+    from engine.plan.pace import Pace
     from engine.runs.layout import RunDir
     from engine.text.dataset import TokenDataset
-    from engine.training.forecast import Forecast
-    from engine.training.pace import Pace
 
 app = typer.Typer(help="Find a learning rate or a micro-batch by trying.", no_args_is_help=True)
 
@@ -37,7 +37,8 @@ class Setup(NamedTuple):
 
     def forecast(self, pace: Pace | None = None) -> Forecast:
         """What this run needs here, and how long it takes at a pace measured here."""
-        from engine.training.forecast import available_memory, forecast
+        from engine.plan.forecast import forecast
+        from engine.telemetry import available_memory
 
         available, of_gpu = available_memory()
         on_gpu = self.device.type == "cuda"
@@ -53,7 +54,7 @@ class Setup(NamedTuple):
 
     def check(self) -> None:
         """Raises ConfigError for what is far too large to be tried here."""
-        from engine.training.forecast import check_memory
+        from engine.training.need import check_memory
 
         check_memory(self.config, self.dataset.tokenizer.vocab_size, str(self.device))
 
@@ -79,7 +80,7 @@ def on_setup(work: Callable[[Setup, bool], None]) -> Callable[..., None]:
 @on_setup
 def profile(setup: Setup, as_json: bool) -> None:
     """Where a training step's memory and time go, part by part."""
-    from engine.training.profile import profile as measure
+    from engine.plan.profile import profile as measure
     from tui.text import fmt_bytes, fmt_count
 
     setup.check()
@@ -119,7 +120,7 @@ def rate(
     as_json: Json = False,
 ) -> None:
     """A learning-rate range test: a step at each of many rates, and the one to take."""
-    from engine.training.tune import Rate, learning_rate_range, suggest
+    from engine.plan.tune import Rate, learning_rate_range, suggest
 
     setup = prepare(corpus, preset, config, sets, device, corpora)
     setup.check()
@@ -147,7 +148,7 @@ def rate(
 @on_setup
 def batch(setup: Setup, as_json: bool) -> None:
     """The speed of every micro-batch that makes up the same whole batch, until one does not fit."""
-    from engine.training.tune import batch_sizes
+    from engine.plan.tune import batch_sizes
     from tui.text import fmt_count
 
     whole = setup.config.train.batch_size * setup.config.train.grad_accum
@@ -211,7 +212,7 @@ def make_setup(
 
 def show_forecast(setup: Setup, as_json: bool) -> None:
     """`train --dry-run`: what the run would need and how long it would take."""
-    from engine.training.measure import measure_pace, problem
+    from engine.plan.measure import measure_pace, problem
     from engine.training.step import make_step
     from tui.text import fmt_bytes, fmt_count
 

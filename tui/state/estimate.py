@@ -9,8 +9,8 @@ from tui.text import fmt_duration
 
 if TYPE_CHECKING:
     from engine.config import Config
-    from engine.training.forecast import Forecast
-    from engine.training.pace import Measuring, Pace
+    from engine.plan.forecast import Forecast
+    from engine.plan.pace import Measuring, Pace
     from tui.state.session import Session
 
 MEASURING = "measuring…"
@@ -70,7 +70,7 @@ class PaceWatch:
 
     def look_at(self, config: Config | None, vocab_size: int) -> None:
         """These are the settings now, or none that could be measured."""
-        from engine.training.pace import pace_key
+        from engine.plan.pace import pace_key
 
         key = pace_key(config, vocab_size) if config is not None else ""
         if key != (self._wanted[0] if self._wanted else ""):
@@ -82,7 +82,7 @@ class PaceWatch:
     @property
     def pace(self) -> Pace | None:
         """The pace of the settings, once measured."""
-        from engine.training.pace import known_pace
+        from engine.plan.pace import known_pace
 
         return known_pace(self._wanted[0]) if self._wanted else None
 
@@ -98,7 +98,7 @@ class PaceWatch:
             self.end()
         rested = time.monotonic() - self._since >= STILL_SECONDS
         if wanted is not None and self._look() == MEASURING and rested and self._measuring is None:
-            from engine.training.pace import Measuring
+            from engine.plan.pace import Measuring
 
             self._measuring = Measuring(wanted[1], wanted[2])
         return (self.pace is None, self.said) != before

@@ -72,7 +72,7 @@ class KitReader:
 
     def look(self, ticket: Ticket) -> Kit | None:
         """What there is now; None when that is what the look before saw."""
-        from engine.training.forecast import available_by_device
+        from engine.telemetry import available_by_device
 
         found = Kit(self._corpora(), presets(), self._runs(), available_by_device())
         if found == self._before:

@@ -6,18 +6,12 @@ import pytest
 import torch
 
 from engine.config import load_config
-from engine.model.count import count_parameters, parameter_table
-from engine.telemetry import Device, Sample, Telemetry
+from engine.model.sizes import count_parameters, parameter_table
+from engine.plan.forecast import expected_tokens, forecast
+from engine.telemetry import Device, Sample, Telemetry, available_memory
 from engine.training.build import build_for
-from engine.training.forecast import (
-    activation_estimate,
-    available_memory,
-    check_memory,
-    expected_tokens,
-    forecast,
-    least_vocab,
-)
 from engine.training.memory import activation_bytes
+from engine.training.need import activation_estimate, check_memory, least_vocab
 
 SMALL = ("model.block_size=64", "model.n_embd=32", "model.n_head=4", "model.n_layer=3", "train.batch_size=2")
 FORMS = {
@@ -150,7 +144,7 @@ def test_free_memory_is_that_of_the_first_gpu_that_tells_it(monkeypatch: pytest.
 
 def test_what_is_too_large_is_told_with_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     from engine.errors import ConfigError
-    from engine.training import forecast as room
+    from engine.training import need as room
 
     gib = 2**30
     config = load_config("nano", sets=(*SMALL, "train.batch_size=4096", "model.block_size=4096"))

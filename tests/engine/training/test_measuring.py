@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from engine.errors import ConfigError
+from engine.plan import measure
+from engine.plan.measure import EVAL_BATCHES, OUT_OF_MEMORY, made_up, problem, time_steps
+from engine.plan.pace import LIMIT_SECONDS, Pace
 from engine.text.dataset import TokenDataset
-from engine.training import measure
 from engine.training.evaluate import TOKENS_PER_BATCH, Evaluation
-from engine.training.measure import EVAL_BATCHES, OUT_OF_MEMORY, made_up, problem, time_steps
-from engine.training.pace import LIMIT_SECONDS, Pace
 from engine.training.step import make_step
 
 from .conftest import tiny_config
@@ -143,7 +143,7 @@ def test_as_a_program_it_does_the_job_it_is_given(
     job = {"config": {"train": {"batch_size": 0}}, "vocab_size": 65, "device": "cpu"}
     monkeypatch.setattr(sys, "argv", ["measure", json.dumps(job)])
     monkeypatch.setattr(signal, "alarm", lambda seconds: 0)
-    monkeypatch.delitem(sys.modules, "engine.training.measure")
+    monkeypatch.delitem(sys.modules, "engine.plan.measure")
     with pytest.raises(SystemExit) as ended:
-        runpy.run_module("engine.training.measure", run_name="__main__")
+        runpy.run_module("engine.plan.measure", run_name="__main__")
     assert ended.value.code == 0 and "batch_size" in capsys.readouterr().out

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from engine.plan.forecast import occasions
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.runs.summary import summary
 from engine.training.copied import Copied, CopyCheck
-from engine.training.forecast import occasions
 from engine.training.trainer import Trainer
 from engine.training.verify import verify_checkpoint
 

@@ -15,12 +15,13 @@ import pytest
 import torch
 
 from engine.errors import ConfigError, CorpusError, RunError
+from engine.plan import pace, tune
+from engine.plan.pace import LIMIT_SECONDS, Measuring
 from engine.runs.layout import RunDir
 from engine.runs.status import read_info
 from engine.runs.writer import RunWriter
-from engine.training import copied, live, pace, step, tune
+from engine.training import copied, live, step
 from engine.training.live import LivePrompter, LiveWeights
-from engine.training.pace import LIMIT_SECONDS, Measuring
 from engine.training.start import corpus_text, open_dataset, run_config
 
 from .conftest import tiny_config
@@ -47,8 +48,8 @@ def test_a_measuring_process_is_of_this_very_program(monkeypatch: pytest.MonkeyP
         monkeypatch.setenv("PYTHONPATH", before)
     Measuring(tiny_config(), 65)._thread.join(10)
     root, *rest = asked["env"]["PYTHONPATH"].split(":")
-    assert (Path(root) / "engine" / "training" / "measure.py").is_file() and rest == ([before] if before else [])
-    assert asked["args"][1:3] == ["-m", "engine.training.measure"] and asked["start_new_session"] is True
+    assert (Path(root) / "engine" / "plan" / "measure.py").is_file() and rest == ([before] if before else [])
+    assert asked["args"][1:3] == ["-m", "engine.plan.measure"] and asked["start_new_session"] is True
     assert json.loads(asked["args"][3])["vocab_size"] == 65 and asked["stdin"] == asked["stderr"] == subprocess.DEVNULL
 
 

@@ -67,7 +67,7 @@ def test_the_ladder_has_every_rung_once(cli: Cli) -> None:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Paces are measured in no time."""
     for name in ("STEP_SECONDS", "EVAL_SECONDS", "SAMPLE_SECONDS"):
-        monkeypatch.setattr(f"engine.training.measure.{name}", 0.05)
+        monkeypatch.setattr(f"engine.plan.measure.{name}", 0.05)
 
 
 HUGE = ("--set", "train.batch_size=1_000_000", "--set", "model.block_size=800", "--device", "cpu")
@@ -110,7 +110,7 @@ def test_a_dry_run_of_fine_tuning_is_of_its_base(trained: Trained, quick: None) 
 
 
 def test_what_does_not_fit_is_not_measured(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.training.forecast.available_memory", lambda: (1000, False))
+    monkeypatch.setattr("engine.telemetry.available_memory", lambda: (1000, False))
     result = cli("train", "small.txt", *TINY, "--dry-run")
     assert result.exit_code == 0
     assert "does not fit" in result.stdout and "a step · " not in result.stdout

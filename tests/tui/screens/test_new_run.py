@@ -14,12 +14,12 @@ from textual import events
 from textual.pilot import Pilot
 
 from engine.config import SECTIONS, Config, load_preset
-from engine.model.count import assumed_vocab, count_parameters
+from engine.model.sizes import assumed_vocab, count_parameters
+from engine.plan import pace
+from engine.plan.pace import Pace, pace_key, remember
 from engine.preset_files import own_folder
 from engine.runs.layout import RunDir
 from engine.text.corpus import Corpus
-from engine.training import pace
-from engine.training.pace import Pace, pace_key, remember
 from tui.app import Workbench
 from tui.screens.dialogs.ask import AskScreen
 from tui.screens.dialogs.choose import ChooseScreen
@@ -71,7 +71,7 @@ def corpora(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Corpus]:
         found.append(Corpus(name, path=tmp_path / f"{name}.txt"))
     monkeypatch.setattr("engine.text.catalog.list_corpora", lambda _: found)
     there = {"auto": (8 * 2**30, False), "cpu": (8 * 2**30, False)}
-    monkeypatch.setattr("engine.training.forecast.available_by_device", lambda: there)
+    monkeypatch.setattr("engine.telemetry.available_by_device", lambda: there)
     return found
 
 

@@ -11,15 +11,15 @@ from tui.widgets.rows import wrap
 
 if TYPE_CHECKING:
     from engine.config import Config
-    from engine.training.forecast import Forecast
+    from engine.plan.forecast import Forecast
 
 
 def forecast_rows(
     config: Config, size: int | None, memory: tuple[int | None, bool] | None, pace: PaceWatch, width: int
 ) -> list[Row]:
     """Time, memory and size of a run with these settings on a corpus of `size` bytes; the pace is looked after."""
-    from engine.model.count import assumed_vocab
-    from engine.training.forecast import expected_tokens, forecast
+    from engine.model.sizes import assumed_vocab
+    from engine.plan.forecast import expected_tokens, forecast
 
     tokens, val_tokens = expected_tokens(size, config.data) if size is not None else (None, None)
     vocab_size = assumed_vocab(config)

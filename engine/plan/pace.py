@@ -1,7 +1,7 @@
 """The pace of a run on this machine: seconds of a step, of a token evaluated and of a token of a sample.
 
 No formula holds over machines within what is useful, so the pace is measured: a few real steps of that very model,
-batch and optimizer on random tokens, made by a process of its own (`engine.training.measure`), which gives its memory
+batch and optimizer on random tokens, made by a process of its own (`engine.plan.measure`), which gives its memory
 back and leaves this one's interpreter lock alone. Nothing here needs torch: a screen may begin it, ask, and drop it.
 """
 
@@ -29,7 +29,6 @@ MATTERS = (
     "weight_decay",
     "grad_clip",
     "precision",
-    "log_every",
     "sample_tokens",
     "ema",
     "lora_r",
@@ -114,7 +113,7 @@ class Measuring:
         path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
         try:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "engine.training.measure", self._job],
+                [sys.executable, "-m", "engine.plan.measure", self._job],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

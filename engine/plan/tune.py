@@ -12,9 +12,10 @@ import torch
 
 from engine.config import Config
 from engine.errors import is_out_of_memory
+from engine.plan.forecast import forecast
+from engine.plan.measure import timed
+from engine.telemetry import available_memory
 from engine.text.dataset import TokenDataset
-from engine.training.forecast import available_memory, forecast
-from engine.training.measure import timed
 from engine.training.step import make_step
 
 SMOOTHING = 0.9
@@ -49,7 +50,7 @@ def learning_rate_range(
     average, best = 0.0, math.inf
     for number in range(steps):
         scale = low * (high / low) ** (number / max(1, steps - 1))
-        loss, norm = step(number, scale).tolist()
+        loss, norm, _ = step(number, scale)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             return
         average = SMOOTHING * average + (1.0 - SMOOTHING) * loss

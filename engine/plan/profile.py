@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from engine.config import Config
 from engine.machine import memory_peak
 from engine.model.gpt import GPT
+from engine.plan.measure import measure_pace, timed
+from engine.plan.pace import Pace
 from engine.text.dataset import TokenDataset
-from engine.training.flat import FlatParameters
-from engine.training.measure import measure_pace, timed
 from engine.training.optim import Optimizer
-from engine.training.pace import Pace
 from engine.training.precision import autocast
 from engine.training.step import make_step
 
@@ -69,7 +68,7 @@ def profile(config: Config, dataset: TokenDataset, device: torch.device) -> Prof
     forwards = micro * median(timed(forward, device) for _ in range(5))
     both = micro * median(timed(lambda: forward().backward(), device) for _ in range(5))  # type: ignore[no-untyped-call]
     return Profile(
-        rows=_rows(step.parameters, step.optimizer, activations),
+        rows=_rows(step.optimizer, activations),
         pace=pace,
         forward_seconds=forwards,
         backward_seconds=max(0.0, both - forwards),
@@ -123,17 +122,15 @@ def activations_by_part(model: GPT, x: Tensor, y: Tensor, precision: str) -> dic
     return dict(by_part)
 
 
-def _rows(parameters: FlatParameters, optimizer: Optimizer, activations: dict[str, int]) -> tuple[Row, ...]:
+def _rows(optimizer: Optimizer, activations: dict[str, int]) -> tuple[Row, ...]:
     weights: dict[str, int] = defaultdict(int)
     gradients: dict[str, int] = defaultdict(int)
     state: dict[str, int] = defaultdict(int)
-    size = parameters.flat.element_size()
-    muon = bool(optimizer.stacks)
-    for slot in parameters.slots:
-        part, count = part_of(slot.name), slot.stop - slot.start
-        weights[part] += size * count
-        if slot.role != "frozen":
-            gradients[part] += size * count
-            state[part] += size * count * (1 if muon and slot.role == "matrix" else 2)
+    for name, parameter in optimizer.model.named_parameters():
+        weights[part_of(name)] += parameter.nbytes
+        if parameter.requires_grad:
+            gradients[part_of(name)] += parameter.nbytes
+    for name, tensor in optimizer.tensors().items():
+        state[part_of(name.split(".", 2)[2])] += tensor.nbytes
     parts = sorted({*weights, *activations}, key=lambda part: -(weights[part] + activations.get(part, 0)))
     return tuple(Row(part, weights[part], gradients[part], state[part], activations.get(part, 0)) for part in parts)

@@ -1,7 +1,7 @@
 """Measuring the pace of a run: its own step, evaluation and sampling, for two or three seconds. Nothing is written.
 
-As a program (`python -m engine.training.measure JOB`) it measures on random tokens and prints the pace as JSON; see
-`engine.training.pace`, which starts it.
+As a program (`python -m engine.plan.measure JOB`) it measures on random tokens and prints the pace as JSON; see
+`engine.plan.pace`, which starts it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ import torch
 from engine.config import Config, make_config
 from engine.errors import UserError, is_out_of_memory
 from engine.machine import keep_freed_memory
+from engine.plan.pace import LIMIT_SECONDS, Pace
 from engine.sampling.generate import Done, generate
 from engine.sampling.settings import SamplingSettings
 from engine.text.chars import CharTokenizer
 from engine.text.dataset import TokenDataset
 from engine.training.device import choose_device
 from engine.training.evaluate import TOKENS_PER_BATCH, evaluate
-from engine.training.pace import LIMIT_SECONDS, Pace
 from engine.training.precision import check_precision, set_matmul_precision
 from engine.training.step import TrainStep, make_step
 
@@ -65,28 +65,16 @@ def measure_pace(take_step: TrainStep, dataset: TokenDataset) -> Pace:
 
 
 def time_steps(take_step: TrainStep) -> float:
-    """Median seconds of a step as the trainer makes it, its loss read; a GPU's in groups, as it is read there."""
+    """Median seconds of a step as the trainer makes it."""
     keep_freed_memory()
-    device, train = take_step.device, take_step.config.train
-    done = 0
-
-    def make(steps: int) -> None:
-        nonlocal done
-        for _ in range(steps):
-            result = take_step(done, 1e-3)
-            done += 1
-        result.tolist()
-
+    device = take_step.device
     times: list[float] = []
-    together = 1
     began = time.perf_counter()
     while True:
-        times.append(timed(partial(make, together), device) / together)
+        times.append(timed(partial(take_step, len(times), 1e-3), device))
         spent = time.perf_counter() - began
         if spent >= 2 * STEP_SECONDS or (spent >= STEP_SECONDS and len(times) > 2 * WARM_UP):
             break
-        if device.type == "cuda" and len(times) == WARM_UP:
-            together = max(1, min(train.log_every or GROUP, int(STEP_SECONDS / GROUP / times[-1])))
     warm = min(max(WARM_UP, len(times) // 4), len(times) - 1)
     return median(times[warm:])
 

@@ -1,0 +1,136 @@
+"""What a run will need, before it starts: from its settings alone, and its time from a measured pace.
+
+Needs no torch: the form asks it at every key.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from engine.config import Config, DataConfig, TrainConfig
+from engine.model.sizes import count_parameters, flops_per_token
+from engine.plan.pace import Pace
+from engine.training.need import memory_estimate
+from engine.training.schedule import first_evaluation
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Memory in bytes, floating-point operations, how often the corpus is read, and seconds where `pace` is known.
+
+    `evaluations` and `samples` count what the whole run makes: every evaluation is taken for the best so far, which
+    writes a checkpoint and a sample, so `samples` is the most there can be.
+    """
+
+    params: int
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    tokens_per_step: int
+    total_tokens: int
+    flops_per_step: int
+    epochs: float | None
+    available: int | None
+    max_steps: int
+    evaluations: int
+    samples: int
+    sample_tokens: int
+    val_tokens: int | None
+    pace: Pace | None
+
+    @property
+    def memory(self) -> int:
+        """Bytes that training holds at the end of the forward pass."""
+        return self.weights + self.gradients + self.optimizer + self.activations
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether `memory` fits into what is there, with a tenth to spare; None when that is not known."""
+        return None if self.available is None else self.memory < 0.9 * self.available
+
+    @property
+    def train_seconds(self) -> float | None:
+        """Time of all steps; None before the pace is known, as with the other times."""
+        return None if self.pace is None else self.max_steps * self.pace.step_seconds
+
+    @property
+    def eval_seconds(self) -> float | None:
+        """Time of all evaluations; None also when the length of the validation split is not known."""
+        if self.pace is None or self.val_tokens is None:
+            return None
+        return self.evaluations * self.val_tokens * self.pace.eval_token_seconds
+
+    @property
+    def sample_seconds(self) -> float | None:
+        """Time of the samples at the checkpoints."""
+        return None if self.pace is None else self.samples * self.sample_tokens * self.pace.sample_token_seconds
+
+    @property
+    def run_seconds(self) -> float | None:
+        """Time of the whole run: steps, samples, and the evaluations where their time is known."""
+        if self.train_seconds is None:
+            return None
+        return self.train_seconds + (self.eval_seconds or 0.0) + (self.sample_seconds or 0.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, for JSON."""
+        told = ("memory", "fits", "train_seconds", "eval_seconds", "sample_seconds", "run_seconds")
+        return asdict(self) | {name: getattr(self, name) for name in told}
+
+
+def forecast(
+    config: Config,
+    vocab_size: int,
+    train_tokens: int | None = None,
+    available: int | None = None,
+    gpu: bool = False,
+    *,
+    val_tokens: int | None = None,
+    pace: Pace | None = None,
+) -> Forecast:
+    """The forecast of a run on a corpus of so many tokens, on a GPU or CPU with `available` bytes of memory."""
+    model, train = config.model, config.train
+    params = count_parameters(model, vocab_size)
+    total = config.tokens_per_step * train.max_steps
+    evaluations, samples = occasions(train)
+    return Forecast(
+        params=params,
+        **memory_estimate(config, vocab_size, gpu),
+        tokens_per_step=config.tokens_per_step,
+        total_tokens=total,
+        flops_per_step=flops_per_token(model, vocab_size) * config.tokens_per_step,
+        epochs=total / train_tokens if train_tokens else None,
+        available=available,
+        max_steps=train.max_steps,
+        evaluations=evaluations,
+        samples=samples,
+        sample_tokens=train.sample_tokens,
+        val_tokens=val_tokens,
+        pace=pace,
+    )
+
+
+def occasions(train: TrainConfig) -> tuple[int, int]:
+    """(evaluations, samples) of a run to its last step; samples come with every checkpoint and evaluation."""
+    before = train.max_steps - 1  # the last step has an evaluation and a sample whatever its number
+    evaluations = before // train.eval_every + 1
+    both = math.lcm(train.eval_every, train.checkpoint_every)
+    samples = before // train.eval_every + before // train.checkpoint_every - before // both + 1
+    first = first_evaluation(train)
+    if first <= before and first % train.eval_every:
+        evaluations += 1
+        samples += first % train.checkpoint_every != 0
+    return evaluations, samples * len(train.prompts) if train.sample_tokens else 0
+
+
+def expected_tokens(size: int, data: DataConfig) -> tuple[int, int]:
+    """Training and validation tokens of a text of `size` bytes before it is tokenized.
+
+    Exact for bytes, near for characters; about 3.3 bytes a BPE token.
+    """
+    each = {"char": 1.0, "byte": 1.0, "bpe": 3.3, "gpt2": 3.9, "word": 4.5}[data.tokenizer]
+    val = size * data.val_fraction
+    return int((size - val) / each), int(val / each)
