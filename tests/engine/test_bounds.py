@@ -65,7 +65,7 @@ BOUNDS = {
         "SCALE_START": [(65_536.0, "fp16 | 65,536 at first")],
         "SCALE_GROWTH_STEPS": [(2000, "after 2,000 good steps")],
         "SCALE_LEAST": [(1.0, ", 1 at least")],
-        "MAX_ROLLBACKS": [(3, "was not finite | 3 ")],
+        "MAX_ROLLBACKS": [(3, "a spike of the loss | 3 ")],
         "NOISE_ERRORS": [(4.0, "| 4 standard errors")],
         "NOISE_SHARE": [(0.02, "and 2% above the best")],
         "SPIKE_MEMORY": [(0.98, "compared with | 2% of each step")],
