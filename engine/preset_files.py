@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import cache
 from pathlib import Path
 
 from engine.errors import ConfigError
@@ -24,9 +25,10 @@ def own_folder() -> Path:
     return (Path(home) if home else Path.home() / ".config") / "tinytui" / "presets"
 
 
-def shipped_names() -> list[str]:
-    """Names of the presets that come with the program."""
-    return sorted(path.stem for path in SHIPPED.glob("*.toml"))
+@cache
+def shipped_names() -> tuple[str, ...]:
+    """Names of the presets that come with the program; looked up once, for a form asks with every key."""
+    return tuple(sorted(path.stem for path in SHIPPED.glob("*.toml")))
 
 
 def own_names() -> list[str]:

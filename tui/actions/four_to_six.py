@@ -31,6 +31,14 @@ ACTIONS = (
         "runs.fork", "b", "fork", "fork", "a new run that goes on from a checkpoint of the chosen one", changes=True
     ),
     Action("runs.verify", "v", "verify", "", "read every byte of the chosen run's checkpoints"),
+    Action(
+        "runs.export",
+        "w",
+        "export",
+        "export",
+        "write the chosen run's figures or model for other programs",
+        changes=True,
+    ),
     Action("runs.open", "enter", "open", "open", "open the chosen run", "⏎", palette=False),
     Action(
         "runs.resume",

@@ -15,6 +15,7 @@ from textual.widgets import Input
 from engine.runs.naming import read_note, write_note
 from tui.app import Workbench
 from tui.screens.dialogs.ask import AskScreen
+from tui.screens.dialogs.choose import ChooseScreen
 from tui.screens.runs.compare import CompareScreen
 from tui.screens.runs.screen import RunsScreen
 from tui.theme import THEMES
@@ -112,3 +113,29 @@ def test_picture_of_an_overlay(snap_compare: Snap, app: Workbench, theme: str) -
         await pilot.pause()
 
     assert snap_compare(app, terminal_size=(140, 40) if "dark" in theme else (100, 30), run_before=mark)
+
+
+def said(app: Workbench, words: str) -> bool:
+    """Whether that is what the corner of the screen says."""
+    return any(words in str(each.message) for each in app._notifications)
+
+
+async def test_a_run_is_exported_to_where_nothing_is(app: Workbench, tmp_path: Path) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await ready(app, pilot)
+        await pilot.press("slash", *"soap-1", "enter", "w")
+        await until(pilot, lambda: "transformers" in on_screen(app) and "LoRA" not in on_screen(app))
+        await pilot.press(*"csv", "enter")
+        await until(pilot, lambda: isinstance(app.screen, AskScreen))
+        assert app.screen.query_one(Input).value == "soap-1.csv"
+        await pilot.press("enter")
+        await until(pilot, lambda: said(app, "soap-1.csv: 120 steps"))
+        written = (tmp_path / "soap-1.csv").read_text()
+        assert written.startswith("step,") and len(written.splitlines()) == 121
+        await pilot.press("w")
+        await until(pilot, lambda: isinstance(app.screen, ChooseScreen))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, AskScreen))
+        await pilot.press("enter")
+        await until(pilot, lambda: said(app, "soap-1.csv is there already"))
+        assert (tmp_path / "soap-1.csv").read_text() == written
