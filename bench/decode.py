@@ -30,7 +30,7 @@ from engine.plan.bench import LETTERS
 from engine.sampling.columns import for_decoding
 from engine.sampling.generate import generate
 from engine.sampling.settings import SamplingSettings
-from engine.text.chars import CharTokenizer
+from engine.tokenizers.char import CharTokenizer
 
 CONFIG = load_preset("nanogpt-char").replace({"model.dropout": 0.0})
 START = "\n"

@@ -39,8 +39,8 @@ from engine.sampling.decode import KEPT, Dice, decode_one_token, evaluating, pre
 from engine.sampling.generate import Row
 from engine.sampling.settings import SamplingSettings
 from engine.text.catalog import find_corpus
-from engine.text.dataset import TokenDataset
-from engine.text.tokenizer import Tokenizer
+from engine.tokenizers.base import Tokenizer
+from engine.tokenizers.dataset import TokenDataset
 from engine.training.checkpoint import load_model
 from engine.training.copied import CopyCheck
 

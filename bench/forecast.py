@@ -21,10 +21,10 @@ from pathlib import Path
 
 from bench.machine import describe, say
 from engine.config import Config, load_preset
-from engine.model.sizes import assumed_vocab
-from engine.plan.forecast import Forecast, expected_tokens, forecast
+from engine.plan.forecast import Forecast, forecast
 from engine.plan.pace import Measuring, Pace
 from engine.text.catalog import find_corpus
+from engine.tokenizers.table import expected_tokens, expected_vocab
 
 FIGURES = {"step": ("ms", 1000.0), "run": ("s", 1.0), "memory": ("MiB", 2.0**-20), "epochs": ("epochs", 1.0)}
 
@@ -41,7 +41,7 @@ def pace_of(config: Config, vocab_size: int, device: str) -> Pace:
 
 def foretell(config: Config, corpus: str, device: str) -> Forecast:
     """What the form would say."""
-    vocab_size = assumed_vocab(config)
+    vocab_size = expected_vocab(config.data)
     tokens, val_tokens = expected_tokens(find_corpus(corpus).path.stat().st_size, config.data)
     told = forecast(config, vocab_size, tokens, gpu=device.startswith("cuda"), val_tokens=val_tokens)
     return replace(told, pace=pace_of(config, vocab_size, device))

@@ -34,8 +34,8 @@ from engine.plan.bench import LETTERS, made_up_dataset, time_steps
 from engine.plan.measure import made_up
 from engine.sampling.generate import Done, generate
 from engine.sampling.settings import SamplingSettings
-from engine.text.chars import CharTokenizer
-from engine.text.dataset import TokenDataset
+from engine.tokenizers.char import CharTokenizer
+from engine.tokenizers.dataset import TokenDataset
 from engine.training.build import build_for
 from engine.training.compile import compile_step
 from engine.training.live import LivePrompter, LiveWeights

@@ -91,7 +91,7 @@ def tokenize_here(path: str, tokenizer: str, val_fraction: float) -> None:
     """Prints how long the look at the file and the tokenizing took."""
     from engine.config import load_preset
     from engine.text.catalog import find_corpus
-    from engine.text.dataset import TokenDataset
+    from engine.tokenizers.dataset import TokenDataset
 
     data = load_preset("nano").data.model_copy(update={"tokenizer": tokenizer, "val_fraction": val_fraction})
     began = time.perf_counter()

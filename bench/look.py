@@ -32,7 +32,7 @@ from engine.sampling.generate import generate
 from engine.sampling.kept import KeptLogits
 from engine.sampling.settings import SamplingSettings
 from engine.sampling.top import TopLogits
-from engine.text.chars import CharTokenizer
+from engine.tokenizers.char import CharTokenizer
 
 VOCAB = 50_257
 SLIDERS = (

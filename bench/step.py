@@ -25,7 +25,7 @@ from bench.machine import describe, interleaved, paired_ratio, say, spread
 from engine.config import load_preset
 from engine.machine import keep_freed_memory
 from engine.text.catalog import find_corpus
-from engine.text.dataset import TokenDataset
+from engine.tokenizers.dataset import TokenDataset
 from engine.training.schedule import lr_multiplier
 from engine.training.step import make_step
 

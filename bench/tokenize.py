@@ -17,11 +17,12 @@ from typing import Any
 
 from bench.machine import describe, interleaved, paired_ratio, say
 from engine.config import load_preset
-from engine.text.bpe import BpeTokenizer
 from engine.text.catalog import find_corpus
 from engine.text.corpus import Text
-from engine.text.encoding import encode_stream
-from engine.text.tokenizer import Tokenizer, tokenizer_from_dict, train_tokenizer
+from engine.tokenizers.base import Tokenizer
+from engine.tokenizers.bpe import BpeTokenizer
+from engine.tokenizers.encoding import encode_stream
+from engine.tokenizers.table import tokenizer_from_dict, train_tokenizer
 
 KINDS = ("char", "byte", "bpe", "word")
 

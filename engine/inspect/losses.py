@@ -14,7 +14,7 @@ from torch import Tensor
 
 from engine.model.gpt import GPT
 from engine.sampling.decode import evaluating
-from engine.text.tokenizer import Tokenizer
+from engine.tokenizers.base import Tokenizer
 from engine.training.evaluate import Portion
 
 Cancelled = Callable[[], bool]

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from engine.errors import UserError
 from engine.model.gpt import GPT
 from engine.runs.layout import RunDir
-from engine.text.tokenizer import Ids, Tokenizer, load_tokenizer
+from engine.tokenizers.base import Ids, Tokenizer
+from engine.tokenizers.table import load_tokenizer
 from engine.training.checkpoint import load_to_inspect
 from engine.training.start import open_dataset
 from engine.training.verify import newest_tokenizer

@@ -16,10 +16,10 @@ from engine.errors import TokenizerError
 from engine.inspect.losses import Ids
 from engine.model.gpt import GPT
 from engine.sampling.decode import evaluating
-from engine.text.bpe import BpeTokenizer
-from engine.text.gpt2 import Gpt2Tokenizer
-from engine.text.imported import ImportedTokenizer
-from engine.text.tokenizer import Tokenizer
+from engine.tokenizers.base import Tokenizer
+from engine.tokenizers.bpe import BpeTokenizer
+from engine.tokenizers.gpt2 import Gpt2Tokenizer
+from engine.tokenizers.imported import ImportedTokenizer
 
 
 @dataclass(frozen=True, eq=False)

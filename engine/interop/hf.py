@@ -13,7 +13,7 @@ from engine.model.gpt import GPT
 from engine.model.lora import merged_state_dict
 
 if TYPE_CHECKING:
-    from engine.text.tokenizer import Tokenizer
+    from engine.tokenizers.base import Tokenizer
 
 WEIGHTS = "model.safetensors"
 ENDS = ("<END>", "<|endoftext|>")  # special tokens that end a text

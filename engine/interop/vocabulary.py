@@ -15,18 +15,20 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engine.errors import TokenizerError
 from engine.interop.reading import MOST_SETTINGS, plain, read_json, said
-from engine.interop.tokenizers import CHARACTERS, OWN
+from engine.interop.tokenizers import OWN
 from engine.reading import read_small
-from engine.text.bytelevel import byte_alphabet
-from engine.text.chars import UNK, CharTokenizer
-from engine.text.imported import ImportedTokenizer
-from engine.text.tokenizer import Tokenizer, tokenizer_from_dict
+from engine.tokenizers.base import Tokenizer
+from engine.tokenizers.bytelevel import byte_alphabet
+from engine.tokenizers.char import EVERY_CHARACTER, UNK, CharTokenizer
+from engine.tokenizers.imported import ImportedTokenizer
+from engine.tokenizers.table import tokenizer_from_dict
 
 MOST_BYTES = 1 << 27  # of a vocabulary; Gemma's quarter of a million tokens are 33 MB
 NAMED = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 DEFAULTS = NAMED[:3]
 """What GPT-2's class calls `<|endoftext|>` where the settings do not say."""
 LISTED = ("additional_special_tokens", "extra_special_tokens")
+CHARACTERS = {"type": "Split", "pattern": {"Regex": EVERY_CHARACTER}, "behavior": "Isolated", "invert": False}
 BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 
 

@@ -18,7 +18,7 @@ from engine.machine import cpu_model, memory_peak
 from engine.sampling.generate import Done, generate
 from engine.sampling.settings import SamplingSettings
 from engine.text.catalog import find_corpus
-from engine.text.dataset import TokenDataset
+from engine.tokenizers.dataset import TokenDataset
 from engine.training.compile import compile_step
 from engine.training.precision import check_precision, set_matmul_precision
 from engine.training.schedule import lr_multiplier

@@ -25,8 +25,8 @@ from engine.machine import keep_freed_memory
 from engine.plan.pace import LIMIT_SECONDS, Pace
 from engine.sampling.generate import Done, generate
 from engine.sampling.settings import SamplingSettings
-from engine.text.chars import CharTokenizer
-from engine.text.dataset import TokenDataset
+from engine.tokenizers.char import CharTokenizer
+from engine.tokenizers.dataset import TokenDataset
 from engine.training.device import choose_device
 from engine.training.evaluate import TOKENS_PER_BATCH, evaluate
 from engine.training.precision import check_precision, set_matmul_precision

@@ -14,7 +14,7 @@ from engine.machine import memory_peak
 from engine.model.gpt import GPT
 from engine.plan.measure import measure_pace, timed
 from engine.plan.pace import Pace
-from engine.text.dataset import TokenDataset
+from engine.tokenizers.dataset import TokenDataset
 from engine.training.optim import Optimizer
 from engine.training.precision import autocast
 from engine.training.step import make_step

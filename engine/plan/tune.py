@@ -15,7 +15,7 @@ from engine.errors import is_out_of_memory
 from engine.plan.forecast import forecast
 from engine.plan.measure import timed
 from engine.telemetry import available_memory
-from engine.text.dataset import TokenDataset
+from engine.tokenizers.dataset import TokenDataset
 from engine.training.step import make_step
 
 SMOOTHING = 0.9

@@ -15,7 +15,7 @@ from engine.sampling.generate import Cancelled, StopReason, encode_prompt, stop_
 from engine.sampling.rules import apply_repetition_penalty
 from engine.sampling.settings import SamplingSettings
 from engine.sampling.stops import StopFilter
-from engine.text.tokenizer import Tokenizer
+from engine.tokenizers.base import Tokenizer
 
 MOST_BEAMS = 64
 NEVER = -1e9  # score of beams that do not exist yet: at first all are one

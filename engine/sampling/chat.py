@@ -8,7 +8,7 @@ from engine.model.gpt import GPT
 from engine.sampling.generate import Cancelled, Done, Piece, encode_prompt, generate
 from engine.sampling.settings import SamplingSettings
 from engine.text.template import Template
-from engine.text.tokenizer import Tokenizer
+from engine.tokenizers.base import Tokenizer
 
 # for a model of plain text: what is said is a paragraph, and so is the answer
 PARAGRAPHS = Template(infix="\n", suffix="\n\n")

@@ -16,7 +16,7 @@ from engine.sampling.draw import check_drawn, fresh_seed
 from engine.sampling.kept import KeptLogits
 from engine.sampling.settings import SamplingSettings
 from engine.sampling.stops import StopFilter
-from engine.text.tokenizer import StreamDecoder, Tokenizer
+from engine.tokenizers.base import StreamDecoder, Tokenizer
 
 StopReason = Literal["length", "stop", "cancelled"]
 Cancelled = Callable[[], bool]

@@ -23,7 +23,8 @@ from typing import Any, get_args
 
 from engine.errors import CorpusError
 from engine.files import reason
-from engine.text.corpus import Corpus, Format
+from engine.text.corpus import Corpus
+from engine.text.source import Format
 from engine.text.template import Template
 
 CARD = "corpus.toml"

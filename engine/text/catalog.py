@@ -17,25 +17,12 @@ from pathlib import Path
 
 from engine.errors import CorpusError
 from engine.files import FORGOTTEN, reason, sweep, sync_folder
+from engine.folders import cache_dir, default_corpora_dir, shipped_dir
 from engine.text.card import CARD, card_text, read_card
 from engine.text.check import Progress
 from engine.text.corpus import Corpus, Text
-from engine.text.places import cache_dir, default_corpora_dir, shipped_dir
 from engine.text.records import Columns, choose_columns
 from engine.text.source import Source, known_suffix, stem
-
-__all__ = [
-    "add_corpus",
-    "cache_dir",
-    "check_name",
-    "check_removable",
-    "default_corpora_dir",
-    "fetch_corpus",
-    "find_corpus",
-    "list_corpora",
-    "remove_corpus",
-    "shipped_dir",
-]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 GUTENBERG = re.compile(r"gutenberg:([1-9][0-9]{0,6})")

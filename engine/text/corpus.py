@@ -15,13 +15,11 @@ from typing import BinaryIO
 
 from engine.errors import CorpusError
 from engine.files import reason
+from engine.folders import cache_dir
 from engine.text.check import Progress, remembered_scan
-from engine.text.places import cache_dir
 from engine.text.render import Recipe, content_hash, rendered
 from engine.text.source import Format, Source
 from engine.text.template import CHAT_TEMPLATE, Template
-
-__all__ = ["CHAT_TEMPLATE", "Corpus", "Format", "Progress", "Template", "Text"]
 
 REACH = 1 << 26  # bytes searched for a record boundary to either side of the split
 
@@ -54,9 +52,23 @@ class Text:
                     cut = _last_end(file, mark, target) or _next_end(file, mark, target, self.n_bytes)
                     if cut is not None:
                         return cut
-                return _character_start(file, min(target, self.n_bytes))
         except OSError as error:
             raise self._unreadable(error) from None
+        return self.character_start(target)
+
+    def character_start(self, offset: int) -> int:
+        """`offset`, at most the text's end, or where the character that it lies inside begins. Raises CorpusError."""
+        offset = min(offset, self.n_bytes)
+        low = max(0, offset - 3)
+        try:
+            with self.path.open("rb") as file:
+                file.seek(low)
+                before, following = file.read(offset - low), file.read(1)
+        except OSError as error:
+            raise self._unreadable(error) from None
+        while before and following and 0x80 <= following[0] <= 0xBF:
+            before, following = before[:-1], before[-1:]
+        return low + len(before)
 
     def chunks(self, start: int = 0, end: int | None = None, size: int = 1 << 22) -> Iterator[str]:
         """The bytes [start, end) as text, in pieces of about `size` bytes that never cut a character.
@@ -85,17 +97,6 @@ class Text:
         if isinstance(error, FileNotFoundError):
             return CorpusError(f"{self.path} is gone; prepare the corpus again")
         return CorpusError(f"cannot read {self.path}: {reason(error)}")
-
-
-def _character_start(file: BinaryIO, target: int) -> int:
-    """`target`, or where the character that it lies inside begins."""
-    low = max(0, target - 3)
-    file.seek(low)
-    before = file.read(target - low)
-    following = file.read(1)
-    while before and following and 0x80 <= following[0] <= 0xBF:
-        before, following = before[:-1], before[-1:]
-    return low + len(before)
 
 
 def _last_end(file: BinaryIO, mark: bytes, target: int) -> int | None:

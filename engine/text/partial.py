@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from engine.errors import CorpusError
 from engine.files import FORGOTTEN, open_cached, sweep
-from engine.text.places import cache_dir
+from engine.folders import cache_dir
 
 LEAST = 1 << 20
 """Bytes of a download that are worth keeping."""

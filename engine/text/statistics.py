@@ -20,15 +20,15 @@ import numpy as np
 from pydantic import ValidationError
 
 from engine.errors import CorpusError
+from engine.folders import cache_dir
 from engine.reading import read_small
 from engine.text.check import Progress, write
 from engine.text.corpus import Text
-from engine.text.places import cache_dir
 from engine.text.shared import MOST_WINDOWS, Lookup, Shared, Windows
 from engine.text.tally import MOST_DISTINCT, Distinct, LengthCounter, Lengths, Pieces, Repeats, Told, hashes_of
 
 if TYPE_CHECKING:
-    from engine.text.dataset import TokenDataset
+    from engine.tokenizers.dataset import TokenDataset
 
 FORMAT = 1  # goes up when the same text would be told of otherwise
 BLOCK = 1 << 20  # bytes read at a time

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from engine.config import Config, TrainConfig
 from engine.errors import is_out_of_memory
-from engine.text.dataset import TokenDataset
+from engine.tokenizers.dataset import TokenDataset
 from engine.training.shortage import free_memory
 
 RESIDENT_BYTES, RESIDENT_SHARE = 8 << 30, 1 / 8

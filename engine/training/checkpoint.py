@@ -24,7 +24,8 @@ from engine.model.lora import merge_lora
 from engine.runs.layout import RunDir
 from engine.runs.schema import DamagedError
 from engine.sampling.columns import for_decoding
-from engine.text.tokenizer import Tokenizer, tokenizer_from_dict
+from engine.tokenizers.base import Tokenizer
+from engine.tokenizers.table import tokenizer_from_dict
 from engine.training.build import build_for
 from engine.training.verify import (
     AVERAGED,

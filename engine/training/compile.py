@@ -13,8 +13,8 @@ import os
 import torch
 
 from engine.errors import TrainingError
+from engine.folders import cache_dir
 from engine.model.gpt import GPT
-from engine.text.places import cache_dir
 from engine.training.step import LossFunction, TrainStep, step_seed
 
 CLOSE, CLOSE_WITH_DROPOUT = (0.05, 0.05), (0.25, 0.75)

@@ -14,8 +14,8 @@ from engine.errors import CorpusError
 from engine.runs.samples import copied_part
 from engine.sampling.overlap import Overlap, Span, longest_in_spans
 from engine.text.corpus import Text
-from engine.text.dataset import TokenDataset
 from engine.text.passages import Place, find_passage
+from engine.tokenizers.dataset import TokenDataset
 
 MOST_BYTES = 32 << 20  # of training text that a sample is compared with: 0.2 s on one core
 BLOCK = 1 << 20  # bytes read at a time; between two of them training listens to commands

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from engine.errors import is_out_of_memory
 from engine.model.gpt import GPT
-from engine.text.dataset import TokenDataset
+from engine.tokenizers.dataset import TokenDataset
 from engine.training.precision import autocast
 from engine.training.shortage import free_memory
 

@@ -17,7 +17,7 @@ from engine.runs.layout import RunDir, create_run, new_name
 from engine.runs.schema import decode
 from engine.runs.tail import Tail, split_lines
 from engine.runs.writer import RunWriter
-from engine.text.dataset import TokenDataset
+from engine.tokenizers.dataset import TokenDataset
 from engine.training.build import build_for
 from engine.training.checkpoint import (
     Checkpoint,

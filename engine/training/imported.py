@@ -8,12 +8,9 @@ from engine.config import load_preset, make_config
 from engine.errors import CheckpointError, TokenizerError
 from engine.interop.imports import import_model
 from engine.interop.vocabulary import read_tokenizer
-from engine.model.count import GPT2_VOCAB
 from engine.runs.layout import RunDir, create_run, new_name
 from engine.runs.writer import RunWriter
-from engine.text.chars import CharTokenizer
-from engine.text.gpt2 import load_gpt2
-from engine.text.tokenizer import Tokenizer
+from engine.tokenizers.gpt2 import Gpt2Tokenizer, load_gpt2
 from engine.training.saving import Contents, fresh_state, write_checkpoint
 from engine.training.start import IMPORTED
 
@@ -29,7 +26,7 @@ def import_run(folder: Path, runs_dir: Path | None = None, *, name: str | None =
     model, weights = import_model(folder)
     rows = weights["wte.weight"].shape[0]
     if tokenizer is None:
-        if rows != GPT2_VOCAB:
+        if rows != Gpt2Tokenizer.least_vocab:
             raise TokenizerError(f"{folder} has no tokenizer; put its tokenizer.json beside the weights")
         tokenizer = load_gpt2()
     if rows != tokenizer.vocab_size:
@@ -38,7 +35,7 @@ def import_run(folder: Path, runs_dir: Path | None = None, *, name: str | None =
             "put the tokenizer.json that belongs to it beside them"
         )
     tree = {**load_preset("gpt2").model_dump(), "model": model.model_dump()}
-    tree["data"] |= _data(tokenizer)
+    tree["data"] |= tokenizer.settings
     config = make_config(tree)
 
     def fill(run: RunDir) -> None:
@@ -61,13 +58,3 @@ def import_run(folder: Path, runs_dir: Path | None = None, *, name: str | None =
         },
         fill=fill,
     )
-
-
-def _data(tokenizer: Tokenizer) -> dict[str, str | int]:
-    """The settings of `data.` nearest to the tokenizer."""
-    unknown = tokenizer.unknown if isinstance(tokenizer, CharTokenizer) else "error"
-    return {
-        "tokenizer": "bpe" if tokenizer.kind == "imported" else tokenizer.kind,
-        "vocab_size": min(tokenizer.vocab_size, 1_000_000),
-        "unknown": unknown,
-    }

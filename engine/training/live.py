@@ -23,7 +23,7 @@ from engine.sampling.generate import Done, Piece, generate
 from engine.sampling.kept import KeptLogits
 from engine.sampling.settings import SamplingSettings
 from engine.sampling.top import TopLogits
-from engine.text.tokenizer import Tokenizer
+from engine.tokenizers.base import Tokenizer
 from engine.training.flat import FlatParameters
 from engine.training.shortage import free_memory
 

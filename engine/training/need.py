@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from engine.config import Config, DataConfig
+from engine.config import Config
 from engine.errors import ConfigError
-from engine.model.sizes import GPT2_VOCAB, count_parameters, parameter_table
+from engine.model.sizes import count_parameters, parameter_table
 from engine.telemetry import whole_memory
 
 BEYOND = 2.0
@@ -53,11 +53,6 @@ def activation_estimate(config: Config, vocab_size: int, gpu: bool = False) -> i
     ends = 3 * 4 * C + (2 if model.softcap else 1) * 4 * vocab_size
     casts = half * count_parameters(model, vocab_size) if half == 2 else 0
     return tokens * (model.n_layer * block + ends) + casts
-
-
-def least_vocab(data: DataConfig) -> int:
-    """The fewest tokens a vocabulary of that kind has, whatever the corpus."""
-    return {"byte": 256, "gpt2": GPT2_VOCAB, "bpe": 256, "word": 256}.get(data.tokenizer, 1)
 
 
 def check_memory(config: Config, vocab_size: int, device: str = "auto") -> None:

@@ -14,9 +14,10 @@ from engine.runs.status import read_info, read_said
 from engine.runs.writer import RunWriter
 from engine.text.catalog import find_corpus
 from engine.text.corpus import Text
-from engine.text.dataset import TokenDataset
-from engine.text.tokenizer import Tokenizer
-from engine.training.need import check_memory, least_vocab
+from engine.tokenizers.base import Tokenizer
+from engine.tokenizers.dataset import TokenDataset
+from engine.tokenizers.table import least_vocab
+from engine.training.need import check_memory
 
 Progress = Callable[[str, float], None]
 

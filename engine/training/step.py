@@ -10,7 +10,7 @@ from torch import Tensor
 from engine.config import Config, TrainConfig
 from engine.errors import is_out_of_memory
 from engine.model.gpt import GPT
-from engine.text.dataset import TokenDataset
+from engine.tokenizers.dataset import TokenDataset
 from engine.training.batches import Batches, make_batches
 from engine.training.build import build_for
 from engine.training.flat import FlatParameters

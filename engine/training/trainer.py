@@ -19,7 +19,7 @@ from engine.model.gpt import GPT
 from engine.runs.writer import RunWriter
 from engine.sampling.generate import Done, generate
 from engine.sampling.settings import SamplingSettings
-from engine.text.dataset import TokenDataset
+from engine.tokenizers.dataset import TokenDataset
 from engine.training import waiting
 from engine.training.batches import make_batches
 from engine.training.compile import compile_step

@@ -12,8 +12,8 @@ from engine.config import load_preset
 from engine.model import build_model
 from engine.sampling.generate import Done, generate
 from engine.sampling.settings import SamplingSettings
-from engine.text.bytelevel import ByteTokenizer
 from engine.text.catalog import find_corpus
+from engine.tokenizers.byte import ByteTokenizer
 
 Notes = Sequence[tuple[str, dict[str, str]]]
 

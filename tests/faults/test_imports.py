@@ -26,10 +26,10 @@ from engine.interop.imports import import_model
 from engine.interop.vocabulary import read_tokenizer
 from engine.model import build_model
 from engine.runs.layout import list_runs
-from engine.text.bpe import BpeTokenizer
-from engine.text.bytelevel import byte_alphabet
-from engine.text.chars import CharTokenizer
-from engine.text.tokenizer import Tokenizer
+from engine.tokenizers.base import Tokenizer
+from engine.tokenizers.bpe import BpeTokenizer
+from engine.tokenizers.bytelevel import byte_alphabet
+from engine.tokenizers.char import CharTokenizer
 from engine.training.checkpoint import load_model
 from engine.training.imported import import_run
 

@@ -30,7 +30,7 @@ from engine.config import DataConfig
 from engine.errors import UserError
 from engine.text import rows
 from engine.text.catalog import find_corpus
-from engine.text.dataset import TokenDataset
+from engine.tokenizers.dataset import TokenDataset
 
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 before = peak()

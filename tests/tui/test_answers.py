@@ -15,8 +15,8 @@ from engine.runs.layout import RunDir
 from engine.sampling.kept import KeptLogits
 from engine.sampling.settings import SamplingSettings
 from engine.sampling.top import TopLogits
-from engine.text.bytelevel import ByteTokenizer
-from engine.text.chars import CharTokenizer
+from engine.tokenizers.byte import ByteTokenizer
+from engine.tokenizers.char import CharTokenizer
 from tui.state.conversation import DEFAULTS, Sheet
 from tui.state.conversations import Conversations
 from tui.state.counting import count

@@ -126,7 +126,8 @@ def colours(term: str) -> Check:
 def folders(runs: Path, corpora: Path | None) -> Iterator[Check]:
     """Room for runs, the cache of tokens, and the corpora that are there."""
     from engine.errors import UserError
-    from engine.text.catalog import cache_dir, list_corpora
+    from engine.folders import cache_dir
+    from engine.text.catalog import list_corpora
 
     yield room("runs", runs)
     yield room("cache", cache_dir())

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from engine.plan.forecast import Forecast
     from engine.plan.pace import Pace
     from engine.runs.layout import RunDir
-    from engine.text.dataset import TokenDataset
+    from engine.tokenizers.dataset import TokenDataset
 
 app = typer.Typer(help="Find a learning rate or a micro-batch by trying.", no_args_is_help=True)
 
@@ -188,7 +188,7 @@ def make_setup(
 ) -> Setup:
     """A run with these settings; by the tokenizer of its `base` where it is fine-tuned."""
     from engine.text.catalog import find_corpus
-    from engine.text.dataset import TokenDataset
+    from engine.tokenizers.dataset import TokenDataset
     from engine.training.device import choose_device
     from engine.training.precision import check_precision, set_matmul_precision
 

@@ -60,10 +60,11 @@ def presets(
 def describe_preset(name: str) -> dict[str, Any]:
     """One preset's row: its shape and its true number of parameters for the vocabulary it is likely to meet."""
     from engine.config import load_preset, preset_about
-    from engine.model.count import assumed_vocab, count_parameters
+    from engine.model.count import count_parameters
+    from engine.tokenizers.table import expected_vocab
 
     config = load_preset(name)
-    vocab_size = assumed_vocab(config)
+    vocab_size = expected_vocab(config.data)
     return {
         "name": name,
         "about": preset_about(name),

@@ -11,7 +11,7 @@ from tui.cli.options import CorporaDir, CorpusArgument, Json, RunsDir
 from tui.cli.output import complain, print_facts, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from engine.text.tokenizer import Tokenizer
+    from engine.tokenizers.base import Tokenizer
 
 SHOWN = 64  # tokens listed by `show`: what fits on a screen
 
@@ -74,7 +74,7 @@ def train(
 ) -> None:
     """Train a tokenizer on a corpus' training split, into a JSON file."""
     from engine.files import check_output, make_folder
-    from engine.text.tokenizer import save_tokenizer
+    from engine.tokenizers.table import save_tokenizer
 
     if out is not None:
         make_folder(out.parent)
@@ -113,7 +113,7 @@ def find_tokenizer(source: str, kind: str, vocab: int, runs: Path, corpora: Path
     """The tokenizer of a run, of a JSON file, or one trained on a corpus; UserError when `source` is none of them."""
     from engine.errors import RunError
     from engine.runs.layout import find_run
-    from engine.text.tokenizer import load_tokenizer
+    from engine.tokenizers.table import load_tokenizer
     from engine.training.verify import newest_tokenizer
 
     path = Path(source)
@@ -136,7 +136,7 @@ def tokenizer_of_corpus(corpus: str, kind: str, vocab: int, corpora: Path | None
     """The corpus' name and the tokenizer its training split gives."""
     from engine.config import Config
     from engine.text.catalog import find_corpus
-    from engine.text.tokenizer import train_tokenizer
+    from engine.tokenizers.table import train_tokenizer
 
     data = Config().replace({"data.tokenizer": kind, "data.vocab_size": vocab}).data
     found = find_corpus(corpus, corpora)

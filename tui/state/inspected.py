@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from engine.inspect.subject import HeldOut, Subject
     from engine.inspect.vocabulary import Merge, Neighbour
     from engine.runs.layout import RunDir
-    from engine.text.tokenizer import Tokenizer
+    from engine.tokenizers.base import Tokenizer
 
 LENGTH, LENGTHS = 1024, (256, 512, 1024, 2048, 4096, 8192, 16384)
 """Tokens of a held-out passage, and what one can choose."""
@@ -259,7 +259,7 @@ def looked_text(held: Held, run: RunDir, tokenizer: Tokenizer, source: Source) -
 
 def pieces_of(tokenizer: Tokenizer, ids: NDArray[np.int64]) -> tuple[str, ...]:
     """What each token writes, harmless; of a character in several tokens all but the last say which byte they are."""
-    from engine.text.tokenizer import StreamDecoder
+    from engine.tokenizers.base import StreamDecoder
 
     decoder = StreamDecoder(tokenizer)
     pieces = []

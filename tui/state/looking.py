@@ -12,7 +12,7 @@ from tui.state.prompting import LoadedModels, PromptJob
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
     from engine.sampling.settings import SamplingSettings
-    from engine.text.tokenizer import Tokenizer
+    from engine.tokenizers.base import Tokenizer
     from tui.state.history import Prompted
     from tui.state.tokens import Token
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from engine.sampling.kept import KeptLogits
     from engine.sampling.top import TopLogits
     from engine.text.template import Template
-    from engine.text.tokenizer import Tokenizer
+    from engine.tokenizers.base import Tokenizer
 
 LIVE = "live"
 TOP = 512

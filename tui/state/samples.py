@@ -23,7 +23,7 @@ from engine.runs.samples import CopiedPart, copied_part
 from tui.text import Part
 
 if TYPE_CHECKING:
-    from engine.text.corpus import Template
+    from engine.text.template import Template
 
 Side = Literal["a", "b"]
 

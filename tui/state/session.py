@@ -23,7 +23,8 @@ from tui.state.worker import Worker
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
     from engine.runs.reader import RunView
-    from engine.text.corpus import Corpus, Template
+    from engine.text.corpus import Corpus
+    from engine.text.template import Template
     from tui.state.chart import ChartLook
     from tui.state.conversations import Conversations
     from tui.state.corpora import Shelf
@@ -239,7 +240,7 @@ class Session:
         """The prompt template the run was trained with."""
         found = self.view.info.get("template") if self.view is not None else None
         if isinstance(found, dict):
-            from engine.text.corpus import Template
+            from engine.text.template import Template
 
             return Template.from_dict(found)
         return None

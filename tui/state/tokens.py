@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from engine.sampling.top import TopLogits
-    from engine.text.tokenizer import StreamDecoder, Tokenizer
+    from engine.tokenizers.base import StreamDecoder, Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Written:
 
     def begin(self, tokenizer: Tokenizer | None, again: Sequence[Token]) -> None:
         """Tokens have their texts from `tokenizer`; those that are as in `again`, from the first on, their logits."""
-        from engine.text.tokenizer import StreamDecoder
+        from engine.tokenizers.base import StreamDecoder
 
         self._decoder = StreamDecoder(tokenizer) if tokenizer is not None else None
         self._again = list(again)
@@ -92,7 +92,7 @@ def loss_of(logits: Tensor | TopLogits, id: int) -> float | None:
 def tokens_of(tokenizer: Tokenizer, ids: Sequence[int], text: str) -> list[Token]:
     """The tokens of an answer of long ago: those that were kept, or those that its text would be read as."""
     from engine.errors import TokenizerError
-    from engine.text.tokenizer import StreamDecoder
+    from engine.tokenizers.base import StreamDecoder
 
     try:
         ids = ids or [int(id) for id in tokenizer.encode(text)] if text else ids

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
-    from engine.text.tokenizer import Tokenizer
+    from engine.tokenizers.base import Tokenizer
 
 KEPT = 4
 """Tokenizers held at a time; one of a million words takes some hundred megabytes."""
@@ -27,7 +27,7 @@ class Vocabularies:
     def of(self, run: RunDir) -> Tokenizer | None:
         """The run's tokenizer, None while it has no checkpoint that is whole."""
         from engine.errors import UserError
-        from engine.text.tokenizer import load_tokenizer
+        from engine.tokenizers.table import load_tokenizer
         from engine.training.verify import newest_tokenizer
 
         with self._guard:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from engine.inspect import losses as module
 from engine.inspect.losses import Losses, joined, text_losses
 from engine.inspect.passages import Worst, worst_passages
-from engine.text.bytelevel import ByteTokenizer
-from engine.text.dataset import TokenDataset
+from engine.tokenizers.byte import ByteTokenizer
+from engine.tokenizers.dataset import TokenDataset
 from engine.training.evaluate import Portion, evaluate
 
 from .conftest import KINDS, VOCAB, MakeModel

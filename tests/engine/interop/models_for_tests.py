@@ -7,13 +7,14 @@ from collections.abc import Callable
 import torch
 
 from engine.config import ModelConfig
-from engine.text.bpe import BpeTokenizer, byte_names
-from engine.text.bytelevel import BYTES, ByteTokenizer
-from engine.text.chars import CharTokenizer
-from engine.text.gpt2 import Gpt2Tokenizer
-from engine.text.imported import ImportedTokenizer
-from engine.text.tokenizer import Tokenizer
-from engine.text.words import WordTokenizer
+from engine.tokenizers.base import Tokenizer
+from engine.tokenizers.bpe import BpeTokenizer
+from engine.tokenizers.byte import ByteTokenizer
+from engine.tokenizers.bytelevel import BYTES, byte_names
+from engine.tokenizers.char import CharTokenizer
+from engine.tokenizers.gpt2 import Gpt2Tokenizer
+from engine.tokenizers.imported import ImportedTokenizer
+from engine.tokenizers.word import WordTokenizer
 
 VOCAB = 37
 

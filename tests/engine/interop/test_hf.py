@@ -15,8 +15,8 @@ from engine.interop.adapters import load_adapter, save_adapter
 from engine.interop.hf import ENDS, export
 from engine.model import build_model
 from engine.model.lora import LoRAConfig, apply_lora, lora_state_dict
-from engine.text.tokenizer import load_tokenizer
-from engine.text.words import WordTokenizer
+from engine.tokenizers.table import load_tokenizer
+from engine.tokenizers.word import WordTokenizer
 
 transformers = pytest.importorskip("transformers")
 

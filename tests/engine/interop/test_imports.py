@@ -22,7 +22,7 @@ from engine.model.gpt import GPT
 from engine.runs.layout import list_runs
 from engine.sampling.generate import generate
 from engine.sampling.settings import SamplingSettings
-from engine.text.tokenizer import Tokenizer
+from engine.tokenizers.base import Tokenizer
 from engine.training.checkpoint import load_model
 from engine.training.imported import import_run
 

@@ -15,11 +15,12 @@ from models_for_tests import TEXT, TOKENIZERS
 from engine.errors import TokenizerError
 from engine.interop.tokenizers import write_tokenizer
 from engine.interop.vocabulary import TEXTS, read_tokenizer
-from engine.text.bpe import BpeTokenizer
-from engine.text.bytelevel import byte_alphabet
-from engine.text.gpt2 import Gpt2Tokenizer
-from engine.text.imported import ImportedTokenizer
-from engine.text.tokenizer import Tokenizer, tokenizer_from_dict
+from engine.tokenizers.base import Tokenizer
+from engine.tokenizers.bpe import BpeTokenizer
+from engine.tokenizers.bytelevel import byte_alphabet
+from engine.tokenizers.gpt2 import Gpt2Tokenizer
+from engine.tokenizers.imported import ImportedTokenizer
+from engine.tokenizers.table import tokenizer_from_dict
 
 transformers = pytest.importorskip("transformers")
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from engine.config import ModelConfig, load_preset, preset_names
 from engine.model import build_model, parameter_role
 from engine.model.cache import KVCache
-from engine.model.count import assumed_vocab, count_parameters, flops_per_token, padded_vocab, parameter_table
+from engine.model.count import count_parameters, flops_per_token, padded_vocab, parameter_table
 from engine.model.gpt import GPT
+from engine.tokenizers.table import expected_vocab
 
 VOCAB = 13
 
@@ -76,8 +77,8 @@ def test_presets_have_their_published_sizes() -> None:
     assert 9.5e6 < size("small", 65) < 11.5e6
     for name in preset_names():
         config = load_preset(name)
-        assert size(name, assumed_vocab(config)) > 0
-        assert config.model.kind == "bigram" or flops_per_token(config.model, assumed_vocab(config)) > 0
+        assert size(name, expected_vocab(config.data)) > 0
+        assert config.model.kind == "bigram" or flops_per_token(config.model, expected_vocab(config.data)) > 0
 
 
 @pytest.mark.parametrize("kind", ["gpt", "bigram", "single-head", "multi-head", "blocks", "decoder"])

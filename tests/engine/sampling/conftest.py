@@ -9,7 +9,7 @@ from torch import Generator
 from engine.config import ModelConfig
 from engine.model import build_model
 from engine.model.gpt import GPT
-from engine.text.chars import CharTokenizer
+from engine.tokenizers.char import CharTokenizer
 
 MakeModel = Callable[..., GPT]
 

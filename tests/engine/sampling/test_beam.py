@@ -18,8 +18,8 @@ from engine.model.gpt import GPT
 from engine.sampling.beam import NEVER, Beam, _Open, _step, beam_search
 from engine.sampling.generate import generate
 from engine.sampling.settings import SamplingSettings
-from engine.text.bytelevel import ByteTokenizer
-from engine.text.chars import CharTokenizer
+from engine.tokenizers.byte import ByteTokenizer
+from engine.tokenizers.char import CharTokenizer
 
 MakeModel = Callable[..., GPT]
 VOCAB = 30

@@ -20,7 +20,7 @@ from engine.sampling.kept import KeptLogits
 from engine.sampling.rules import SORT_ALL, keep_top_p, process
 from engine.sampling.settings import SamplingSettings
 from engine.sampling.top import TopLogits
-from engine.text.chars import CharTokenizer
+from engine.tokenizers.char import CharTokenizer
 
 OFF = SamplingSettings(temperature=1)
 ANY_SETTINGS = st.builds(

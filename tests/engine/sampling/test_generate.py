@@ -17,10 +17,10 @@ from engine.sampling.decode import logits_after
 from engine.sampling.generate import Done, Piece, generate, generate_many, start_token
 from engine.sampling.kept import KeptLogits
 from engine.sampling.settings import SamplingSettings
-from engine.text.bytelevel import ByteTokenizer
-from engine.text.chars import CharTokenizer
-from engine.text.tokenizer import Tokenizer
-from engine.text.words import WordTokenizer
+from engine.tokenizers.base import Tokenizer
+from engine.tokenizers.byte import ByteTokenizer
+from engine.tokenizers.char import CharTokenizer
+from engine.tokenizers.word import WordTokenizer
 
 MakeModel = Callable[..., GPT]
 S = SamplingSettings(temperature=1, seed=1, max_tokens=12)

@@ -9,8 +9,8 @@ from engine.model.gpt import GPT
 from engine.sampling.chat import Chat
 from engine.sampling.generate import Done
 from engine.sampling.settings import SamplingSettings
-from engine.text.chars import CharTokenizer
 from engine.text.template import Template
+from engine.tokenizers.char import CharTokenizer
 
 TEMPLATE = Template(prefix="#", infix=" ", suffix="!\n", stop=tuple("!aeiourstn"))
 S = SamplingSettings(temperature=1, seed=2, max_tokens=30)

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import CorpusError
+from engine.folders import cache_dir, default_corpora_dir
 from engine.text import catalog, fetch
 from engine.text.card import CARD, card_text, read_card
 from engine.text.catalog import add_corpus, fetch_corpus, find_corpus, list_corpora, remove_corpus, slug
 from engine.text.corpus import Corpus
-from engine.text.places import cache_dir, default_corpora_dir
 from engine.text.template import Template
 
 BOOK = """\ufeffThe Project Gutenberg eBook of A Small Book

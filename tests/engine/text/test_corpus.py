@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from engine.errors import CorpusError
 from engine.text import check
 from engine.text.catalog import find_corpus
-from engine.text.corpus import CHAT_TEMPLATE, Corpus, Text
-from engine.text.template import Template
+from engine.text.corpus import Corpus, Text
+from engine.text.template import CHAT_TEMPLATE, Template
 
 words = st.text(st.characters(codec="utf-8", exclude_characters="\0\ufeff"), max_size=60)
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from engine.config import DataConfig
 from engine.errors import CorpusError, TokenizerError
-from engine.text.chars import CharTokenizer
 from engine.text.corpus import Text
-from engine.text.dataset import TokenDataset, record_starts
-from engine.text.tokenizer import Tokenizer
+from engine.tokenizers.base import Tokenizer
+from engine.tokenizers.char import CharTokenizer
+from engine.tokenizers.dataset import TokenDataset, record_starts
 
 WORDS = ["fox", "hen", "barn", "moon", "the", "a", "runs", "sleeps,", "hides.", "naïve", "東京", "🙂", "\n"]
 CONTENT = " ".join(random.Random(5).choices(WORDS, k=4000))

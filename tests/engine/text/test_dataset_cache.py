@@ -16,15 +16,15 @@ import pytest
 
 from engine.config import DataConfig
 from engine.errors import CorpusError
-from engine.text import cache, encoding, mapped
-from engine.text.bpe import BpeTokenizer
-from engine.text.cache import cached_tokens
 from engine.text.corpus import Text
-from engine.text.dataset import TokenDataset
-from engine.text.encoding import encode_stream, parts_of
-from engine.text.mapped import Mapped, checksum
-from engine.text.tokenizer import Tokenizer
-from engine.text.words import WordTokenizer
+from engine.tokenizers import cache, encoding, mapped
+from engine.tokenizers.base import Tokenizer
+from engine.tokenizers.bpe import BpeTokenizer
+from engine.tokenizers.cache import cached_tokens
+from engine.tokenizers.dataset import TokenDataset
+from engine.tokenizers.encoding import encode_stream, parts_of
+from engine.tokenizers.mapped import Mapped, checksum
+from engine.tokenizers.word import WordTokenizer
 
 TALE = "".join(f"On day {i} the miller's naïve donkey carried {i * i} sacks — uphill.\n\n" for i in range(1500))
 BPE = BpeTokenizer.train([TALE[:20_000]], 320)
@@ -149,7 +149,7 @@ def test_a_damaged_tokenizer_in_the_cache_is_trained_again(text: Text, tmp_path:
 def test_two_processes_that_make_the_same_tokens_both_succeed(text: Text, tmp_path: Path) -> None:
     code = (
         "import sys\nfrom pathlib import Path\nfrom engine.config import DataConfig\n"
-        "from engine.text.corpus import Text\nfrom engine.text.dataset import TokenDataset\n"
+        "from engine.text.corpus import Text\nfrom engine.tokenizers.dataset import TokenDataset\n"
         "path, size, sha, cache = sys.argv[1:]\nprint('ready', flush=True)\nsys.stdin.readline()\n"
         "data = TokenDataset.open(Text(Path(path), int(size), sha), DataConfig(tokenizer='byte'), Path(cache))\n"
         "print(int(data.train.sum()), len(data.val))"

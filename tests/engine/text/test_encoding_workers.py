@@ -12,12 +12,13 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from engine.text import encoding, mapped, sample
-from engine.text.bytelevel import ByteTokenizer
-from engine.text.chars import CharTokenizer
 from engine.text.corpus import Text
-from engine.text.encoding import LEAST, MOST_WORKERS, encode_stream
-from engine.text.mapped import Mapped, checksum
+from engine.tokenizers import encoding, learning, mapped
+from engine.tokenizers.byte import ByteTokenizer
+from engine.tokenizers.char import CharTokenizer
+from engine.tokenizers.encoding import LEAST, MOST_WORKERS, encode_stream
+from engine.tokenizers.mapped import Mapped, checksum
+from engine.tokenizers.table import tokenizer_class
 
 
 def text_of(path: Path, content: bytes) -> Text:
@@ -48,7 +49,9 @@ def test_as_many_help_as_there_are_cores_where_it_pays(
 
     monkeypatch.setattr(encoding, "_by_workers", by_workers)
     monkeypatch.setattr(encoding.os, "sched_getaffinity", lambda pid: set(range(cores)), raising=False)
-    tokenizer = cast(Any, SimpleNamespace(kind=kind, encode=lambda chunk: np.zeros(len(chunk), np.uint8)))
+    tokenizer = cast(
+        Any, SimpleNamespace(quick=tokenizer_class(kind).quick, encode=lambda chunk: np.zeros(len(chunk), np.uint8))
+    )
     monkeypatch.setattr(Text, "chunks", lambda *_: iter(()))
     list(encode_stream(tokenizer, text_of(tmp_path / "text", b"word"), 7, 7 + size))
     assert asked == ([helpers] if helpers > 1 else [])
@@ -59,7 +62,7 @@ def test_without_a_list_of_cores_their_number_counts(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(encoding, "_by_workers", lambda *job: iter([asked.append(job[-1])]))
     monkeypatch.delattr(encoding.os, "sched_getaffinity", raising=False)
     text = text_of(tmp_path / "text", b"a")
-    tokenizer = cast(Any, SimpleNamespace(kind="word", encode=lambda chunk: np.zeros(len(chunk), np.uint8)))
+    tokenizer = cast(Any, SimpleNamespace(quick=False, encode=lambda chunk: np.zeros(len(chunk), np.uint8)))
     for cores, workers in ((4, [4]), (None, []), (1, [])):
         asked.clear()
         monkeypatch.setattr(encoding.os, "cpu_count", lambda cores=cores: cores)
@@ -137,18 +140,17 @@ def test_pages_are_given_back_when_as_many_were_read_as_may_stay(
 def test_a_sample_of_a_large_text_begins_with_its_first_and_ends_with_its_last_character(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(sample, "MOST", 40)
-    monkeypatch.setattr(sample, "_BLOCKS", 4)
+    monkeypatch.setattr(learning, "MOST", 40)
+    monkeypatch.setattr(learning, "_BLOCKS", 4)
     content = "".join(chr(0x4E00 + i) for i in range(50))  # three bytes each
     text = text_of(tmp_path / "text", content.encode())
-    blocks = list(sample.sampled(text, text.n_bytes, 1000))
+    blocks = list(learning.sampled(text, text.n_bytes, 1000))
     assert len(blocks) == 4 and blocks[0] == content[:3] and blocks[-1] == content[46:49]
     assert all(block in content for block in blocks)
     starts = [content.index(block) for block in blocks]
     assert starts == [place // 3 for place in (0, 140 // 3, 280 // 3, 140)]
-    assert sample.sampled_bytes(text, text.n_bytes) == 40 and sample.sampled_bytes(text, 7) == 7
     whole = text_of(tmp_path / "whole", b"x" * 40)
-    assert list(sample.sampled(whole, 40, 1000)) == ["x" * 40]
+    assert list(learning.sampled(whole, 40, 1000)) == ["x" * 40]
 
 
 def test_a_character_begins_where_its_first_byte_is(tmp_path: Path) -> None:
@@ -156,14 +158,14 @@ def test_a_character_begins_where_its_first_byte_is(tmp_path: Path) -> None:
     text = text_of(tmp_path / "text", content.encode())
     begins = [len(content[:i].encode()) for i in range(len(content))]
     for offset in range(text.n_bytes):
-        assert sample._character(text, offset) == max(begin for begin in begins if begin <= offset)
-    assert sample._character(text, text.n_bytes) == text.n_bytes
-    assert sample._character(text, text.n_bytes + 5) == text.n_bytes + 5
+        assert text.character_start(offset) == max(begin for begin in begins if begin <= offset)
+    assert text.character_start(text.n_bytes) == text.n_bytes
+    assert text.character_start(text.n_bytes + 5) == text.n_bytes
 
 
 def test_a_byte_that_begins_nothing_is_no_endless_search(tmp_path: Path) -> None:
     text = text_of(tmp_path / "text", b"\x80\x80\x80\x80")
-    assert sample._character(text, 0) == 0
+    assert text.character_start(0) == 0
 
 
 def test_bytes_are_their_own_ids(tmp_path: Path) -> None:

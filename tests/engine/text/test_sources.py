@@ -24,7 +24,8 @@ from engine.errors import CorpusError
 from engine.text import rows, unpack
 from engine.text.catalog import add_corpus, find_corpus
 from engine.text.chats import turns
-from engine.text.corpus import CHAT_TEMPLATE, Text
+from engine.text.corpus import Text
+from engine.text.template import CHAT_TEMPLATE
 
 zstandard = pytest.importorskip("zstandard")
 pyarrow = pytest.importorskip("pyarrow")

@@ -20,7 +20,6 @@ from engine.config import DataConfig
 from engine.errors import CorpusError
 from engine.text import shared, statistics, tally
 from engine.text.corpus import Text
-from engine.text.dataset import TokenDataset
 from engine.text.shared import WINDOW, Windows, window_hashes
 from engine.text.statistics import (
     FORMAT,
@@ -30,6 +29,7 @@ from engine.text.statistics import (
     known_statistics,
 )
 from engine.text.tally import Distinct, LengthCounter, Pieces, hashes_of
+from engine.tokenizers.dataset import TokenDataset
 
 
 def text_of(folder: Path, content: str, boundary: str | None = None) -> Text:

@@ -15,12 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import CorpusError, TokenizerError
-from engine.text import bpe, check, corpus, unpack
-from engine.text.chars import CharTokenizer
+from engine.text import check, corpus, unpack
 from engine.text.check import remembered
 from engine.text.corpus import Text
-from engine.text.units import UnitEncoder
 from engine.text.unpack import TooMuchError, unpacked
+from engine.tokenizers import bpe
+from engine.tokenizers.char import CharTokenizer
+from engine.tokenizers.cutting import UnitEncoder
 
 CONTENT = st.text(alphabet="ab .\n|é€😀", max_size=80)
 BLOCK = 1 << 16
@@ -182,7 +183,7 @@ def test_what_changed_a_moment_ago_is_not_remembered(tmp_path: Path, monkeypatch
 
 
 def test_long_units_and_too_many_are_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    from engine.text import units
+    from engine.tokenizers import cutting
 
     asked: list[str] = []
 
@@ -194,7 +195,7 @@ def test_long_units_and_too_many_are_not_remembered(monkeypatch: pytest.MonkeyPa
     for _ in range(2):
         assert encoder("a" * 64 + "\n" + "b" * 65).tolist() == [64, 1, 65]
     assert Counter(asked) == {"a" * 64: 1, "\n": 1, "b" * 65: 2}
-    monkeypatch.setattr(units, "_MOST", 3)
+    monkeypatch.setattr(cutting, "_MOST", 3)
     asked.clear()
     encoder(" c")  # the third
     encoder("a" * 64 + " c")

@@ -16,20 +16,22 @@ import pytest
 
 from engine.config import load_config
 from engine.errors import CorpusError, TokenizerError
-from engine.text import cache, catalog, check, encoding, fetch, gpt2, rows, source, stdlib, tokenizer, units, web, words
-from engine.text.bpe import BpeTokenizer
-from engine.text.bytelevel import ByteTokenizer, byte_alphabet
+from engine.text import catalog, check, fetch, rows, source, stdlib, web
 from engine.text.catalog import add_corpus, find_corpus, remove_corpus
-from engine.text.chars import CharTokenizer
 from engine.text.chats import chat_key
 from engine.text.check import Scan, check_file, remembered_scan
 from engine.text.corpus import Text
-from engine.text.dataset import TokenDataset
-from engine.text.gpt2 import Gpt2Tokenizer, load_gpt2
 from engine.text.kinds import no_text
 from engine.text.source import Source
-from engine.text.units import cut_safely
-from engine.text.words import WordTokenizer
+from engine.tokenizers import cache, cutting, encoding, gpt2, learning, table, word
+from engine.tokenizers.bpe import BpeTokenizer
+from engine.tokenizers.byte import ByteTokenizer
+from engine.tokenizers.bytelevel import byte_alphabet
+from engine.tokenizers.char import CharTokenizer
+from engine.tokenizers.cutting import cut_safely
+from engine.tokenizers.dataset import TokenDataset
+from engine.tokenizers.gpt2 import Gpt2Tokenizer, load_gpt2
+from engine.tokenizers.word import WordTokenizer
 
 EIO = OSError(errno.EIO, "Input/output error")
 
@@ -344,7 +346,7 @@ def test_a_vocabulary_has_room_for_bytes_and_marks() -> None:
 
 
 def test_units_seen_once_are_forgotten_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(words, "_MOST", 3)
+    monkeypatch.setattr(word, "_MOST", 3)
     chunks = ["one one ", "two two ", "one three ", "two four ", "five two one two one"]
     found = WordTokenizer.train(chunks, 300)
     assert set(found.words) >= {" one", " two"} and " three" not in found.words
@@ -375,7 +377,7 @@ def test_gpt2_comes_from_tiktoken_without_its_special_token(tmp_path: Path, monk
     monkeypatch.setattr(gpt2, "_tiktoken", lambda: SimpleNamespace(get_encoding=lambda name: told))
     assert load_gpt2() == Gpt2Tokenizer(names)
     config = load_config(sets=["data.tokenizer=gpt2"])
-    assert tokenizer.train_tokenizer(config.data, Text(tmp_path / "text", 0, "0"), 0) == Gpt2Tokenizer(names)
+    assert table.train_tokenizer(config.data, Text(tmp_path / "text", 0, "0"), 0) == Gpt2Tokenizer(names)
 
 
 def test_tokenizers_that_do_the_same_are_equal_and_one_in_a_set() -> None:
@@ -385,22 +387,22 @@ def test_tokenizers_that_do_the_same_are_equal_and_one_in_a_set() -> None:
 
 
 def test_marks_are_looked_for_until_all_are_found() -> None:
-    usual = list(tokenizer.USUAL_SPECIAL)
+    usual = list(learning.USUAL_SPECIAL)
 
     def chunks() -> Any:
         yield f"a{''.join(usual)}<own>b"
         raise AssertionError("all are found")
 
-    assert tokenizer._special_in(chunks(), "<own>") == [*usual, "<own>"]
-    assert tokenizer._special_in(["<own>", usual[0]], "<own>") == [usual[0], "<own>"]
-    assert tokenizer._special_in(["text"], None) == [] and tokenizer._special_in(["\n\n"], "\n\n") == []
+    assert learning.special_in(chunks(), "<own>") == [*usual, "<own>"]
+    assert learning.special_in(["<own>", usual[0]], "<own>") == [usual[0], "<own>"]
+    assert learning.special_in(["text"], None) == [] and learning.special_in(["\n\n"], "\n\n") == []
 
 
 def test_progress_is_a_share_of_the_bytes() -> None:
     told: list[float] = []
-    chunks = tokenizer._reporting(["ab", "é", "xyz"], 7, "reading", lambda what, share: told.append(share))
+    chunks = learning.reporting(["ab", "é", "xyz"], 7, "reading", lambda what, share: told.append(share))
     assert list(chunks) == ["ab", "é", "xyz"] and told == [2 / 7, 4 / 7, 1.0]
-    assert list(tokenizer._reporting(["a"], 0, "reading", lambda what, share: told.append(share))) == ["a"]
+    assert list(learning.reporting(["a"], 0, "reading", lambda what, share: told.append(share))) == ["a"]
     assert told[-1] == 1.0
 
 
@@ -408,7 +410,7 @@ def test_progress_is_a_share_of_the_bytes() -> None:
 def test_text_without_a_place_to_cut_is_held_back_for_so_long(
     monkeypatch: pytest.MonkeyPatch, held: int, lengths: list[int]
 ) -> None:
-    monkeypatch.setattr(units, "HELD", held)
+    monkeypatch.setattr(cutting, "HELD", held)
     found = list(cut_safely(["x" * 5, "y" * 5, "z" * 5]))
     assert "".join(found) == "x" * 5 + "y" * 5 + "z" * 5 and [len(each) for each in found] == lengths
 
@@ -428,7 +430,7 @@ def test_a_worker_is_of_this_very_program(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(OSError):
         encoding._Worker(ByteTokenizer(), Text(tmp_path / "text", 0, "0"))
     root, *rest = asked["env"]["PYTHONPATH"].split(":")
-    assert (Path(root) / "engine" / "text" / "encoding.py").is_file() and rest == ([before] if before else [])
+    assert (Path(root) / "engine" / "tokenizers" / "encoding.py").is_file() and rest == ([before] if before else [])
     assert asked["start_new_session"] is True and asked["env"]["TOKENIZERS_PARALLELISM"] == "false"
 
 

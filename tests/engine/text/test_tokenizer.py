@@ -11,17 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import TokenizerError
-from engine.text.bpe import BpeTokenizer
-from engine.text.bytelevel import ByteTokenizer
-from engine.text.chars import CharTokenizer
-from engine.text.tokenizer import (
-    StreamDecoder,
-    Tokenizer,
-    load_tokenizer,
-    save_tokenizer,
-    tokenizer_from_dict,
-)
-from engine.text.words import WordTokenizer
+from engine.tokenizers.base import StreamDecoder, Tokenizer
+from engine.tokenizers.bpe import BpeTokenizer
+from engine.tokenizers.byte import ByteTokenizer
+from engine.tokenizers.char import CharTokenizer
+from engine.tokenizers.table import load_tokenizer, save_tokenizer, tokenizer_from_dict
+from engine.tokenizers.word import WordTokenizer
 
 SONG = (
     "The kettle sings, the kettle hums; don't wake the cat.\n\nWho wakes the cat? Nobody, said Zoë, nobody wakes her.\n"

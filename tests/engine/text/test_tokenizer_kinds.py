@@ -17,15 +17,22 @@ from hypothesis import strategies as st
 
 from engine.config import DataConfig
 from engine.errors import TokenizerError, UnknownCharacterError
-from engine.text import bpe, encoding, gpt2, sample, units
-from engine.text.bpe import BpeTokenizer
-from engine.text.bytelevel import byte_alphabet
-from engine.text.chars import CharTokenizer
 from engine.text.corpus import Text
-from engine.text.gpt2 import Gpt2Tokenizer, load_gpt2, read_merges
-from engine.text.tokenizer import tokenizer_from_dict, train_tokenizer
-from engine.text.units import GPT2_UNITS, cut_safely
-from engine.text.words import WordTokenizer
+from engine.tokenizers import KINDS, bpe, cutting, encoding, gpt2, learning
+from engine.tokenizers.bpe import BpeTokenizer
+from engine.tokenizers.bytelevel import byte_alphabet
+from engine.tokenizers.char import CharTokenizer
+from engine.tokenizers.cutting import GPT2_UNITS, cut_safely
+from engine.tokenizers.gpt2 import Gpt2Tokenizer, load_gpt2, read_merges
+from engine.tokenizers.table import (
+    expected_tokens,
+    expected_vocab,
+    least_vocab,
+    tokenizer_class,
+    tokenizer_from_dict,
+    train_tokenizer,
+)
+from engine.tokenizers.word import WordTokenizer
 
 RHYME = (
     "The owl sat high, the owl sat low; it's the owl's own wood, you know.\n  Zoë, naïve — said “hoo” 12 times, 345!\n"
@@ -209,9 +216,9 @@ class Counted:
 
 def test_text_without_any_space_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A genome, or a 300 MB line: the time grows with its length, not with the square of it."""
-    counted = Counted(units.CUT)
-    monkeypatch.setattr(units, "CUT", counted)
-    monkeypatch.setattr(units, "HELD", 100_000)
+    counted = Counted(cutting.CUT)
+    monkeypatch.setattr(cutting, "CUT", counted)
+    monkeypatch.setattr(cutting, "HELD", 100_000)
     text = "acgt" * 75_000
     chunks = list(cut_safely(text[i : i + 1000] for i in range(0, len(text), 1000)))
     assert "".join(chunks) == text
@@ -302,12 +309,11 @@ def test_progress_is_told_and_ends_at_one(tmp_path: Path) -> None:
 def test_a_large_split_is_sampled_evenly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = "".join(f"é{i:07d}🙂" for i in range(5000))
     text = as_text(tmp_path / "a.txt", content)
-    assert "".join(sample.sampled(text, text.n_bytes)) == content
-    monkeypatch.setattr(sample, "MOST", 6400)
-    found = "".join(sample.sampled(text, text.n_bytes))
+    assert "".join(learning.sampled(text, text.n_bytes)) == content
+    monkeypatch.setattr(learning, "MOST", 6400)
+    found = "".join(learning.sampled(text, text.n_bytes))
     assert abs(len(found.encode()) - 6400) < 64 * 4 and "\ufffd" not in found
     assert found.startswith("é0000000") and found.endswith("🙂") and "é0002500"[:5] in found
-    assert sample.sampled_bytes(text, text.n_bytes) == 6400
 
 
 # GPT-2's vocabulary
@@ -386,3 +392,19 @@ def test_a_file_that_is_no_merges_file_is_a_clear_error(content: str, tmp_path: 
         load_gpt2(path)
     with pytest.raises(TokenizerError, match="cannot read"):
         load_gpt2(tmp_path / "none")
+
+
+def test_every_kind_is_in_the_table_and_the_settings() -> None:
+    from typing import get_args
+
+    from engine.config import DataConfig
+
+    chosen = get_args(DataConfig.model_fields["tokenizer"].annotation)
+    assert {*chosen, "imported"} == set(KINDS)
+    for kind in KINDS:
+        found = tokenizer_class(kind)
+        assert found.kind == kind and found.bytes_per_token >= 1 and found.made_by in (None, *DataConfig.model_fields)
+    for kind in chosen:
+        data = DataConfig(tokenizer=kind)
+        assert least_vocab(data) <= expected_vocab(data)
+        assert expected_tokens(1000, data)[0] <= 900

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.config import Config
 from engine.text.catalog import find_corpus
-from engine.text.dataset import TokenDataset
+from engine.tokenizers.dataset import TokenDataset
 from engine.training.batches import HostBatches, ResidentBatches, make_batches
 from engine.training.precision import SCALE_START
 from engine.training.step import TrainStep, make_step

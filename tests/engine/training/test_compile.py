@@ -16,7 +16,7 @@ from engine.model.gpt import GPT
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.text.catalog import find_corpus
-from engine.text.dataset import TokenDataset
+from engine.tokenizers.dataset import TokenDataset
 from engine.training import compile as compiling
 from engine.training.checkpoint import list_checkpoints, load_checkpoint
 from engine.training.compile import compile_step, in_one_line

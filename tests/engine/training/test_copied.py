@@ -14,7 +14,7 @@ from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.runs.samples import copied_part
 from engine.text.corpus import Text
-from engine.text.dataset import TokenDataset
+from engine.tokenizers.dataset import TokenDataset
 from engine.training import copied
 from engine.training.copied import CopyCheck, copied_place, parts
 from engine.training.start import open_dataset

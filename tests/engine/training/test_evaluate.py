@@ -9,7 +9,7 @@ import torch
 
 from engine.model import build_model
 from engine.text.catalog import find_corpus
-from engine.text.dataset import TokenDataset
+from engine.tokenizers.dataset import TokenDataset
 from engine.training import evaluate as evaluation
 from engine.training.evaluate import FEWEST, Portion, evaluate
 

@@ -11,11 +11,11 @@ import pytest
 
 from engine.config import Config, load_config, load_preset, preset_names
 from engine.errors import ConfigError
-from engine.model.sizes import assumed_vocab
 from engine.plan.forecast import forecast
 from engine.telemetry import Device, Sample, Telemetry, whole_memory
+from engine.tokenizers.table import expected_vocab, least_vocab
 from engine.training.fork import fork_run
-from engine.training.need import BEYOND, check_memory, least_vocab
+from engine.training.need import BEYOND, check_memory
 from engine.training.start import start_run
 
 from .conftest import TINY, tiny_text, train
@@ -71,7 +71,7 @@ def test_every_preset_is_accepted_on_a_small_machine(monkeypatch: pytest.MonkeyP
     for name in preset_names():
         config = load_preset(name)
         monkeypatch.setattr("engine.training.need.whole_memory", lambda device: (16 * GIB, False))
-        check_memory(config, assumed_vocab(config))
+        check_memory(config, expected_vocab(config.data))
 
 
 def test_the_limit_is_a_multiple_of_the_whole_memory(monkeypatch: pytest.MonkeyPatch) -> None:

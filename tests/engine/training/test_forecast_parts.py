@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from engine.model.sizes import count_parameters, parameter_table
 
 from engine.config import load_config
-from engine.model.sizes import count_parameters, parameter_table
-from engine.plan.forecast import expected_tokens, forecast
+from engine.plan.forecast import forecast
 from engine.telemetry import Device, Sample, Telemetry, available_memory
+from engine.tokenizers.table import expected_tokens, least_vocab
 from engine.training.build import build_for
 from engine.training.memory import activation_bytes
-from engine.training.need import activation_estimate, check_memory, least_vocab
+from engine.training.need import activation_estimate, check_memory
 
 SMALL = ("model.block_size=64", "model.n_embd=32", "model.n_head=4", "model.n_layer=3", "train.batch_size=2")
 FORMS = {

@@ -21,7 +21,7 @@ from engine.sampling.generate import Piece, generate
 from engine.sampling.kept import KeptLogits
 from engine.sampling.settings import SamplingSettings
 from engine.sampling.top import TopLogits
-from engine.text.chars import CharTokenizer
+from engine.tokenizers.char import CharTokenizer
 from engine.training.flat import FlatParameters
 from engine.training.live import AT_ONCE, LivePrompter, LiveWeights, each_within
 

@@ -17,7 +17,7 @@ from engine.errors import ConfigError
 from engine.plan import measure
 from engine.plan.measure import EVAL_BATCHES, OUT_OF_MEMORY, made_up, problem, time_steps
 from engine.plan.pace import LIMIT_SECONDS, Pace
-from engine.text.dataset import TokenDataset
+from engine.tokenizers.dataset import TokenDataset
 from engine.training.evaluate import TOKENS_PER_BATCH, Evaluation
 from engine.training.step import make_step
 

@@ -11,10 +11,11 @@ import torch
 from engine.config import Config, TrainConfig, load_preset
 from engine.errors import ConfigError
 from engine.plan import measure, pace
-from engine.plan.forecast import expected_tokens, forecast, occasions
+from engine.plan.forecast import forecast, occasions
 from engine.plan.pace import Measuring, Pace, known_pace, pace_key
 from engine.runs.layout import RunDir
 from engine.runs.status import read_status
+from engine.tokenizers.table import expected_tokens
 from engine.training.schedule import is_evaluated
 
 from .conftest import tiny_config, train

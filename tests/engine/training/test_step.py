@@ -14,7 +14,7 @@ from engine.model import build_model
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.text.catalog import find_corpus
-from engine.text.dataset import TokenDataset
+from engine.tokenizers.dataset import TokenDataset
 from engine.training.batches import HostBatches, ResidentBatches
 from engine.training.evaluate import Interrupted, evaluate
 from engine.training.flat import FlatParameters

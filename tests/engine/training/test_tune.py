@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from engine.model.sizes import count_parameters
 
 from engine.errors import ConfigError
 from engine.model import build_model
-from engine.model.sizes import count_parameters
 from engine.plan.forecast import forecast
 from engine.plan.profile import profile
 from engine.plan.tune import batch_sizes, learning_rate_range, suggest
 from engine.runs.layout import RunDir
 from engine.text.catalog import find_corpus
-from engine.text.dataset import TokenDataset
+from engine.tokenizers.dataset import TokenDataset
 from engine.training.fork import fork_run
 from engine.training.memory import activation_bytes
 
@@ -70,9 +70,8 @@ def test_every_micro_batch_keeps_the_global_batch(dataset: TokenDataset) -> None
     ],
 )
 def test_the_forecast_of_memory_is_within_15_percent(preset: str, sets: tuple[str, ...]) -> None:
-    from engine.training.flat import FlatParameters
-
     from engine.config import load_config
+    from engine.training.flat import FlatParameters
     from engine.training.memory import memory_split
     from engine.training.optim import Optimizer
 

@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from engine.model.sizes import count_parameters
 from pilot_for_tests import on_screen, until
 from runs_for_tests import write_run
 from textual import events
 from textual.pilot import Pilot
 
 from engine.config import SECTIONS, Config, load_preset
-from engine.model.sizes import assumed_vocab, count_parameters
 from engine.plan import pace
 from engine.plan.pace import Pace, pace_key, remember
 from engine.preset_files import own_folder
 from engine.runs.layout import RunDir
 from engine.text.corpus import Corpus
+from engine.tokenizers.table import expected_vocab
 from tui.app import Workbench
 from tui.screens.dialogs.ask import AskScreen
 from tui.screens.dialogs.choose import ChooseScreen
@@ -171,7 +172,7 @@ async def test_the_forecast_changes_as_one_types(bench: tuple[Workbench, list[An
         before = text_of(forecast)
         nano = load_preset("nano")
         epochs = nano.tokens_per_step * nano.train.max_steps / 900_000
-        assert fmt_count(count_parameters(nano.model, assumed_vocab(nano))) in before
+        assert fmt_count(count_parameters(nano.model, expected_vocab(nano.data))) in before
         assert f"{epochs:.2f}" in before and "✔ fits" in before
         await go_to(pilot, form, "model.n_embd")
         await pilot.press("ctrl+u", *"4096")
@@ -313,7 +314,7 @@ async def test_a_damaged_preset_says_what_is_wrong_with_it(bench: tuple[Workbenc
 async def test_a_run_is_fine_tuned_with_what_may_change(bench: tuple[Workbench, list[Any]]) -> None:
     import torch
 
-    from engine.text.chars import CharTokenizer
+    from engine.tokenizers.char import CharTokenizer
     from engine.training.build import build_for
     from engine.training.fork import fine_tuning_config
     from engine.training.saving import Contents, fresh_state, write_checkpoint

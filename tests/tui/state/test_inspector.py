@@ -25,7 +25,7 @@ from engine.model import build_model
 from engine.runs.layout import RunDir, create_run
 from engine.runs.writer import RunWriter
 from engine.sampling.generate import start_token
-from engine.text.bytelevel import ByteTokenizer
+from engine.tokenizers.byte import ByteTokenizer
 from tui.state.inspected import LENGTH, LENGTHS, Held, Source, around, pieces_of
 from tui.state.inspector import Inspector, Inspectors
 from tui.state.ladder import RUNGS, Rung, RungsReader

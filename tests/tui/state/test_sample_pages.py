@@ -143,7 +143,7 @@ def test_what_is_copied_is_said_with_its_unit() -> None:
 
 
 def test_a_prompt_is_shown_without_the_format_around_it() -> None:
-    from engine.text.corpus import Template
+    from engine.text.template import Template
 
     template = Template(prefix="### Input:\n", infix="\n### Output:\n", suffix="\n\n")
     assert bare_prompt("### Input:\nPt. has a cough.\n### Output:\n", template) == "Pt. has a cough."

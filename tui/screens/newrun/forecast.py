@@ -18,11 +18,11 @@ def forecast_rows(
     config: Config, size: int | None, memory: tuple[int | None, bool] | None, pace: PaceWatch, width: int
 ) -> list[Row]:
     """Time, memory and size of a run with these settings on a corpus of `size` bytes; the pace is looked after."""
-    from engine.model.sizes import assumed_vocab
-    from engine.plan.forecast import expected_tokens, forecast
+    from engine.plan.forecast import forecast
+    from engine.tokenizers.table import expected_tokens, expected_vocab
 
     tokens, val_tokens = expected_tokens(size, config.data) if size is not None else (None, None)
-    vocab_size = assumed_vocab(config)
+    vocab_size = expected_vocab(config.data)
     told = forecast(config, vocab_size, tokens, *(memory or (None, False)), val_tokens=val_tokens)
     pace.look_at(None if told.fits is False else config, vocab_size)
     told = replace(told, pace=pace.pace)

@@ -22,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import CorpusError
-from engine.text.mapped import Mapped
-from engine.text.places import cache_dir
-from engine.text.tokenizer import Ids, Tokenizer
+from engine.folders import cache_dir
+from engine.tokenizers.base import Ids, Tokenizer
+from engine.tokenizers.cache import cached_tokenizer, cached_tokens
+from engine.tokenizers.mapped import Mapped
 
 if TYPE_CHECKING:
     from engine.config import DataConfig
@@ -70,14 +71,11 @@ class TokenDataset:
         follows `data.unknown` where its vocabulary allows. Processes that make the same tokens at the same time do
         not disturb each other. Raises TokenizerError, or CorpusError when the cache cannot be written.
         """
-        from engine.text.cache import cached_tokenizer, cached_tokens
-        from engine.text.chars import CharTokenizer
-
         cache = cache_dir() if cache is None else cache
         cut = text.split(data.val_fraction)
         if tokenizer is None:
             tokenizer = cached_tokenizer(text, data, cut, cache, progress)
-        elif isinstance(tokenizer, CharTokenizer):
+        else:
             tokenizer = tokenizer.with_unknown(data.unknown)
         if data.record_starts and not text.boundary:
             raise CorpusError("this text has no records to begin at; leave data.record_starts out, or use a table")

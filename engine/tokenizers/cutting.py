@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.text.tokenizer import Ids
+from engine.tokenizers.base import Ids
 
 # The units of GPT-2's expression where they are ASCII, for which Python's `re` has the classes; a unit that touches
 # anything else is left to the backend in one piece with all that follows, up to a place where text may be cut.

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from engine.errors import TokenizerError
 from engine.files import reason
-from engine.text.bytelevel import byte_alphabet
-from engine.text.places import cache_dir
-from engine.text.tokenizer import Ids, Tokenizer
+from engine.folders import cache_dir
+from engine.tokenizers.base import Ids, Tokenizer
+from engine.tokenizers.bytelevel import Merge, byte_alphabet, byte_level_backend, byte_names
+
+if TYPE_CHECKING:
+    import tokenizers
+
+    from engine.config import DataConfig
+    from engine.text.check import Progress
+    from engine.text.corpus import Text
 
 END_OF_TEXT = "<|endoftext|>"
 SIZE = 50_256  # without it
@@ -28,11 +36,27 @@ class Gpt2Tokenizer(Tokenizer):
     """50,256 byte-level tokens and `<|endoftext|>`. A saved one holds its vocabulary, and needs no download again."""
 
     kind: ClassVar[str] = "gpt2"
+    bytes_per_token: ClassVar[float] = 3.9
+    least_vocab: ClassVar[int] = SIZE + 1
+    made_by: ClassVar[str | None] = None
 
     def __init__(self, tokens: Sequence[bytes]) -> None:
         if len(set(tokens)) < len(tokens) or {len(token) for token in tokens[:256]} != {1}:
             raise ValueError("a vocabulary of byte-level BPE begins with the 256 bytes and has no token twice")
         super().__init__(tokens, [END_OF_TEXT])
+
+    @classmethod
+    def from_corpus(cls, data: DataConfig, text: Text, end: int, progress: Progress | None = None) -> Gpt2Tokenizer:
+        return load_gpt2()
+
+    @classmethod
+    def expected_vocab(cls, data: DataConfig) -> int:
+        return cls.least_vocab
+
+    @property
+    def backend(self) -> tokenizers.Tokenizer:
+        tokens = self._bytes[: self.special[END_OF_TEXT]]
+        return byte_level_backend(byte_names(tokens), _merges(tokens), list(self.special))
 
     @cached_property
     def _encoding(self) -> Any:
@@ -83,6 +107,19 @@ def load_gpt2(file: Path | None = None) -> Gpt2Tokenizer:
         raise TokenizerError(
             f"GPT-2's vocabulary cannot be had ({why}); put its vocab.bpe at {own}, {_INSTEAD}"
         ) from None
+
+
+def _merges(tokens: Sequence[bytes]) -> Iterator[Merge]:
+    """The merge that makes each token of a vocabulary whose order is that of its merges, as `tiktoken` finds it."""
+    ranks = {token: rank for rank, token in enumerate(tokens)}
+    for rank, token in enumerate(tokens):
+        parts = [bytes([byte]) for byte in token]
+        while len(parts) > 2:
+            joined = [ranks.get(left + right, rank) for left, right in pairwise(parts)]
+            at = joined.index(min(joined))
+            parts[at : at + 2] = [parts[at] + parts[at + 1]]
+        if len(parts) == 2:
+            yield ranks[parts[0]], ranks[parts[1]]
 
 
 def read_merges(path: Path) -> list[bytes]:

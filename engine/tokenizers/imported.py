@@ -6,13 +6,17 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from engine.text.bpe import Merge, byte_level_backend, unit_encoder
-from engine.text.bytelevel import byte_alphabet
-from engine.text.tokenizer import Ids, Tokenizer
-from engine.text.units import UnitEncoder
+from engine.errors import TokenizerError
+from engine.tokenizers.base import Ids, Tokenizer
+from engine.tokenizers.bytelevel import Merge, byte_alphabet, byte_level_backend, unit_encoder
+from engine.tokenizers.cutting import UnitEncoder
 
 if TYPE_CHECKING:
     import tokenizers
+
+    from engine.config import DataConfig
+    from engine.text.check import Progress
+    from engine.text.corpus import Text
 
 
 class ImportedTokenizer(Tokenizer):
@@ -24,6 +28,7 @@ class ImportedTokenizer(Tokenizer):
     """
 
     kind: ClassVar[str] = "imported"
+    bytes_per_token: ClassVar[float] = 3.9
 
     def __init__(
         self, names: Sequence[str], merges: Sequence[Merge], special: Sequence[str] = (), ignore_merges: bool = False
@@ -48,9 +53,16 @@ class ImportedTokenizer(Tokenizer):
         tokens = [name.encode() if name in places else bytes(value[letter] for letter in name) for name in self.names]
         super().__init__(tokens, places)
 
+    @classmethod
+    def from_corpus(cls, data: DataConfig, text: Text, end: int, progress: Progress | None = None) -> Tokenizer:
+        raise TokenizerError("an imported tokenizer comes with its model; see tinytui runs import")
+
+    @property
+    def settings(self) -> dict[str, str | int]:
+        return super().settings | {"tokenizer": "bpe"}
+
     @cached_property
     def backend(self) -> tokenizers.Tokenizer:
-        """The same vocabulary as a tokenizer of Hugging Face's `tokenizers` (which saves as tokenizer.json)."""
         return byte_level_backend(self.names, self.merges, list(self.special), self.ignore_merges)
 
     @cached_property

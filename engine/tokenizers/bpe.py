@@ -9,15 +9,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.errors import TokenizerError
-from engine.text.bytelevel import BYTES, byte_alphabet
-from engine.text.tokenizer import Ids, Tokenizer
-from engine.text.units import UnitEncoder, cut_safely
+from engine.tokenizers.base import Ids, Tokenizer
+from engine.tokenizers.bytelevel import BYTES, Merge, byte_alphabet, byte_level_backend, byte_names, unit_encoder
+from engine.tokenizers.cutting import UnitEncoder, cut_safely
+from engine.tokenizers.learning import sample_of
 
 if TYPE_CHECKING:
-    import numpy as np
     import tokenizers
 
-Merge = tuple[int, int]
+    from engine.config import DataConfig
+    from engine.text.check import Progress
+    from engine.text.corpus import Text
+
 _LONG = re.compile(r"\S{1024}")  # genomes, base64
 _FED = 1 << 14  # characters handed to the trainer at once; it holds 256 of these cut into words
 
@@ -29,6 +32,7 @@ class BpeTokenizer(Tokenizer):
     """
 
     kind: ClassVar[str] = "bpe"
+    bytes_per_token: ClassVar[float] = 3.3
 
     def __init__(self, merges: Sequence[Merge], special: Sequence[str] = ()) -> None:
         tokens = list(BYTES)
@@ -42,6 +46,11 @@ class BpeTokenizer(Tokenizer):
                 tokens.append(joined)
         super().__init__(tokens, special)
         self.merges = [(int(left), int(right)) for left, right in merges]
+
+    @classmethod
+    def from_corpus(cls, data: DataConfig, text: Text, end: int, progress: Progress | None = None) -> BpeTokenizer:
+        chunks, special = sample_of(text, end, progress)
+        return cls.train(chunks, data.vocab_size, special)
 
     @classmethod
     def train(cls, chunks: Iterable[str], vocab_size: int, special: Sequence[str] = ()) -> BpeTokenizer:
@@ -80,7 +89,6 @@ class BpeTokenizer(Tokenizer):
 
     @cached_property
     def backend(self) -> tokenizers.Tokenizer:
-        """The same vocabulary as a tokenizer of Hugging Face's `tokenizers` (which saves as tokenizer.json)."""
         ordinary = self._bytes[: self.vocab_size - len(self.special)]
         return byte_level_backend(byte_names(ordinary), self.merges, list(self.special))
 
@@ -97,35 +105,6 @@ class BpeTokenizer(Tokenizer):
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> BpeTokenizer:
         return cls([(left, right) for left, right in tree["merges"]], tree["special"])
-
-
-def byte_names(tokens: Iterable[bytes]) -> list[str]:
-    """The tokens as vocabulary files write them, in GPT-2's alphabet."""
-    alphabet = byte_alphabet()
-    return ["".join(alphabet[byte] for byte in data) for data in tokens]
-
-
-def byte_level_backend(
-    names: Sequence[str], merges: Iterable[Merge], special: Sequence[str], ignore_merges: bool = False
-) -> tokenizers.Tokenizer:
-    """Byte-level BPE of the library `tokenizers`: token i is names[i]; special ones not among them come after."""
-    from tokenizers import AddedToken, decoders, models, pre_tokenizers
-    from tokenizers import Tokenizer as Backend
-
-    pairs = [(names[left], names[right]) for left, right in merges]
-    vocab = {name: id for id, name in enumerate(names)}
-    backend = Backend(models.BPE(vocab=vocab, merges=pairs, ignore_merges=ignore_merges))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    backend.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in special])
-    return backend
-
-
-def unit_encoder(backend: tokenizers.Tokenizer, dtype: np.dtype[Any]) -> UnitEncoder:
-    """Encodes by that backend, unit by unit."""
-    return UnitEncoder(
-        lambda units: (found.ids for found in backend.encode_batch_fast(units, add_special_tokens=False)), dtype
-    )
 
 
 def _fed(chunks: Iterable[str], tokenizer: Tokenizer) -> Iterator[str]:

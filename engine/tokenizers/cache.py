@@ -16,9 +16,10 @@ import numpy as np
 
 from engine.errors import CorpusError, TokenizerError
 from engine.files import FORGOTTEN, make_folder, reason, sweep, sync_folder
-from engine.text.encoding import encode_stream
-from engine.text.mapped import Mapped, checksum
-from engine.text.tokenizer import Tokenizer, load_tokenizer, save_tokenizer, train_tokenizer
+from engine.tokenizers.base import Tokenizer
+from engine.tokenizers.encoding import encode_stream
+from engine.tokenizers.mapped import Mapped, checksum
+from engine.tokenizers.table import load_tokenizer, save_tokenizer, tokenizer_class, train_tokenizer
 
 if TYPE_CHECKING:
     from engine.config import DataConfig
@@ -33,10 +34,10 @@ def cached_tokenizer(
     text: Text, data: DataConfig, cut: int, cache: Path, progress: Progress | None = None
 ) -> Tokenizer:
     """`train_tokenizer(data, text, cut)`, remembered for this text, split and these settings."""
-    if data.tokenizer in ("byte", "gpt2"):
+    setting = tokenizer_class(data.tokenizer).made_by
+    if setting is None:
         return train_tokenizer(data, text, cut, progress)
-    recipe = [FORMAT, text.sha256, text.boundary, cut, data.tokenizer]
-    recipe.append(data.unknown if data.tokenizer == "char" else data.vocab_size)
+    recipe = [FORMAT, text.sha256, text.boundary, cut, data.tokenizer, getattr(data, setting)]
     path = cache / "tokenizers" / f"{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:32]}.json"
     if path.is_file():
         with contextlib.suppress(TokenizerError):  # damaged: made again

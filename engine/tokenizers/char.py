@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import TokenizerError, UnknownCharacterError
-from engine.text.tokenizer import Ids, Tokenizer, character_name
+from engine.tokenizers.base import Ids, Tokenizer, Unknown, character_name
+from engine.tokenizers.learning import reporting
 
-Unknown = Literal["error", "skip", "unk"]
+if TYPE_CHECKING:
+    import tokenizers
+
+    from engine.config import DataConfig
+    from engine.text.check import Progress
+    from engine.text.corpus import Text
+
+TYPICAL = 65  # characters of tinyshakespeare; plain English text has 60 to 100
+EVERY_CHARACTER = r"[\s\S]"
+"""The expression by which `tokenizers` cuts text into characters, newlines too."""
 UNK = "<unk>"
 AROUND = 20  # characters shown to each side of an unknown one
 
@@ -24,6 +34,10 @@ class CharTokenizer(Tokenizer):
     """
 
     kind: ClassVar[str] = "char"
+    bytes_per_token: ClassVar[float] = 1.0
+    least_vocab: ClassVar[int] = 1
+    made_by: ClassVar[str | None] = "unknown"
+    quick: ClassVar[bool] = True
 
     def __init__(self, chars: str, unknown: Unknown = "error") -> None:
         if not chars or len(set(chars)) < len(chars) or unknown not in get_args(Unknown):
@@ -36,6 +50,20 @@ class CharTokenizer(Tokenizer):
         size = max(128, int(codes.max()) + 2)
         self._table = np.full(size, self._absent, np.uint16 if self._absent < 1 << 16 else np.uint32)
         self._table[codes] = np.arange(len(chars))
+
+    @classmethod
+    def from_corpus(cls, data: DataConfig, text: Text, end: int, progress: Progress | None = None) -> CharTokenizer:
+        """Of the whole text: which characters exist is no statistic, and so any text can be used, as in nanoGPT."""
+        chunks = text.chunks(0, text.n_bytes, 1 << 20)
+        return cls.train(reporting(chunks, text.n_bytes, "reading characters", progress), data.unknown)
+
+    @classmethod
+    def expected_vocab(cls, data: DataConfig) -> int:
+        return TYPICAL + (data.unknown == "unk")
+
+    @property
+    def settings(self) -> dict[str, str | int]:
+        return super().settings | {"unknown": self.unknown}
 
     @classmethod
     def train(cls, chunks: Iterable[str], unknown: Unknown = "error") -> CharTokenizer:
@@ -57,6 +85,23 @@ class CharTokenizer(Tokenizer):
                 f"use {'error or skip' if unknown == 'unk' else 'unk'}"
             )
         return CharTokenizer(self.chars, unknown)
+
+    @property
+    def backend(self) -> tokenizers.Tokenizer:
+        from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
+        from tokenizers import Tokenizer as Backend
+
+        vocab = {char: id for id, char in enumerate(self.chars)} | self.special
+        model = models.WordLevel(vocab, unk_token=UNK) if self.special else models.WordLevel(vocab)
+        backend = Backend(model)
+        backend.pre_tokenizer = pre_tokenizers.Split(Regex(EVERY_CHARACTER), "isolated")
+        backend.decoder = decoders.Fuse()
+        backend.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in self.special])
+        return backend
+
+    @property
+    def backend_is_whole(self) -> bool:
+        return self.unknown != "skip"
 
     def _encode(self, text: str) -> Ids:
         codes = _codes(text)

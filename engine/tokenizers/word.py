@@ -12,12 +12,18 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.errors import TokenizerError
-from engine.text.bytelevel import BYTES
-from engine.text.tokenizer import Ids, Tokenizer
-from engine.text.units import UnitEncoder, cut_safely
+from engine.tokenizers.base import Ids, Tokenizer
+from engine.tokenizers.bytelevel import BYTES
+from engine.tokenizers.cutting import UnitEncoder, cut_safely
+from engine.tokenizers.learning import sample_of
+
+if TYPE_CHECKING:
+    from engine.config import DataConfig
+    from engine.text.check import Progress
+    from engine.text.corpus import Text
 
 # A word may have apostrophes inside (don't, l’eau). Every character is in exactly one of the classes.
 _UNIT = re.compile(r" ?[^\W\d_]+(?:['’][^\W\d_]+)*| ?\d+| ?(?:[^\w\s]|_)+|\s+(?!\S)|\s+")
@@ -29,6 +35,7 @@ class WordTokenizer(Tokenizer):
     """Ids 0-255 are the bytes (the ASCII characters among them), then other characters, words, and special tokens."""
 
     kind: ClassVar[str] = "word"
+    bytes_per_token: ClassVar[float] = 4.5
 
     def __init__(self, chars: str, words: Sequence[str], special: Sequence[str] = ()) -> None:
         tokens = [*BYTES, *(char.encode() for char in chars), *(word.encode() for word in words)]
@@ -37,6 +44,11 @@ class WordTokenizer(Tokenizer):
         super().__init__(tokens, special)
         self.chars, self.words = chars, list(words)
         self._ids = {token: id for id, token in enumerate(tokens)}
+
+    @classmethod
+    def from_corpus(cls, data: DataConfig, text: Text, end: int, progress: Progress | None = None) -> WordTokenizer:
+        chunks, special = sample_of(text, end, progress)
+        return cls.train(chunks, data.vocab_size, special)
 
     @classmethod
     def train(cls, chunks: Iterable[str], vocab_size: int, special: Sequence[str] = ()) -> WordTokenizer:

@@ -26,6 +26,6 @@ def default_corpora_dir() -> Path:
 
 def shipped_dir() -> Path:
     """The corpora that come with tinytui: inside the installed package, or beside `engine` in a source tree."""
-    engine = Path(__file__).resolve().parent.parent
+    engine = Path(__file__).resolve().parent
     packed = engine / "shipped_corpora"
     return packed if packed.is_dir() else engine.parent / "corpora"

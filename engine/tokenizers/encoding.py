@@ -28,14 +28,14 @@ import numpy as np
 
 from engine.errors import UnknownCharacterError
 from engine.text.corpus import Text
-from engine.text.tokenizer import Ids, Tokenizer, tokenizer_from_dict
-from engine.text.units import CUT, HELD, cut_safely
+from engine.tokenizers.base import Ids, Tokenizer
+from engine.tokenizers.cutting import CUT, HELD, cut_safely
+from engine.tokenizers.table import tokenizer_from_dict
 
 CHUNK = 1 << 20  # bytes of text cut into words at once
 PART = 1 << 24  # bytes of text a worker encodes at once
 LEAST = 1 << 23  # bytes below which starting workers costs more than it saves
 MOST_WORKERS = 8
-_ONE_PROCESS = ("char", "byte")
 _INSIDE = bytes(range(0x80, 0xC0))  # bytes that go on with a character
 _LENGTH = struct.Struct("<Q")
 
@@ -49,7 +49,7 @@ def encode_stream(
     """
     if workers is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        worth = end - start >= LEAST and tokenizer.kind not in _ONE_PROCESS
+        worth = end - start >= LEAST and not tokenizer.quick
         workers = min(cores, MOST_WORKERS) if worth else 1
     if workers > 1:
         yield from _by_workers(tokenizer, text, start, end, workers)
@@ -129,7 +129,7 @@ class _Worker:
         root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
-            [sys.executable, "-c", "from engine.text.encoding import work; work()"],
+            [sys.executable, "-c", "from engine.tokenizers.encoding import work; work()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -1,8 +1,4 @@
-"""One interface for every way to cut text into tokens, and saving, loading, training and streaming through it.
-
-The kinds live beside this file: `chars` (one token a character), `bytelevel` (one a byte), `bpe` (byte-level BPE
-trained on the corpus), `words` (words with a fallback to characters and bytes), `gpt2` (GPT-2's vocabulary, an extra),
-`imported` (byte-level BPE of an imported model).
+"""One interface for every way to cut text into tokens.
 
 Whatever the kind, the bytes of a text are the bytes of its tokens, one after the other. So decoding is concatenation,
 a token can be shown alone, and a stream of tokens is decoded as it comes.
@@ -14,29 +10,26 @@ import codecs
 import hashlib
 import json
 import re
-import reprlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import TokenizerError
-from engine.files import make_folder, reason, write_output
 
 if TYPE_CHECKING:
+    import tokenizers
+
     from engine.config import DataConfig
     from engine.text.check import Progress
     from engine.text.corpus import Text
 
 Ids = NDArray[np.unsignedinteger[Any]]
-
-# What a corpus may use to end a record; one that occurs in the training split becomes one token (word and bpe).
-USUAL_SPECIAL = ("<END>", "<|endoftext|>")
-_TAG = re.compile(r"<[^\s<>]+>")
+Unknown = Literal["error", "skip", "unk"]
+"""What becomes of a character that is not in the vocabulary: `data.unknown`."""
 
 
 class Tokenizer(ABC):
@@ -48,6 +41,14 @@ class Tokenizer(ABC):
     """
 
     kind: ClassVar[str]
+    bytes_per_token: ClassVar[float]
+    """Of a text that is not read yet: exact for bytes, near for characters."""
+    least_vocab: ClassVar[int] = 256
+    """The fewest tokens there are, whatever the corpus."""
+    made_by: ClassVar[str | None] = "vocab_size"
+    """The setting of `data.` that with the corpus decides the vocabulary; None where neither has a part in it."""
+    quick: ClassVar[bool] = False
+    """Whether it encodes at the speed of memory, so that other processes are of no help."""
 
     def __init__(self, tokens: Sequence[bytes], special: Sequence[str] | Mapping[str, int] = ()) -> None:
         """Special tokens come after `tokens`; a mapping says which of `tokens` they are."""
@@ -64,6 +65,39 @@ class Tokenizer(ABC):
         self.dtype: np.dtype[Any] = np.dtype(np.uint16 if self.vocab_size <= 1 << 16 else np.uint32)
         longest_first = sorted(special, key=len, reverse=True)
         self._special_pattern = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
+
+    @classmethod
+    @abstractmethod
+    def from_corpus(cls, data: DataConfig, text: Text, end: int, progress: Progress | None = None) -> Tokenizer:
+        """The one that the settings ask for, made from the training split, the bytes [0, end) of `text`.
+
+        Vocabularies of bpe and words see nothing else, and of a large split an even sample. TokenizerError when it
+        cannot be made.
+        """
+
+    @classmethod
+    def expected_vocab(cls, data: DataConfig) -> int:
+        """How many tokens to expect before a corpus is read: as many as are wanted."""
+        return data.vocab_size
+
+    @property
+    def settings(self) -> dict[str, str | int]:
+        """The settings of `data.` nearest to it."""
+        return {"tokenizer": self.kind, "vocab_size": min(self.vocab_size, 1_000_000), "unknown": "error"}
+
+    def with_unknown(self, unknown: Unknown) -> Tokenizer:
+        """The same ids with another way with what it does not know; most kinds know all there is."""
+        return self
+
+    @property
+    def backend(self) -> tokenizers.Tokenizer | None:
+        """Its equal in Hugging Face's `tokenizers`, which saves as tokenizer.json; None where there is none."""
+        return None
+
+    @property
+    def backend_is_whole(self) -> bool:
+        """Whether `backend`, where there is one, does all that it does."""
+        return True
 
     @abstractmethod
     def _encode(self, text: str) -> Ids:
@@ -139,7 +173,11 @@ class Tokenizer(ABC):
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the canonical JSON of `to_dict`: equal for tokenizers that do the same."""
-        return hashlib.sha256(_canonical(self.to_dict())).hexdigest()
+        return hashlib.sha256(self.canonical()).hexdigest()
+
+    def canonical(self) -> bytes:
+        """`to_dict` as JSON, always the same bytes for the same tokenizer."""
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":")).encode()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Tokenizer) and self.fingerprint == other.fingerprint
@@ -175,107 +213,3 @@ def _visible(character: str) -> str:
 def character_name(character: str) -> str:
     """`U+00E9 'é'`; for what cannot be printed, `U+D800 '\\ud800'`."""
     return f"U+{ord(character):04X} {character!r}"
-
-
-def _canonical(tree: Mapping[str, Any]) -> bytes:
-    return json.dumps(tree, sort_keys=True, separators=(",", ":")).encode()
-
-
-def tokenizer_from_dict(tree: Mapping[str, Any]) -> Tokenizer:
-    """The tokenizer that `to_dict` described. Raises TokenizerError when the tree does not describe one."""
-    kind = tree.get("kind") if isinstance(tree, Mapping) else None
-    cls = _classes().get(str(kind))
-    if cls is None:
-        known = " or ".join(_classes())
-        raise TokenizerError(f"this is not a tokenizer of ours: its kind is {reprlib.repr(kind)}, not {known}")
-    try:
-        return cls.from_dict(tree)
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise TokenizerError(f"the description of a {kind} tokenizer is damaged ({error!r}); train it again") from None
-
-
-def _classes() -> dict[str, type[Tokenizer]]:
-    from engine.text.bpe import BpeTokenizer
-    from engine.text.bytelevel import ByteTokenizer
-    from engine.text.chars import CharTokenizer
-    from engine.text.gpt2 import Gpt2Tokenizer
-    from engine.text.imported import ImportedTokenizer
-    from engine.text.words import WordTokenizer
-
-    kinds = (CharTokenizer, ByteTokenizer, BpeTokenizer, WordTokenizer, Gpt2Tokenizer, ImportedTokenizer)
-    return {cls.kind: cls for cls in kinds}
-
-
-def save_tokenizer(tokenizer: Tokenizer, path: Path) -> None:
-    """Writes the tokenizer as JSON to what a person named (`files.open_output`). Raises TokenizerError in one line."""
-    make_folder(path.parent, TokenizerError)
-    write_output(path, _canonical(tokenizer.to_dict()), TokenizerError)
-
-
-def load_tokenizer(path: Path) -> Tokenizer:
-    """What `save_tokenizer` wrote. Raises TokenizerError that names the file when it is missing or damaged."""
-    try:
-        tree = json.loads(path.read_bytes())
-    except OSError as error:
-        raise TokenizerError(f"cannot read the tokenizer {path}: {reason(error)}") from None
-    except (ValueError, RecursionError):
-        raise TokenizerError(f"{path} is damaged: it is not JSON; use another checkpoint") from None
-    try:
-        return tokenizer_from_dict(tree)
-    except TokenizerError as error:
-        raise TokenizerError(f"{path}: {error}") from None
-
-
-def train_tokenizer(data: DataConfig, text: Text, end: int, progress: Progress | None = None) -> Tokenizer:
-    """The tokenizer that `data` asks for, made from the training split, the bytes [0, end) of `text`.
-
-    BPE and word vocabularies see nothing else, and of a large split an even sample (`sampled`). Which characters exist
-    is no statistic, so a character tokenizer takes them from the whole text: any text can then be used, as in nanoGPT.
-    Raises TokenizerError when the wanted vocabulary is too small, or GPT-2's cannot be had.
-    """
-    if data.tokenizer == "byte":
-        from engine.text.bytelevel import ByteTokenizer
-
-        return ByteTokenizer()
-    if data.tokenizer == "gpt2":
-        from engine.text.gpt2 import load_gpt2
-
-        return load_gpt2()
-    if data.tokenizer == "char":
-        from engine.text.chars import CharTokenizer
-
-        whole = _reporting(text.chunks(0, text.n_bytes, 1 << 20), text.n_bytes, "reading characters", progress)
-        return CharTokenizer.train(whole, data.unknown)
-    from engine.text.sample import sampled, sampled_bytes
-
-    total = sampled_bytes(text, end)
-    special = _special_in(sampled(text, end), text.boundary)
-    chunks = _reporting(sampled(text, end), total, "training tokenizer", progress)
-    if data.tokenizer == "bpe":
-        from engine.text.bpe import BpeTokenizer
-
-        return BpeTokenizer.train(chunks, data.vocab_size, special)
-    from engine.text.words import WordTokenizer
-
-    return WordTokenizer.train(chunks, data.vocab_size, special)
-
-
-def _special_in(chunks: Iterable[str], boundary: str | None) -> list[str]:
-    """Which usual record ends, or the text's own boundary where it looks like a tag, occur in the chunks."""
-    own = (boundary or "").strip()
-    wanted = list(dict.fromkeys([*USUAL_SPECIAL, *([own] if _TAG.fullmatch(own) else [])]))
-    found: set[str] = set()
-    for chunk in chunks:
-        found.update(mark for mark in wanted if mark not in found and mark in chunk)
-        if len(found) == len(wanted):
-            break
-    return [mark for mark in wanted if mark in found]
-
-
-def _reporting(chunks: Iterable[str], total: int, what: str, progress: Progress | None) -> Iterator[str]:
-    done = 0
-    for chunk in chunks:
-        yield chunk
-        if progress is not None:
-            done += len(chunk) if chunk.isascii() else len(chunk.encode())
-            progress(what, min(1.0, done / max(1, total)))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.text.tokenizer import Ids
+from engine.tokenizers.base import Ids
 
 _RESIDENT = 256 << 20  # bytes of a file that may count as this process' memory
 _AROUND = 1 << 21  # bytes the kernel may map when one of them is touched (a large folio of its file cache)

@@ -1,0 +1,52 @@
+"""One token a byte."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from engine.tokenizers.base import Ids, Tokenizer
+from engine.tokenizers.bytelevel import BYTES, byte_level_backend, byte_names
+
+if TYPE_CHECKING:
+    import tokenizers
+
+    from engine.config import DataConfig
+    from engine.text.check import Progress
+    from engine.text.corpus import Text
+
+
+class ByteTokenizer(Tokenizer):
+    """The 256 bytes of UTF-8 text; an id is the byte's value. Nothing to train, nothing unknown, no special tokens."""
+
+    kind: ClassVar[str] = "byte"
+    bytes_per_token: ClassVar[float] = 1.0
+    made_by: ClassVar[str | None] = None
+    quick: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        super().__init__(BYTES)
+
+    @classmethod
+    def from_corpus(cls, data: DataConfig, text: Text, end: int, progress: Progress | None = None) -> ByteTokenizer:
+        return cls()
+
+    @classmethod
+    def expected_vocab(cls, data: DataConfig) -> int:
+        return cls.least_vocab
+
+    @property
+    def backend(self) -> tokenizers.Tokenizer:
+        return byte_level_backend(byte_names(BYTES), [], [])
+
+    def _encode(self, text: str) -> Ids:
+        return np.frombuffer(text.encode(), np.uint8).astype(self.dtype)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind}
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Any]) -> ByteTokenizer:
+        return cls()
