@@ -231,10 +231,13 @@ def test_presets_of_ones_own_are_kept_and_forgotten(tmp_path: Path, monkeypatch:
     assert own_presets() == {"b": {**RULES, "min_p": 0.5}}
 
 
+@pytest.mark.parametrize("count", [3, 4])
 @pytest.mark.parametrize("around", [0.0, 0.2, 0.8, 2.0])
-def test_the_grid_has_three_temperatures_that_are_some(around: float) -> None:
-    three = temperatures(around)
-    assert len(set(three)) == 3 and min(three) >= 0 and list(three) == sorted(three)
+def test_the_grid_has_temperatures_that_are_some(around: float, count: int) -> None:
+    found = temperatures(around, count)
+    assert len(set(found)) == count and list(found) == sorted(found) and found[1] == max(around, 0.4)
+    for each in found:
+        SamplingSettings(temperature=each).check()
 
 
 def test_tokens_are_counted_as_the_model_gets_them() -> None:

@@ -92,7 +92,12 @@ ACTIONS = (
         "prompt.compare", "ctrl+b", "compare", "A/B", "two answers side by side, each with its weights and settings"
     ),
     Action(
-        "prompt.grid", "ctrl+r", "grid", "grid", "the prompt at nine settings of temperature and top-p", changes=True
+        "prompt.grid",
+        "ctrl+r",
+        "grid",
+        "grid",
+        "the prompt at nine settings of temperature and top-p, or sixteen",
+        changes=True,
     ),
     Action("prompt.chat", "f4", "chat", "chat", "turns that build on each other, and back to single prompts"),
     Action("prompt.new_chat", "", "new_chat", "", "begin a new chat: nothing was said yet"),

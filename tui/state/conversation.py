@@ -128,12 +128,12 @@ class Conversation:
         self.job.start()
         return self.job
 
-    def ask_grid(self, request: Request, models: LoadedModels) -> Grid:
+    def ask_grid(self, request: Request, models: LoadedModels, side: int = 3) -> Grid:
         """`request` at several settings; what was asked already is not asked again."""
-        if self.grid is None or self.grid.request != request or not self.grid.whole:
+        if self.grid is None or (self.grid.request, self.grid.side) != (request, side) or not self.grid.whole:
             if self.grid is not None:
                 self.grid.cancel()
-            self.grid = Grid(request, models)
+            self.grid = Grid(request, models, side)
             self.grid.start()
         return self.grid
 

@@ -1,4 +1,4 @@
-"""One prompt at nine settings: temperature by top-p, one seed, short, to see what the rules do to a text."""
+"""One prompt at nine or sixteen settings: temperature by top-p, one seed, short, to see what the rules do to a text."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from tui.state.history import Prompted
 from tui.state.prompting import LoadedModels, PromptJob, Request
 
 TOKENS = 40
-"""Of each of the nine answers."""
-TOP_PS = (0.8, 0.95, 1.0)
+"""Of each answer."""
+TOP_PS = {3: (0.8, 0.95, 1.0), 4: (0.6, 0.8, 0.95, 1.0)}
+"""Of a grid with so many rows and columns."""
 SPREAD = 0.4
 """Between two temperatures."""
 
 
-def temperatures(around: float) -> tuple[float, float, float]:
-    """Three of them, the middle one `around` where that leaves room below."""
-    middle = round(max(around, SPREAD), 2)
-    return round(middle - SPREAD, 2), middle, round(middle + SPREAD, 2)
+def temperatures(around: float, count: int = 3) -> tuple[float, ...]:
+    """So many of them, the second one `around` where that leaves room below."""
+    second = max(around, SPREAD)
+    return tuple(round(second + (row - 1) * SPREAD, 2) for row in range(count))
 
 
 class Grid(threading.Thread):
@@ -27,10 +28,11 @@ class Grid(threading.Thread):
     None of them is put into the history; what is chosen of them are settings.
     """
 
-    def __init__(self, request: Request, models: LoadedModels) -> None:
+    def __init__(self, request: Request, models: LoadedModels, side: int = 3) -> None:
         super().__init__(name="grid", daemon=True)
         self.request = request
-        self.rows, self.columns = temperatures(request.settings.temperature), TOP_PS
+        self.side = side
+        self.rows, self.columns = temperatures(request.settings.temperature, side), TOP_PS[side]
         self.cells = [[self._cell(t, p, models) for p in self.columns] for t in self.rows]
         self._cancelled = threading.Event()
 

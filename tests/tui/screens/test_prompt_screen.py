@@ -320,6 +320,11 @@ async def test_a_living_run_sends_what_the_bars_need(runs: Path) -> None:
             await pilot.press("ctrl+r", "escape")
             await until(pilot, lambda: here.main.grid is not None and here.main.grid.done)
             assert here.sliders["temperature"].value == 0.4, "closed without a choice"
+            await pilot.resize_terminal(160, 44)
+            await pilot.press("ctrl+r")
+            await until(pilot, lambda: on_screen(app).count("throat") == 16)
+            await pilot.press("down", "enter")
+            await until(pilot, lambda: here.sliders["temperature"].value == 0.8)
 
 
 async def test_a_chat_holds_as_many_turns_as_the_context_does(kept: RunDir, runs: Path) -> None:

@@ -118,8 +118,8 @@ class Choosing(_Base):
         self.session.reads.ask("the run to ask", read, take)
 
     def action_grid(self) -> None:
-        """The prompt at nine settings of temperature and top-p; those of the chosen cell are taken."""
-        from tui.screens.prompt.grid import GridScreen
+        """The prompt at nine settings of temperature and top-p, or sixteen; those of the chosen cell are taken."""
+        from tui.screens.prompt.grid import GridScreen, side_for
 
         if not self.ready_to_ask():
             return
@@ -129,7 +129,7 @@ class Choosing(_Base):
         except UserError as error:
             self.fail(str(error))
             return
-        grid = self.talk.ask_grid(request, self.session.talks.models)
+        grid = self.talk.ask_grid(request, self.session.talks.models, side_for(*self.app.size))
 
         def take(chosen: tuple[float, float] | None) -> None:
             if not grid.done:

@@ -1,4 +1,4 @@
-"""Nine short answers at once, temperature by top-p; the chosen cell's settings are taken."""
+"""Nine or sixteen short answers at once, temperature by top-p; the chosen cell's settings are taken."""
 
 from __future__ import annotations
 
@@ -21,6 +21,15 @@ from tui.widgets.stream import wrap
 
 Settings = tuple[float, float]
 """Temperature and top-p."""
+
+
+FOUR = (160, 44)
+"""The least terminal in which a cell of four by four holds most of an answer."""
+
+
+def side_for(width: int, height: int) -> int:
+    """Rows and columns of the grid in a terminal of that size."""
+    return 4 if width >= FOUR[0] and height >= FOUR[1] else 3
 
 
 class GridView(Painted, can_focus=True):
