@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from engine.model.sizes import count_parameters, parameter_table
 
 from engine.config import load_config
+from engine.model.sizes import count_parameters, parameter_table
 from engine.plan.forecast import forecast
 from engine.telemetry import Device, Sample, Telemetry, available_memory
 from engine.tokenizers.table import expected_tokens, least_vocab

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine.model.sizes import count_parameters
 from pilot_for_tests import on_screen, until
 from runs_for_tests import write_run
 from textual import events
 from textual.pilot import Pilot
 
 from engine.config import SECTIONS, Config, load_preset
+from engine.model.sizes import count_parameters
 from engine.plan import pace
 from engine.plan.pace import Pace, pace_key, remember
 from engine.preset_files import own_folder
