@@ -112,6 +112,16 @@ class ModelConfig(_Section):
             return self.mlp_width
         return 4 * self.n_embd if self.mlp != "swiglu" else 8 * ((8 * self.n_embd // 3 + 7) // 8)
 
+    @property
+    def qkv_rows(self) -> tuple[int, int, int]:
+        """Rows of queries, keys and values in the matrix that makes all three."""
+        return self.n_embd, self.kv_heads * self.head_dim, self.kv_heads * self.head_dim
+
+    @property
+    def fc_rows(self) -> tuple[int, ...]:
+        """Rows of the matrices that lead into the MLP: SwiGLU has two, gate and value."""
+        return (self.mlp_hidden,) * (2 if self.mlp == "swiglu" else 1)
+
 
 class DataConfig(_Section):
     """How text becomes tokens."""

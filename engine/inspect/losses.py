@@ -113,10 +113,11 @@ def windows_losses(model: GPT, x: Windows, y: Windows, portion: Portion, alterna
     targets = torch.from_numpy(y.astype(np.int64)).to(device).flatten()
     parts: list[tuple[Tensor, ...]] = []
     with evaluating(model):
-        hidden, read = _hidden(model, torch.from_numpy(x.astype(np.int64)).to(device))
+        # logits of all at once would not fit
+        hidden = model.hidden(torch.from_numpy(x.astype(np.int64)).to(device)).flatten(0, 1)
         for at in range(0, len(targets), portion.tokens):
             target = targets[at : at + portion.tokens, None]
-            logits = read(hidden[None, at : at + portion.tokens])[0].float()
+            logits = model.logits(hidden[None, at : at + portion.tokens])[0].float()
             own, norm = logits.gather(1, target), logits.logsumexp(1, keepdim=True)
             top = logits.topk(k, dim=1)
             parts.append((norm - own, (logits > own).sum(1, keepdim=True) + 1, top.indices, (top.values - norm).exp()))
@@ -124,10 +125,3 @@ def windows_losses(model: GPT, x: Windows, y: Windows, portion: Portion, alterna
     return Losses(
         0, y.flatten().astype(np.int32), loss[:, 0], rank[:, 0].astype(np.int32), top_ids.astype(np.int32), top_p
     )
-
-
-def _hidden(model: GPT, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """What stands before the logits (B * T, width), and what makes logits of it: those would not fit all at once."""
-    if model.config.kind == "gpt":
-        return model.hidden(x).flatten(0, 1), model.logits
-    return model.residuals(x)[-1].flatten(0, 1), model.readout

@@ -15,11 +15,9 @@ from torch import Tensor
 
 from engine.config import ModelConfig
 from engine.errors import UserError
-from engine.model.count import padded_vocab
-from engine.model.init import embedding_std
+from engine.model.gpt import LAYER_EPS, embedding_std, sinusoidal_table
 from engine.model.kernels import RMS_EPS
-from engine.model.norm import LAYER_EPS
-from engine.model.positions import sinusoidal_table
+from engine.model.sizes import padded_vocab
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu", "relu2": "relu2", "swiglu": "silu"}
 
@@ -152,16 +150,14 @@ def _llama_settings(config: ModelConfig) -> dict[str, Any]:
     return {**_rotary_settings(config), "head_dim": config.head_dim, "mlp_bias": config.bias}
 
 
-def _separate_heads(config: ModelConfig) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows of queries, keys and values in the matrix that makes all three."""
-    kv = config.kv_heads * config.head_dim
-    rows = torch.arange(config.n_embd + 2 * kv)
-    return rows[: config.n_embd], rows[config.n_embd : -kv], rows[-kv:]
+def _apart(rows: tuple[int, ...]) -> tuple[Tensor, ...]:
+    """The numbers of the rows of each of the matrices that one of ours holds."""
+    return torch.split(torch.arange(sum(rows)), list(rows))
 
 
 def _llama_linears(config: ModelConfig) -> Parts:
-    queries, keys, values = _separate_heads(config)
-    gate, up = torch.arange(2 * config.mlp_hidden).chunk(2)
+    queries, keys, values = _apart(config.qkv_rows)
+    gate, up = _apart(config.fc_rows)
     return {
         "attn.qkv": [
             Part("self_attn.q_proj", queries),
@@ -206,7 +202,7 @@ def _windowed_nanochat_settings(config: ModelConfig) -> dict[str, Any]:
 
 def _nanochat_linears(config: ModelConfig) -> Parts:
     """NanoChat turns heads the other way round, which is the same turn with the halves of every head swapped."""
-    queries, keys, values = _separate_heads(config)
+    queries, keys, values = _apart(config.qkv_rows)
 
     def swapped(rows: Tensor) -> Tensor:
         return rows.view(-1, 2, config.head_dim // 2).flip(1).flatten()

@@ -20,8 +20,8 @@ from engine.files import cannot
 from engine.interop.architectures import ACTIVATIONS, GPT2, LLAMA, NANOCHAT, WINDOWED_NANOCHAT, Architecture, Part
 from engine.interop.reading import plain, read_json, said
 from engine.model import build_model
+from engine.model.gpt import LAYER_EPS
 from engine.model.kernels import RMS_EPS
-from engine.model.norm import LAYER_EPS
 from engine.reading import check_regular
 
 WEIGHTS = "model.safetensors"

@@ -7,126 +7,70 @@
     decoder       with norms: the full transformer, on PyTorch's own attention module
     (gpt)         engine.model.gpt: the same with everything it can choose
 
-Written for reading, softmax and all; `engine.model.attention` is the fast one. Every rung answers to GPT's names.
+Written for reading, softmax and all; `gpt.Attention` is the fast one. A rung is a GPT made of fewer parts.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from engine.config import ModelConfig
 from engine.errors import ConfigError
-from engine.model.attention import causal_mask
-from engine.model.count import padded_vocab
-from engine.model.init import embedding_std, init_weights
-from engine.model.kernels import linear
-from engine.model.layers import bare_attention, bare_embedding, bare_linear
-from engine.model.mlp import MLP
-from engine.model.norm import make_norm
-from engine.model.positions import sinusoidal_table
+from engine.model.cache import KVCache, LayerCache
+from engine.model.gpt import BIAS, GPT, MLP, Block, Declared, Embedding, Linear, Norm, Rope, causal_mask
 
 
-class Rung(nn.Module, ABC):
-    """What all rungs share: token ids (B, T) -> logits (B, T, vocab_size), and the loss. No cache."""
+class Rung(GPT):
+    """What all rungs share: the last of `residuals` is read out, and there is no cache."""
 
     supports_cache = False
 
-    def __init__(self, config: ModelConfig, vocab_size: int) -> None:
-        super().__init__()
+    def make(self, config: ModelConfig, rows: int) -> None:
         if config.embd_window > 1:
             raise ConfigError(f"model.kind {config.kind} sees earlier tokens by attention only: set embd_window 1")
-        self.config = config
-        self.vocab_size = vocab_size
-        self.rows = padded_vocab(config, vocab_size)
+        self.before = self.norm_embd = None
+        self.norm_f = nn.Identity()
 
-    @abstractmethod
-    def residuals(self, ids: Tensor) -> list[Tensor]:
-        """ids (B, T) as embedded, (B, T, width), and after each layer."""
-
-    @abstractmethod
-    def scores(self, x: Tensor) -> Tensor:
-        """What follows the last layer: x (B, T, width) -> scores (B, T, rows) of every row of the padded vocabulary."""
-
-    def readout(self, x: Tensor) -> Tensor:
-        """Logits (B, T, vocab_size) as if x (B, T, width) came from the last layer."""
-        logits = self.scores(x)[..., : self.vocab_size]
-        if self.config.softcap:
-            logits = self.config.softcap * torch.tanh(logits.float() / self.config.softcap)
-        return logits
-
-    def forward(self, ids: Tensor, cache: None = None, last: bool = False) -> Tensor:
-        """Logits (B, T, vocab_size), or (B, 1, vocab_size) of the last position. Raises ValueError past block_size."""
+    def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
         if cache is not None:
             raise ValueError(f"kind {self.config.kind} keeps no cache")
         if ids.size(1) > self.config.block_size:
             raise ValueError(f"{ids.size(1)} tokens do not fit a context of {self.config.block_size}")
-        logits = self.readout(self.residuals(ids)[-1])
-        return logits[:, -1:] if last else logits
-
-    @torch.no_grad()
-    def attention_maps(self, ids: Tensor) -> list[Tensor]:
-        """Each layer's attention weights (B, heads, T, T) for ids (B, T); none where nothing attends."""
-        return []
-
-    def loss(self, ids: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
-        """Cross entropy in nats of targets (B, T), as a float32 scalar: "mean" over them or "sum"; -100 is left out."""
-        return F.cross_entropy(self(ids).flatten(0, 1).float(), targets.flatten(), reduction=reduction)
-
-    def loss_sums(self, ids: Tensor, targets: Tensor, tokens: int) -> list[Tensor]:
-        """`loss` as sums that make up the sum over targets (B, T), of some `tokens` each: of whole sequences here."""
-        rows = max(1, tokens // ids.size(1))
-        parts = zip(torch.split(ids, rows), torch.split(targets, rows), strict=True)
-        return [self.loss(x, y, reduction="sum") for x, y in parts]
+        out: Tensor = self.norm_f(self.residuals(ids)[-1])
+        return out
 
 
 class Bigram(Rung):
     """The last token's row of one table is the logits."""
 
-    def __init__(self, config: ModelConfig, vocab_size: int, *, generator: Generator | None = None) -> None:
-        super().__init__(config, vocab_size)
-        self.wte = bare_embedding(self.rows, self.rows)
-        init_weights(self, config, generator)
+    def make(self, config: ModelConfig, rows: int) -> None:
+        super().make(config, rows)
+        self.wte = Embedding(rows, rows)
 
     def residuals(self, ids: Tensor) -> list[Tensor]:
         return [self.wte(ids)]
 
-    def scores(self, x: Tensor) -> Tensor:
-        return x
+    def logits(self, x: Tensor) -> Tensor:
+        return self.capped(x)
+
+    def attention_maps(self, ids: Tensor) -> list[Tensor]:
+        return []
 
 
 class Embedded(Rung):
     """Tokens and positions become vectors (B, T, n_embd); layers work on them; the head reads them out."""
 
-    def __init__(self, config: ModelConfig, vocab_size: int) -> None:
-        super().__init__(config, vocab_size)
+    def make(self, config: ModelConfig, rows: int) -> None:
+        super().make(config, rows)
         if config.position == "rope":
             raise ConfigError(f"model.kind {config.kind} takes position learned, sinusoidal or none, not rope")
-        self.wte = bare_embedding(self.rows, config.n_embd)
-        self.wpe = bare_embedding(config.block_size, config.n_embd) if config.position == "learned" else None
-        self.head = None if config.tie_embeddings else bare_linear(config.n_embd, self.rows, bias=False)
-        table = None
-        if config.position == "sinusoidal":
-            table = sinusoidal_table(config.block_size, config.n_embd, embedding_std(config, self.rows))
-        self.positions: Tensor | None
-        self.register_buffer("positions", table, persistent=False)
-
-    def embed(self, ids: Tensor) -> Tensor:
-        """(B, T) -> (B, T, n_embd)."""
-        T = ids.size(1)
-        x = self.wte(ids)
-        if self.wpe is not None:
-            x = x + self.wpe.weight[:T]
-        elif self.positions is not None:
-            x = x + self.positions[:T]
-        return F.dropout(x, self.config.dropout, self.training)
-
-    def scores(self, x: Tensor) -> Tensor:
-        return linear(x, self.wte.weight if self.head is None else self.head.weight)
+        self.wte = Embedding(rows, config.n_embd)
+        self.make_positions(config, rows)
+        self.head = None if config.tie_embeddings else Linear(config.n_embd, (rows,), False, "head", quiet=True)
 
 
 class Head(nn.Module):
@@ -134,9 +78,9 @@ class Head(nn.Module):
 
     def __init__(self, config: ModelConfig, width: int) -> None:
         super().__init__()
-        self.query = bare_linear(config.n_embd, width, config.bias)
-        self.key = bare_linear(config.n_embd, width, config.bias)
-        self.value = bare_linear(config.n_embd, width, config.bias)
+        self.query = Linear(config.n_embd, (width,), config.bias)
+        self.key = Linear(config.n_embd, (width,), config.bias)
+        self.value = Linear(config.n_embd, (width,), config.bias)
         self.dropout = config.dropout
 
     def weights(self, x: Tensor) -> Tensor:
@@ -155,18 +99,18 @@ class Head(nn.Module):
 class SingleHead(Embedded):
     """Embedding, one head as wide as the embedding, readout."""
 
-    def __init__(self, config: ModelConfig, vocab_size: int, *, generator: Generator | None = None) -> None:
-        super().__init__(config, vocab_size)
+    def make(self, config: ModelConfig, rows: int) -> None:
+        super().make(config, rows)
         self.attn = Head(config, config.n_embd)
-        init_weights(self, config, generator)
 
     def residuals(self, ids: Tensor) -> list[Tensor]:
-        x = self.embed(ids)
+        x, _ = self.embed(ids)
         return [x, self.attn(x)]
 
     @torch.no_grad()
     def attention_maps(self, ids: Tensor) -> list[Tensor]:
-        return [self.attn.weights(self.embed(ids))[:, None]]
+        x, _ = self.embed(ids)
+        return [self.attn.weights(x)[:, None]]
 
 
 class ManyHeads(nn.Module):
@@ -175,7 +119,7 @@ class ManyHeads(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.heads = nn.ModuleList(Head(config, config.head_dim) for _ in range(config.n_head))
-        self.proj = bare_linear(config.n_embd, config.n_embd, config.bias)
+        self.proj = Linear(config.n_embd, (config.n_embd,), config.bias, quiet=True)
 
     def weights(self, x: Tensor) -> Tensor:
         """Those of all heads, (B, n_head, T, T)."""
@@ -189,20 +133,20 @@ class ManyHeads(nn.Module):
 class MultiHead(Embedded):
     """Embedding, several heads, readout."""
 
-    def __init__(self, config: ModelConfig, vocab_size: int, *, generator: Generator | None = None) -> None:
-        super().__init__(config, vocab_size)
+    def make(self, config: ModelConfig, rows: int) -> None:
+        super().make(config, rows)
         if config.init == "zero-projection":
             raise ConfigError("model.kind multi-head has no residual path, so init zero-projection would never learn")
         self.attn = ManyHeads(config)
-        init_weights(self, config, generator)
 
     def residuals(self, ids: Tensor) -> list[Tensor]:
-        x = self.embed(ids)
+        x, _ = self.embed(ids)
         return [x, self.attn(x)]
 
     @torch.no_grad()
     def attention_maps(self, ids: Tensor) -> list[Tensor]:
-        return [self.attn.weights(self.embed(ids))]
+        x, _ = self.embed(ids)
+        return [self.attn.weights(x)]
 
 
 class PlainBlock(nn.Module):
@@ -214,7 +158,7 @@ class PlainBlock(nn.Module):
         self.mlp = MLP(config)
         self.dropout = config.dropout
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, rope: None) -> Tensor:
         x = x + F.dropout(self.attn(x), self.dropout, self.training)
         return x + F.dropout(self.mlp(x), self.dropout, self.training)
 
@@ -222,16 +166,9 @@ class PlainBlock(nn.Module):
 class Blocks(Embedded):
     """Embedding, n_layer blocks, readout."""
 
-    def __init__(self, config: ModelConfig, vocab_size: int, *, generator: Generator | None = None) -> None:
-        super().__init__(config, vocab_size)
+    def make(self, config: ModelConfig, rows: int) -> None:
+        super().make(config, rows)
         self.blocks = nn.ModuleList(PlainBlock(config) for _ in range(config.n_layer))
-        init_weights(self, config, generator)
-
-    def residuals(self, ids: Tensor) -> list[Tensor]:
-        stream = [self.embed(ids)]
-        for block in self.blocks:
-            stream.append(block(stream[-1]))
-        return stream
 
     @torch.no_grad()
     def attention_maps(self, ids: Tensor) -> list[Tensor]:
@@ -239,62 +176,53 @@ class Blocks(Embedded):
         return [cast(PlainBlock, block).attn.weights(x) for block, x in pairs]
 
 
-class DecoderBlock(nn.Module):
-    """GPT's block on `torch.nn.MultiheadAttention`; `in_proj` holds what the own attention calls `qkv`."""
+class TorchAttention(nn.MultiheadAttention):
+    """PyTorch's attention module, (B, T, n_embd) -> (B, T, n_embd); `in_proj` holds what the own one calls `qkv`."""
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.norm1 = make_norm(config)
-        self.attn = bare_attention(config)
-        self.norm2 = make_norm(config)
-        self.mlp = MLP(config)
-        self.dropout = config.dropout
+        super().__init__(config.n_embd, config.n_head, config.dropout, config.bias, batch_first=True, device="meta")
+        self.to_empty(device="cpu")  # nothing is drawn yet
+        self.declared = {
+            "in_proj_weight": Declared("matrix", config.qkv_rows),
+            "in_proj_bias": BIAS,
+            "out_proj.weight": Declared("matrix", (config.n_embd,), quiet=True),
+            "out_proj.bias": BIAS,
+        }
 
-    def forward(self, x: Tensor, hidden: Tensor) -> Tensor:
-        """x (B, T, n_embd); `hidden` (T, T) is True where a position may not look."""
-        y = self.norm1(x)
-        y, _ = self.attn(y, y, y, attn_mask=hidden, is_causal=True, need_weights=False)
-        x = x + F.dropout(y, self.dropout, self.training)
-        return x + F.dropout(self.mlp(self.norm2(x)), self.dropout, self.training)
+    def forward(self, x: Tensor, rope: Rope | None, cache: LayerCache | None = None) -> Tensor:  # type: ignore[override]
+        hidden = ~causal_mask(x.size(1), 0, x.device)  # True where a position may not look
+        y: Tensor = super().forward(x, x, x, attn_mask=hidden, is_causal=True, need_weights=False)[0]
+        return y
 
-    def weights(self, x: Tensor, hidden: Tensor) -> Tensor:
+    def weights(self, x: Tensor, rope: Rope | None) -> Tensor:
         """The attention that `forward` gives, (B, n_head, T, T)."""
-        y = self.norm1(x)
-        weights: Tensor = self.attn(y, y, y, attn_mask=hidden, average_attn_weights=False)[1]
+        hidden = ~causal_mask(x.size(1), 0, x.device)
+        _, weights = super().forward(x, x, x, attn_mask=hidden, average_attn_weights=False)
+        assert weights is not None
         return weights
+
+
+class DecoderBlock(Block):
+    """GPT's block on `torch.nn.MultiheadAttention`."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.attn = TorchAttention(config)  # type: ignore[assignment]  # answers to the same names
 
 
 class Decoder(Embedded):
     """The decoder-only transformer from PyTorch's own parts: given the same weights it is GPT."""
 
-    def __init__(self, config: ModelConfig, vocab_size: int, *, generator: Generator | None = None) -> None:
-        super().__init__(config, vocab_size)
+    def make(self, config: ModelConfig, rows: int) -> None:
+        super().make(config, rows)
         if config.qk_norm or config.kv_heads != config.n_head:
             raise ConfigError("model.kind decoder uses torch.nn.MultiheadAttention: set qk_norm false, n_kv_head unset")
-        self.norm_embd = make_norm(config) if config.embd_norm else None
+        self.norm_embd = Norm(config) if config.embd_norm else None
         self.blocks = nn.ModuleList(DecoderBlock(config) for _ in range(config.n_layer))
-        self.norm_f = make_norm(config)
-        init_weights(self, config, generator)
-
-    def residuals(self, ids: Tensor) -> list[Tensor]:
-        hidden = ~causal_mask(ids.size(1), 0, ids.device)
-        x = self.embed(ids)
-        stream = [x if self.norm_embd is None else self.norm_embd(x)]
-        for block in self.blocks:
-            stream.append(block(stream[-1], hidden))
-        return stream
-
-    def scores(self, x: Tensor) -> Tensor:
-        return super().scores(self.norm_f(x))
-
-    @torch.no_grad()
-    def attention_maps(self, ids: Tensor) -> list[Tensor]:
-        hidden = ~causal_mask(ids.size(1), 0, ids.device)
-        pairs = zip(self.blocks, self.residuals(ids)[:-1], strict=True)
-        return [cast(DecoderBlock, block).weights(x, hidden) for block, x in pairs]
+        self.norm_f = Norm(config)
 
 
-RUNGS: dict[str, type[Bigram | SingleHead | MultiHead | Blocks | Decoder]] = {
+RUNGS: dict[str, type[GPT]] = {
     "bigram": Bigram,
     "single-head": SingleHead,
     "multi-head": MultiHead,

@@ -11,12 +11,11 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from engine.errors import ConfigError
-from engine.model.gpt import GPT
+from engine.model.gpt import GPT, Declared, Linear, roles
 from engine.model.kernels import linear
-from engine.model.layers import Linear
 
 TARGETS = ("attn.qkv", "attn.proj", "mlp.fc", "mlp.proj")
-_DETOUR = (".lora_a", ".lora_b")
+ADAPTER = Declared("adapter")
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,9 @@ class LoRAConfig:
 class LoRALinear(Linear):
     """A frozen linear layer plus scale * B A x, with A `lora_a` (r, n_in) and B `lora_b` (n_out, r)."""
 
-    def __init__(self, base: nn.Linear, config: LoRAConfig) -> None:
+    def __init__(self, base: Linear, config: LoRAConfig) -> None:
         nn.Module.__init__(self)
+        self.declared = {**base.declared, "lora_a": ADAPTER, "lora_b": ADAPTER}
         self.in_features, self.out_features = base.in_features, base.out_features
         self.weight, self.bias = base.weight, base.bias
         self.lora_a = nn.Parameter(base.weight.new_empty(config.r, base.in_features))
@@ -66,7 +66,8 @@ class LoRALinear(Linear):
 
     def merged(self) -> Linear:
         """A plain layer that computes the same."""
-        layer = Linear(self.in_features, self.out_features, bias=self.bias is not None, device="meta")
+        _, rows, quiet = self.declared["weight"]
+        layer = Linear(self.in_features, rows, self.bias is not None, quiet=quiet)
         layer.weight, layer.bias = nn.Parameter(self.merged_weight()), self.bias
         return layer
 
@@ -78,7 +79,7 @@ def apply_lora(model: GPT, config: LoRAConfig, generator: Generator | None = Non
     until the first step. Raises ConfigError for settings that cannot work and for rungs of the ladder.
     """
     config.check()
-    if not isinstance(model, GPT):
+    if model.config.kind != "gpt":
         raise ConfigError("lora needs model.kind gpt")
     if any(adapted_layers(model)):
         raise ConfigError("the model has a lora adapter already; merge it first")
@@ -88,7 +89,7 @@ def apply_lora(model: GPT, config: LoRAConfig, generator: Generator | None = Non
         for target in config.targets:
             name = f"blocks.{i}.{target}"
             base = model.get_submodule(name)
-            assert isinstance(base, nn.Linear)
+            assert isinstance(base, Linear)
             layer = LoRALinear(base, config)
             bound = base.in_features**-0.5
             layer.lora_a.data.copy_(torch.empty(layer.lora_a.shape).uniform_(-bound, bound, generator=generator))
@@ -103,14 +104,10 @@ def merge_lora(model: GPT) -> GPT:
     return model.requires_grad_(True)
 
 
-def lora_state_dict(model: GPT) -> dict[str, Tensor]:
-    """The detours' weights alone, by their names in the model: blocks.N.PART.NAME.lora_a and .lora_b."""
-    return {name: tensor for name, tensor in model.state_dict().items() if name.endswith(_DETOUR)}
-
-
 def merged_state_dict(model: nn.Module) -> dict[str, Tensor]:
     """The weights of a plain model that computes the same; `model` stays as it is."""
-    state = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith(_DETOUR)}
+    declared = roles(model)
+    state = {name: tensor for name, tensor in model.state_dict().items() if declared[name].role != "adapter"}
     for name, layer in adapted_layers(model):
         state[f"{name}.weight"] = layer.merged_weight()
     return state

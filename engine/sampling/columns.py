@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from engine.model.gpt import GPT
+from engine.model.gpt import GPT, Linear
 from engine.model.kernels import linear
 
 BAGS = 2
@@ -20,8 +20,9 @@ BAGS = 2
 class ColumnLinear(nn.Module):
     """A linear layer like the one it is made from, its weight (n_out, n_in) stored column by column."""
 
-    def __init__(self, layer: nn.Linear) -> None:
+    def __init__(self, layer: Linear) -> None:
         super().__init__()
+        self.declared = layer.declared
         columns = layer.weight.detach().t().contiguous()
         self.weight = nn.Parameter(columns.t(), layer.weight.requires_grad)
         self.bias = layer.bias
@@ -50,7 +51,7 @@ def for_decoding(model: GPT) -> GPT:
         (parent, name, layer)
         for parent in (model.modules() if model.supports_cache else ())
         for name, layer in parent.named_children()
-        if isinstance(layer, nn.Linear) and layer.weight.device.type == "cpu" and layer.weight.dtype == torch.float32
+        if isinstance(layer, Linear) and layer.weight.device.type == "cpu" and layer.weight.dtype == torch.float32
     ]
     for parent, name, layer in layers:
         setattr(parent, name, ColumnLinear(layer))

@@ -15,8 +15,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from engine.model import parameter_role, stacked_rows
-from engine.model.gpt import GPT
+from engine.model.gpt import GPT, roles
 
 ROLES = ("matrix", "embedding", "head", "adapter", "vector", "frozen")
 """Order in the buffers; `frozen` ones have no gradient (the base of a LoRA) and come last."""
@@ -43,15 +42,16 @@ class FlatParameters:
 
     def __init__(self, model: GPT, *, gradients: bool = True) -> None:
         named = dict(model.named_parameters())  # tied weights appear once
-        roles = {n: parameter_role(n, p.ndim) if p.requires_grad else "frozen" for n, p in named.items()}
+        declared = roles(model)
+        role_of = {n: declared[n].role if p.requires_grad else "frozen" for n, p in named.items()}
         # by role, then shape, then name: equal shapes of one role become one stacked tensor
-        names = sorted(named, key=lambda name: (ROLES.index(roles[name]), tuple(named[name].shape), name))
+        names = sorted(named, key=lambda name: (ROLES.index(role_of[name]), tuple(named[name].shape), name))
         self.slots: list[Slot] = []
         offset = 0
         for name in names:
             size = named[name].numel()
-            shape, role = named[name].shape, roles[name]
-            rows = stacked_rows(name, shape[0], model.config) if role == "matrix" else ()
+            shape, role = named[name].shape, role_of[name]
+            rows = declared[name].rows if role == "matrix" else ()
             self.slots.append(Slot(name, role, shape, offset, offset + size, rows))
             offset += size
         first = named[names[0]]

@@ -60,7 +60,7 @@ def presets(
 def describe_preset(name: str) -> dict[str, Any]:
     """One preset's row: its shape and its true number of parameters for the vocabulary it is likely to meet."""
     from engine.config import load_preset, preset_about
-    from engine.model.count import count_parameters
+    from engine.model.sizes import count_parameters
     from engine.tokenizers.table import expected_vocab
 
     config = load_preset(name)

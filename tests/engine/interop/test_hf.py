@@ -14,7 +14,7 @@ from engine.errors import UserError
 from engine.interop.adapters import load_adapter, save_adapter
 from engine.interop.hf import ENDS, export
 from engine.model import build_model
-from engine.model.lora import LoRAConfig, apply_lora, lora_state_dict
+from engine.model.lora import LoRAConfig, adapted_layers, apply_lora
 from engine.tokenizers.table import load_tokenizer
 from engine.tokenizers.word import WordTokenizer
 
@@ -129,8 +129,9 @@ def test_adapters_load_in_peft_on_the_exported_base(case: str, tmp_path: Path) -
     model = apply_lora(base, lora)
     with torch.no_grad():
         generator = torch.Generator().manual_seed(4)
-        for tensor in lora_state_dict(model).values():
-            tensor.copy_(0.3 * torch.randn(tensor.shape, generator=generator))
+        for _, layer in adapted_layers(model):
+            for tensor in (layer.lora_a, layer.lora_b):
+                tensor.copy_(0.3 * torch.randn(tensor.shape, generator=generator))
     logits = model(some_ids())
     assert not torch.allclose(logits, plain, atol=1e-2)
     save_adapter(model, lora, tmp_path / "adapter")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from engine.config import ModelConfig
 from engine.model import build_model
-from engine.model.gpt import GPT, Block
+from engine.model.gpt import GPT, Block, Linear
 from engine.model.lora import LoRAConfig, LoRALinear
 
 P = 0.25
@@ -91,7 +91,7 @@ def test_of_the_attention_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_of_the_input_of_an_adapter() -> None:
-    base = nn.Linear(16, 16, bias=False)
+    base = Linear(16, (16,), bias=False)
     layer = LoRALinear(base, LoRAConfig(r=16, alpha=16.0, dropout=P))
     base.weight.data.zero_()
     layer.lora_a.data.copy_(torch.eye(16))

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.config import ModelConfig, load_preset, preset_names
-from engine.model import build_model, parameter_role
+from engine.model import build_model
 from engine.model.cache import KVCache
-from engine.model.count import count_parameters, flops_per_token, padded_vocab, parameter_table
-from engine.model.gpt import GPT
+from engine.model.gpt import GPT, roles
+from engine.model.sizes import count_parameters, flops_per_token, padded_vocab, parameter_table
 from engine.tokenizers.table import expected_vocab
 
 VOCAB = 13
@@ -263,15 +263,34 @@ def test_state_holds_weights_only() -> None:
 
 def test_roles_sort_the_parameters_for_the_optimizer() -> None:
     config = tiny(position="learned", tie_embeddings=False, bias=True, embd_window=3)
-    roles = {name: parameter_role(name, p.ndim) for name, p in GPT(config, VOCAB).named_parameters()}
-    assert {name for name, role in roles.items() if role == "embedding"} == {
+    found = {name: each.role for name, each in roles(GPT(config, VOCAB)).items()}
+    assert {name for name, role in found.items() if role == "embedding"} == {
         "wte.weight",
         "wpe.weight",
         "before.weight",
     }
-    assert roles["head.weight"] == "head"
-    assert {name.split(".")[-2] for name, role in roles.items() if role == "matrix"} == {"qkv", "proj", "fc"}
-    assert roles["blocks.0.norm1.weight"] == roles["blocks.1.mlp.fc.bias"] == "vector"
+    assert found["head.weight"] == "head"
+    assert {name.split(".")[-2] for name, role in found.items() if role == "matrix"} == {"qkv", "proj", "fc"}
+    assert found["blocks.0.norm1.weight"] == found["blocks.1.mlp.fc.bias"] == "vector"
+
+
+@settings(max_examples=40, deadline=None)
+@given(configs())
+def test_every_parameter_declares_what_it_is(config: ModelConfig) -> None:
+    model = build_model(config, VOCAB)
+    declared = roles(model)
+    assert declared.keys() == dict(model.named_parameters()).keys()
+    for name, parameter in model.named_parameters():
+        role, rows, _ = declared[name]
+        assert (role == "vector") == (parameter.ndim == 1), name
+        assert sum(rows) == (0 if role == "vector" else len(parameter)), name
+
+
+def test_a_parameter_that_nobody_declares_is_found_at_once() -> None:
+    model = GPT(tiny(), VOCAB)
+    model.extra = torch.nn.Linear(2, 2)
+    with pytest.raises(KeyError, match="extra"):
+        roles(model)
 
 
 @pytest.mark.parametrize("groups", [4, 2, 1])
@@ -305,7 +324,5 @@ def test_the_loss_in_parts_is_the_loss(kind: str, tokens: int) -> None:
     torch.testing.assert_close(sum(sums), model.loss(ids, targets, reduction="sum"))
     if tokens >= 24:
         assert len(sums) == 1 and torch.equal(sums[0], model.loss(ids, targets, reduction="sum"))
-    elif kind == "gpt":
-        assert len(sums) == -(-24 // tokens)
     else:
-        assert len(sums) == 2, "a rung's are of whole sequences"
+        assert len(sums) == -(-24 // tokens)

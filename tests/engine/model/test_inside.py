@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from engine.config import ModelConfig
 from engine.model import build_model
-from engine.model.attention import Attention
-from engine.model.gpt import GPT
+from engine.model.gpt import GPT, Attention
 from engine.model.ladder import Head
 from engine.sampling.columns import for_decoding
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.model import kernels
-from engine.model.positions import rope_tables
+from engine.model.gpt import rope_tables
 
 Inputs = tuple[Tensor, ...]
 

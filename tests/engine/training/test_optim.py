@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from engine.config import ModelConfig, TrainConfig, load_config
 from engine.errors import CheckpointError
-from engine.model import build_model, parameter_role
+from engine.model import build_model
+from engine.model.gpt import roles
 from engine.training import optim
 from engine.training.flat import FlatParameters
 from engine.training.optim import Optimizer, orthogonalize
@@ -170,11 +171,11 @@ def test_muon_is_the_textbooks_on_every_matrix_by_itself(
     config = ModelConfig(**{**SMALL.model_dump(), **MUONS[kind]})
     train = TrainConfig(optimizer="muon", weight_decay=0.3, muon_learning_rate=0.05)
     model = build_model(config, 11, torch.Generator().manual_seed(1))
-    roles = {name: parameter_role(name, p.ndim) for name, p in model.named_parameters()}
+    declared = roles(model)
     books = {
         name: [TextbookMuon(part, 0.05, 0.3) for part in matrices(name, parameter.detach(), config)]
         for name, parameter in model.named_parameters()
-        if roles[name] == "matrix"
+        if declared[name].role == "matrix"
     }
     assert books
     optimizer = Optimizer(FlatParameters(model), train)
@@ -227,7 +228,7 @@ def test_each_role_has_its_own_learning_rate(optimizer: str) -> None:
     expected = {"embedding": 3.0, "head": 7.0, "vector": 1.0, "matrix": 1.0}
     seen = set()
     for name, parameter in model.named_parameters():
-        role = parameter_role(name, parameter.ndim)
+        role = roles(model)[name].role
         if role == "matrix" and optimizer == "muon":
             continue
         seen.add(role)

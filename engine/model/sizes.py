@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from engine.config import Config, ModelConfig
-
-GPT2_VOCAB = 50_257
-TYPICAL_CHARACTERS = 65  # tinyshakespeare's; plain English text has 60 to 100
+from engine.config import ModelConfig
 
 
 def padded_vocab(config: ModelConfig, vocab_size: int) -> int:
     """Rows of the embedding: vocab_size rounded up to a multiple of `vocab_multiple`."""
     return -(-vocab_size // config.vocab_multiple) * config.vocab_multiple
-
-
-def assumed_vocab(config: Config) -> int:
-    """The vocabulary to expect before a corpus is read: exact for byte and gpt2, wanted for bpe, word; 65 for char."""
-    data = config.data
-    if data.tokenizer == "char":
-        return TYPICAL_CHARACTERS + (data.unknown == "unk")
-    return {"byte": 256, "gpt2": GPT2_VOCAB}.get(data.tokenizer, data.vocab_size)
 
 
 def parameter_table(config: ModelConfig, vocab_size: int) -> list[tuple[str, int]]:
@@ -72,12 +61,12 @@ def _linear(n_in: int, n_out: int, bias: bool) -> int:
 
 def _attention(config: ModelConfig) -> int:
     C = config.n_embd
-    return _linear(C, C + 2 * config.kv_heads * config.head_dim, config.bias) + _linear(C, C, config.bias)
+    return _linear(C, sum(config.qkv_rows), config.bias) + _linear(C, C, config.bias)
 
 
 def _mlp(config: ModelConfig) -> int:
-    C, hidden = config.n_embd, config.mlp_hidden
-    return _linear(C, 2 * hidden if config.mlp == "swiglu" else hidden, config.bias) + _linear(hidden, C, config.bias)
+    C = config.n_embd
+    return _linear(C, sum(config.fc_rows), config.bias) + _linear(config.mlp_hidden, C, config.bias)
 
 
 def _norm(config: ModelConfig) -> int:
