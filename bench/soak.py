@@ -1,6 +1,6 @@
 """Whether a workbench that trains grows: its memory interval by interval while every screen is used, and what holds it.
 
-    python -m bench.soak [--minutes 10] [--interval 30] [--apart] [--still] [--trace] [--every 5]
+    python -m bench.soak [--minutes 10] [--interval 30] [--apart] [--still] [--trace]
 
 A tiny model trains, so that an hour's records, samples and checkpoints come in minutes: the workbench reads them, all
 screens are gone to in turn, keys are pressed, a prompt is sent. With --apart another process trains and the workbench
@@ -154,8 +154,8 @@ def rounds(terminal: Terminal) -> list[tuple[str, ...]]:
 STROKES = {"plus": "+", "minus": "-", "left_square": "["}
 
 
-def train_command(runs: str, every: int) -> list[str]:
-    sets = [part for each in (*TINY, *OFTEN, f"train.log_every={every}") for part in ("--set", each)]
+def train_command(runs: str) -> list[str]:
+    sets = [part for each in (*TINY, *OFTEN) for part in ("--set", each)]
     corpus = ["soap-notes", "--preset", "nanogpt-char-cpu", "--name", "long", "--steps", "100000000"]
     return ["--runs", runs, "train", *corpus, *sets]
 
@@ -166,7 +166,7 @@ def soak(options: argparse.Namespace, folder: str) -> None:
     trainer = None
     if options.apart:
         trainer = subprocess.Popen(
-            [sys.executable, "-m", "tui.cli", *train_command(runs, options.every), "--json"],
+            [sys.executable, "-m", "tui.cli", *train_command(runs), "--json"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -175,7 +175,7 @@ def soak(options: argparse.Namespace, folder: str) -> None:
             time.sleep(0.1)
         command = [*inside, "--runs", runs, "open", "long"]
     else:
-        command = [*inside, *train_command(runs, options.every), "--tui"]
+        command = [*inside, *train_command(runs), "--tui"]
     try:
         with Terminal(command, env=dict(item.split("=", 1) for item in options.env)) as terminal:
             terminal.wait("training", 120)
@@ -237,7 +237,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--interval", type=float, default=30.0, help="seconds between two looks")
-    parser.add_argument("--every", type=int, default=5, help="train.log_every")
     parser.add_argument("--apart", action="store_true")
     parser.add_argument("--still", action="store_true")
     parser.add_argument("--trace", action="store_true")

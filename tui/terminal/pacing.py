@@ -31,7 +31,7 @@ from textual.message import Message
 from textual.screen import Screen
 
 from tui.terminal.diff import Shown
-from tui.terminal.private import CompositorUpdate, draws, missing, writer_queue
+from tui.terminal.private import CompositorUpdate, draws, missing, release_strips, writer_queue
 
 if TYPE_CHECKING:
     from textual.app import App
@@ -172,6 +172,7 @@ class Paced(_Base):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.pacer = Pacer()
         self.narrows = not missing()
+        release_strips()
         self.shown = Shown()
         self._drawn_size = Size(0, 0)
         self._missed = False

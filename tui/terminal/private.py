@@ -7,6 +7,7 @@ are written as it writes them: slower over a slow link, but right.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from queue import Queue
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,22 @@ def writer_queue(driver: LinuxDriver) -> Queue[str | None] | None:
 def draws(app: App[Any]) -> bool:
     """Whether `App._display` is going to write (as it decides itself): only then is the picture on the terminal."""
     return app._running and not app._closed and not app.is_headless and not app._batch_count
+
+
+def release_strips() -> None:
+    """Let a widget's painted lines go with the widget.
+
+    `StylesCache.get_inner_outer` is meant for a class method: cached by its two colours. As Textual 8.2 has it, it is
+    cached by the instance too, and 1,024 of them are kept with every line they painted: some 100 MB of dialogues and
+    toasts that are long gone.
+    """
+    try:
+        from textual._styles_cache import StylesCache
+    except ImportError:
+        return
+    cached = vars(StylesCache).get("get_inner_outer")
+    if hasattr(cached, "cache_info"):
+        StylesCache.get_inner_outer = classmethod(lru_cache(1024)(cached.__wrapped__))  # type: ignore[method-assign]
 
 
 def _uses(function: Callable[..., Any], *names: str) -> bool:
