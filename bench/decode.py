@@ -21,12 +21,11 @@ from typing import Any
 import torch
 
 from bench import nanogpt
-from bench.machine import describe, interleaved, paired_ratio, say
+from bench.machine import LETTERS, describe, interleaved, paired_ratio, say
 from engine.config import load_preset
 from engine.interop.hf import export
 from engine.model import build_model
 from engine.model.gpt import GPT
-from engine.plan.bench import LETTERS
 from engine.sampling.columns import for_decoding
 from engine.sampling.generate import generate
 from engine.sampling.settings import SamplingSettings

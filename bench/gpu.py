@@ -26,12 +26,11 @@ from typing import Any
 
 import torch
 
-from bench.machine import describe, say, spread
+from bench.machine import LETTERS, describe, say, spread
 from engine.config import Config, load_preset
 from engine.model import build_model
-from engine.model.sizes import flops_per_token
-from engine.plan.bench import LETTERS, made_up_dataset, time_steps
-from engine.plan.measure import made_up
+from engine.model.sizes import count_parameters, flops_per_token
+from engine.plan.timing import made_up, time_steps
 from engine.sampling.generate import Done, generate
 from engine.sampling.settings import SamplingSettings
 from engine.tokenizers.char import CharTokenizer
@@ -69,7 +68,7 @@ def main() -> None:
         say("copy, read and written", f"{copy_rate(device) / 1e12:.2f} TB/s")
         for preset in presets:
             config = load_preset(preset)
-            steps(preset, config, made_up_dataset(config, Path(folder)), device, rate, options.seconds)
+            steps(preset, config, made_up(config, len(LETTERS), device), device, rate, options.seconds)
         if not options.skip_gpt2:
             for multiple in (1, 64):
                 config = load_preset("gpt2").replace({"model.vocab_multiple": multiple})
@@ -77,7 +76,7 @@ def main() -> None:
                 steps(f"gpt2, vocabulary x{multiple}", config, dataset, device, rate, options.seconds)
             say("hoped for: gpt2", f"at least {HOPED['share']:.0%} of the matrix rate")
         writing(device, options.seconds)
-        beside(presets[0], Path(folder), device, options.seconds)
+        beside(presets[0], device, options.seconds)
         for preset in presets if options.text else []:
             for turn in range(options.rounds):
                 how = "compiled before" if turn else "nothing compiled before"
@@ -131,10 +130,11 @@ def steps(title: str, config: Config, dataset: TokenDataset, device: torch.devic
     set_matmul_precision(config.train.precision)
     operations = flops_per_token(config.model, dataset.tokenizer.vocab_size) * config.tokens_per_step
     take_step = make_step(config, dataset, device)
-    say(title, f"{take_step.parameters.flat.numel():,} parameters, {config.tokens_per_step:,} tokens a step")
+    params = count_parameters(config.model, dataset.tokenizer.vocab_size)
+    say(title, f"{params:,} parameters, {config.tokens_per_step:,} tokens a step")
     for name, note in forms(take_step):
         torch.cuda.reset_peak_memory_stats(device)
-        each = time_steps(take_step, seconds, lambda done: None)
+        each = time_steps(take_step, seconds)
         share, memory = operations / each / rate, torch.cuda.max_memory_allocated(device) / 2**30
         figures = f"{1000 * each:.2f} ms, {1 / each:.1f} steps/s, {config.tokens_per_step / each:,.0f} tok/s"
         say(f"  {name}", f"{figures}, {share:.1%} of the matrix rate, {memory:.2f} GiB  {note}")
@@ -159,12 +159,12 @@ def writing(device: torch.device, seconds: float) -> None:
     say("hoped for: writing", f"at least {HOPED['decode']:,.0f} tok/s")
 
 
-def beside(preset: str, folder: Path, device: torch.device, seconds: float) -> None:
+def beside(preset: str, device: torch.device, seconds: float) -> None:
     """A prompt to the model in training: what either costs the other."""
     config = load_preset(preset).replace({"train.compile": False})
-    dataset = made_up_dataset(config, folder)
+    dataset = made_up(config, len(LETTERS), device)
     take_step, live = make_step(config, dataset, device), LiveWeights()
-    alone = time_steps(take_step, seconds, lambda done: None)
+    alone = time_steps(take_step, seconds)
     vocab_size = dataset.tokenizer.vocab_size
     prompter = LivePrompter(live, lambda: build_for(config, vocab_size).to(device).eval(), dataset.tokenizer)
     rates: list[float] = []
@@ -179,7 +179,7 @@ def beside(preset: str, folder: Path, device: torch.device, seconds: float) -> N
     thread = threading.Thread(target=prompt)
     thread.start()
     try:
-        together = time_steps(take_step, 2 * seconds, lambda done: live.serve(0, take_step.parameters.flat))
+        together = time_steps(take_step, 2 * seconds, lambda done: live.serve(0, take_step.optimizer.weights))
     finally:
         over.set()
         live.end()

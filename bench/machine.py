@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from engine.machine import cpu_model, usable_threads
 
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ,.;:!?'\n-&3$"
+"""A vocabulary of the size that tinyshakespeare has."""
+
 
 def describe() -> str:
     """One line for the top of every measurement."""

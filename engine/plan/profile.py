@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from statistics import median
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +11,16 @@ from torch import Tensor, nn
 from engine.config import Config
 from engine.machine import memory_peak
 from engine.model.gpt import GPT
-from engine.plan.measure import measure_pace, timed
+from engine.plan.measure import pace_of
 from engine.plan.pace import Pace
+from engine.plan.timing import median_seconds
 from engine.tokenizers.dataset import TokenDataset
 from engine.training.optim import Optimizer
 from engine.training.precision import autocast
 from engine.training.step import make_step
+
+PASS_SECONDS = 0.4
+"""Time given to forward passes, and to both."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,12 @@ class Profile:
         return self.pace.step_seconds
 
 
-def profile(config: Config, dataset: TokenDataset, device: torch.device) -> Profile:
+def profile_run(config: Config, dataset: TokenDataset, device: torch.device) -> Profile:
     """Profile the run that `config` describes. Nothing is written."""
     step = make_step(config, dataset, device)
     model = step.model
     activations = activations_by_part(model, *step.batches.get(0, 0), config.train.precision)
-    pace = measure_pace(step, dataset)
+    pace = pace_of(step, dataset)
     x, y = step.batches.get(0, 0)
 
     def forward() -> Tensor:
@@ -65,8 +68,8 @@ def profile(config: Config, dataset: TokenDataset, device: torch.device) -> Prof
             return model.loss(x, y)
 
     micro = config.train.grad_accum
-    forwards = micro * median(timed(forward, device) for _ in range(5))
-    both = micro * median(timed(lambda: forward().backward(), device) for _ in range(5))  # type: ignore[no-untyped-call]
+    forwards = micro * median_seconds(forward, device, PASS_SECONDS)
+    both = micro * median_seconds(lambda: forward().backward(), device, PASS_SECONDS)  # type: ignore[no-untyped-call]
     return Profile(
         rows=_rows(step.optimizer, activations),
         pace=pace,
@@ -131,6 +134,7 @@ def _rows(optimizer: Optimizer, activations: dict[str, int]) -> tuple[Row, ...]:
         if parameter.requires_grad:
             gradients[part_of(name)] += parameter.nbytes
     for name, tensor in optimizer.tensors().items():
-        state[part_of(name.split(".", 2)[2])] += tensor.nbytes
+        if name != "adamw.step":
+            state[part_of(name.split(".", 2)[2])] += tensor.nbytes
     parts = sorted({*weights, *activations}, key=lambda part: -(weights[part] + activations.get(part, 0)))
     return tuple(Row(part, weights[part], gradients[part], state[part], activations.get(part, 0)) for part in parts)

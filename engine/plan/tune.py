@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from statistics import median
 
 import torch
 
 from engine.config import Config
 from engine.errors import is_out_of_memory
 from engine.plan.forecast import forecast
-from engine.plan.measure import timed
+from engine.plan.timing import time_steps
 from engine.telemetry import available_memory
 from engine.tokenizers.dataset import TokenDataset
 from engine.training.step import make_step
@@ -21,6 +19,9 @@ from engine.training.step import make_step
 SMOOTHING = 0.9
 DIVERGED = 4.0
 """A smoothed loss this many times the best ends a range test."""
+
+TRIAL_SECONDS = 0.4
+"""Time given to the steps of one micro-batch."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +95,10 @@ def batch_sizes(config: Config, dataset: TokenDataset, device: torch.device) -> 
             return
         try:
             step = make_step(changed.replace({"train.grad_accum": 1}), dataset, device)
-            seconds = [timed(partial(step, number, 1e-3), device) for number in range(6)]
+            seconds = time_steps(step, TRIAL_SECONDS)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
             yield Trial(size, whole // size, 0.0, "out of memory")
             return
-        yield Trial(size, whole // size, size * config.model.block_size / median(seconds[1:]))
+        yield Trial(size, whole // size, size * config.model.block_size / seconds)

@@ -19,11 +19,11 @@ def bench(
 ) -> None:
     """How fast this machine trains and writes, CPU beside GPU."""
     from engine.config import load_preset
-    from engine.plan.bench import bench_devices, measure
+    from engine.plan.bench import bench_device, bench_devices
 
     config = load_preset(preset)
     with progress("measuring") as report:
-        results = [measure(config, device, seconds, report) for device in bench_devices()]
+        results = [bench_device(config, device, seconds, report) for device in bench_devices()]
     if as_json:
         print_json({"preset": preset, "devices": [result.to_dict() for result in results]})
         return

@@ -80,11 +80,11 @@ def on_setup(work: Callable[[Setup, bool], None]) -> Callable[..., None]:
 @on_setup
 def profile(setup: Setup, as_json: bool) -> None:
     """Where a training step's memory and time go, part by part."""
-    from engine.plan.profile import profile as measure
+    from engine.plan.profile import profile_run
     from tui.text import fmt_bytes, fmt_count
 
     setup.check()
-    found = measure(*setup)
+    found = profile_run(*setup)
     told = setup.forecast(found.pace)
     if as_json:
         own = {"device": str(setup.device), "step_seconds": found.step_seconds, "forecast": told.to_dict()}
@@ -212,14 +212,14 @@ def make_setup(
 
 def show_forecast(setup: Setup, as_json: bool) -> None:
     """`train --dry-run`: what the run would need and how long it would take."""
-    from engine.plan.measure import measure_pace, problem
+    from engine.plan.measure import pace_of, problem
     from engine.training.step import make_step
     from tui.text import fmt_bytes, fmt_count
 
     told = setup.forecast()
     if told.fits is not False:
         try:
-            told = replace(told, pace=measure_pace(make_step(*setup), setup.dataset))
+            told = replace(told, pace=pace_of(make_step(*setup), setup.dataset))
         except (MemoryError, RuntimeError) as error:  # PyTorch's own for want of memory are RuntimeErrors
             raise UserError(problem(error)) from None
     if as_json:

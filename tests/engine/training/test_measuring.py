@@ -7,6 +7,7 @@ import runpy
 import signal
 import sys
 from dataclasses import asdict
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,12 @@ import pytest
 import torch
 
 from engine.errors import ConfigError
-from engine.plan import measure
-from engine.plan.measure import EVAL_BATCHES, OUT_OF_MEMORY, made_up, problem, time_steps
+from engine.plan import measure, timing
+from engine.plan.measure import OUT_OF_MEMORY, problem
 from engine.plan.pace import LIMIT_SECONDS, Pace
+from engine.plan.timing import EVAL_BATCHES, made_up, median_seconds, time_evaluation, time_writing
 from engine.tokenizers.dataset import TokenDataset
-from engine.training.evaluate import TOKENS_PER_BATCH, Evaluation
+from engine.training.evaluate import TOKENS_PER_BATCH
 from engine.training.step import make_step
 
 from .conftest import tiny_config
@@ -45,65 +47,106 @@ def test_made_up_text_holds_a_context_of_any_length() -> None:
     assert len(dataset.train) == 2 * length + 1 and len(dataset.val) == EVAL_BATCHES * length + 1
 
 
+class Clock:
+    """Stands still but for `spend`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(timing.time, "perf_counter", lambda: round(self.now, 6))
+
+    def spend(self, seconds: float) -> None:
+        self.now += seconds
+
+
 @pytest.mark.parametrize(("seconds", "calls"), [(0.01, 123), (0.3, 7), (0.5, 6), (1.0, 3), (2.0, 2), (9.0, 1)])
-def test_steps_are_timed_for_a_second_and_a_half_or_until_some_are_warm(
+def test_work_is_timed_for_a_second_and_a_half_or_until_some_is_warm(
     monkeypatch: pytest.MonkeyPatch, seconds: float, calls: int
 ) -> None:
-    """A step of so many seconds is made so often: seven times at least, unless that takes over three seconds."""
-    now = [0.0]
-    monkeypatch.setattr(measure.time, "perf_counter", lambda: round(now[0], 6))
+    """Work of so many seconds is done so often: seven times at least, unless that takes over three seconds."""
+    clock, made, told = Clock(monkeypatch), list[float](), list[float]()
+
+    def work() -> None:
+        made.append(seconds * (10 if len(made) < 3 and seconds < 0.1 else 1))  # the first ones load and compile
+        clock.spend(made[-1])
+
+    assert median_seconds(work, CPU, 1.5, told.append) == pytest.approx(seconds)
+    assert len(made) == len(told) == calls
+    assert told == sorted(told) and told[-1] == 1.0
+
+
+def test_steps_that_are_timed_go_on_and_change_the_weights_little() -> None:
     made = []
 
     class Step:
         device = CPU
-        config = tiny_config()
 
-        def __call__(self, step: int, multiplier: float) -> torch.Tensor:
+        def __call__(self, step: int, multiplier: float) -> None:
             made.append((step, multiplier))
-            now[0] += seconds * (10 if step < 3 and seconds < 0.1 else 1)  # the first ones load and compile
-            return torch.zeros(2)
 
-    found = time_steps(Step())  # type: ignore[arg-type]
-    assert found == pytest.approx(seconds)
-    assert [step for step, _ in made] == list(range(len(made)))
+    assert timing.time_steps(Step(), 1e-3) >= 0.0  # type: ignore[arg-type]
+    assert [step for step, _ in made] == list(range(len(made))) and len(made) > timing.WARM_UPS
     assert all(0 < multiplier <= 1e-3 for _, multiplier in made)
-    assert len(made) == calls
+
+
+@pytest.mark.parametrize(("device", "batches"), [(CPU, 1), (torch.device("cuda"), EVAL_BATCHES)])
+def test_an_evaluation_is_timed_on_the_first_tokens(
+    monkeypatch: pytest.MonkeyPatch, device: torch.device, batches: int
+) -> None:
+    config, clock = tiny_config(), Clock(monkeypatch)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    dataset = made_up(config, 9, device)
+    step: Any = SimpleNamespace(config=config, device=device, model=None)
+    tokens = TOKENS_PER_BATCH[device.type] * batches
+
+    def evaluated(model: object, part: TokenDataset, length: int, *_: object) -> None:
+        assert length == config.model.block_size and np.array_equal(part.val, dataset.val[: tokens + 1])
+        clock.spend(0.25)
+
+    monkeypatch.setattr(timing, "evaluate", evaluated)
+    assert time_evaluation(step, dataset, 0.4) == pytest.approx(0.25 / tokens)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "asked"),
+    ("seconds", "limit", "texts"),
     [
-        ((0.4,), [1]),
-        ((0.3, 0.1), [1, 1, 4]),
-        ((0.3, 0.5), [1, 1, 1]),
-        ((0.1, 0.001), [1, 1, EVAL_BATCHES]),
-        ((0.1, 0.0), [1, 1, EVAL_BATCHES]),
+        (0.01, 1.2, [50, 50, 21]),
+        (0.01, 0.75, [50, 26]),
+        (0.2, 0.5, [3]),
+        (9.0, 0.5, [1]),
     ],
 )
-def test_an_evaluation_is_timed_on_as_many_batches_as_there_is_time_for(
-    monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, ...], asked: list[int]
+def test_texts_are_written_for_as_long_as_there_is_time(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, limit: float, texts: list[int]
 ) -> None:
-    """A batch of so many seconds at first, and then when all is warm."""
-    config = tiny_config()
-    step, dataset = make_step(config, made_up(config, 9, CPU), CPU), made_up(config, 9, CPU)
-    each = TOKENS_PER_BATCH["cpu"]
-    told: list[int] = []
+    """One that is cut off counts only where there is no other."""
+    clock, written = Clock(monkeypatch), list[int]()
 
-    def evaluated(model: object, part: TokenDataset, length: int, *_: object) -> Evaluation:
-        assert length == config.model.block_size
-        tokens = len(part.val) - 1
-        told.append(tokens // each)
-        assert tokens % each == 0
-        return Evaluation(1.0, 1.0, tokens, seconds[min(len(told), len(seconds)) - 1] * tokens / each)
+    def write(model: object, tokenizer: object, ids: object, settings: Any, cancelled: Any) -> Any:
+        tokens, began = 0, clock.now
+        while tokens < settings.max_tokens and not cancelled():
+            clock.spend(seconds)
+            tokens += 1
+        written.append(tokens)
+        yield SimpleNamespace()
+        yield Done("", clock.now - began, tokens)
 
-    monkeypatch.setattr(measure, "evaluate", evaluated)
-    assert measure.time_evaluation(step, dataset) == pytest.approx(seconds[-1] / each)
-    assert told == asked
+    class Done(SimpleNamespace):
+        def __init__(self, text: str, seconds: float, tokens: int) -> None:
+            super().__init__(text=text, seconds=seconds, tokens=tokens)
+
+    monkeypatch.setattr(timing, "generate", write)
+    monkeypatch.setattr(timing, "Done", Done)
+    dataset = made_up(tiny_config(), 9, CPU)
+    assert time_writing(None, dataset, 50, limit) == pytest.approx(seconds)  # type: ignore[arg-type]
+    assert written == texts
 
 
-def test_a_sample_that_is_not_written_takes_no_time() -> None:
-    step = make_step(tiny_config("train.sample_tokens=0"), made_up(tiny_config(), 9, CPU), CPU)
-    assert measure.time_sampling(step, made_up(tiny_config(), 9, CPU)) == 0.0
+def test_a_sample_that_is_not_written_takes_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("time_steps", "time_evaluation"):
+        monkeypatch.setattr(measure, name, lambda *_: 1.0)
+    config = tiny_config("train.sample_tokens=0")
+    dataset = made_up(config, 9, CPU)
+    assert measure.pace_of(make_step(config, dataset, CPU), dataset).sample_token_seconds == 0.0
 
 
 def test_what_goes_wrong_is_told_in_one_line() -> None:
@@ -127,7 +170,7 @@ def test_the_program_says_one_line_of_json_and_has_a_limit(
             raise ValueError("no")
         return PACE
 
-    monkeypatch.setattr(measure, "measure", measured)
+    monkeypatch.setattr(measure, "measure_pace", measured)
     job = {"config": tiny_config().model_dump(mode="json"), "vocab_size": 65, "device": "cpu"}
     assert measure.main(json.dumps(job)) == 0
     said = capsys.readouterr().out

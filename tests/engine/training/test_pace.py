@@ -98,7 +98,7 @@ def test_the_measured_pace_is_near_the_trainers_own(quick: None, start: Callable
     run = start("timed", *sets)
     assert train(run).state == "finished"
     status = read_status(run)
-    found = measure.measure(tiny_config(*sets), 20, "cpu")
+    found = measure.measure_pace(tiny_config(*sets), 20, "cpu")
     assert 1 / 3 < found.step_seconds / (status["train_seconds"] / 60) < 3  # loose: others use the machine too
     assert found.eval_token_seconds > 0 and found.sample_token_seconds > 0
     assert (found.device, found.threads) == ("cpu", torch.get_num_threads())
@@ -108,7 +108,7 @@ def test_the_measured_pace_is_near_the_trainers_own(quick: None, start: Callable
     "sets", [("train.ema=0.9", "train.sample_tokens=0"), ("train.grad_accum=2", "train.precision=bf16")]
 )
 def test_every_kind_of_step_can_be_measured(quick: None, sets: tuple[str, ...]) -> None:
-    found = measure.measure(tiny_config(*sets), 70_000, "cpu")  # ids of 4 bytes
+    found = measure.measure_pace(tiny_config(*sets), 70_000, "cpu")  # ids of 4 bytes
     assert found.step_seconds > 0
     assert (found.sample_token_seconds == 0) == ("train.sample_tokens=0" in sets)
 
@@ -147,4 +147,4 @@ def test_a_measurement_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_precision_that_is_not_here_is_refused() -> None:
     config: Config = tiny_config("train.precision=fp16")
     with pytest.raises(ConfigError, match="fp16 needs a GPU"):
-        measure.measure(config, 30, "cpu")
+        measure.measure_pace(config, 30, "cpu")

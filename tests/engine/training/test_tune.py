@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine.model.sizes import count_parameters
 
 from engine.errors import ConfigError
 from engine.model import build_model
+from engine.model.sizes import count_parameters
 from engine.plan.forecast import forecast
-from engine.plan.profile import profile
+from engine.plan.profile import profile_run
 from engine.plan.tune import batch_sizes, learning_rate_range, suggest
 from engine.runs.layout import RunDir
 from engine.text.catalog import find_corpus
@@ -32,7 +32,7 @@ def dataset(corpus: Path) -> TokenDataset:
 
 def test_profile_adds_up(dataset: TokenDataset) -> None:
     config = tiny_config()
-    found = profile(config, dataset, CPU)
+    found = profile_run(config, dataset, CPU)
     params = count_parameters(config.model, dataset.tokenizer.vocab_size)
     assert sum(row.weights for row in found.rows) == sum(row.gradients for row in found.rows) == 4 * params
     model = build_model(config.model, dataset.tokenizer.vocab_size)
@@ -70,8 +70,8 @@ def test_every_micro_batch_keeps_the_global_batch(dataset: TokenDataset) -> None
     ],
 )
 def test_the_forecast_of_memory_is_within_15_percent(preset: str, sets: tuple[str, ...]) -> None:
+
     from engine.config import load_config
-    from engine.training.flat import FlatParameters
     from engine.training.memory import memory_split
     from engine.training.optim import Optimizer
 
@@ -80,10 +80,7 @@ def test_the_forecast_of_memory_is_within_15_percent(preset: str, sets: tuple[st
     shape = (config.train.batch_size, config.model.block_size)
     x = torch.zeros(shape, dtype=torch.long)
     activations = activation_bytes(model, x, x, config.train.precision)
-    parameters = FlatParameters(model)
-    optimizer = Optimizer(parameters, config.train)
-    optimizer.step(0.0)
-    split = memory_split(parameters, optimizer, activations)
+    split = memory_split(Optimizer(model, config.train), activations)
     expected = forecast(config, 65)
     for name in ("weights", "gradients", "optimizer", "activations"):
         assert getattr(expected, name) == pytest.approx(split[name], rel=0.15, abs=2000), name
