@@ -11,6 +11,9 @@ ROOT = Path(__file__).parents[2]
 PAGE = " ".join((ROOT / "docs" / "bounds.md").read_text(encoding="utf-8").split())
 MIB, GIB = 1 << 20, 1 << 30
 
+ROOMS = {"text": ("text", "tokenizers"), "training": ("training", "plan")}
+"""Rooms that are looked through together."""
+
 BOUNDS = {
     "text": {
         "LONGEST": [
@@ -109,7 +112,7 @@ BOUNDS = {
 def numbers(room: str) -> dict[str, list[object]]:
     """Constants of the files of a room that are numbers, by name, sorted."""
     found: dict[str, list[object]] = {}
-    for path in (ROOT / "engine" / room).rglob("*.py"):
+    for path in (path for each in ROOMS.get(room, [room]) for path in (ROOT / "engine" / each).rglob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.Assign):
                 names = [part.id for part in ast.walk(node.targets[0]) if isinstance(part, ast.Name)]

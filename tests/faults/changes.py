@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("model", "training", "runs", "text", "sampling", "control")
+ROOMS = ("model", "training", "plan", "runs", "text", "tokenizers", "sampling", "control")
 
 
 @dataclass(frozen=True)
