@@ -54,9 +54,10 @@ def release_strips() -> None:
         from textual._styles_cache import StylesCache
     except ImportError:
         return
-    cached = vars(StylesCache).get("get_inner_outer")
-    if hasattr(cached, "cache_info"):
-        StylesCache.get_inner_outer = classmethod(lru_cache(1024)(cached.__wrapped__))  # type: ignore[method-assign]
+    kinds: Any = StylesCache
+    cached: Any = vars(kinds).get("get_inner_outer")
+    if hasattr(cached, "cache_info"):  # cached, and no class method
+        kinds.get_inner_outer = classmethod(lru_cache(1024)(cached.__wrapped__))
 
 
 def _uses(function: Callable[..., Any], *names: str) -> bool:
