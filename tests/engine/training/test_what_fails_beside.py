@@ -130,7 +130,7 @@ def test_a_range_test_ends_where_the_loss_diverges(start: Start, monkeypatch: py
 
     def made(values: list[float]) -> Callable[..., Any]:
         told = iter(values)
-        return lambda *_: lambda number, scale: torch.tensor([next(told), 1.0])
+        return lambda *_: lambda number, scale: step.Result(next(told), 1.0, bad=False)
 
     monkeypatch.setattr(tune, "make_step", made(losses))
     rates = list(tune.learning_rate_range(tiny_config(), dataset, CPU, steps=5))
