@@ -1,13 +1,23 @@
-"""For every test: one thread a process, and no hurry, for the machine is shared by the tests themselves."""
+"""For every test: one thread a process, and no hurry, for the machine is shared by the tests themselves.
+
+What a test process does over and over for nothing is done once: garbage is looked for seldom, and not among what was
+loaded; style sheets are parsed once for all workbenches; what is compiled is kept, for the programs that tests start.
+"""
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import sys
 import tempfile
+from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is loaded
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="tinytui-state-")  # a bug made on purpose is nobody's own
 
@@ -22,3 +32,25 @@ UNHURRIED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 ALWAYS_ALIKE = os.environ.get("CI") == "true"
 settings.register_profile("unhurried", deadline=None, derandomize=ALWAYS_ALIKE, suppress_health_check=UNHURRIED)
 settings.load_profile("unhurried")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """All modules are loaded now; as Python does it, all of them are looked through for each workbench's garbage."""
+    if sheet := sys.modules.get("textual.css.stylesheet"):
+        parse_once(sheet)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
+def parse_once(sheet: Any) -> None:
+    """Rules are not changed once they are parsed: Textual keeps them too, for one app."""
+    parse, known = sheet.Stylesheet._parse_rules, dict[object, object]()
+
+    def parsed(self: Any, *source: object, **more: object) -> object:
+        key = (source, tuple(more.items()), frozenset(self._variables.items()))
+        if key not in known:
+            known[key] = parse(self, *source, **more)
+        return known[key]
+
+    sheet.Stylesheet._parse_rules = parsed

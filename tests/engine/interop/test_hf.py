@@ -17,8 +17,9 @@ from engine.model import build_model
 from engine.model.lora import LoRAConfig, adapted_layers, apply_lora
 from engine.tokenizers.table import load_tokenizer
 from engine.tokenizers.word import WordTokenizer
+from tests.later import Later
 
-transformers = pytest.importorskip("transformers")
+transformers = Later("transformers")
 
 
 @pytest.fixture(autouse=True)

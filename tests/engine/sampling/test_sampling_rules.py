@@ -1,26 +1,22 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from transformers import (
-    LogitsProcessorList,
-    MinPLogitsWarper,
-    RepetitionPenaltyLogitsProcessor,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
 
 from engine.errors import UserError
 from engine.sampling import rules
 from engine.sampling.draw import draw, make_generator, probabilities
 from engine.sampling.rules import process
 from engine.sampling.settings import SamplingSettings
+from tests.later import Later
+
+transformers = Later("transformers")
 
 INF = math.inf
 OFF = SamplingSettings(temperature=1)
@@ -34,15 +30,15 @@ def kept(logits: Tensor) -> list[int]:
     return (logits[0] > -INF).nonzero()[:, 0].tolist()
 
 
-def reference(s: SamplingSettings) -> LogitsProcessorList:
+def reference(s: SamplingSettings) -> Any:
     """transformers' processors for these settings, in our order."""
-    return LogitsProcessorList(
+    return transformers.LogitsProcessorList(
         [
-            RepetitionPenaltyLogitsProcessor(s.repetition_penalty),
-            TemperatureLogitsWarper(s.temperature),
-            TopKLogitsWarper(s.top_k),
-            TopPLogitsWarper(s.top_p),
-            MinPLogitsWarper(s.min_p),
+            transformers.RepetitionPenaltyLogitsProcessor(s.repetition_penalty),
+            transformers.TemperatureLogitsWarper(s.temperature),
+            transformers.TopKLogitsWarper(s.top_k),
+            transformers.TopPLogitsWarper(s.top_p),
+            transformers.MinPLogitsWarper(s.min_p),
         ]
     )
 
@@ -79,16 +75,17 @@ def test_ten_thousand_random_cases_equal_transformers(vocab: int, ties: bool) ->
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
-        (lambda x, ids: rules.apply_repetition_penalty(x, ids, 1.3), RepetitionPenaltyLogitsProcessor(1.3)),
-        (lambda x, ids: rules.keep_top_k(x, 7), TopKLogitsWarper(7)),
-        (lambda x, ids: rules.keep_top_p(x, 0.6), TopPLogitsWarper(0.6)),
-        (lambda x, ids: rules.keep_min_p(x, 0.2), MinPLogitsWarper(0.2)),
+        (lambda x, ids: rules.apply_repetition_penalty(x, ids, 1.3), ("RepetitionPenaltyLogitsProcessor", 1.3)),
+        (lambda x, ids: rules.keep_top_k(x, 7), ("TopKLogitsWarper", 7)),
+        (lambda x, ids: rules.keep_top_p(x, 0.6), ("TopPLogitsWarper", 0.6)),
+        (lambda x, ids: rules.keep_min_p(x, 0.2), ("MinPLogitsWarper", 0.2)),
     ],
 )
 def test_each_rule_alone_equals_transformers(ours, theirs) -> None:  # type: ignore[no-untyped-def]
+    name, value = theirs
     g = make_generator(1)
     logits, ids = torch.randn(500, 65, generator=g) * 3, torch.randint(65, (500, 20), generator=g)
-    assert torch.equal(ours(logits, ids), theirs(ids, logits.clone()))
+    assert torch.equal(ours(logits, ids), getattr(transformers, name)(value)(ids, logits.clone()))
 
 
 # in steps that no rule's rounding makes equal
