@@ -57,7 +57,8 @@ def release_strips() -> None:
     kinds: Any = StylesCache
     cached: Any = vars(kinds).get("get_inner_outer")
     if hasattr(cached, "cache_info"):  # cached, and no class method
-        kinds.get_inner_outer = classmethod(lru_cache(1024)(cached.__wrapped__))
+        by_colours: Any = lru_cache(1024)(cached.__wrapped__)
+        kinds.get_inner_outer = classmethod(by_colours)
 
 
 def _uses(function: Callable[..., Any], *names: str) -> bool:
