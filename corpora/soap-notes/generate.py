@@ -3,19 +3,17 @@
 
 Run it in any Python from 3.11 on: `python corpora/soap-notes/generate.py`. The same input always gives the same bytes.
 
-Each condition says whom it befalls, how people complain of it, and what a note on it may hold. Notes are short: of each
-section the sentence that tells most, and now and then one more. So a note fits a small model's context whole, and much
-of it hangs on the complaint, which is what there is to learn. Wordings under `unseen` are kept out of the corpus, for
-asking a trained model something it has not read. `family` says which conditions are akin.
+Each condition says whom it befalls, how people complain of it, and what a note on it may hold. Notes are short, of each
+section the sentence that tells most: so a note fits a small model's context whole, and much of it hangs on the
+complaint, which is what there is to learn. Wordings under `unseen` are kept out of the corpus, for asking a trained
+model something it has not read. `family` says which conditions are akin.
 
 The texts are written in a small grammar, expanded afresh for every note:
 
     [a|b|c]      one of these; alternatives nest and may be empty
     {3-8}        a whole number between these
     {side}       a variable: side and its opposite `other`, dur, sport ...; {Side} begins with a capital letter
-    {F:text}     only for women and girls; also M, adult (12 or older), child, work (age 20-64), nowork, under2, over2,
-                 preg (a woman of 15 to 50), ocp (some women under 45)
-    "?text"      (a history or exam entry) left out now and then
+    {F:text}     only for women and girls; also M, adult (12 or older), child, under2, over2
 
 A variable is drawn once for a note, so the side, the trigger and the drug agree wherever they are named; `cases` draws
 several together.
@@ -32,12 +30,10 @@ from typing import Any
 
 HERE = Path(__file__).parent
 SEED = 20261120
-NOTES_PER_WEIGHT = 51
+NOTES_PER_WEIGHT = 97
 TWO_COMPLAINTS = 0.35  # share of complaints that name two things
 NO_SUBJECT = 0.2  # that say neither who complains nor to whom
-ONE_MORE = 0.25  # of the sections that have a second sentence
 LONGEST_PAIR = 50  # characters of two complaints together
-PAIN = 0.3  # of the notes on what hurts that say how much
 GIVE_UP = 2000  # draws without a new note
 
 PHRASES: dict[str, Any] = tomllib.loads((HERE / "phrases.toml").read_text(encoding="ascii"))
@@ -93,13 +89,8 @@ class Patient:
         facts = {
             "F" if female else "M",
             "adult" if years >= 12 else "child",
-            "work" if 20 <= years <= 64 else "nowork",
             "under2" if years < 2 else "over2",
         }
-        if female and 15 <= years <= 50:
-            facts.add("preg")
-        if female and 15 <= years < 45 and dice.chance(0.35):
-            facts.add("ocp")
         return cls(months, female, facts)
 
     @property
@@ -107,15 +98,11 @@ class Patient:
         return self.months // 12
 
     def described(self, dice: Dice) -> str:
-        """`34 y/o F`, `7-month-old girl` ..."""
-        letter = "F" if self.female else "M"
-        grown = "woman" if self.female else "man"
-        child = "girl" if self.female else "boy"
+        """`34 yo F`, `7 mo girl` ..."""
+        letter, grown, child = ("F", "woman", "girl") if self.female else ("M", "man", "boy")
         if self.months < 24:
-            return f"{self.months}{dice.pick([f' m/o {letter}', f'-month-old {child}', f' m/o {child}'])}"
-        noun = grown if self.years >= 18 else child
-        short = f" y/o {letter}"
-        return f"{self.years}{dice.pick([short, short, f' y/o {noun}', f'-year-old {noun}'])}"
+            return f"{self.months} mo {dice.pick([letter, child])}"
+        return f"{self.years} yo {dice.pick([letter, letter, grown if self.years >= 18 else child])}"
 
 
 def split_alternatives(text: str) -> list[str]:
@@ -186,7 +173,7 @@ def duration(condition: dict[str, Any], dice: Dice) -> str:
 
 
 def vital_signs(condition: dict[str, Any], patient: Patient, dice: Dice) -> str:
-    """Temperature and pulse of that age, moved by the condition; pressure and breathing where they matter.
+    """Temperature and pulse of that age, moved by the condition; the others where they matter.
 
     A fever quickens the pulse and, in the young, the breath.
     """
@@ -206,7 +193,9 @@ def vital_signs(condition: dict[str, Any], patient: Patient, dice: Dice) -> str:
     temperature = dice.real(low, high)
     fever = max(0.0, temperature - 99.5)
     heart = dice.number(*pulse) + dice.number(*condition.get("hr", (0, 0))) + round(fever * 5)
-    shown = [f"T {temperature:.1f} F", f"HR {heart}"]
+    shown = [f"T {temperature:.1f} F"]
+    if "temp" in condition or "hr" in condition:
+        shown.append(f"HR {heart}")
     if systolic and diastolic and "bp" in condition:
         up, down = condition["bp"]
         shown.append(f"BP {dice.number(*systolic) + up}/{dice.number(*diastolic) + down}")
@@ -218,7 +207,7 @@ def vital_signs(condition: dict[str, Any], patient: Patient, dice: Dice) -> str:
 
 
 def complaint(condition: dict[str, Any], patient: Patient, variables: dict[str, str], dice: Dice) -> tuple[str, str]:
-    """The short complaint that is the note's input, and the Subjective's first sentence: the same words of the patient.
+    """The short complaint that is the note's input, and the Subjective: the same words of the patient.
 
     What the note takes over word for word is what a model learns to look for first.
     """
@@ -228,9 +217,7 @@ def complaint(condition: dict[str, Any], patient: Patient, variables: dict[str, 
     what = expand(dice.pick(condition["bare"]), variables, patient.facts, dice) if said else ""
     what = what or wording(condition, patient, variables, dice)
     verb = "states:" if said else dice.weighted(list(PHRASES["told"][kind].items()))
-    event, later = condition.get("event"), any("{dur}" in text for text in condition["history"])
-    time = "" if said or event or later or kind == "visit" else f"{dice.pick([' x', ' for'])} {dur}"
-    onset = f" Onset {dur} ago." if event and not later and kind == "adult" else ""
+    time = "" if said or kind == "visit" else f"{dice.pick([' x', ' for'])} {dur}"
     by_parents = verb.startswith(("mother", "father", "parents"))
     if dice.chance(NO_SUBJECT):
         asked = what
@@ -240,7 +227,7 @@ def complaint(condition: dict[str, Any], patient: Patient, variables: dict[str, 
         named = {"with": {}}.get(verb, PHRASES["subject"]["child" if kind == "child" else "adult"])
         asked = f"{dice.weighted([(who, 3), *named.items()])} {verb} {what}"
     asked += f"{time if dice.chance(0.4) else ''}."
-    return sentence(asked), f"{who}{',' if by_parents else ''} {verb} {what}{time}.{onset}"
+    return sentence(asked), f"{who}{',' if by_parents else ''} {verb} {what}{time}."
 
 
 def wording(condition: dict[str, Any], patient: Patient, variables: dict[str, str], dice: Dice) -> str:
@@ -270,22 +257,17 @@ def write_note(condition: dict[str, Any], dice: Dice) -> tuple[str, str]:
         case = dice.pick(condition["cases"])
         variables |= {name: expand(value, variables, patient.facts, dice) for name, value in case.items()}
 
-    def told(texts: list[str]) -> list[str]:
-        """The first sentence, and now and then one of the others."""
-        kept = (text.lstrip("?") for text in texts if not text.startswith("?") or dice.chance(0.6))
-        whole = " ".join(sentence(expand(text, variables, patient.facts, dice)) for text in kept)
-        first, *others = re.split(r"(?:(?<=[a-z0-9)%+]\.)|(?<=[A-Z]{2}\.)) (?=[A-Z0-9])", whole)
-        return [first, dice.pick(others)] if others and dice.chance(ONE_MORE) else [first]
+    def told(text: str) -> str:
+        return sentence(expand(text, variables, patient.facts, dice))
 
     asked, opening = complaint(condition, patient, variables, dice)
-    subjective = [opening, *told(condition["history"])]
-    if "pain" in condition and patient.years >= 5 and dice.chance(PAIN):
-        subjective.append(f"Pain {dice.number(*condition['pain'])}/10.")
-    objective = [vital_signs(condition, patient, dice), *told(condition["exam"])]
-    assessment = expand(dice.pick(condition["assessment"]), variables, patient.facts, dice)
-    plan = told(condition["plan"])
-    sections = {"Subjective": subjective, "Objective": objective, "Assessment": [assessment], "Plan": plan}
-    return asked, "\n".join(f"{name}: {sentence(' '.join(texts))}" for name, texts in sections.items())
+    sections = {
+        "Subjective": sentence(opening),
+        "Objective": f"{vital_signs(condition, patient, dice)} {told(condition['exam'])}",
+        "Assessment": told(dice.pick(condition["assessment"])),
+        "Plan": told(condition["plan"]),
+    }
+    return asked, "\n".join(f"{name}: {text}" for name, text in sections.items())
 
 
 def load_conditions() -> list[dict[str, Any]]:

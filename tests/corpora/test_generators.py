@@ -118,15 +118,13 @@ def test_no_grammar_is_left_in_the_notes(notes: list[tuple[str, list[str]]]) -> 
 def test_age_sex_and_side_agree_within_a_note(notes: list[tuple[str, list[str]]]) -> None:
     for asked, lines in notes:
         note = "\n".join((asked, *lines))
-        ages = set(re.findall(r"(\d+)(?: y/o|-year-old)", note)) | set(re.findall(r"(\d+)(?: m/o|-month-old)", note))
+        ages = set(re.findall(r"(\d+ [ym]o)\b", note))
         assert len(ages) == 1, note
-        male = re.search(r"(?:/o|-old) (?:M|man|boy)\b", note)
-        female = re.search(r"(?:/o|-old) (?:F|woman|girl)\b", note)
+        male = re.search(r"\b[ym]o (?:M|man|boy)\b", note)
+        female = re.search(r"\b[ym]o (?:F|woman|girl)\b", note)
         assert bool(male) != bool(female), note
         if male:
-            assert not re.search(r"\bLMP\b|\bhCG\b|\bOCP\b|[Mm]enses|[Vv]agina|\bG\d\b", note), note
-        else:
-            assert not re.search(r"\b[Tt]est(?:es|is|icle)\b|[Pp]rostat|[Ss]crot", note), note
+            assert not re.search(r"[Mm]enses|[Mm]enstru|[Vv]agina|[Vv]ulv|[Pp]eriod", note), note
         side = re.search(r"\b(left|right)\b", asked)
         if side and side[1] not in lines[0].lower():
             raise AssertionError(note)
@@ -143,8 +141,8 @@ def test_vital_signs_fit_the_assessment(notes: list[tuple[str, list[str]]]) -> N
         assert breathing is None or (88 <= saturation <= 100 and 10 <= breaths <= 65), objective
         if re.search(febrile, assessment) and "no sign" not in assessment and "no pneumonia" not in assessment:
             assert temperature > 100, (assessment, objective)
-        if "COPD" in assessment:
-            assert saturation is not None and saturation < 94, (assessment, objective)
+        if "asthma" in assessment:
+            assert saturation is not None and saturation < 97, (assessment, objective)
         if re.search(r"[Mm]igraine|[Ll]umbar|osteoarthritis|[Aa]cne", assessment):
             assert temperature < 99.5 and (saturation is None or saturation >= 97), (assessment, objective)
 
