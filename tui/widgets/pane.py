@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from rich.cells import get_character_cell_size
+from textual import events
 from textual.containers import Vertical
 from textual.content import Content
 
 from tui.text import Row, printable
+
+
+TITLE_FROM = 3
+"""Cells before the title in the border: the corner, a line, a space."""
 
 
 class Pane(Vertical):
@@ -36,6 +42,20 @@ class Pane(Vertical):
         if said != self._said_below:
             self._said_below = said
             self.border_subtitle = said
+
+    def on_title(self, event: events.Click) -> bool:
+        """Whether a click, on this or on what is inside, is on the border with the title."""
+        x, y = int(event.screen_x), int(event.screen_y)
+        return y == self.region.y and self.region.x <= x < self.region.right
+
+    def title_at(self, event: events.Click) -> str:
+        """What of the title a click is on: ◀ or ▶, where it is on one of these or beside it, or a word; "" else."""
+        cells = "".join(character * get_character_cell_size(character) for character in self._said_title.plain)
+        at = int(event.screen_x) - self.region.x - TITLE_FROM
+        if not self.on_title(event) or not 0 <= at < len(cells):
+            return ""
+        arrow = next((mark for mark in (cells[at], *cells[max(0, at - 1) : at + 2]) if mark in "◀▶"), "")
+        return arrow or cells[: at + 1].split(" ")[-1] + cells[at + 1 :].split(" ")[0]
 
     def focus_target(self) -> None:
         """Take the focus, or give it to the part of the pane that should have it."""

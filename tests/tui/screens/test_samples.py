@@ -18,6 +18,7 @@ from tui.app import Workbench
 from tui.screens.samples.column import Column
 from tui.screens.samples.screen import SamplesScreen
 from tui.screens.samples.where import WhereScreen
+from tui.screens.train.samples import SamplesPane
 from tui.state.session import Session
 from tui.theme import DARK, LIGHT
 from tui.widgets.passage import Passage
@@ -189,3 +190,49 @@ async def test_the_first_screen_shows_the_same_prompt(runs: Path) -> None:
         await pilot.press("down", "1")
         await until(pilot, lambda: "prompt 2 of 2" in on_screen(app))
         assert "page 5 of prompt 2" in on_screen(app)
+
+
+async def press_on(pilot: Pilot[Any], words: str, nth: int = 0) -> None:
+    """A click on the first character of what stands on the screen, the `nth` time from above."""
+    lines = on_screen(pilot.app).split("\n")  # type: ignore[arg-type]
+    found = [(line.index(words), row) for row, line in enumerate(lines) if words in line]
+    await pilot.click(offset=found[nth])
+    await pilot.pause()
+
+
+async def test_arrows_and_steps_in_borders_are_clicked(runs: Path) -> None:
+    run = two_prompts(runs)
+    answers = [{"prompt": "one", "text": text, "settings": {"seed": 3}} for text in ("first", "second")]
+    (run.path / "prompts.jsonl").write_text("".join(json.dumps(each) + "\n" for each in answers))
+    app = Workbench(runs, run=run)
+    async with app.run_test(size=(140, 40)) as pilot:
+        screen = await shown(pilot)
+        assert "A  ◀ step 100" in on_screen(app) and "B  ◀ step 500" in on_screen(app)
+        await press_on(pilot, "◀ step 500")
+        await until(pilot, lambda: "B  ◀ step 400" in on_screen(app))
+        await press_on(pilot, "▶  val")
+        await until(pilot, lambda: "A  ◀ step 200" in on_screen(app))
+        await press_on(pilot, "400 ▶")
+        screen.update()
+        await pilot.pause()
+        assert "B  ◀ step 400" in on_screen(app), "a step is no arrow"
+
+        await pilot.press("1")
+        await until(pilot, lambda: bool(app.screen.query(SamplesPane)))
+        pane = app.screen.query_one(SamplesPane)
+        await until(pilot, lambda: pane.step == 500 and "◀" in on_screen(app))
+        await press_on(pilot, "◀")
+        assert pane.step == 400
+        await press_on(pilot, "200 ·")
+        assert pane.step == 200
+        await press_on(pilot, "▶")
+        assert pane.step == 300
+
+        await pilot.press("2")
+        await until(pilot, lambda: bool(app.screen.query("#editor")) and app.screen.query_one("#editor").has_focus)
+        await pilot.press("up")
+        await until(pilot, lambda: "2 of 2 ◀ ▶" in on_screen(app))
+        await press_on(pilot, "◀ ▶")
+        await until(pilot, lambda: "1 of 2 ◀ ▶" in on_screen(app) and "first" in on_screen(app))
+        await press_on(pilot, "default ▾")
+        await until(pilot, lambda: "settings of sampling" in on_screen(app))

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.content import Content
@@ -337,6 +338,10 @@ class AnswerPane(Pane):
         if self.talk.turn_version(by):
             self.show_answer()
             self.post_message(self.Wanted(self, "version", by=by))
+
+    def on_click(self, event: events.Click) -> None:
+        if (said := self.title_at(event)) in ("◀", "▶") and self.talk.version[1] > 1:
+            self.action_version(1 if said == "▶" else -1)
 
     def action_tint(self) -> None:
         self.tinted = not self.tinted

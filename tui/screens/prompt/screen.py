@@ -197,9 +197,9 @@ class PromptScreen(Comparing):
 
     def on_click(self, event: events.Click) -> None:
         widget = event.widget
-        if widget is self._ask and event.y == 0:
+        if self._ask.on_title(event):
             self.action_source()
-        elif widget is self._sampling and event.y == 0:
+        elif self._sampling.on_title(event):
             self.action_preset()
         elif widget is not None and widget.id == "lock":
             self.action_lock()

@@ -27,7 +27,7 @@ class Column(Pane, can_focus=True):
     )
 
     class Wanted(Message):
-        """The title was clicked: turn `side` by `by` pages."""
+        """An arrow in the title was clicked: turn `side` by `by` pages."""
 
         def __init__(self, side: Side, by: int) -> None:
             super().__init__()
@@ -75,5 +75,5 @@ class Column(Pane, can_focus=True):
         self.say_below(Content.assemble((said, "$alarm" if too_much else "$dim"), (where, "$accent")))
 
     def on_click(self, event: events.Click) -> None:
-        if event.y == 0 and event.widget is self:
-            self.post_message(self.Wanted(self.side, 1 if event.x >= self.size.width // 4 else -1))
+        if (said := self.title_at(event)) in ("◀", "▶"):
+            self.post_message(self.Wanted(self.side, 1 if said == "▶" else -1))

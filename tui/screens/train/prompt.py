@@ -226,7 +226,7 @@ class PromptPane(Asking, Pane):
             self._subtitle(self._said)
 
     def on_click(self, event: events.Click) -> None:
-        if event.widget is self and event.y == 0:
+        if self.on_title(event):
             self.action_source()
         elif event.widget is not None and event.widget.id == "lock":
             self.action_lock()

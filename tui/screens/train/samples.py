@@ -100,8 +100,12 @@ class SamplesPane(Pane):
         self._go(len(self._samples) - 1)
 
     def on_click(self, event: events.Click) -> None:
-        if event.y == 0 and event.widget is self:
-            self._go(self._index + (1 if event.x > self.size.width // 2 else -1))
+        said = self.title_at(event)
+        steps = [f"{int(each['step']):,}" for each in self._samples]
+        if said in ("◀", "▶"):
+            self._go(self._index + (1 if said == "▶" else -1))
+        elif said in steps:
+            self._go(steps.index(said))
 
     def on_resize(self) -> None:
         self._title()
