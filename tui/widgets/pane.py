@@ -11,7 +11,6 @@ from textual.content import Content
 
 from tui.text import Row, printable
 
-
 TITLE_FROM = 3
 """Cells before the title in the border: the corner, a line, a space."""
 
