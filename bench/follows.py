@@ -35,7 +35,7 @@ from engine.model.cache import KVCache
 from engine.model.gpt import GPT
 from engine.runs.layout import find_run
 from engine.runs.summary import summary
-from engine.sampling.decode import KEPT, Dice, decode_one_token, evaluating, prefill, sample
+from engine.sampling.decode import KEPT, Dice, evaluating, read, sample
 from engine.sampling.generate import Row
 from engine.sampling.settings import SamplingSettings
 from engine.text.catalog import find_corpus
@@ -198,17 +198,18 @@ def _write(model: GPT, ids: Tensor, rows: Sequence[Row], settings: SamplingSetti
     weight = next(model.parameters())
     cache = KVCache(model.config, len(rows), model.config.block_size, weight.device, weight.dtype)
     with evaluating(model):
-        logits = prefill(model, ids, cache)
+        logits = read(model, ids, cache)
         while any(row.reason is None for row in rows):
             drawn = sample(logits, settings, dice, ids)
             for row, token in zip(rows, drawn.tolist(), strict=True):
                 if row.reason is None:
                     row.push(token)
             ids = torch.cat((ids, drawn[:, None]), dim=1)
+            unread = 1
             if cache.length == cache.capacity:
-                logits = prefill(model, ids[:, -int(KEPT * cache.capacity) :], cache)
-            else:
-                logits = decode_one_token(model, ids[:, -1:], cache)
+                cache.reset()
+                unread = int(KEPT * cache.capacity)
+            logits = read(model, ids[:, -unread:], cache)
 
 
 def copied(dataset: TokenDataset, notes: Sequence[str]) -> dict[str, float]:

@@ -84,7 +84,7 @@ _SAID = {
 def _gpt2_wants(config: ModelConfig) -> list[str]:
     return _lacking(
         no_embd_window=config.embd_window == 1,
-        learned=config.position != "rope",
+        learned=config.position in ("learned", "sinusoidal", "none"),
         layernorm=config.norm == "layernorm",
         no_swiglu=config.mlp != "swiglu",
         no_groups=config.kv_heads == config.n_head,

@@ -20,7 +20,7 @@ from engine.files import cannot
 from engine.interop.architectures import ACTIVATIONS, GPT2, LLAMA, NANOCHAT, WINDOWED_NANOCHAT, Architecture, Part
 from engine.interop.reading import plain, read_json, said
 from engine.model import build_model
-from engine.model.gpt import LAYER_EPS
+from engine.model.gpt import LAYER_EPS, roles
 from engine.model.kernels import RMS_EPS
 from engine.reading import check_regular
 
@@ -193,9 +193,8 @@ def import_model(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
         if unknown := {name for name in unknown if not name.endswith(TABLES)}:
             raise UserError(f"{folder} has weights that no model of ours has, {min(unknown)[:80]!r} and others")
         vocab = stored[places["wte.weight"][0][0]].shape[:1]
-        shapes = _shapes(config, vocab[0] if vocab else 0, folder)
+        shapes, turned = _shapes(config, vocab[0] if vocab else 0, to, folder)
         found = {ours: [(stored[name], part) for name, part in parts] for ours, parts in places.items()}
-        turned = {ours: _turned(ours, shape, to) for ours, shape in shapes.items()}
         for ours, parts in found.items():
             for theirs, part in parts:
                 _check_shape(theirs, part, shapes[ours], turned[ours])
@@ -310,12 +309,19 @@ def _short(name: str, to: Architecture) -> str:
     return name.removeprefix(to.embedding.partition(".")[0] + ".")
 
 
-def _shapes(config: ModelConfig, vocab_size: int, folder: Path) -> dict[str, torch.Size]:
-    """The shapes of our parameters; nothing is allocated."""
+def _shapes(
+    config: ModelConfig, vocab_size: int, to: Architecture, folder: Path
+) -> tuple[dict[str, torch.Size], dict[str, bool]]:
+    """The shapes of our parameters, and whether each is stored (n_in, n_out), as GPT-2 stores its matrices.
+
+    Nothing is allocated.
+    """
     if not vocab_size:
         raise UserError(f"{folder} has no token in its vocabulary; copy the folder again")
     with torch.device("meta"):
-        return {name: tensor.shape for name, tensor in build_model(config, vocab_size).state_dict().items()}
+        model = build_model(config, vocab_size)
+    turned = {name: to.transposed and each.role == "matrix" for name, each in roles(model).items()}
+    return {name: weight.shape for name, weight in model.named_parameters()}, turned
 
 
 def _check_memory(size: int, folder: Path) -> None:
@@ -326,11 +332,6 @@ def _check_memory(size: int, folder: Path) -> None:
             f"{folder} does not fit: its weights take {size / 2**30:,.1f} GiB, "
             f"this machine has {there / 2**30:,.1f} GiB; import it on a larger one"
         )
-
-
-def _turned(ours: str, shape: torch.Size, to: Architecture) -> bool:
-    """Whether it is stored (n_in, n_out), as GPT-2 stores its matrices."""
-    return to.transposed and len(shape) == 2 and ours.startswith("blocks.")
 
 
 def _check_shape(theirs: _Stored, part: Part, shape: torch.Size, turned: bool) -> None:

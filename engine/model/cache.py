@@ -71,7 +71,3 @@ class KVCache:
             layer.keys.copy_(read.keys)
             layer.values.copy_(read.values)
         self.length = one.length
-
-    def crop(self, n: int) -> None:
-        """Keep the first n tokens; more than are held keeps all."""
-        self.length = max(0, min(n, self.length))

@@ -66,8 +66,10 @@ class Embedded(Rung):
 
     def make(self, config: ModelConfig, rows: int) -> None:
         super().make(config, rows)
-        if config.position == "rope":
-            raise ConfigError(f"model.kind {config.kind} takes position learned, sinusoidal or none, not rope")
+        if config.position not in ("learned", "sinusoidal", "none"):
+            raise ConfigError(
+                f"model.kind {config.kind} takes position learned, sinusoidal or none, not {config.position}"
+            )
         self.wte = Embedding(rows, config.n_embd)
         self.make_positions(config, rows)
         self.head = None if config.tie_embeddings else Linear(config.n_embd, (rows,), False, "head", quiet=True)

@@ -1,8 +1,7 @@
 """One token after the other: small functions around a model's forward pass.
 
-The shape of this file follows gpt-fast: `prefill` reads many tokens, `decode_one_token` one, and neither waits for the
-device. Inference mode and evaluation mode are entered for one forward pass and left again, so that a caller may train
-between two tokens.
+Inference mode and evaluation mode are entered for one forward pass and left again, so that a caller may train between
+two tokens.
 """
 
 from __future__ import annotations
@@ -37,16 +36,8 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def prefill(model: GPT, ids: Tensor, cache: KVCache | None) -> Tensor:
-    """Logits (B, V) of the token after ids (B, T), which replace what the cache held."""
-    if cache is not None:
-        cache.reset()
-    logits: Tensor = model(ids, cache, last=True)
-    return logits[:, -1].float()
-
-
-def decode_one_token(model: GPT, ids: Tensor, cache: KVCache) -> Tensor:
-    """Logits (B, V) of the token after ids (B, 1), which follow what the cache holds and are added to it."""
+def read(model: GPT, ids: Tensor, cache: KVCache | None) -> Tensor:
+    """Logits (B, V) of the token after ids (B, T), which follow what the cache holds and are added to it."""
     logits: Tensor = model(ids, cache, last=True)
     return logits[:, -1].float()
 
@@ -106,12 +97,13 @@ class Context:
         self._unread = 0
         with evaluating(self.model):
             if cache is None:
-                return prefill(self.model, self._last(self.block_size), None)
-            if unread == 1 and 0 < cache.length < cache.capacity:
-                return decode_one_token(self.model, self._last(1), cache)
-            if cache.length:
-                return prefill(self.model, self._last(self._read_again), cache)
-            return self._prefill_one(cache)
+                return read(self.model, self._last(self.block_size), None)
+            if not cache.length:
+                return self._read_first(cache)
+            if unread == 1 and cache.length < cache.capacity:
+                return read(self.model, self._last(1), cache)
+            cache.reset()
+            return read(self.model, self._last(self._read_again), cache)
 
     @property
     def _read_again(self) -> int:
@@ -125,13 +117,13 @@ class Context:
             held = held + 1 if held < capacity else min(self._read_again, capacity)
         return held
 
-    def _prefill_one(self, cache: KVCache) -> Tensor:
-        """The first reading: all sequences are alike, so one is read and copied."""
+    def _read_first(self, cache: KVCache) -> Tensor:
+        """All sequences are alike at first, so one is read and copied."""
         if self._history.size(0) == 1:
-            return prefill(self.model, self._last(self._first), cache)
+            return read(self.model, self._last(self._first), cache)
         keys = cache.layers[0].keys
         one = KVCache(self.model.config, 1, cache.capacity, keys.device, keys.dtype)
-        logits = prefill(self.model, self._last(self._first)[:1], one)
+        logits = read(self.model, self._last(self._first)[:1], one)
         cache.fill(one)
         return logits.expand(self._history.size(0), -1)
 

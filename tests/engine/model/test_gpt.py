@@ -162,8 +162,6 @@ def test_the_cache_changes_no_logits(config: ModelConfig, data: st.DataObject) -
             n = data.draw(st.integers(1, config.block_size - cache.length))
             pieces.append(model(ids[:, cache.length : cache.length + n], cache))
         torch.testing.assert_close(torch.cat(pieces, 1), model(ids), atol=1e-5, rtol=1e-5)
-        cache.crop(1)
-        torch.testing.assert_close(model(ids[:, 1:2], cache), model(ids)[:, 1:2], atol=1e-5, rtol=1e-5)
         cache.reset()
         torch.testing.assert_close(model(ids, cache, last=True), model(ids)[:, -1:], atol=1e-5, rtol=1e-5)
 

@@ -70,8 +70,7 @@ def test_merging_changes_no_logits(bias: bool) -> None:
 def test_adapter_weights_are_drawn_from_the_given_generator_only() -> None:
     before = torch.get_rng_state()
     first, same, other = (
-        adapters(apply_lora(small_model(), LoRAConfig(), torch.Generator().manual_seed(seed)))
-        for seed in (1, 1, 2)
+        adapters(apply_lora(small_model(), LoRAConfig(), torch.Generator().manual_seed(seed))) for seed in (1, 1, 2)
     )
     assert torch.equal(before, torch.get_rng_state())
     name = "blocks.1.mlp.fc.lora_a"

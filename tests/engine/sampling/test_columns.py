@@ -7,9 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 
-from engine.model.gpt import GPT
+from engine.model.gpt import GPT, Linear
 from engine.sampling.columns import ColumnLinear, for_decoding
 from engine.sampling.draw import make_generator
 
@@ -20,7 +19,7 @@ MakeModel = Callable[..., GPT]
 @pytest.mark.parametrize(("n_in", "n_out"), [(1, 1), (1, 7), (2, 3), (3, 2), (64, 65), (65, 64)])
 def test_one_row_and_many_are_the_same_product(n_in: int, n_out: int, bias: bool) -> None:
     g = make_generator(n_in)
-    layer = nn.Linear(n_in, n_out, bias=bias)
+    layer = Linear(n_in, (n_out,), bias)
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=g))
@@ -38,7 +37,9 @@ def test_one_row_and_many_are_the_same_product(n_in: int, n_out: int, bias: bool
 
 def test_the_product_is_the_same_bits_for_any_number_of_threads() -> None:
     g = make_generator(0)
-    columns, x = ColumnLinear(nn.Linear(257, 130)), torch.randn(1, 257, generator=g)
+    layer, x = Linear(257, (130,), bias=False), torch.randn(1, 257, generator=g)
+    columns = ColumnLinear(layer.requires_grad_(False))
+    columns.weight.copy_(torch.randn(130, 257, generator=g))
     before = torch.get_num_threads()
     try:
         with torch.inference_mode():
