@@ -5,8 +5,8 @@
 Every condition of the corpus lists wordings that the corpus leaves out (`unseen`); each is asked, framed as there.
 Of a note whose sections stand in order, each once, Subjective, Assessment and Plan are each laid to the condition whose
 notes they are likeliest to come from, by the words of fresh notes of every condition (naive Bayes on words and pairs of
-them). A note counts when all three are of the complaint's own condition, or of its family. What the judge makes of
-fresh true notes is the ceiling. Copying is measured as training does it, beside notes of the held-out split.
+them). A note counts when all three are of the complaint's own condition, or of its family; a row of its own says in how
+many Subjective or Assessment is, a gentler meter. What the judge makes of fresh true notes is the ceiling. Copying is measured as training does it, beside notes of the held-out split.
 """
 
 from __future__ import annotations
@@ -150,6 +150,8 @@ class Tally:
     in_order: float
     condition: float
     family: float
+    either: float
+    """Subjective or Assessment of the family: a gentler meter, never to be mixed with `family`."""
     by_section: dict[str, float]
     """Of the family, section by section."""
 
@@ -157,7 +159,7 @@ class Tally:
 def tally(judge: Judge, notes: Sequence[tuple[str, str | Mapping[str, str]]]) -> Tally:
     """Of (condition asked for, note or its sections)."""
     family = families()
-    whole = right = related = 0
+    whole = right = related = either = 0
     by_section: Counter[str] = Counter()
     for condition, note in notes:
         parts = sections(note) if isinstance(note, str) else note
@@ -168,10 +170,11 @@ def tally(judge: Judge, notes: Sequence[tuple[str, str | Mapping[str, str]]]) ->
         near = {name: family[each] == family[condition] for name, each in found.items()}
         right += all(each == condition for each in found.values())
         related += all(near.values())
+        either += near["Subjective"] or near["Assessment"]
         by_section.update(name for name, yes in near.items() if yes)
     count = len(notes)
     shares = {name: by_section[name] / count for name in JUDGED}
-    return Tally(count, whole / count, right / count, related / count, shares)
+    return Tally(count, whole / count, right / count, related / count, either / count, shares)
 
 
 def write_notes(model: GPT, tokenizer: Tokenizer, asked: Sequence[Asked], settings: SamplingSettings) -> list[str]:
@@ -267,6 +270,7 @@ def report(found: dict[str, Any]) -> None:
         f"{written['family']:.1%} (the judge of true notes: {true['family']:.1%})",
     )
     say("all three of its very condition", f"{written['condition']:.1%} ({true['condition']:.1%})")
+    say("Subjective or Assessment of the family", f"{written['either']:.1%} ({true['either']:.1%})")
     for name in JUDGED:
         say(f"  {name} of the family", f"{written['by_section'][name]:.1%}")
     for name, key in (("copied on end", "copied"), ("shared by held-out notes", "held_out")):
