@@ -24,6 +24,8 @@ DEFAULT_PRESET = "nano"
 _EVER = 10**12  # steps that no run takes: what is done every so many is never done
 MOST_BYTES = 1 << 18
 """Of a settings file; all settings with their names are some 2 KB."""
+GONE = frozenset({"log_every"})
+"""Settings of training that older programs had."""
 MOST_PROMPTS = 700_000
 """Bytes of all prompts of a run's samples in run.json, which holds 1 MiB."""
 # A key of more parts than any setting has; reading one of thousands takes tomllib minutes.
@@ -161,9 +163,6 @@ class TrainConfig(_Section):
         0, ge=0, le=_EVER, description="one more evaluation, after this step; 0: a tenth of the run if that is sooner"
     )
     checkpoint_every: int = Field(500, ge=1, le=_EVER, description="steps between checkpoints")
-    log_every: int = Field(
-        0, ge=0, le=_EVER, description="steps between reads of their losses; 0: 1, on a GPU what 1/4 s takes"
-    )
     keep_last: int = Field(3, ge=1, le=_EVER, description="newest checkpoints kept; the best is always kept")
     sample_prompt: str = Field("\n", max_length=100_000, description="prompt of the sample written at each checkpoint")
     sample_prompts: tuple[str, ...] | None = Field(
@@ -188,6 +187,12 @@ class TrainConfig(_Section):
     spike_rollback: float = Field(
         0.0, ge=0.0, le=1e9, description="loss over its average that rolls back to a checkpoint; 0 is off"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_what_is_gone(cls, tree: Any) -> Any:
+        """Runs of before have settings that mean nothing any more."""
+        return {k: v for k, v in tree.items() if k not in GONE} if isinstance(tree, Mapping) else tree
 
     @model_validator(mode="after")
     def _bounds_fit(self) -> TrainConfig:

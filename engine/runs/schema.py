@@ -7,7 +7,6 @@ known here are kept as they are, for older and newer programs have their own.
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import reprlib
@@ -32,17 +31,6 @@ MAX_NUMBER = 2**53
 
 class DamagedError(RunError):
     """A file of a run does not hold what it must; the message is `FILE: what is wrong`."""
-
-
-def _key_of_a_device(states: dict[str, str]) -> dict[str, str]:
-    for device, text in states.items():
-        if device != "cpu" and not device.removeprefix("cuda:").isdecimal():
-            raise ValueError(f"must be by cpu and cuda:N, not {device!r:.40}")
-        try:
-            base64.b64decode(text, validate=True)
-        except ValueError:
-            raise ValueError(f"of {device} is not base64") from None
-    return states
 
 
 def _plain(value: object) -> object:
@@ -247,7 +235,6 @@ class State(Entry):
     rollbacks: Whole
     val_loss: float | None = None
     watch: dict[str, Plain]
-    rng: Annotated[dict[str, str], AfterValidator(_key_of_a_device)]
     environment: dict[str, Plain] = {}
 
 
@@ -255,6 +242,8 @@ class Manifest(Entry):
     """`manifest.json` of a checkpoint."""
 
     step: Whole
+    format: Whole = 1
+    """Of all the files. 1 (or none): the optimizer's state in one row by role; 2: by the names of parameters."""
     sha256: Annotated[dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]], AfterValidator(_file_names)]
 
 

@@ -5,7 +5,6 @@ On load every byte is checked against the manifest: safetensors itself does not 
 
 from __future__ import annotations
 
-import base64
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,26 +46,11 @@ class Checkpoint:
     config: Config
     weights: dict[str, Tensor]
     optimizer: dict[str, Tensor]
+    averaged: dict[str, Tensor]
+    """Averaged weights by name, where the run keeps them."""
     state: dict[str, Any]
     tokenizer: Tokenizer
-
-
-def rng_states() -> dict[str, str]:
-    """State of the global generator of every device, as text."""
-    states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states.update({f"cuda:{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())})
-    return {device: base64.b64encode(state.numpy().tobytes()).decode() for device, state in states.items()}
-
-
-def restore_rng(states: dict[str, str]) -> None:
-    """Put back what `rng_states` gave, for the devices that are here."""
-    for device, text in states.items():
-        state = torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)
-        if device == "cpu":
-            torch.set_rng_state(state)
-        elif torch.cuda.is_available() and int(device.removeprefix("cuda:")) < torch.cuda.device_count():
-            torch.cuda.set_rng_state(state, device)
+    format: int
 
 
 def load_checkpoint(path: Path, optimizer: bool = True) -> Checkpoint:
@@ -85,11 +69,11 @@ def load_checkpoint(path: Path, optimizer: bool = True) -> Checkpoint:
         tokenizer = tokenizer_from_dict(read_tokenizer(path))
         weights = load_file(path / "model.safetensors")
         tensors = load_file(path / OPTIMIZER) if optimizer else {}
-        if (path / AVERAGED).is_file():
-            tensors.update({f"ema.{k}": v for k, v in load_file(path / AVERAGED).items()})
+        averaged = load_file(path / AVERAGED) if (path / AVERAGED).is_file() else {}
     except (OSError, ValueError, SafetensorError, UserError) as error:
         raise CheckpointError(f"checkpoint {path} cannot be used: {' '.join(str(error).split())}") from None
-    return Checkpoint(path, int(state["step"]), config, weights, tensors, state, tokenizer)
+    step = int(state["step"])
+    return Checkpoint(path, step, config, weights, tensors, averaged, state, tokenizer, found.format)
 
 
 def choose_checkpoint(run: RunDir, which: str | int = "last") -> Path:
@@ -207,8 +191,7 @@ def _first_whole(
 def checkpoint_model(checkpoint: Checkpoint) -> GPT:
     """The checkpoint's model: its averaged weights where it has them, its adapters merged."""
     model = build_for(checkpoint.config, checkpoint.tokenizer.vocab_size)
-    averaged = {k.removeprefix("ema."): v for k, v in checkpoint.optimizer.items() if k.startswith("ema.")}
-    fill_model(model, averaged or checkpoint.weights, checkpoint.path)
+    fill_model(model, checkpoint.weights | checkpoint.averaged, checkpoint.path)
     return merge_lora(model) if checkpoint.config.train.lora_r else model
 
 

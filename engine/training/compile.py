@@ -11,10 +11,12 @@ import math
 import os
 
 import torch
+from torch.nn.utils import get_total_norm
 
 from engine.errors import TrainingError
 from engine.folders import cache_dir
 from engine.model.gpt import GPT
+from engine.training.optim import gradients
 from engine.training.step import LossFunction, TrainStep, step_seed
 
 CLOSE, CLOSE_WITH_DROPOUT = (0.05, 0.05), (0.25, 0.75)
@@ -48,9 +50,9 @@ def compile_step(take_step: TrainStep, step: int) -> str:
 def _tried(take_step: TrainStep, step: int) -> tuple[float, float]:
     """Loss and gradient norm of a micro-batch."""
     torch.manual_seed(step_seed(take_step.config.train.seed, step))
-    take_step.parameters.grad.zero_()
-    loss = take_step.forward_backward(*take_step.batches.get(step, 0))
-    return float(loss), float(torch.linalg.vector_norm(take_step.parameters.grad))
+    take_step.clear()
+    loss = take_step.micro_batch(*take_step.batches.get(step, 0))
+    return float(loss), float(get_total_norm(gradients(take_step.trained)))
 
 
 def _compare(take_step: TrainStep, expected: tuple[float, float], found: tuple[float, float]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
@@ -24,7 +24,6 @@ from engine.sampling.kept import KeptLogits
 from engine.sampling.settings import SamplingSettings
 from engine.sampling.top import TopLogits
 from engine.tokenizers.base import Tokenizer
-from engine.training.flat import FlatParameters
 from engine.training.shortage import free_memory
 
 PATIENCE = 120.0
@@ -40,7 +39,7 @@ T = TypeVar("T")
 class _Waiter:
     """A prompt that waits for the weights of a step."""
 
-    target: Tensor
+    target: GPT
     step: int | None = None
 
 
@@ -48,18 +47,20 @@ class LiveWeights:
     """Hands the training weights to other threads, each into a copy of its own."""
 
     def __init__(self) -> None:
-        self.kept: list[tuple[GPT, FlatParameters]] = []
+        self.kept: list[GPT] = []
         """Copies that no prompt uses, for the next one: one at most."""
         self._ready = threading.Condition()
         self._waiting: list[_Waiter] = []
         self._ended = False
 
-    def serve(self, step: int, flat: Tensor) -> None:
-        """Called by the trainer between steps; does nothing unless someone waits."""
+    def serve(self, step: int, weights: Callable[[], Mapping[str, Tensor]]) -> None:
+        """Called by the trainer between steps; asks for its weights, by name, only when someone waits."""
         if self._waiting:
-            with self._ready:
+            with self._ready, torch.no_grad():
+                given = weights()
                 for waiter in self._waiting:
-                    waiter.target.copy_(flat.detach())
+                    for name, parameter in waiter.target.named_parameters():
+                        parameter.copy_(given[name])
                     waiter.step = step
                 self._waiting.clear()
                 self._ready.notify_all()
@@ -80,8 +81,8 @@ class LiveWeights:
         if self._ended:
             raise RunError("training has ended; prompt one of its checkpoints")
 
-    def take(self, target: Tensor, cancelled: Callable[[], bool]) -> int:
-        """The step whose weights are in `target` now, that of the next boundary. Raises RunError when none comes."""
+    def take(self, target: GPT, cancelled: Callable[[], bool]) -> int:
+        """The step whose weights `target` has now, that of the next boundary. Raises RunError when none comes."""
         waiter = _Waiter(target)
         with self._ready:
             self._waiting.append(waiter)
@@ -142,8 +143,8 @@ class LivePrompter:
         self, request: dict[str, Any], settings: SamplingSettings, cancelled: Callable[[], bool]
     ) -> Iterator[dict[str, Any]]:
         self.live.check()
-        model, parameters = self._borrow()
-        step = self.live.take(parameters.flat, cancelled)
+        model = self._borrow()
+        step = self.live.take(model, cancelled)
         most = int(request.get("top", 0))
         keep = KeptLogits() if most else None
         pieces = generate(
@@ -157,7 +158,7 @@ class LivePrompter:
             keep=keep,
         )
         try:
-            for piece in each_within(self._beside(parameters.flat.device), pieces):
+            for piece in each_within(self._beside(next(model.parameters()).device), pieces):
                 if isinstance(piece, Done):
                     yield {"done": {**asdict(piece), "step": step}}
                 else:
@@ -165,7 +166,7 @@ class LivePrompter:
         finally:
             with self._guard:
                 if not self.live.kept:
-                    self.live.kept.append((model, parameters))
+                    self.live.kept.append(model)
 
     def _beside(self, device: torch.device) -> Callable[[], AbstractContextManager[object]]:
         """Makes contexts whose work on a GPU goes beside the training's and before it, after all launched until now."""
@@ -178,13 +179,12 @@ class LivePrompter:
         stream.wait_stream(torch.cuda.current_stream(device))
         return lambda: torch.cuda.stream(stream)
 
-    def _borrow(self) -> tuple[GPT, FlatParameters]:
+    def _borrow(self) -> GPT:
         """A model of its own for every prompt under way."""
         with self._guard:
             if self.live.kept:
                 return self.live.kept.pop()
-        model = self.build()
-        return model, FlatParameters(model, gradients=False)
+        return self.build()
 
 
 def _told(piece: Piece, keep: KeptLogits | None, most: int) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from engine.model.gpt import GPT
-from engine.training.flat import FlatParameters
 from engine.training.optim import Optimizer
 from engine.training.precision import autocast
 
@@ -33,11 +32,11 @@ def activation_bytes(model: GPT, x: Tensor, y: Tensor, precision: str) -> int:
     return total
 
 
-def memory_split(parameters: FlatParameters, optimizer: Optimizer, activations: int) -> dict[str, int]:
+def memory_split(optimizer: Optimizer, activations: int) -> dict[str, int]:
     """Bytes by what they are for."""
     return {
-        "weights": parameters.flat.nbytes,
-        "gradients": parameters.grad.nbytes,
+        "weights": sum(parameter.nbytes for parameter in optimizer.model.parameters()),
+        "gradients": sum(parameter.nbytes for parameter in optimizer.named.values()),
         "optimizer": optimizer.state_bytes,
         "activations": activations,
     }

@@ -19,7 +19,6 @@ def carry_out(trainer: Trainer, command: dict[str, Any]) -> None:
         trainer.writer.event("stop", trainer.step)
     elif do == "pause" and not trainer.paused:
         trainer.paused = True
-        trainer.flush()
         trainer.writer.event("paused", trainer.step)
         trainer.report(state="paused")
     elif do == "resume" and trainer.paused:

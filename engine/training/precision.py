@@ -35,33 +35,33 @@ def check_precision(precision: str, device: torch.device) -> None:
 
 
 class LossScaler:
-    """Dynamic loss scale for fp16 (Micikevicius et al. 2018): halved on overflow, doubled after 2,000 good steps.
+    """Dynamic loss scale for fp16 (Micikevicius et al. 2018): halved on overflow, doubled after 2,000 good steps."""
 
-    All on the device, so that no step waits for the host.
-    """
-
-    def __init__(self, enabled: bool, device: torch.device) -> None:
+    def __init__(self, enabled: bool) -> None:
         self.enabled = enabled
-        self.scale = torch.tensor(SCALE_START if enabled else 1.0, device=device)
-        self.good = torch.tensor(0.0, device=device)
+        self.scale, self.good = SCALE_START if enabled else 1.0, 0
 
-    def scaled(self, loss: Tensor) -> Tensor:
-        return loss * self.scale if self.enabled else loss
+    @property
+    def may_help(self) -> bool:
+        """Whether a step that was not finite may be with the scale as it is now."""
+        return self.enabled and self.scale >= SCALE_LEAST
 
-    def update(self, finite: Tensor) -> None:
-        """`finite` is 1.0 when the step's gradients were, else 0.0."""
+    def update(self, finite: bool) -> None:
+        """Note a step, and whether its gradient was finite."""
         if not self.enabled:
             return
-        self.good.add_(1.0).mul_(finite)
-        grow = (self.good >= SCALE_GROWTH_STEPS).float()
-        self.good.mul_(1.0 - grow)
-        self.scale.mul_((1.0 + grow) * (0.5 + 0.5 * finite))
+        self.good = self.good + 1 if finite else 0
+        if not finite:
+            self.scale /= 2.0
+        elif self.good == SCALE_GROWTH_STEPS:
+            self.scale, self.good = 2.0 * self.scale, 0
 
     def tensors(self) -> dict[str, Tensor]:
-        return {"scaler.scale": self.scale, "scaler.good": self.good} if self.enabled else {}
+        if not self.enabled:
+            return {}
+        return {"scaler.scale": torch.tensor(self.scale), "scaler.good": torch.tensor(float(self.good))}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Take back what `tensors` gave; a state without a scale, of another precision, leaves the scale fresh."""
         if self.enabled and "scaler.scale" in tensors:
-            self.scale.copy_(tensors["scaler.scale"])
-            self.good.copy_(tensors["scaler.good"])
+            self.scale, self.good = float(tensors["scaler.scale"]), int(tensors["scaler.good"])

@@ -7,8 +7,8 @@ import time
 import torch
 
 from engine.config import Config
+from engine.machine import memory_now
 from engine.runs.writer import RunWriter
-from engine.training.memory import memory_now
 from engine.training.step import Result
 
 MEMORY_EVERY_SECONDS = 0.5

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from engine.errors import TrainingError, UserError, is_out_of_memory
+from engine.errors import TrainingError, is_out_of_memory
 from engine.training.shortage import MicroBatchTooLargeError, free_memory, smaller_batch
 
 if TYPE_CHECKING:
+    from engine.training.step import Result
     from engine.training.trainer import Trainer
 
 
-def in_room(trainer: Trainer, take: Callable[[], Tensor]) -> Tensor:
+def in_room(trainer: Trainer, take: Callable[[], Result]) -> Result:
     """A step, with smaller micro-batches from here on if it has no room otherwise; nothing is lost by that.
 
     Raises TrainingError where it has none with the smallest, or the update has none.
@@ -28,8 +27,10 @@ def in_room(trainer: Trainer, take: Callable[[], Tensor]) -> Tensor:
             if not is_out_of_memory(error):
                 raise
             in_update = not isinstance(error, MicroBatchTooLargeError)
-        if in_update and (freed or trainer.optimizer.torn):
-            _stop_in_update(trainer)
+        if in_update and freed:
+            raise TrainingError(
+                f"out of memory in the update of step {trainer.step + 1}; end what else needs memory, resume"
+            )
         if freed:  # it was not a prompt that took the room
             _shrink(trainer)
         trainer.live.free()
@@ -52,12 +53,3 @@ def _shrink(trainer: Trainer) -> None:
     message += "; not compiled for it, a resume compiles again" if compiled else ""
     trainer.writer.event("alarm", trainer.step, alarm="memory", message=message)
     trainer.writer.describe(config=config.model_dump(mode="json"))
-
-
-def _stop_in_update(trainer: Trainer) -> NoReturn:
-    if trainer.optimizer.torn:
-        raise UserError(
-            f"out of memory in the midst of the update of step {trainer.step + 1}; end what else needs memory, then "
-            f"tinytui train --resume {trainer.writer.run.name} goes on from the last checkpoint"
-        )
-    raise TrainingError(f"out of memory in the update of step {trainer.step + 1}; end what else needs memory, resume")

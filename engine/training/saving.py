@@ -24,9 +24,8 @@ from engine.config import Config
 from engine.errors import CheckpointError
 from engine.files import beside, cannot, sync_folder
 from engine.runs.layout import RunDir
-from engine.training.checkpoint import rng_states
 from engine.training.tensorfile import write_tensors
-from engine.training.verify import AVERAGED
+from engine.training.verify import AVERAGED, FORMAT
 from engine.training.watch import Watch
 
 _REPLACED = re.compile(r"\.old-(step-\d{8,})-.*")
@@ -58,7 +57,6 @@ def fresh_state() -> dict[str, Any]:
         "rollbacks": 0,
         "val_loss": None,
         "watch": Watch().to_dict(),
-        "rng": rng_states(),
         "environment": {},
     }
 
@@ -103,7 +101,7 @@ def _write(folder: Path, contents: Contents) -> None:
         with _summed(folder / name, sums) as file:
             file.write(_json(tree))
     with _summed(folder / "manifest.json", {}) as file:
-        file.write(_json({"step": contents.step, "sha256": sums}))
+        file.write(_json({"step": contents.step, "format": FORMAT, "sha256": sums}))
 
 
 def _json(tree: object) -> bytes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.training.checkpoint import Checkpoint, fill_model, restore_rng, rng_states
+from engine.training.checkpoint import Checkpoint, fill_model
 from engine.training.evaluate import Evaluation
+from engine.training.older import by_name
 from engine.training.saving import Contents
 from engine.training.schedule import SCHEDULE, lr_multiplier
 from engine.training.watch import Watch
@@ -25,32 +26,31 @@ def contents(trainer: Trainer) -> Contents:
         "val_loss": trainer.val_loss(),
         "owed": trainer.owed,
         "watch": trainer.watch.to_dict(),
-        "rng": rng_states(),
         "environment": trainer.environment(),
     }
     return Contents(
         step=trainer.step,
         config=trainer.config,
-        weights=trainer.parameters.tensors(),
+        weights={name: each.detach() for name, each in trainer.model.named_parameters()},
         optimizer={**trainer.optimizer.tensors(), **trainer.take_step.scaler.tensors()},
         state=state,
         tokenizer=trainer.dataset.tokenizer.to_dict(),
-        averaged={} if trainer.optimizer.averaged is None else trainer.parameters.tensors(trainer.optimizer.averaged),
+        averaged=trainer.optimizer.averaged or {},
     )
 
 
 def restore(trainer: Trainer, checkpoint: Checkpoint) -> list[str]:
     """Go on exactly from `checkpoint`; returns warnings for what differs from where it was written."""
     fill_model(trainer.model, checkpoint.weights, checkpoint.path)
-    trainer.optimizer.load(checkpoint.optimizer)
-    trainer.take_step.scaler.load(checkpoint.optimizer)
-    if trainer.optimizer.averaged is not None:  # begun from the weights where there is no average yet
-        for name, view in trainer.parameters.tensors(trainer.optimizer.averaged).items():
-            view.copy_(checkpoint.optimizer.get(f"ema.{name}", checkpoint.weights[name]))
+    saved = checkpoint.optimizer
+    trainer.optimizer.load(by_name(saved, trainer.model) if checkpoint.format < 2 else saved)
+    trainer.take_step.scaler.load(saved)
+    for name, average in (trainer.optimizer.averaged or {}).items():  # begun from the weights where there is none yet
+        average.copy_(checkpoint.averaged.get(name, checkpoint.weights[name]))
     state = checkpoint.state
     trainer.step = trainer.checkpoint_step = checkpoint.step
     trainer.log.counted = (checkpoint.step, int(state["tokens"]))
-    trainer.train_seconds = trainer.log.read_up_to = float(state["train_seconds"])
+    trainer.train_seconds = float(state["train_seconds"])
     trainer.eval_seconds = float(state["eval_seconds"])
     trainer.lr_scale, trainer.rollbacks = _scale_after(trainer, checkpoint), int(state["rollbacks"])
     trainer.batches.salt = trainer.rollbacks
@@ -60,7 +60,6 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> list[str]:
     if (loss := state.get("val_loss")) is not None:
         known = Evaluation(loss, trainer.dataset.bits_per_byte(loss), len(trainer.dataset.val) - 1, 0.0)
         trainer.evaluation = (checkpoint.step, known)
-    restore_rng(state["rng"])
     before, now = state.get("environment", {}), trainer.environment()
     warnings = [
         f"{key} was {before[key]}, is {now[key]}: from here the numbers can differ in the last bits"

@@ -25,17 +25,16 @@ from engine.training.batches import make_batches
 from engine.training.compile import compile_step
 from engine.training.copied import CopyCheck
 from engine.training.evaluate import Evaluation, Interrupted, evaluate
-from engine.training.flat import FlatParameters
 from engine.training.live import LiveWeights
 from engine.training.memory import activation_bytes, memory_split
 from engine.training.optim import Optimizer
 from engine.training.orders import carry_out
-from engine.training.record import StepLog, StepRecord
+from engine.training.record import StepLog
 from engine.training.room import in_room
 from engine.training.saving import prune, write_checkpoint
 from engine.training.schedule import is_evaluated, lr_multiplier
 from engine.training.state import contents, restore
-from engine.training.step import TrainStep
+from engine.training.step import Result, TrainStep
 from engine.training.waiting import settle, unsaved, until
 from engine.training.watch import Watch
 
@@ -63,10 +62,9 @@ class Trainer:
         self.commands, self.live = commands, live
         keep_freed_memory()
         self.model = model.to(device).train()
-        self.parameters = FlatParameters(self.model)
-        self.optimizer = Optimizer(self.parameters, config.train)
+        self.optimizer = Optimizer(self.model, config.train)
         self.batches = make_batches(dataset, config, device)
-        self.take_step = TrainStep(self.model, self.parameters, self.optimizer, self.batches, config)
+        self.take_step = TrainStep(self.model, self.optimizer, self.batches, config)
         self.step, self.lr_scale, self.rollbacks = 0, 1.0, 0
         self.train_seconds, self.eval_seconds = 0.0, 0.0
         self.watch = Watch()
@@ -94,9 +92,7 @@ class Trainer:
             self._keep_up()
         while self.step < train.max_steps and not self.stopping and not self.obey():
             self._one_step()
-            self.live.serve(self.step, self.optimizer.sampled)
-            if self.log.due or self.step >= train.max_steps:
-                self.flush()
+            self.live.serve(self.step, self.optimizer.weights)
             self._keep_up()
         return self._end()
 
@@ -110,13 +106,20 @@ class Trainer:
             self.writer.event("compiled", self.step, seconds=round(time.monotonic() - began, 1))
 
     def _one_step(self) -> None:
-        """One optimizer step; its loss is read by `flush`."""
+        """One optimizer step and its record; a spike in the loss may send training back from it."""
         began = time.perf_counter()
         multiplier = self.multiplier(self.step)
         result = in_room(self, lambda: self.take_step(self.step, multiplier))
-        self.log.add(self.step + 1, multiplier * self.config.train.learning_rate, result)
+        seconds = time.perf_counter() - began
+        self.train_seconds += seconds
+        if result.bad:
+            self._stop_before(result)
         self.step += 1
-        self.train_seconds += time.perf_counter() - began
+        if not self._spike(self.step, result.loss):
+            self.watch.trained(result.loss)
+            rate = multiplier * self.config.train.learning_rate
+            self.log.write(self.step, rate, result, seconds, self.train_seconds)
+            self.report()
 
     def _keep_up(self) -> None:
         """What is due after a step: evaluation, sample, checkpoint."""
@@ -133,7 +136,6 @@ class Trainer:
             self.stop = {"reason": "early_stop"}
 
     def _end(self) -> str:
-        self.flush()
         early = self.stop is not None and self.stop.get("reason") == "early_stop"
         wanted = (self.stop or {}).get("checkpoint", True)
         if wanted and not self.saved:
@@ -161,28 +163,10 @@ class Trainer:
 
     # -- records -----------------------------------------------------------------------------------------------------
 
-    def flush(self) -> None:
-        """Read the losses of the steps since the last time, check them, and write a record for each."""
-        records = self.log.read(self.train_seconds)
-        if records:
-            self.train_seconds = self.log.read_up_to
-        bad = int(self.take_step.bad_step) if records else -1  # steps after this one changed nothing
-        for record in records:
-            if 0 <= bad < record.step:
-                self._stop_before(record)
-            if self._spike(record.step, record.loss):
-                return
-            self.watch.trained(record.loss)
-            self.log.write(record)
-        if records:
-            self.report()
-
-    def _stop_before(self, record: StepRecord) -> NoReturn:
+    def _stop_before(self, result: Result) -> NoReturn:
         """The step was not finite: the weights are those before it. Says which batch it was."""
-        bad, loss, train = record.step, record.loss, self.config.train
-        what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient norm is {record.grad_norm}"
-        self.take_step.bad_step.fill_(-1)
-        self.step = bad - 1
+        bad, loss, train = self.step + 1, result.loss, self.config.train
+        what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient norm is {result.grad_norm}"
         micro = self.take_step.bad_micro_batch(self.step) if train.grad_accum > 1 else 0
         offsets = self.batches.offsets(self.step, micro or 0).tolist()
         self.writer.event("not_finite", bad, what=what, micro_batch=micro, batch_offsets=offsets[:64])
@@ -231,15 +215,15 @@ class Trainer:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-        split = memory_split(self.parameters, self.optimizer, activations)
-        params = sum(slot.stop - slot.start for slot in self.parameters.slots)
+        split = memory_split(self.optimizer, activations)
+        params = sum(parameter.numel() for parameter in self.model.parameters())
         self.writer.status(memory=split, params=params, device=str(self.device))
 
     # -- evaluation, samples, checkpoints ----------------------------------------------------------------------------
 
     def between(self) -> bool:
         """Called inside long work: prompts are served, and True asks it to give way."""
-        self.live.serve(self.step, self.optimizer.sampled)
+        self.live.serve(self.step, self.optimizer.weights)
         self.writer.status()
         for command in self.commands.drain():
             carry_out(self, command)
@@ -247,7 +231,6 @@ class Trainer:
 
     def evaluate(self) -> bool:
         """Exact validation loss of this step; True when it is the best so far. Gives way to a stop."""
-        self.flush()
         self.owed = False
         self.writer.status(phase="evaluating")
         try:
@@ -346,7 +329,6 @@ class Trainer:
         While it cannot be written (the disk is full) training waits, with everything in memory, until it can or a stop.
         Raises UserError that says what is not saved, after a stop.
         """
-        self.flush()
         if sample:
             self.sample()
         self.writer.status(phase="checkpointing")

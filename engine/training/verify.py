@@ -16,6 +16,9 @@ FILES = ("model.safetensors", OPTIMIZER, "state.json", "config.json", "tokenizer
 AVERAGED = "averaged.safetensors"
 """There only where the run averages its weights."""
 
+FORMAT = 2
+"""That checkpoints are written in. Earlier ones are read too: 1 had the optimizer's state in one row by role."""
+
 MOST_STATE = 16 << 20
 """Bytes of state.json; a generator's state is 7 KB for a CPU, less for a GPU."""
 MOST_TOKENIZER = 1 << 29
@@ -31,6 +34,7 @@ class Verified:
     ok: bool
     weights_sha256: str
     problem: str = ""
+    format: int = 1
 
 
 def verify_checkpoint(path: Path, but: str = "") -> Verified:
@@ -41,7 +45,7 @@ def verify_checkpoint(path: Path, but: str = "") -> Verified:
     step = _step_of(path)
     weights = ""
     try:
-        manifest = read_manifest(path)
+        manifest, written = read_manifest(path)
         weights = manifest["model.safetensors"]
         for name, expected in manifest.items():
             if not (path / name).is_file():
@@ -57,19 +61,25 @@ def verify_checkpoint(path: Path, but: str = "") -> Verified:
         return Verified(step, path, False, weights, str(error).removeprefix(f"{path}/"))
     except OSError as error:
         return Verified(step, path, False, weights, f"it cannot be read: {error.strerror}")
-    return Verified(step, path, True, weights)
+    return Verified(step, path, True, weights, "", written)
 
 
-def read_manifest(path: Path) -> dict[str, str]:
-    """SHA-256 of each file by its name. Raises DamagedError when a file is not named, or the step is another."""
+def read_manifest(path: Path) -> tuple[dict[str, str], int]:
+    """SHA-256 of each file by its name, and the format they are in.
+
+    Raises DamagedError when a file is not named, the step is another, or the format is of a later program.
+    """
     told = load(path / "manifest.json", Manifest)
+    written = told.get("format", 1)
+    if written > FORMAT:
+        raise DamagedError(f"manifest.json: format {written} is of a newer tinytui than this one; update it")
     _check_step(path, "manifest.json", told["step"])
     hashes: dict[str, str] = told["sha256"]
     wanted = (*FILES, AVERAGED) if (path / AVERAGED).exists() else FILES
     for name in wanted:
         if name not in hashes:
             raise DamagedError(f"manifest.json: it does not name {name}")
-    return hashes
+    return hashes, written
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -101,7 +111,7 @@ def read_loss(path: Path) -> float | None:
 
 def check_bytes(path: Path, name: str, limit: int) -> None:
     """Raises DamagedError when a file of at most `limit` bytes is not the manifest's, FileNotFoundError for none."""
-    if hashlib.sha256(read_bytes(path / name, limit)).hexdigest() != read_manifest(path)[name]:
+    if hashlib.sha256(read_bytes(path / name, limit)).hexdigest() != read_manifest(path)[0][name]:
         raise DamagedError(f"{name} is damaged: its SHA-256 is not the manifest's")
 
 

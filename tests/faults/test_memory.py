@@ -107,10 +107,9 @@ def short(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Shortage]:
     from engine.training.step import TrainStep
 
     within(Trainer, "_say_memory", "measuring")
-    within(TrainStep, "_gradients", "passes")
-    within(TrainStep, "clip_and_update", "clipping")
+    within(TrainStep, "forward_backward", "passes")
+    within(TrainStep, "__call__", "clipping")
     within(Optimizer, "step", "update")
-    within(Trainer, "flush", "reading")
     within(Trainer, "evaluate", "evaluation")
     within(Trainer, "sample", "sample")
     plain = Trainer.run
@@ -163,7 +162,7 @@ def test_memory_that_runs_out_once_loses_nothing(
     host, counted = short(quiet)
     assert host.state == "finished", host.error
     phases = sorted(counted.counts)
-    assert phases == ["clipping", "evaluation", "measuring", "passes", "reading", "sample", "update"], "all there are"
+    assert phases == ["clipping", "evaluation", "measuring", "passes", "sample", "update"], "all there are"
     expected, losses = weights(quiet), whole(quiet).series.val_loss.tolist()
     promise = campaign("memory that runs out once, at any operation of a training, loses no step", quick=3, whole=350)
     for number in promise:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from engine.config import Config, load_config
 from engine.runs.layout import RunDir
@@ -67,3 +68,9 @@ def train(run: RunDir) -> TrainingHost:
     host.join(60)
     assert not host.alive
     return host
+
+
+def flat(model: torch.nn.Module, gradients: bool = False) -> torch.Tensor:
+    """All weights, or gradients, of a model as they are now, one after the other."""
+    tensors = [p.grad if gradients else p for p in model.parameters()]
+    return torch.cat([tensor.detach().flatten() for tensor in tensors if tensor is not None])

@@ -43,7 +43,6 @@ OTHER: dict[str, Any] = {
     "eval_every": 5,
     "eval_first": 9,
     "checkpoint_every": 3,
-    "log_every": 2,
     "keep_last": 1,
     "sample_prompt": "the dog",
     "sample_prompts": ("the dog", "a cat"),

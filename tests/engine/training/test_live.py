@@ -22,7 +22,6 @@ from engine.sampling.kept import KeptLogits
 from engine.sampling.settings import SamplingSettings
 from engine.sampling.top import TopLogits
 from engine.tokenizers.char import CharTokenizer
-from engine.training.flat import FlatParameters
 from engine.training.live import AT_ONCE, LivePrompter, LiveWeights, each_within
 
 from .conftest import tiny_config
@@ -79,13 +78,13 @@ def test_on_a_gpu_a_prompt_has_a_stream_that_goes_first(monkeypatch: pytest.Monk
 
 def test_a_prompt_is_answered_with_the_weights_of_a_step_boundary() -> None:
     config, tokenizer = tiny_config(), CharTokenizer("abc")
-    flat = FlatParameters(build_model(config.model, 3, torch.Generator().manual_seed(5)), gradients=False).flat
+    given = dict(build_model(config.model, 3, torch.Generator().manual_seed(5)).named_parameters())
     live = LiveWeights()
     over = threading.Event()
 
     def train() -> None:
         while not over.wait(0.01):
-            live.serve(7, flat)
+            live.serve(7, lambda: given)
 
     thread = threading.Thread(target=train)
     thread.start()
@@ -98,7 +97,7 @@ def test_a_prompt_is_answered_with_the_weights_of_a_step_boundary() -> None:
         thread.join()
     assert len(said) == 6 and said[-1]["done"]["step"] == 7 and said[-1]["done"]["tokens"] == 5
     (kept,) = live.kept
-    assert torch.equal(kept[1].flat, flat)
+    assert all(torch.equal(each, given[name]) for name, each in kept.named_parameters())
 
 
 def answered(request: dict[str, object]) -> tuple[list[dict[str, Any]], GPT, CharTokenizer]:
@@ -108,12 +107,12 @@ def answered(request: dict[str, object]) -> tuple[list[dict[str, Any]], GPT, Cha
     with torch.no_grad():
         for weight in model.parameters():
             weight.normal_(0, 0.5, generator=torch.Generator().manual_seed(weight.numel()))
-    flat = FlatParameters(model, gradients=False).flat
+    given = dict(model.named_parameters())
     live, over = LiveWeights(), threading.Event()
 
     def train() -> None:
         while not over.wait(0.002):
-            live.serve(3, flat)
+            live.serve(3, lambda: given)
 
     thread = threading.Thread(target=train)
     thread.start()
@@ -161,7 +160,7 @@ def test_a_forced_token_that_there_is_not_is_refused() -> None:
 def test_two_prompts_have_a_copy_of_the_weights_at_a_time_and_one_copy_is_kept() -> None:
     """However many ask at once; each is answered, and memory that is short takes the last copy too."""
     config, tokenizer = tiny_config(), CharTokenizer("abc")
-    flat = FlatParameters(build_model(config.model, 3, torch.Generator().manual_seed(5)), gradients=False).flat
+    given = dict(build_model(config.model, 3, torch.Generator().manual_seed(5)).named_parameters())
     live, over = LiveWeights(), threading.Event()
     alive = weakref.WeakSet[GPT]()
     most: list[int] = [0]
@@ -174,7 +173,7 @@ def test_two_prompts_have_a_copy_of_the_weights_at_a_time_and_one_copy_is_kept()
     def train() -> None:
         while not over.wait(0.002):
             most[0] = max(most[0], len(alive))
-            live.serve(3, flat)
+            live.serve(3, lambda: given)
 
     prompter = LivePrompter(live, build, tokenizer)
     answers: list[list[dict[str, object]]] = []

@@ -17,12 +17,10 @@ from engine.text.catalog import find_corpus
 from engine.tokenizers.dataset import TokenDataset
 from engine.training.batches import HostBatches, ResidentBatches
 from engine.training.evaluate import Interrupted, evaluate
-from engine.training.flat import FlatParameters
 from engine.training.optim import Optimizer
-from engine.training.precision import LossScaler
-from engine.training.step import TrainStep, step_seed
+from engine.training.step import Result, TrainStep, step_seed
 
-from .conftest import tiny_config, train
+from .conftest import flat, tiny_config, train
 
 CPU = torch.device("cpu")
 
@@ -34,39 +32,36 @@ def dataset(corpus: Path) -> TokenDataset:
 
 def make_step(config: Config, dataset: TokenDataset) -> TrainStep:
     model = build_model(config.model, dataset.tokenizer.vocab_size, torch.Generator().manual_seed(1)).train()
-    parameters = FlatParameters(model)
-    batches = HostBatches(dataset, config, CPU)
-    return TrainStep(model, parameters, Optimizer(parameters, config.train), batches, config)
+    return TrainStep(model, Optimizer(model, config.train), HostBatches(dataset, config, CPU), config)
 
 
 def test_accumulated_gradient_is_the_mean_of_the_micro_batches(dataset: TokenDataset) -> None:
     step = make_step(tiny_config("train.grad_accum=3"), dataset)
-    step.parameters.grad.zero_()
-    loss = step._gradients(0)
-    accumulated = step.parameters.grad.clone()
+    loss = step.forward_backward(0)
+    accumulated = flat(step.model, gradients=True)
     xs, ys = zip(*(step.batches.get(0, micro) for micro in range(3)), strict=True)
-    step.parameters.grad.zero_()
+    step.clear()
     whole = step.model.loss(torch.cat(xs), torch.cat(ys))
     whole.backward()
     torch.testing.assert_close(loss, whole.detach(), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(accumulated, step.parameters.grad, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(accumulated, flat(step.model, gradients=True), rtol=1e-4, atol=1e-6)
 
 
 def test_clipping_bounds_the_gradient_and_reports_the_norm_before(dataset: TokenDataset) -> None:
     step = make_step(tiny_config("train.grad_clip=0.01"), dataset)
-    _, norm = step(0, 1.0).tolist()
+    norm = step(0, 1.0).grad_norm
     assert norm > 0.01
-    assert float(step.parameters.grad.norm()) == pytest.approx(0.01, rel=1e-3)
+    assert float(flat(step.model, gradients=True).norm()) == pytest.approx(0.01, rel=1e-3)
 
 
 def test_a_gradient_shorter_than_the_clip_comes_out_unchanged(dataset: TokenDataset) -> None:
     found = []
     for clip in (0.0, 1e3):
         step = make_step(tiny_config(f"train.grad_clip={clip}"), dataset)
-        _, norm = step(0, 1.0).tolist()
+        norm = step(0, 1.0).grad_norm
         assert 0 < norm < 1e3
-        assert float(step.parameters.grad.norm()) == pytest.approx(norm, rel=1e-6)
-        found.append((step.parameters.grad.clone(), step.parameters.flat.clone()))
+        assert float(flat(step.model, gradients=True).norm()) == pytest.approx(norm, rel=1e-5)
+        found.append((flat(step.model, gradients=True), flat(step.model)))
     for plain, clipped in zip(*found, strict=True):
         assert torch.equal(plain, clipped)
 
@@ -80,16 +75,17 @@ def test_dropout_differs_from_step_to_step_and_from_batch_to_batch(
     step.optimizer.step(1.0)  # away from weights that are zero at first
     x, y = step.batches.get(0, 0)
     monkeypatch.setattr(step.batches, "get", lambda number, micro: (x, y))
-    plain = step.forward_backward
+    plain = step.micro_batch
     seen: list[float] = []
 
-    def forward_backward(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def micro_batch(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         loss = plain(x, y)
         seen.append(float(loss))
         return loss
 
-    monkeypatch.setattr(step, "forward_backward", forward_backward)
-    step.parameters.flat.normal_(0.0, 0.1)
+    monkeypatch.setattr(step, "micro_batch", micro_batch)
+    for parameter in step.trained:
+        parameter.data.normal_(0.0, 0.1)
     for number in range(4):
         seen.clear()
         step(number, 0.0)
@@ -119,30 +115,17 @@ def test_smaller_micro_batches_have_the_same_sequences(dataset: TokenDataset) ->
         assert np.array_equal(np.concatenate(micros), whole.offsets(step, 0))
 
 
-def test_a_bad_step_and_those_after_it_change_nothing(dataset: TokenDataset) -> None:
-    step = make_step(tiny_config(), dataset)
-    step(0, 1.0)
-    before = step.parameters.flat.clone()
-    good = step.loss_function
-    step.loss_function = lambda x, y: good(x, y) * float("nan")
-    step(1, 1.0)
-    step.loss_function = good
-    step(2, 1.0)
-    assert torch.equal(step.parameters.flat, before)
-    assert int(step.bad_step) == 1
-
-
 def test_training_stops_before_the_update_and_names_step_and_batch(
     start: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = start("nan", "train.log_every=4")
-    plain = TrainStep._gradients
+    run = start("nan")
+    plain = TrainStep.forward_backward
 
-    def gradients(self: TrainStep, step: int) -> torch.Tensor:
+    def forward_backward(self: TrainStep, step: int) -> torch.Tensor:
         loss = plain(self, step)
         return loss * float("nan") if step == 6 else loss
 
-    monkeypatch.setattr(TrainStep, "_gradients", gradients)
+    monkeypatch.setattr(TrainStep, "forward_backward", forward_backward)
     host = train(run)
     assert host.state == "failed"
     assert host.error is not None and host.error.startswith("step 7: the loss is nan; stopped before the update, batch")
@@ -164,22 +147,22 @@ def test_a_bad_step_names_the_micro_batch_that_it_was(
     from engine.training.trainer import Trainer
 
     bad: list[torch.Tensor] = []
-    plain, make = TrainStep.forward_backward, Trainer.__init__
+    plain, make = TrainStep.micro_batch, Trainer.__init__
 
     def init(self: Trainer, *args: object) -> None:
         make(self, *args)  # type: ignore[arg-type]
         bad.append(self.batches.get(6, micro)[0])
 
-    def forward_backward(self: TrainStep, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def micro_batch(self: TrainStep, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         loss = plain(self, x, y)
         if torch.equal(x, bad[0]):
             if where == "loss":
                 return loss * float("nan")
-            self.parameters.grad[5] = float("inf")
+            self.trained[0].grad.view(-1)[5] = float("inf")
         return loss
 
     monkeypatch.setattr(Trainer, "__init__", init)
-    monkeypatch.setattr(TrainStep, "forward_backward", forward_backward)
+    monkeypatch.setattr(TrainStep, "micro_batch", micro_batch)
     host = train(run)
     assert host.state == "failed" and host.error is not None
     assert f"step 7: the {'loss is nan' if where == 'loss' else 'gradient norm is inf'}; " in host.error
@@ -200,11 +183,11 @@ def test_a_spike_goes_back_to_the_last_checkpoint(
     plain = TrainStep.__call__
     seen: list[int] = []
 
-    def call(self: TrainStep, step: int, multiplier: float) -> torch.Tensor:
+    def call(self: TrainStep, step: int, multiplier: float) -> Result:
         result = plain(self, step, multiplier)
         if step == 9 and not seen:
             seen.append(step)
-            result = result * 50
+            result = result._replace(loss=50 * result.loss)
         return result
 
     monkeypatch.setattr(TrainStep, "__call__", call)
@@ -240,17 +223,6 @@ def test_step_seeds_are_all_different() -> None:
     assert len(seeds) == 3000 and all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_loss_scale_halves_on_overflow_and_grows_after_2000_good_steps() -> None:
-    scaler = LossScaler(True, CPU)
-    good, bad = torch.tensor(1.0), torch.tensor(0.0)
-    scaler.update(bad)
-    assert float(scaler.scale) == 32768
-    for _ in range(2000):
-        scaler.update(good)
-    assert float(scaler.scale) == 65536
-    assert float(scaler.good) == 0
-
-
 def test_training_goes_back_three_times_and_then_on(
     start: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,11 +231,11 @@ def test_training_goes_back_three_times_and_then_on(
     plain = TrainStep.__call__
     tenth: list[tuple[int, ...]] = []
 
-    def call(self: TrainStep, step: int, multiplier: float) -> torch.Tensor:
+    def call(self: TrainStep, step: int, multiplier: float) -> Result:
         result = plain(self, step, multiplier)
         if step == 9:
             tenth.append(tuple(self.batches.offsets(step, 0).tolist()))
-            result = result * 50
+            result = result._replace(loss=50 * result.loss)
         return result
 
     monkeypatch.setattr(TrainStep, "__call__", call)

@@ -6,7 +6,6 @@ import errno
 import json
 import math
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,25 +31,6 @@ Start = Callable[..., RunDir]
 
 
 # -- other processes ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("before", [None, "/elsewhere"])
-def test_a_measuring_process_is_of_this_very_program(monkeypatch: pytest.MonkeyPatch, before: str | None) -> None:
-    asked: dict[str, Any] = {}
-
-    def begins(args: list[str], **how: Any) -> Any:
-        asked.update(args=args, **how)
-        raise OSError(errno.EAGAIN, "")
-
-    monkeypatch.setattr(pace.subprocess, "Popen", begins)
-    monkeypatch.delenv("PYTHONPATH", raising=False)
-    if before:
-        monkeypatch.setenv("PYTHONPATH", before)
-    Measuring(tiny_config(), 65)._thread.join(10)
-    root, *rest = asked["env"]["PYTHONPATH"].split(":")
-    assert (Path(root) / "engine" / "plan" / "measure.py").is_file() and rest == ([before] if before else [])
-    assert asked["args"][1:3] == ["-m", "engine.plan.measure"] and asked["start_new_session"] is True
-    assert json.loads(asked["args"][3])["vocab_size"] == 65 and asked["stdin"] == asked["stderr"] == subprocess.DEVNULL
 
 
 @pytest.mark.parametrize(
