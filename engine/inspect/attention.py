@@ -13,6 +13,7 @@ from torch import Tensor
 from engine.errors import UserError
 from engine.inspect.losses import Ids
 from engine.model.gpt import GPT
+from engine.model.sizes import attention_shape
 from engine.sampling.decode import evaluating
 
 MOST = 256
@@ -49,23 +50,15 @@ def attention_maps(model: GPT, ids: Ids, most: int = MOST) -> AttentionMaps:
 
     Raises UserError for a model that does not attend, and for no tokens.
     """
-    config = model.config
-    if config.kind == "bigram":
+    layers, heads = attention_shape(model.config)
+    if not layers:
         raise UserError("a bigram looks at the last token alone and attends to nothing; choose a run of another kind")
-    layers, heads = _shape(model)
-    most = min(most, config.block_size, int((LARGEST / (4 * layers * heads)) ** 0.5))
+    most = min(most, model.config.block_size, int((LARGEST / (4 * layers * heads)) ** 0.5))
     shown = shown_ids(ids, max(1, most))
     with evaluating(model):
         maps: Sequence[Tensor] = model.attention_maps(as_row(model, shown))
         weights = np.stack([each[0].float().cpu().numpy() for each in maps])
     return AttentionMaps(tuple(shown), len(ids) - len(shown), weights)
-
-
-def _shape(model: GPT) -> tuple[int, int]:
-    """Layers and heads."""
-    config = model.config
-    layers = 1 if config.kind in ("single-head", "multi-head") else config.n_layer
-    return layers, 1 if config.kind == "single-head" else config.n_head
 
 
 def shown_ids(ids: Ids, most: int) -> list[int]:

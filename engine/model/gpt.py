@@ -89,12 +89,12 @@ class Norm(nn.Module):
         super().__init__()
         self.declared = {"weight": GAIN, "bias": BIAS}
         C, weight = config.n_embd, config.norm_weight
-        self.layer = config.norm == "layernorm"
+        self.layernorm = config.norm == "layernorm"
         self.weight = nn.Parameter(torch.empty(C)) if weight else None
-        self.bias = nn.Parameter(torch.empty(C)) if weight and self.layer and config.bias else None
+        self.bias = nn.Parameter(torch.empty(C)) if weight and self.layernorm and config.bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.layer:
+        if self.layernorm:
             return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, LAYER_EPS)
         return kernels.rms_norm(x, self.weight)
 

@@ -41,6 +41,14 @@ def count_parameters(config: ModelConfig, vocab_size: int) -> int:
     return sum(count for _, count in parameter_table(config, vocab_size))
 
 
+def attention_shape(config: ModelConfig) -> tuple[int, int]:
+    """Layers that attend, and the heads of each."""
+    if config.kind == "bigram":
+        return 0, 0
+    layers = 1 if config.kind in ("single-head", "multi-head") else config.n_layer
+    return layers, 1 if config.kind == "single-head" else config.n_head
+
+
 def flops_per_token(config: ModelConfig, vocab_size: int) -> int:
     """Floating-point operations of one training token, forward and backward, at full context.
 
@@ -51,8 +59,7 @@ def flops_per_token(config: ModelConfig, vocab_size: int) -> int:
     if config.kind == "bigram":
         return 0
     multiplied = parts.get("attention", 0) + parts.get("mlp", 0) + padded_vocab(config, vocab_size) * config.n_embd
-    layers = 1 if config.kind in ("single-head", "multi-head") else config.n_layer
-    return 6 * multiplied + 12 * layers * config.n_embd * config.block_size
+    return 6 * multiplied + 12 * attention_shape(config)[0] * config.n_embd * config.block_size
 
 
 def _linear(n_in: int, n_out: int, bias: bool) -> int:

@@ -81,7 +81,7 @@ def generate(
     forced: the first tokens of the output, given instead of drawn. The tokens after them are drawn as if they had been
         drawn too: with a text's own beginning as `forced` and its seed, the same text comes again; with another token
         at its end, the text goes on from that alternative.
-    alternatives: how many of the likeliest tokens each drawn piece brings along.
+    alternatives: how many tokens each drawn piece brings along: the first of its `distribution`.
     keep: where the raw logits of each drawn token are put, for `engine.sampling.distribution`.
     cancelled: asked at every token; after a yes one last piece comes with the text that was held back.
     cache: without it every token reads its whole context again, and the context slides by one token at a time.
