@@ -1,4 +1,7 @@
-"""The program as people meet it: in a real pseudo-terminal, training a real model on real text."""
+"""The program as people meet it: in a real pseudo-terminal, training a real model on real text.
+
+A training waits, paused, for what is to happen to it: how long that takes on a busy machine costs it no steps.
+"""
 
 from __future__ import annotations
 
@@ -15,22 +18,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
+from engine.control import ControlClient
+from engine.errors import UserError
+from engine.runs.layout import RunDir
 from tests.engine.training.conftest import tiny_text
 from tests.terminal import Terminal
+from tui.cli.app import app
 
 TINYTUI = [sys.executable, "-m", "tui.cli"]
 SMALL = [
-    "--set=model.n_layer=2",
+    "--set=model.n_layer=1",
     "--set=model.n_head=2",
-    "--set=model.n_embd=32",
-    "--set=model.block_size=32",
-    "--set=train.batch_size=8",
-    "--set=train.eval_every=200",
-    "--set=train.checkpoint_every=100",
-    "--set=train.sample_tokens=20",
+    "--set=model.n_embd=16",
+    "--set=model.block_size=16",
+    "--set=train.batch_size=4",
+    "--set=train.eval_every=100",
+    "--set=train.checkpoint_every=50",
+    "--set=train.sample_tokens=8",
     "--set=train.keep_last=9",
-    "--set=train.schedule=constant",  # so that a shorter training comes to the same weights as a part of a longer one
 ]
 
 
@@ -41,15 +49,18 @@ def place(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def env(place: Path) -> Iterator[dict[str, str]]:
-    root = str(Path(__file__).parents[2])
-    yield {
+def env(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """What the programs started are told, and those run in this process too."""
+    given = {
         "TINYTUI_CACHE": str(place / "cache"),
         "XDG_CONFIG_HOME": str(place / "config"),
         "XDG_DATA_HOME": str(place / "data"),
-        "PYTHONPATH": root,
+        "PYTHONPATH": str(Path(__file__).parents[2]),
         "OMP_NUM_THREADS": "1",
     }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    yield given
     for status in (place / "runs").glob("*/status.json"):  # nothing outlives a failed test
         said = json.loads(status.read_text())
         if said.get("state") in ("running", "paused"):
@@ -73,124 +84,127 @@ def until(test: Callable[[], object], seconds: float = 60.0) -> None:
         time.sleep(0.05)
 
 
+def weights_file(place: Path, name: str, step: int) -> Path:
+    return place / "runs" / name / "checkpoints" / f"step-{step:08d}" / "model.safetensors"
+
+
 def weights(place: Path, name: str, step: int) -> str:
-    file = place / "runs" / name / "checkpoints" / f"step-{step:08d}" / "model.safetensors"
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    return hashlib.sha256(weights_file(place, name, step).read_bytes()).hexdigest()
 
 
-def headless(place: Path, env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(place, *words), env={**os.environ, **env}, cwd=place, capture_output=True, text=True, timeout=120
+def headless(place: Path, *words: str) -> Result:
+    """The command in this process."""
+    return CliRunner().invoke(app, ["--runs", str(place / "runs"), *words])
+
+
+def in_background(place: Path, env: dict[str, str], name: str) -> subprocess.Popen[bytes]:
+    """A training of that name in a process of its own."""
+    return subprocess.Popen(
+        command(place, *TRAIN, "--name", name),
+        env={**os.environ, **env},
+        cwd=place,
+        stdout=subprocess.DEVNULL,
     )
 
 
-STEPS = 700  # long enough to be found running by a second screen on a busy machine
-FEWER = 200
+def pause(place: Path, name: str) -> ControlClient:
+    """Pause that training as soon as it hears, which is long before its end."""
+    client = ControlClient(RunDir(place / "runs" / name))
+
+    def heard() -> bool:
+        try:
+            client.send("pause")
+        except UserError:
+            return False
+        return True
+
+    until(heard)
+    until(lambda: status(place, name)["state"] == "paused")
+    return client
+
+
+STEPS = 400
+TRAIN = ["train", "tiny.txt", "--steps", str(STEPS), *SMALL]
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[int, str]:
-    """The weights after STEPS and after FEWER steps that nothing disturbed."""
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The weights after STEPS steps that nothing disturbed."""
     place = tmp_path_factory.mktemp("whole")
     (place / "tiny.txt").write_text(tiny_text())
-    env = {"TINYTUI_CACHE": str(place / "cache"), "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-    done = headless(
-        place, env, "train", str(place / "tiny.txt"), "--steps", str(STEPS), *SMALL, "--name", "w", "--json"
-    )
-    assert done.returncode == 0, done.stderr
-    return {step: weights(place, "w", step) for step in (STEPS, FEWER)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TINYTUI_CACHE", str(place / "cache"))
+        patch.chdir(place)
+        done = headless(place, *TRAIN, "--name", "w", "--json")
+    assert done.exit_code == 0, done.output
+    return weights(place, "w", STEPS)
 
 
 def test_a_hung_up_terminal_costs_no_step_and_the_run_is_found_again(
-    place: Path, env: dict[str, str], uninterrupted: dict[int, str]
+    place: Path, env: dict[str, str], uninterrupted: str
 ) -> None:
-    train = ["train", str(place / "tiny.txt"), "--steps", str(STEPS), *SMALL]
-    with Terminal(command(place, *train, "--name", "hung", "--tui"), env=env, cwd=place) as first:
-        first.wait("training", 60)
-        until(lambda: status(place, "hung").get("step", 0) > 20)
+    with Terminal(command(place, *TRAIN, "--name", "hung", "--tui"), env=env, cwd=place) as first:
+        pause(place, "hung")
+        first.wait("paused", 60)
         first.hang_up()
         hung_at = status(place, "hung")["step"]
+        assert hung_at < STEPS
 
         with Terminal(command(place, "open", "hung"), env=env, cwd=place) as second:
             second.wait("hung")
-            second.wait("training")
-            second.key(" ")
             second.wait("paused")
-            until(lambda: status(place, "hung")["state"] == "paused")
             second.key("p")
             second.type("a cat ")
             second.key("enter")
             until(lambda: second.pump(0.1) or (place / "runs" / "hung" / "prompts.jsonl").exists())
-            second.key("escape")  # leave the input, so that space is a command again
+            until(lambda: second.key("escape") or "resume" in second.text)  # first out of an answer, then of the input
             second.key(" ")
             until(lambda: second.pump(0.1) or status(place, "hung")["state"] != "paused")
             until(lambda: status(place, "hung")["step"] > hung_at)
         assert first.wait_exit(90) == 0
     assert status(place, "hung")["state"] == "finished"
-    assert weights(place, "hung", STEPS) == uninterrupted[STEPS]
+    assert weights(place, "hung", STEPS) == uninterrupted
 
 
-def test_detached_training_goes_on_in_the_background(
-    place: Path, env: dict[str, str], uninterrupted: dict[int, str]
-) -> None:
-    train = ["train", str(place / "tiny.txt"), "--steps", str(FEWER), *SMALL]
-    with Terminal(command(place, *train, "--name", "away", "--tui"), env=env, cwd=place) as terminal:
-        terminal.wait("training", 60)
-        until(lambda: status(place, "away").get("step", 0) > 10)
+def test_detached_training_goes_on_in_the_background(place: Path, env: dict[str, str], uninterrupted: str) -> None:
+    with Terminal(command(place, *TRAIN, "--name", "away", "--tui"), env=env, cwd=place) as terminal:
+        pause(place, "away")
+        terminal.wait("paused", 60)
         terminal.key("q")
         terminal.wait("detach")
         terminal.key("d")
         assert terminal.wait_exit(60) == 0
     until(lambda: status(place, "away").get("state") == "finished", 90)
-    assert weights(place, "away", FEWER) == uninterrupted[FEWER]
+    assert weights(place, "away", STEPS) == uninterrupted
 
 
-def test_kill_9_loses_nothing_before_the_last_checkpoint(
-    place: Path, env: dict[str, str], uninterrupted: dict[int, str]
-) -> None:
-    train = ["train", str(place / "tiny.txt"), "--steps", str(FEWER), *SMALL]
-    process = subprocess.Popen(
-        command(place, *train, "--name", "killed"),
-        env={**os.environ, **env},
-        cwd=place,
-        stdout=subprocess.DEVNULL,
-    )
-    until(lambda: status(place, "killed").get("step", 0) > 110)
+def test_kill_9_loses_nothing_before_the_last_checkpoint(place: Path, env: dict[str, str], uninterrupted: str) -> None:
+    process = in_background(place, env, "killed")
+    trainer = pause(place, "killed")
+    reached = status(place, "killed")["step"]
+    trainer.send("checkpoint")
+    until(lambda: weights_file(place, "killed", reached).exists())
     process.kill()
     process.wait()
-    shown = json.loads(headless(place, env, "runs", "show", "killed", "--json").stdout)
+    shown = json.loads(headless(place, "runs", "show", "killed", "--json").stdout)
     assert shown["state"] == "crashed"
-    assert [checkpoint["step"] for checkpoint in shown["checkpoints"]][-1] >= 100
-    resumed = headless(place, env, "train", "--resume", "killed", "--json")
-    assert resumed.returncode == 0, resumed.stderr
-    assert weights(place, "killed", FEWER) == uninterrupted[FEWER]
-    verified = json.loads(headless(place, env, "runs", "verify", "killed", "--json").stdout)
+    assert [checkpoint["step"] for checkpoint in shown["checkpoints"]][-1] == reached < STEPS
+    resumed = headless(place, "train", "--resume", "killed", "--json")
+    assert resumed.exit_code == 0, resumed.output
+    assert weights(place, "killed", STEPS) == uninterrupted
+    verified = json.loads(headless(place, "runs", "verify", "killed", "--json").stdout)
     assert all(checkpoint["ok"] for checkpoint in verified["checkpoints"])
 
 
 def test_a_second_trainer_is_refused_in_one_line(place: Path, env: dict[str, str]) -> None:
-    process = subprocess.Popen(
-        command(place, "train", str(place / "tiny.txt"), "--steps", "100000", "--name", "mine", *SMALL),
-        env={**os.environ, **env},
-        cwd=place,
-        stdout=subprocess.DEVNULL,
-    )
+    process = in_background(place, env, "mine")
     try:
-        until(lambda: status(place, "mine").get("step", 0) > 0)
-        second = headless(place, env, "train", "--resume", "mine")
-        assert second.returncode == 1
+        pause(place, "mine")
+        second = headless(place, "train", "--resume", "mine")
+        assert second.exit_code == 1
         assert second.stderr.count("\n") == 1
         assert "run mine is being trained" in second.stderr and "tinytui open mine" in second.stderr
         assert process.poll() is None
     finally:
         process.terminate()
         process.wait(30)
-
-
-def test_demo_without_a_terminal_trains_samples_and_says_where(place: Path, env: dict[str, str]) -> None:
-    shown = headless(place, env, "demo", "--steps", "10")
-    assert shown.returncode == 0, shown.stderr
-    assert "step" in shown.stdout and "loss" in shown.stdout
-    name = next((place / "runs").iterdir()).name
-    assert name in shown.stdout
-    assert "\x1b" not in shown.stdout

@@ -80,6 +80,7 @@ def test_demo_without_a_terminal(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> N
     result = cli("demo", "--steps", 2)
     assert result.exit_code == 0, result.output
     assert "small-nano-1: finished at step 2 of 2" in result.stdout
+    assert "loss" in result.stdout and "\x1b" not in result.stdout
     assert result.stdout.rstrip().endswith(f"the run lies in {Path('runs') / 'small-nano-1'}")
 
 
