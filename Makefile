@@ -10,7 +10,7 @@ run: $(VENV)/.installed
 	$(BIN)/tinytui demo
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 4 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 # every promise of docs/reliability.md tried as often as its table says; hours, and the machine to itself
 faults: $(VENV)/.installed-dev
