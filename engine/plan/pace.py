@@ -11,12 +11,11 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
+from engine import process
 from engine.config import Config
 from engine.machine import usable_threads
 
@@ -109,17 +108,8 @@ class Measuring:
                 os.killpg(child.pid, signal.SIGKILL)
 
     def _run(self) -> None:
-        here = str(Path(__file__).resolve().parents[2])
-        path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
         try:
-            self._child = subprocess.Popen(
-                [sys.executable, "-m", "engine.plan.measure", self._job],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": path},
-                start_new_session=True,  # so that it ends with the processes it starts itself
-            )
+            self._child = process.start("engine.plan.measure", self._job, stdout=subprocess.PIPE)
         except OSError as error:
             self.found = f"not measured: {error.strerror or error}"
             return

@@ -26,6 +26,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from engine import process
 from engine.errors import UnknownCharacterError
 from engine.text.corpus import Text
 from engine.tokenizers.base import Ids, Tokenizer
@@ -126,15 +127,12 @@ class _Worker:
     def __init__(self, tokenizer: Tokenizer, text: Text) -> None:
         self._tokenizer, self._text = tokenizer, text
         self._lost = self._stopped = False
-        root = str(Path(__file__).resolve().parents[2])
-        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", "from engine.tokenizers.encoding import work; work()"],
+        self._process = process.start(
+            "engine.tokenizers.encoding",
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=os.environ | {"PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"},
-            start_new_session=True,  # Ctrl-C at the terminal is for the parent to decide about
+            TOKENIZERS_PARALLELISM="false",
+            OMP_NUM_THREADS="1",
         )
         fields = {"path": str(text.path), "n_bytes": text.n_bytes, "sha256": text.sha256, "boundary": text.boundary}
         self._order({"tokenizer": tokenizer.to_dict(), "text": fields})
@@ -193,3 +191,7 @@ def work() -> None:
         data = np.concatenate(found).tobytes()
         sys.stdout.buffer.write(_LENGTH.pack(len(data)) + data)
         sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    work()

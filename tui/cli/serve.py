@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from engine.errors import UserError
+from engine.process import command
 from tui.cli.options import CorporaDir, Json, RunsDir
 from tui.cli.output import complain, print_json, say
 
@@ -73,7 +73,7 @@ def serve(
 def session_command(runs: Path, corpora: Path | None, allow_control: bool) -> list[str]:
     """The command of one browser's workbench."""
     folders = ["--runs", str(runs), *(["--corpora", str(corpora)] if corpora is not None else [])]
-    return [sys.executable, "-m", "tui.cli", "serve-session", *folders, *(["--allow-control"] if allow_control else [])]
+    return command("tui.cli", "serve-session", *folders, *(["--allow-control"] if allow_control else []))
 
 
 def serve_session(

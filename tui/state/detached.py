@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine import process
 from engine.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -55,18 +54,9 @@ def detach(run: RunDir, runs_dir: Path) -> int:
 
     Its output goes to the run's log; it survives this process and its terminal.
     """
-    home = str(Path(__file__).parents[2])  # found again from any folder, also when not installed
-    path = os.pathsep.join(part for part in (home, os.environ.get("PYTHONPATH", "")) if part)
+    words = ("--runs", str(runs_dir), "train", "--resume", str(run.path))
     with run.log.open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tui.cli", "--runs", str(runs_dir), "train", "--resume", str(run.path)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            env={**os.environ, "PYTHONPATH": path},
-        )
-    return process.pid
+        return process.start("tui.cli", *words, stdout=log, stderr=log).pid
 
 
 def at_work(status: dict[str, Any], pid: int) -> bool:

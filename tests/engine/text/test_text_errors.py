@@ -415,25 +415,6 @@ def test_text_without_a_place_to_cut_is_held_back_for_so_long(
     assert "".join(found) == "x" * 5 + "y" * 5 + "z" * 5 and [len(each) for each in found] == lengths
 
 
-@pytest.mark.parametrize("before", [None, "/elsewhere"])
-def test_a_worker_is_of_this_very_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str | None) -> None:
-    asked: dict[str, Any] = {}
-
-    def begins(args: list[str], **how: Any) -> Any:
-        asked.update(args=args, **how)
-        raise OSError(errno.EAGAIN, "")
-
-    monkeypatch.setattr(encoding.subprocess, "Popen", begins)
-    monkeypatch.delenv("PYTHONPATH", raising=False)
-    if before:
-        monkeypatch.setenv("PYTHONPATH", before)
-    with pytest.raises(OSError):
-        encoding._Worker(ByteTokenizer(), Text(tmp_path / "text", 0, "0"))
-    root, *rest = asked["env"]["PYTHONPATH"].split(":")
-    assert (Path(root) / "engine" / "tokenizers" / "encoding.py").is_file() and rest == ([before] if before else [])
-    assert asked["start_new_session"] is True and asked["env"]["TOKENIZERS_PARALLELISM"] == "false"
-
-
 def test_a_worker_encodes_until_its_input_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "text"
     path.write_text("ab ba\n")
