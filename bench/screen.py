@@ -1,10 +1,14 @@
-"""What the workbench costs: start, keys, bytes to the terminal, and what it takes from training.
+"""What the workbench costs, screen by screen: keys, bytes to the terminal, and what it takes from training.
 
-    python -m bench.screen [--rounds 3] [--steps 400] [--minutes 60]
+    python -m bench.screen [--screens train,prompt,...] [--pairs 3] [--seconds 6] [--only start,training,screens,large]
 
-Training in the workbench is compared with the same training headless, in turn; both report the run's own
-`train_seconds`, so that neither start-up nor evaluation counts. With --minutes only the memory of a workbench that
-trains for so long is watched.
+Four parts. `start`: to the first picture, to an answer to a key. `training`: steps a second in the workbench over
+headless, in turn, with parts of the screen left out, so that it is seen what each brings. `screens`: each screen beside
+a training: key to screen, local and over a link of 30 KB/s, bytes a second, idle bytes. `large`: a million steps, a
+thousand runs, bars at a vocabulary of 50,257, the loss map of 10,000 tokens (`bench.large_views`).
+
+What a run does is read off its own records, and the screen by an emulated terminal that is looked at every 2 ms.
+`bench.soak` watches the memory.
 """
 
 from __future__ import annotations
@@ -17,25 +21,138 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
-from bench.machine import describe, paired_ratio, percentile, say, spread
+from bench.large_views import large_views
+from bench.machine import describe, paired_ratio, say, spread
+from bench.pressing import TINYTUI, flow, press, shown, told
 from tests.terminal import Terminal
 
-TINYTUI = [sys.executable, "-m", "tui.cli"]
-TRAIN = ["soap-notes", "--preset", "nanogpt-char-cpu"]
-QUIET = ["--set", "train.eval_every=100000", "--set", "train.checkpoint_every=100000", "--set", "train.sample_tokens=0"]
+TRAIN = ["soap-notes", "--preset", "nanogpt-char-cpu", "--steps", "10000000"]
+QUIET = [
+    "--set",
+    "train.eval_every=100000",
+    "--set",
+    "train.checkpoint_every=100000",
+    "--set",
+    "train.sample_tokens=20",
+]
+LINK = 30_000  # bytes a second
+PARTS = ("start", "training", "screens", "large")
 
 
-def start_up(runs: str) -> None:
+@dataclass(frozen=True)
+class Place:
+    """A screen: the keys from Train to it, words that stand on it, and what is pressed to see how soon it shows.
+
+    typing: letters that show one after the other; else the keys in `turns` change the line in which `line` stands.
+    """
+
+    go: tuple[str, ...]
+    words: str
+    turns: tuple[str, ...] = ()
+    line: str = ""
+
+
+PLACES = {
+    "train": Place(("p",), "max tokens"),
+    "prompt": Place(("2",), "repetition"),
+    "samples": Place(("s", "s", "3"), "turn B", ("left", "right"), "╭─ A "),
+    "runs": Place(("4", "/"), "1 match"),
+    "inspect": Place(("5", "i"), "a text to look at"),
+    "corpora": Place(("6", "a"), "corpus"),
+    "new run": Place(("n",), "main settings"),
+}
+
+LEFT_OUT = {
+    "as it is": "",
+    "Textual's own driver": "driver",
+    "cells not compared": "differ",
+    "not paced": "pacing",
+    "OpenMP's own patience": "patience",
+}
+
+
+def leave_out(part: str) -> None:
+    """Take a part of the screen away, in this process."""
+    from tui.terminal import diff, pacing, private
+
+    if part == "driver":
+        private.PARTS["left out"] = lambda: False
+    elif part == "differ":
+        diff.Shown.narrow = lambda self, update: update  # type: ignore[method-assign]
+    elif part == "pacing":
+        pacing.Pacer.ready = lambda self: True  # type: ignore[method-assign]
+
+
+def typed(terminal: Terminal, count: int, letters: str = "qzxjkvwy") -> list[float]:
+    """Seconds from each of so many letters to the screen, after a few that make the place known."""
+    waits, text = [], ""
+    for i in range(4 + count):
+        text += letters[(i * 5 + i // 8) % 8]
+        press(terminal, text[-1])
+        waits.append(shown(terminal, lambda screen, tail=text[-10:]: tail in screen))  # type: ignore[misc]
+        terminal.pump(0.07)
+    return waits[4:]
+
+
+def turned(terminal: Terminal, count: int, place: Place) -> list[float]:
+    """Seconds from each of so many keys to a change of one line."""
+
+    def line(screen: str) -> str:
+        return next((each for each in screen.splitlines() if place.line in each), "")
+
+    waits = []
+    for i in range(count):
+        before = line(terminal.text)
+        press(terminal, place.turns[i % len(place.turns)])
+        waits.append(shown(terminal, lambda screen, before=before: line(screen) != before))  # type: ignore[misc]
+        terminal.pump(0.07)
+    return waits
+
+
+def keys_of(terminal: Terminal, place: Place, count: int, letters: str) -> list[float]:
+    return turned(terminal, count, place) if place.turns else typed(terminal, count, letters)
+
+
+def newest(run: Path) -> tuple[int, float]:
+    """Step and seconds trained of the newest record of training."""
+    with (run / "metrics.jsonl").open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
+        lines = file.read().split(b"\n")[1:-1]
+    records = [json.loads(line) for line in lines if b'"loss"' in line]
+    return int(records[-1]["step"]), float(records[-1]["time_s"])
+
+
+def trains(run: Path, wait: Callable[[], object]) -> None:
+    """Wait until `run` has some records."""
+    deadline = time.monotonic() + 120
+    while not (run / "metrics.jsonl").exists() or (run / "metrics.jsonl").stat().st_size < 8192:
+        assert time.monotonic() < deadline, "the training did not begin"
+        wait()
+
+
+def rate(run: Path, during: Callable[[], object]) -> float:
+    """Steps a second, by the run's own time."""
+    first = newest(run)
+    during()
+    last = newest(run)
+    return (last[0] - first[0]) / max(1e-9, last[1] - first[1])
+
+
+def command(runs: Path, name: str, *more: str, part: str = "") -> list[str]:
+    program = [sys.executable, "-m", "bench.screen", "--inside", part] if part else TINYTUI
+    return [*program, "--runs", str(runs), "train", *TRAIN, "--name", name, *QUIET, *more]
+
+
+def start_up(runs: Path) -> None:
     helps, paints, keys = [], [], []
     for _ in range(7):
         began = time.perf_counter()
         subprocess.run([*TINYTUI, "--help"], capture_output=True, check=True)
         helps.append(time.perf_counter() - began)
-        with Terminal([*TINYTUI, "--runs", runs]) as terminal:
+        with Terminal([*TINYTUI, "--runs", str(runs)]) as terminal:
             paints.append(terminal.wait("tinytui"))
             while "esc" not in terminal.text.lower():  # usable: the help answers to its key
                 press(terminal, "?")
@@ -45,125 +162,99 @@ def start_up(runs: str) -> None:
         say(what, spread(values))
 
 
-def press(terminal: Terminal, key: str) -> None:
-    """The key alone; `Terminal.key` also waits for a while."""
-    os.write(terminal.fd, key.encode())
+def headless(runs: Path, name: str, seconds: float) -> float:
+    process = subprocess.Popen(command(runs, name, "--json"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        trains(runs / name, lambda: time.sleep(0.05))
+        return rate(runs / name, lambda: time.sleep(seconds))
+    finally:
+        process.terminate()
+        process.wait()
 
 
-def shown(terminal: Terminal, test: Callable[[str], bool], seconds: float) -> float:
-    """Seconds until the screen passes `test`, at most `seconds`; looked at after every 2 ms."""
-    began = time.monotonic()
-    while not test(terminal.text) and time.monotonic() - began < seconds:
-        terminal.pump(0.002)
-    return time.monotonic() - began
-
-
-def rate(run: Path) -> float:
-    """Steps a second of the middle of a run, from its own records."""
-    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    steps = [record for record in records if "loss" in record]
-    first, last = steps[len(steps) // 10], steps[-1]
-    return (last["step"] - first["step"]) / (last["time_s"] - first["time_s"])
-
-
-def state(run: Path) -> str:
-    return str(json.loads((run / "status.json").read_text())["state"])
-
-
-def against_headless(runs: str, rounds: int, steps: int) -> None:
-    headless: list[float] = []
-    screen: list[float] = []
-    flow: list[float] = []
-    for turn in range(rounds):
-        for where in ("headless", "screen"):
-            name = f"{where}-{turn}"
-            command = [*TINYTUI, "--runs", runs, "train", *TRAIN, "--name", name, "--steps", str(steps), *QUIET]
-            if where == "headless":
-                subprocess.run([*command, "--json"], capture_output=True, check=True)
-                headless.append(rate(Path(runs) / name))
-                continue
-            with Terminal([*command, "--tui"]) as terminal:
-                terminal.wait("training", 60)
-                terminal.until(lambda text: f"/{steps:,}" in text or f"/{steps}" in text)
-                terminal.pump(0.5)  # the first frames are whole ones
-                # only read and count here: looking at the emulated screen would take a core from training
-                before, began = terminal.bytes, time.monotonic()
-                while state(Path(runs) / name) == "running":
-                    terminal.pump(0.25)
-                flow.append((terminal.bytes - before) / (time.monotonic() - began))
-                terminal.key("q")
-                terminal.pump(1.0)
-            screen.append(rate(Path(runs) / name))
-    say("headless", spread(headless, "steps/s"))
-    say("in the workbench", spread(screen, "steps/s"))
-    say("workbench over headless", paired_ratio(screen, headless))
-    say("bytes to the terminal", spread(flow, "KB/s", 1e-3))
-
-
-def keys_while_training(runs: str, steps: int, name: str, bandwidth: float | None = None) -> None:
-    command = [*TINYTUI, "--runs", runs, "train", *TRAIN, "--name", name, "--steps", str(steps * 4), *QUIET, "--tui"]
-    with Terminal(command, bandwidth=bandwidth) as terminal:
-        terminal.wait("training", 60)
-        terminal.pump(2.0)
-        terminal.key("p")  # the prompt
+def in_the_workbench(runs: Path, name: str, part: str, seconds: float) -> tuple[float, float, list[float]]:
+    """Steps a second, bytes a second, and seconds from key to screen."""
+    env = {"GOMP_SPINCOUNT": "300000"} if part == "patience" else {}
+    with Terminal(command(runs, name, "--tui", part=part), env=env) as terminal:
+        terminal.wait("training", 120)
+        trains(runs / name, lambda: terminal.pump(0.05))
+        terminal.pump(1.0)
+        flows: list[float] = []
+        steps = rate(runs / name, lambda: flows.append(flow(terminal, seconds)))
+        press(terminal, "p")
         terminal.pump(0.5)
-        waits, typed = [], ""
-        for i in range(60):
-            typed += "qzxjkvwy"[(i * 5 + i // 8) % 8]
-            press(terminal, typed[-1])
-            waits.append(shown(terminal, lambda text, tail=typed[-12:]: tail in text, 5.0))
-            terminal.pump(0.07)
-        p50, p95 = percentile(waits, 0.5) * 1000, percentile(waits, 0.95) * 1000
-        say(
-            f"key to screen while training, {name}",
-            f"p50 {p50:.0f} ms  p95 {p95:.0f} ms  max {max(waits) * 1000:.0f} ms",
-        )
+        return steps, flows[0], typed(terminal, 25)
 
 
-def idle(runs: str) -> None:
-    with Terminal([*TINYTUI, "--runs", runs, "open", "headless-0"]) as terminal:
-        terminal.wait("finished")
-        terminal.pump(3.0)
-        before = terminal.bytes
-        terminal.pump(10.0)
-        say("idle", f"{(terminal.bytes - before) / 10:.0f} bytes/s")
+def beside_training(runs: Path, pairs: int, seconds: float) -> None:
+    alone: list[float] = []
+    found: dict[str, list[tuple[float, float, list[float]]]] = {name: [] for name in LEFT_OUT}
+    for turn in range(pairs):
+        alone.append(headless(runs, f"headless-{turn}", seconds))
+        for name, part in LEFT_OUT.items():
+            found[name].append(in_the_workbench(runs, f"with-{part or 'all'}-{turn}", part, seconds))
+    say("headless", spread(alone, "steps/s"))
+    print(f"{'in the workbench':24} over headless          {'KB/s':22}key: p50 p95 max, ms")
+    for name, each in found.items():
+        ratio = paired_ratio([steps for steps, _, _ in each], alone)
+        flows = f"{spread([flow for _, flow, _ in each], '', 1e-3)}"
+        print(f"{name:24} {ratio:22} {flows:22} {told([wait for _, _, waits in each for wait in waits])}", flush=True)
 
 
-def memory(runs: str, minutes: float) -> None:
-    """What the process grows by, after a first minute in which everything has been shown once."""
-    command = [*TINYTUI, "--runs", runs, "train", *TRAIN, "--steps", "10000000", "--name", "long", "--tui"]
-    with Terminal(command) as terminal:
-        terminal.wait("training", 60)
-        process = psutil.Process(terminal.pid)
-        held = []
-        for _ in range(max(2, round(minutes))):
-            until = time.monotonic() + 60
-            while (left := until - time.monotonic()) > 0:
-                terminal.pump(min(0.25, left))
-                terminal.raw.clear()
-            held.append(process.memory_info().rss)
-        records = sum(1 for _ in (Path(runs) / "long" / "metrics.jsonl").open())
-        say("resident after the first minute", f"{held[0] / 1e6:.1f} MB")
-        say(f"more after {len(held)} minutes", f"{(held[-1] - held[0]) / 1e6:+.1f} MB; {records:,} records")
-        say("minute by minute", " ".join(f"{value / 1e6:.0f}" for value in held))
+def every_screen(runs: Path, names: list[str], seconds: float) -> None:
+    print(f"{'screen':10} {'key: p50 p95 max, ms':22} {'at 30 KB/s':22} {'KB/s':>6} {'idle B/s':>9}")
+    for name in names:
+        place, run = PLACES[name], f"on-{name.replace(' ', '-')}"
+        with Terminal(command(runs, run, "--tui")) as terminal:
+            terminal.wait("training", 120)
+            trains(runs / run, lambda: terminal.pump(0.05))
+            for key in place.go:
+                terminal.key(key)
+                terminal.pump(1.0)
+            terminal.wait(place.words)
+            terminal.pump(1.0)
+            bytes_a_second = flow(terminal, seconds)
+            local = keys_of(terminal, place, 40, "qzxjkvwy")
+            terminal.pump(1.0)
+            terminal.bandwidth = LINK
+            slow = keys_of(terminal, place, 40, "wvkyjxqz")
+        with Terminal([*TINYTUI, "--runs", str(runs), "open", run]) as terminal:
+            terminal.until(lambda text: "stopped" in text or "finished" in text)
+            for key in place.go[-1:] if place.go[0] == "s" else place.go:
+                terminal.key(key)
+            terminal.pump(4.0)
+            idle = flow(terminal, seconds)
+        print(f"{name:10} {told(local):22} {told(slow):22} {bytes_a_second / 1e3:6.1f} {idle:9.0f}", flush=True)
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["--inside"]:
+        leave_out(sys.argv[2])
+        sys.argv = ["tinytui", *sys.argv[3:]]
+        from tui.cli import main as program
+
+        program()
+        return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--minutes", type=float, help="watch the memory of a workbench that trains, for so long")
+    parser.add_argument("--screens", default=",".join(PLACES), help="which, of " + ", ".join(PLACES))
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=6.0, help="for which bytes and steps are counted, each time")
+    parser.add_argument("--only", default=",".join(PARTS), help="which parts, of " + ", ".join(PARTS))
     options = parser.parse_args()
-    print(describe())
-    with tempfile.TemporaryDirectory() as runs:
-        if options.minutes:
-            memory(runs, options.minutes)
-            return
-        start_up(runs)
-        against_headless(runs, options.rounds, options.steps)
-        keys_while_training(runs, options.steps, "local")
-        keys_while_training(runs, options.steps, "30-KB-link", 30_000)
-        idle(runs)
+    names, parts = options.screens.split(","), options.only.split(",")
+    if unknown := [each for each in names if each not in PLACES] + [each for each in parts if each not in PARTS]:
+        parser.error(f"unknown: {', '.join(unknown)}")
+    print(describe(), flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        runs = Path(folder)
+        if "start" in parts:
+            start_up(runs / "none")
+        if "training" in parts:
+            beside_training(runs / "training", options.pairs, options.seconds)
+        if "screens" in parts:
+            every_screen(runs / "screens", names, options.seconds)
+        if "large" in parts:
+            large_views(runs / "large")
 
 
 if __name__ == "__main__":
