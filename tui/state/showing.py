@@ -6,9 +6,10 @@ Unless the person writes or asks something first: from then on nothing happens b
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from tui.state.conversation import DEFAULTS
 from tui.state.prompting import LIVE, LoadedModels, Request
 
 if TYPE_CHECKING:
@@ -18,10 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class Showing:
-    """`example` is asked once, as soon as a checkpoint's validation loss is `good_loss` or less."""
+    """`example` is asked once, as soon as a checkpoint's validation loss is `good_loss` or less.
+
+    With it the sliders that nobody moved are set to `values`.
+    """
 
     example: str
     good_loss: float
+    values: Mapping[str, float] = field(default_factory=dict)
     over: bool = field(default=False, init=False)
     """Whether it was asked, or the person came first."""
     _written: bool = field(default=False, init=False)
@@ -39,6 +44,8 @@ class Showing:
         if not self._written and not talk.sheet.prompt and not talk.jobs:
             self._written = True
             talk.write(self.example)
+            unmoved = {name: value for name, value in self.values.items() if talk.sheet.value(name) == DEFAULTS[name]}
+            talk.sheet = replace(talk.sheet, values={**talk.sheet.values, **unmoved})
             return True
         if talk.jobs or talk.sheet.prompt != self.example:
             self.over = True

@@ -66,3 +66,9 @@ def test_who_asked_the_example_itself_first_is_not_answered_twice(talk: Conversa
     look(first, talk, GOOD)
     assert not look(second, talk, GOOD) and len(talk.jobs) == 1
     talk.jobs[0].join(10)
+
+
+def test_sliders_that_nobody_moved_are_set_with_the_example(talk: Conversation) -> None:
+    talk.sheet = replace(talk.sheet, values={"temperature": 0.8, "top_k": 7})
+    look(Showing(EXAMPLE, good_loss=0.7, values={"temperature": 0.5, "top_k": 20}), talk, [])
+    assert dict(talk.sheet.values) == {"temperature": 0.5, "top_k": 7}
