@@ -106,6 +106,7 @@ ACTIONS = (
     ),
     Action("corpora.new_run", "n", "new_run_on", "new run", "train a new model on the chosen corpus", changes=True),
     Action("corpora.count", "s", "count", "count", "count what is in the chosen text, however long that takes"),
+    Action("corpora.tokens", "o", "tokens", "", "the most frequent tokens of a tokenizer of your choice"),
     Action("corpora.remove", "x,delete", "remove", "remove", "remove the chosen corpus, after asking", changes=True),
     Action("corpora.cancel", "c", "cancel", "give up", "give up what is being fetched or added"),
     Action("corpora.percent", "g", "percent", "go to", "go to a place in the text, in percent"),

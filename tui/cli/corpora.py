@@ -22,7 +22,7 @@ app = typer.Typer(help="Texts to train on: list, show, count, add, fetch, remove
 def list_(corpora: CorporaDir = None, as_json: Json = False) -> None:
     """All corpora that a name reaches."""
     from engine.text.catalog import list_corpora
-    from tui.state.corpora import where
+    from tui.state.corpuswork import where
     from tui.text import fmt_bytes
 
     found = list_corpora(corpora)

@@ -49,6 +49,8 @@ def time_words(told: Forecast, compiled: bool = False) -> list[str]:
         if count and seconds is not None
     ]
     whole = [f"{fmt_duration(told.run_seconds)} with {' and '.join(known)}"] if known else []
+    if told.enough is not None and told.evaluated is not None and told.enough < told.evaluated:
+        whole.append(f"data.val_tokens={told.enough} would make evaluations a tenth of it")
     unknown = ["evaluations not counted"] if told.eval_seconds is None else []
     return [f"{step} a step · {steps} ({where})", *(["; ".join(whole + unknown)] if whole or unknown else [])]
 

@@ -20,10 +20,12 @@ from tui.app import Workbench
 from tui.screens.corpora.add import AddScreen, PathScreen
 from tui.screens.corpora.leaf import FactsLeaf, TextLeaf
 from tui.screens.corpora.screen import CorporaScreen
+from tui.screens.dialogs.choose import ChooseScreen
 from tui.screens.dialogs.confirm import ConfirmScreen
 from tui.screens.newrun.screen import NewRunScreen
 from tui.screens.runs.screen import RunsScreen
 from tui.screens.welcome.screen import WelcomeScreen
+from tui.state.tokencounts import TokenCounts
 from tui.theme import ANSI, CONTRAST, DARK, LIGHT
 from tui.widgets.form import SettingsForm
 from tui.widgets.menu import Menu
@@ -104,6 +106,25 @@ async def test_a_text_is_read_through_without_reading_it_whole(bench: Workbench)
         await pilot.press("4", "6")
         await until(pilot, lambda: bench.screen is screen)
         assert reading.number == reading.count // 2, "as it was left"
+
+
+async def test_the_most_frequent_tokens_of_a_tokenizer(bench: Workbench) -> None:
+    async with bench.run_test(size=(140, 40)) as pilot:
+        screen = await counted(pilot)
+        await pilot.press("o")
+        await until(pilot, lambda: isinstance(bench.screen, ChooseScreen))
+        await pilot.press(*"char", "enter")
+        entry = screen.shelf.chosen
+        assert entry is not None
+        await until(pilot, lambda: isinstance(screen.shelf.tokens_of(entry), TokenCounts), 30)
+        told = screen.shelf.tokens_of(entry)
+        text = Path("ward.txt").read_text()
+        assert isinstance(told, TokenCounts) and told.tokens == told.n_bytes == len(text)
+        assert told.top[:2] == (("␣", text.count(" ")), ("e", text.count("e"))) and told.distinct == told.vocab_size == len(set(text))
+        await until(pilot, lambda: "most frequent tokens  char" in on_screen(bench))
+        assert f"{text.count('e'):,}  ━" in on_screen(bench)
+        screen.shelf.count_tokens("bpe", 3)
+        await until(pilot, lambda: "✖" in on_screen(bench) and "vocab_size" in on_screen(bench))
 
 
 async def test_what_was_counted_is_shown_and_scrolled(bench: Workbench) -> None:

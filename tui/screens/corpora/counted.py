@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from engine.text.shared import Shared
     from engine.text.statistics import Statistics
     from engine.text.tally import Lengths, Repeats
+    from tui.state.tokencounts import TokenCounts
 
 LABEL = 13
 BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -89,6 +90,22 @@ def statistics_rows(told: Statistics, width: int) -> list[Row]:
     rows += [[], [("most frequent characters", "dim")]]
     rows += bars([(visible(each), count) for each, count in told.top_characters[:NAMED]], width)
     return rows
+
+
+def token_rows(told: TokenCounts | str, width: int) -> list[Row]:
+    """The most frequent tokens of a tokenizer, or what keeps them from being told."""
+    if isinstance(told, str):
+        bad = told.startswith("✖")
+        return [*wrapped([(clean(told, keep_newlines=False), "alarm" if bad else "dim")], width), []]
+    each = f"{told.n_bytes / max(1, told.tokens):.2f} bytes each"
+    rows: list[Row] = [
+        *wrapped([("most frequent tokens", "dim"), (f"  {told.name}", "bright")], width),
+        *wrapped(
+            [(f"{told.tokens:,}", "bright"), (f" tokens in the first {fmt_bytes(told.n_bytes)}, {each}", "dim")], width
+        ),
+        *wrapped([(f"{told.distinct:,}", "bright"), (f" of {told.vocab_size:,} occur there", "dim")], width),
+    ]
+    return [*rows, *bars(told.top, width), []]
 
 
 def visible(character: str) -> str:

@@ -14,14 +14,19 @@ from textual.content import Content
 
 from engine.errors import ConfigError
 from tui.actions import Action, bindings
-from tui.screens.corpora.counted import card_rows, statistics_rows
+from tui.screens.corpora.counted import card_rows, statistics_rows, token_rows
 from tui.screens.corpora.leaf import FactsLeaf, TextLeaf
+from tui.screens.corpora.lines import columns_for, heading, line_of
+from tui.screens.corpora.panes import FactsPane, ListPane, TextPane
 from tui.screens.dialogs.ask import AskScreen
+from tui.screens.dialogs.choose import Choice, ChooseScreen
 from tui.screens.dialogs.confirm import ConfirmScreen, Way
 from tui.screens.workscreen import WorkScreen
-from tui.state.corpora import Addition, Entry, Shelf
+from tui.state.corpora import Addition, Shelf
+from tui.state.corpuswork import Entry
 from tui.state.session import Session
-from tui.text import MISSING, Part, Row, clean, fit, fmt_bytes, fmt_count
+from tui.state.tokencounts import KINDS, kind_name
+from tui.text import Part, Row, clean
 from tui.widgets.menu import Menu
 from tui.widgets.pane import Pane
 from tui.widgets.rows import Rows, cut, wrap
@@ -29,72 +34,7 @@ from tui.widgets.tabs import PaneTabs
 
 REST = 1
 """Polls that the cursor must rest on a corpus before it is opened."""
-# name, width, right-aligned, rank: the highest ranks leave first as the terminal narrows
-COLUMNS = (
-    ("corpus", 20, False, 0),
-    ("where", 8, False, 1),
-    ("size", 8, True, 2),
-    ("characters", 10, True, 3),
-    ("distinct", 8, True, 6),
-    ("records", 7, True, 4),
-    ("licence", 14, False, 5),
-    ("title", 40, False, 7),
-)
-GAP = 2
 PARTS = {"corpora": "#list-pane", "text": "#text-pane", "statistics": "#facts-pane"}
-WHERE_LOOKS = {"yours": "accent", "shipped": "foreground", "to fetch": "dim", "damaged": "alarm"}
-
-
-class ListPane(Pane):
-    title = "corpora"
-    about: ClassVar[tuple[str, ...]] = (
-        "All texts with a name: those that come with tinytui, your own, and known ones that",
-        "can be fetched. A path works as a corpus everywhere, too, without being added.",
-    )
-
-    def compose(self) -> ComposeResult:
-        yield Rows(id="head")
-        yield Menu(empty="reading the corpora …", id="list")
-
-    def focus_target(self) -> None:
-        self.query_one(Menu).focus()
-
-
-class TextPane(Pane):
-    title = "text"
-    about: ClassVar[tuple[str, ...]] = (
-        "The text as a model reads it. Only the pages in sight are read, whatever its size;",
-        "g goes to a place in percent.",
-    )
-
-    def __init__(self, leaf: TextLeaf) -> None:
-        super().__init__(id="text-pane")
-        self._leaf = leaf
-
-    def compose(self) -> ComposeResult:
-        yield self._leaf
-
-    def focus_target(self) -> None:
-        self._leaf.focus()
-
-
-class FactsPane(Pane):
-    title = "statistics"
-    about: ClassVar[tuple[str, ...]] = (
-        "What is in the text, counted once and kept. Bits per byte under gzip and zstd are a",
-        "floor: a model that needs more has learned less than a compressor knows. Of validation",
-        "text that training has, too, a validation loss says little.",
-    )
-
-    def __init__(self, leaf: FactsLeaf) -> None:
-        super().__init__(id="facts-pane")
-        self._leaf = leaf
-
-    def compose(self) -> ComposeResult:
-        yield self._leaf
-
-    def focus_target(self) -> None:
-        self._leaf.focus()
 
 
 class CorporaScreen(WorkScreen):
@@ -199,7 +139,7 @@ class CorporaScreen(WorkScreen):
         columns = columns_for(max(6, menu.size.width - 2))
         self.query_one("#head", Rows).show([[("  " + heading(columns), "dim")]] if entries else [])
         menu.empty = self._empty()
-        menu.set_items([self._line(each, columns) for each in entries], shelf.index)
+        menu.set_items([line_of(each, shelf.statistics_of(each), columns) for each in entries], shelf.index)
         if not self.has_class("tabs"):
             self.query_one("#list-pane").styles.height = min(max(3, len(entries)) + 3, max(6, self.size.height // 3))
         else:
@@ -228,26 +168,6 @@ class CorporaScreen(WorkScreen):
         count = "1 corpus" if len(entries) == 1 else f"{len(entries)} corpora"
         said = "".join(f"  {each}" for each in words if not each.startswith("0 "))
         line.show([[(count, "bright"), (said, "dim"), ("  a adds a file, f fetches one", "dim")]])
-
-    def _line(self, entry: Entry, columns: Sequence[tuple[str, int, bool, int]]) -> Row:
-        told = self.shelf.statistics_of(entry)
-        corpus = entry.corpus
-        texts = {
-            "corpus": (corpus.name, "bright" if entry.where != "to fetch" else "foreground"),
-            "where": (entry.where, WHERE_LOOKS[entry.where]),
-            "size": (fmt_bytes(entry.size), "foreground"),
-            "characters": (fmt_count(told.characters) if told else MISSING, "foreground"),
-            "distinct": (f"{told.distinct_characters:,}" if told else MISSING, "foreground"),
-            "records": (fmt_count(told.records) if told and told.records else MISSING, "foreground"),
-            "licence": (corpus.license or MISSING, "dim"),
-            "title": (corpus.problem or corpus.title, "alarm" if corpus.problem else "dim"),
-        }
-        row: list[Part] = []
-        for name, size, right, _ in columns:
-            text, look = texts[name]
-            row += [(" " * GAP, "")] if row else []
-            row.append((fit(text, size, "right" if right else "left"), look))
-        return row
 
     def _show_text(self) -> None:
         if not self.built:
@@ -293,7 +213,10 @@ class CorporaScreen(WorkScreen):
         problem = reading.problem if reading is not None else ""
         stage = (found.stage, round(found.fraction, 2)) if found is not None else None
         told = self.shelf.statistics_of(entry)
-        key = entry.key, width, stage, problem, told is not None, found is not None and found.text is not None
+        key = (
+            (entry.key, width, stage, problem),
+            (told is not None, found is not None and found.text is not None, self.shelf.tokens_of(entry)),
+        )
         if self._made[0] != key:
             self._made = key, self._make_rows(entry, width)
         return self._made[1]
@@ -315,7 +238,8 @@ class CorporaScreen(WorkScreen):
             rows = [[self._doing(reading.found.stage, reading.found.fraction)]]
         else:
             rows = [cut([("not counted yet; ", "dim"), ("s", "accent bold"), (" counts it", "dim")], width)]
-        return [*rows, [], *card_rows(entry.corpus, width)]
+        tokens = self.shelf.tokens_of(entry)
+        return [*(token_rows(tokens, width) if tokens is not None else []), *rows, [], *card_rows(entry.corpus, width)]
 
     # -- keys ----------------------------------------------------------------------------------------------------------
 
@@ -354,6 +278,8 @@ class CorporaScreen(WorkScreen):
                 and reading is not None
                 and not (reading.found.stage or reading.problem or self.shelf.statistics_of(chosen))
             )
+        if action == "tokens":
+            return reading is not None and reading.found.text is not None
         if action == "percent":
             return reading is not None and reading.count > 1
         return True
@@ -362,6 +288,18 @@ class CorporaScreen(WorkScreen):
 
     def action_count(self) -> None:
         self.shelf.count()
+
+    def action_tokens(self) -> None:
+        """Choose a tokenizer, whose most frequent tokens are then first among the statistics."""
+
+        def count(chosen: tuple[str, int] | None) -> None:
+            if chosen is not None:
+                self.shelf.count_tokens(*chosen)
+                self.show_part("statistics")
+                self.refresh_view()
+
+        choices = [Choice(kind_name(*each), each) for each in KINDS]
+        self.app.push_screen(ChooseScreen("most frequent tokens of which tokenizer?", choices, cursor=1), count)
 
     def action_cancel(self) -> None:
         self.shelf.cancel()
@@ -448,20 +386,3 @@ class CorporaScreen(WorkScreen):
                 self.shelf.remove(chosen)
 
         self.shelf.ask_needs(entry, ask)
-
-
-def columns_for(width: int) -> list[tuple[str, int, bool, int]]:
-    """The columns that fit `width`; the last takes what is over."""
-    for most in range(len(COLUMNS) - 1, -1, -1):
-        kept = [column for column in COLUMNS if column[3] <= most]
-        need = sum(size + GAP for _, size, _, _ in kept) - GAP - (20 if kept[-1][0] == "title" else 0)
-        if need <= width or most == 0:
-            *others, (title, size, right, rank) = kept
-            over = width - sum(each[1] + GAP for each in others)
-            return [*others, (title, size if right else max(6, over), right, rank)]
-    return []
-
-
-def heading(columns: Sequence[tuple[str, int, bool, int]]) -> str:
-    """The names of the columns."""
-    return (" " * GAP).join(f"{name:>{size}}" if right else f"{name:<{size}}" for name, size, right, _ in columns)
