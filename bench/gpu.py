@@ -28,17 +28,16 @@ import torch
 
 from bench.machine import LETTERS, describe, say, spread
 from engine.config import Config, load_preset
-from engine.model import build_model
+from engine.model import build_for, build_model
 from engine.model.sizes import count_parameters, flops_per_token
 from engine.plan.timing import made_up, time_steps
 from engine.sampling.generate import Done, generate
 from engine.sampling.settings import SamplingSettings
 from engine.tokenizers.char import CharTokenizer
 from engine.tokenizers.dataset import TokenDataset
-from engine.training.build import build_for
 from engine.training.compile import compile_step
+from engine.training.device import set_matmul_precision
 from engine.training.live import LivePrompter, LiveWeights
-from engine.training.precision import set_matmul_precision
 from engine.training.step import TrainStep, make_step
 
 TARGET = 1.4697  # nats a character: the best validation loss in nanoGPT's README, on one A100

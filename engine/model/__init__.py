@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Generator
 
-    from engine.config import ModelConfig
+    from engine.config import Config, ModelConfig
     from engine.model.gpt import GPT
 
 
@@ -24,3 +24,13 @@ def build_model(config: ModelConfig, vocab_size: int, generator: Generator | Non
     from engine.model.ladder import RUNGS
 
     return RUNGS[config.kind](config, vocab_size, generator=generator)
+
+
+def build_for(config: Config, vocab_size: int, generator: Generator | None = None) -> GPT:
+    """The model of a run as it is trained: with LoRA adapters where it is fine-tuned so. Raises as `build_model`."""
+    model = build_model(config.model, vocab_size, generator)
+    if config.train.lora_r:
+        from engine.model.lora import LoRAConfig, apply_lora
+
+        apply_lora(model, LoRAConfig(r=config.train.lora_r, alpha=config.train.lora_alpha), generator)
+    return model

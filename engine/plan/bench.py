@@ -13,7 +13,7 @@ from engine.machine import cpu_model, memory_peak
 from engine.plan.timing import made_up, time_steps, time_writing
 from engine.tokenizers.table import expected_vocab
 from engine.training.compile import compile_step
-from engine.training.precision import check_precision, set_matmul_precision
+from engine.training.device import ready_device
 from engine.training.step import make_step
 
 Progress = Callable[[str, float], None]
@@ -50,8 +50,7 @@ def bench_device(config: Config, device: torch.device, seconds: float, progress:
 
     Raises ConfigError when the device cannot compute as the config asks.
     """
-    check_precision(config.train.precision, device)
-    set_matmul_precision(config.train.precision)
+    ready_device(str(device), config.train.precision)
     report = progress or (lambda what, done: None)
     report(f"making the step for {device}", 0.0)
     dataset = made_up(config, expected_vocab(config.data), device)

@@ -12,7 +12,7 @@ from typing import Any
 from engine.config import Config, DataConfig, TrainConfig
 from engine.model.sizes import count_parameters, flops_per_token
 from engine.plan.pace import Pace
-from engine.training.need import memory_estimate
+from engine.training.memory import memory_estimate
 from engine.training.schedule import first_evaluation
 
 

@@ -18,8 +18,7 @@ from engine.errors import UserError, is_out_of_memory
 from engine.plan.pace import LIMIT_SECONDS, Pace
 from engine.plan.timing import made_up, time_evaluation, time_steps, time_writing
 from engine.tokenizers.dataset import TokenDataset
-from engine.training.device import choose_device
-from engine.training.precision import check_precision, set_matmul_precision
+from engine.training.device import ready_device
 from engine.training.step import TrainStep, make_step
 
 STEP_SECONDS, EVAL_SECONDS, SAMPLE_SECONDS = 1.5, 0.4, 0.6
@@ -41,9 +40,7 @@ def pace_of(take_step: TrainStep, dataset: TokenDataset) -> Pace:
 
 def measure_pace(config: Config, vocab_size: int, device: str = "auto") -> Pace:
     """The pace of `config` on random tokens. Raises ConfigError when the device is not here or cannot compute so."""
-    where = choose_device(device)
-    check_precision(config.train.precision, where)
-    set_matmul_precision(config.train.precision)
+    where = ready_device(device, config.train.precision)
     dataset = made_up(config, vocab_size, where)
     return pace_of(make_step(config, dataset, where), dataset)
 

@@ -6,17 +6,17 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from engine.config import Config
 from engine.machine import memory_peak
-from engine.model.gpt import GPT
 from engine.plan.measure import pace_of
 from engine.plan.pace import Pace
 from engine.plan.timing import median_seconds
 from engine.tokenizers.dataset import TokenDataset
+from engine.training.device import autocast
+from engine.training.memory import activations_by_part, part_of
 from engine.training.optim import Optimizer
-from engine.training.precision import autocast
 from engine.training.step import make_step
 
 PASS_SECONDS = 0.4
@@ -79,50 +79,6 @@ def profile_run(config: Config, dataset: TokenDataset, device: torch.device) -> 
         peak_bytes=memory_peak(device),
         tokens_per_step=config.tokens_per_step,
     )
-
-
-def part_of(name: str) -> str:
-    """The part a parameter or module belongs to, whatever its block: attention, mlp, norms, embedding or head."""
-    words = name.split(".")
-    if "attn" in words:
-        return "attention"
-    if "mlp" in words:
-        return "mlp"
-    if any(word.startswith("norm") for word in words):
-        return "norms"
-    if words[0] in ("wte", "wpe", "before"):
-        return "embedding"
-    return "head" if words[0] == "head" else "other"
-
-
-def activations_by_part(model: GPT, x: Tensor, y: Tensor, precision: str) -> dict[str, int]:
-    """Bytes kept for the backward pass, by the part whose forward pass kept them first."""
-    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    seen: dict[int, int] = {}
-    by_part: dict[str, int] = defaultdict(int)
-    inside: list[str] = []
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own and storage.data_ptr() not in seen:
-            seen[storage.data_ptr()] = storage.nbytes()
-            by_part[inside[-1] if inside else "head"] += storage.nbytes()
-        return tensor
-
-    hooks = []
-    for name, module in model.named_modules():
-        part = part_of(name)
-        if name and part != "other" and not isinstance(module, nn.ModuleList):
-            hooks.append(module.register_forward_pre_hook(lambda *_, part=part: inside.append(part)))
-            hooks.append(module.register_forward_hook(lambda *_: inside.pop() and None))
-    try:
-        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), autocast(precision, x.device):
-            loss = model.loss(x, y)
-        del loss
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return dict(by_part)
 
 
 def _rows(optimizer: Optimizer, activations: dict[str, int]) -> tuple[Row, ...]:

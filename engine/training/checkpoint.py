@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from engine.config import Config, make_config
 from engine.errors import CheckpointError, UserError
+from engine.model import build_for
 from engine.model.gpt import GPT
 from engine.model.lora import merge_lora
 from engine.runs.layout import RunDir
@@ -25,7 +26,6 @@ from engine.runs.schema import DamagedError
 from engine.sampling.columns import for_decoding
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.table import tokenizer_from_dict
-from engine.training.build import build_for
 from engine.training.verify import (
     AVERAGED,
     OPTIMIZER,

@@ -1,10 +1,25 @@
-"""Which device to train on."""
+"""The device to train on, and the arithmetic of the forward pass there: fp32, tf32, bf16, fp16 with a loss scaler."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
+from torch import Tensor
 
 from engine.errors import ConfigError
+
+SCALE_START, SCALE_GROWTH_STEPS = 65536.0, 2000
+SCALE_LEAST = 1.0
+"""A loss scale below this helps nobody: what overflows then is not finite by itself."""
+
+
+def ready_device(name: str, precision: str) -> torch.device:
+    """The device of that name, with products set to `precision`. Raises ConfigError where it cannot compute so."""
+    device = choose_device(name)
+    check_precision(precision, device)
+    set_matmul_precision(precision)
+    return device
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -21,3 +36,56 @@ def choose_device(name: str = "auto") -> torch.device:
     if int(index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"there is no {name}; this machine has {torch.cuda.device_count()} CUDA device(s)")
     return torch.device("cuda", int(index or 0))
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """The context in which the model's forward pass runs."""
+    if precision in ("bf16", "fp16"):
+        return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)
+    return nullcontext()
+
+
+def set_matmul_precision(precision: str) -> None:
+    """TF32 where asked for; full fp32 products otherwise. A process-wide setting of PyTorch."""
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raise ConfigError when `device` cannot compute so."""
+    if precision == "fp16" and device.type == "cpu":
+        raise ConfigError("precision fp16 needs a GPU; on a CPU use --set train.precision=bf16 or fp32")
+    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise ConfigError("this GPU has no bf16; use --set train.precision=fp16")
+
+
+class LossScaler:
+    """Dynamic loss scale for fp16 (Micikevicius et al. 2018): halved on overflow, doubled after 2,000 good steps."""
+
+    def __init__(self, enabled: bool) -> None:
+        self.enabled = enabled
+        self.scale, self.good = SCALE_START if enabled else 1.0, 0
+
+    @property
+    def may_help(self) -> bool:
+        """Whether a step that was not finite may be with the scale as it is now."""
+        return self.enabled and self.scale >= SCALE_LEAST
+
+    def update(self, finite: bool) -> None:
+        """Note a step, and whether its gradient was finite."""
+        if not self.enabled:
+            return
+        self.good = self.good + 1 if finite else 0
+        if not finite:
+            self.scale /= 2.0
+        elif self.good == SCALE_GROWTH_STEPS:
+            self.scale, self.good = 2.0 * self.scale, 0
+
+    def tensors(self) -> dict[str, Tensor]:
+        if not self.enabled:
+            return {}
+        return {"scaler.scale": torch.tensor(self.scale), "scaler.good": torch.tensor(float(self.good))}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Take back what `tensors` gave; a state without a scale, of another precision, leaves the scale fresh."""
+        if self.enabled and "scaler.scale" in tensors:
+            self.scale, self.good = float(tensors["scaler.scale"]), int(tensors["scaler.good"])

@@ -15,7 +15,7 @@ from torch import Tensor
 from engine.errors import is_out_of_memory
 from engine.model.gpt import GPT
 from engine.tokenizers.dataset import TokenDataset
-from engine.training.precision import autocast
+from engine.training.device import autocast
 from engine.training.shortage import free_memory
 
 TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 65536}

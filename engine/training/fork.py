@@ -13,19 +13,19 @@ import torch
 from engine.config import FREE_IN_A_FORK, Config, split_key
 from engine.errors import CheckpointError, ConfigError
 from engine.files import open_atomic, sync_folder
+from engine.model import build_for
 from engine.runs.layout import RunDir, create_run, new_name
 from engine.runs.schema import decode
 from engine.runs.tail import Tail, split_lines
 from engine.runs.writer import RunWriter
 from engine.tokenizers.dataset import TokenDataset
-from engine.training.build import build_for
 from engine.training.checkpoint import (
     Checkpoint,
     checkpoint_model,
     choose_checkpoint,
     load_checkpoint,
 )
-from engine.training.need import check_memory
+from engine.training.memory import check_memory
 from engine.training.saving import Contents, fresh_state, write_checkpoint
 from engine.training.start import check_trained_here, run_config, run_info
 

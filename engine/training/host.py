@@ -120,20 +120,18 @@ class TrainingHost:
         """The trainer, restored; and what builds another model of its kind for prompting."""
         import torch
 
-        from engine.training.build import build_for
+        from engine.model import build_for
         from engine.training.checkpoint import newest_good
-        from engine.training.device import choose_device
+        from engine.training.device import ready_device
         from engine.training.live import LiveWeights
-        from engine.training.precision import check_precision, set_matmul_precision
         from engine.training.saving import remove_orphans
         from engine.training.state import restore
         from engine.training.trainer import Trainer
 
         info = run_info(self.run)
         config = run_config(self.run)
-        device = choose_device(self.device or (info.get("environment") or {}).get("device") or "auto")
-        check_precision(config.train.precision, device)
-        set_matmul_precision(config.train.precision)
+        name = self.device or (info.get("environment") or {}).get("device") or "auto"
+        device = ready_device(name, config.train.precision)
         writer.status(phase="reading the corpus")
         remove_orphans(self.run)
         checkpoint, problems = newest_good(self.run)

@@ -1,35 +1,143 @@
-"""Where the memory of training goes: weights, gradients, optimizer state, activations."""
+"""The memory of training: estimated from the settings before a run, without torch, and measured on its model."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections import defaultdict
+from typing import TYPE_CHECKING
 
-from engine.model.gpt import GPT
-from engine.training.optim import Optimizer
-from engine.training.precision import autocast
+from engine.config import Config
+from engine.errors import ConfigError
+from engine.model.sizes import count_parameters, parameter_table
+from engine.telemetry import whole_memory
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from engine.model.gpt import GPT
+    from engine.training.optim import Optimizer
+
+BEYOND = 2.0
+"""Times the whole memory of a machine that no run can be squeezed into, however rough the estimate."""
 
 
-def activation_bytes(model: GPT, x: Tensor, y: Tensor, precision: str) -> int:
-    """Bytes kept for the backward pass by one forward pass over the batch x, y; parameters are not counted.
+def memory_estimate(config: Config, vocab_size: int, gpu: bool = False) -> dict[str, int]:
+    """Bytes by what they are for; together what training holds at the end of the forward pass."""
+    params, train = count_parameters(config.model, vocab_size), config.train
+    parts = dict(parameter_table(config.model, vocab_size))
+    matrices = parts.get("attention", 0) + parts.get("mlp", 0) if train.optimizer == "muon" else 0
+    return {
+        "weights": 4 * params * (2 if train.ema else 1),
+        "gradients": 4 * params,
+        "optimizer": 4 * matrices + 8 * (params - matrices),
+        "activations": activation_estimate(config, vocab_size, gpu),
+    }
 
-    Measured by PyTorch's saved-tensor hooks, so it is the same on every device.
+
+def activation_estimate(config: Config, vocab_size: int, gpu: bool = False) -> int:
+    """Bytes kept for the backward pass of one micro-batch: what each operation of a block saves, added up.
+
+    The residual stream and the rotary parts are fp32; what feeds a matrix product has the precision of the forward
+    pass. In fp32 on a CPU the gradients written by hand (engine/model/kernels.py) keep less.
     """
+    model, train = config.model, config.train
+    half = 2 if train.precision in ("bf16", "fp16") else 4
+    by_hand = half == 4 and not gpu
+    tokens = train.batch_size * model.block_size
+    if model.kind == "bigram":
+        return tokens * vocab_size * 8
+    C, T = model.n_embd, model.block_size
+    rotated = (model.n_head + model.kv_heads) * model.head_dim
+    slim_norm = by_hand and model.norm == "rmsnorm" and not model.norm_weight
+    norms = 0 if slim_norm else 2 * 4 * C  # what both norms read
+    products = half * 3 * C  # what qkv, proj and fc read
+    if model.dropout and not gpu:  # PyTorch's CPU attention has no dropout: it builds the matrix, three times
+        attention = 4 * (rotated + model.kv_heads * model.head_dim) + 3 * 4 * model.n_head * T
+    else:
+        keys = half * rotated if model.position == "rope" or model.qk_norm else 0
+        turned = 4 * rotated if model.qk_norm and not by_hand else 0
+        attention = half * (rotated + model.kv_heads * model.head_dim) + keys + turned
+    widths = {"gelu": 2, "gelu_tanh": 2, "relu": 1, "relu2": 2, "swiglu": 4}[model.mlp]
+    masks = 2 * C * (1 if gpu else 4) if model.dropout else 0
+    block = norms + products + attention + half * widths * model.mlp_hidden + masks
+    ends = 3 * 4 * C + (2 if model.softcap else 1) * 4 * vocab_size
+    casts = half * count_parameters(model, vocab_size) if half == 2 else 0
+    return tokens * (model.n_layer * block + ends) + casts
+
+
+def check_memory(config: Config, vocab_size: int, device: str = "auto") -> None:
+    """Raises ConfigError, before anything is allocated, for a run far larger than the whole memory of `device`.
+
+    On a GPU a micro-batch that does not fit is parted down to single sequences, so there one of them counts.
+    """
+    total, gpu = whole_memory(device)
+    need = memory_estimate(config, vocab_size, gpu)
+    activations = need["activations"] // config.train.batch_size if gpu else need["activations"]
+    model = sum(need.values()) - need["activations"]
+    if total is None or model + activations <= BEYOND * total:
+        return
+    advice = "train.batch_size (and raise train.grad_accum) or model.block_size"
+    if model > BEYOND * total:
+        advice = "model.n_embd, model.n_layer or the vocabulary"
+    raise ConfigError(
+        f"this does not fit: a step needs about {_gib(model + activations)} of memory ({_gib(model)} for the model, "
+        f"{_gib(activations)} for a micro-batch), {'the GPU' if gpu else 'this machine'} has {_gib(total)}; "
+        f"lower {advice}"
+    )
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:,.1f} GiB"
+
+
+def part_of(name: str) -> str:
+    """The part a parameter or module belongs to, whatever its block: attention, mlp, norms, embedding or head."""
+    words = name.split(".")
+    if "attn" in words:
+        return "attention"
+    if "mlp" in words:
+        return "mlp"
+    if any(word.startswith("norm") for word in words):
+        return "norms"
+    if words[0] in ("wte", "wpe", "before"):
+        return "embedding"
+    return "head" if words[0] == "head" else "other"
+
+
+def activations_by_part(model: GPT, x: Tensor, y: Tensor, precision: str) -> dict[str, int]:
+    """Bytes kept for the backward pass by a forward pass over the batch x, y, by the part that kept them first.
+
+    Parameters are not counted. Measured by PyTorch's saved-tensor hooks, so it is the same on every device.
+    """
+    import torch
+
+    from engine.training.device import autocast
+
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     seen: dict[int, int] = {}
+    by_part: dict[str, int] = defaultdict(int)
+    inside: list[str] = []
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
+        if storage.data_ptr() not in own and storage.data_ptr() not in seen:
             seen[storage.data_ptr()] = storage.nbytes()
+            by_part[inside[-1] if inside else "head"] += storage.nbytes()
         return tensor
 
-    # the tensors are kept alive by the graph until the end, so no address is counted twice
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), autocast(precision, x.device):
-        loss = model.loss(x, y)
-    total = sum(seen.values())
-    del loss
-    return total
+    hooks = []  # the graph keeps what is noted alive until its end: no address is counted twice
+    for name, module in model.named_modules():
+        part = part_of(name)
+        if name and part != "other" and not isinstance(module, torch.nn.ModuleList):
+            hooks.append(module.register_forward_pre_hook(lambda *_, part=part: inside.append(part)))
+            hooks.append(module.register_forward_hook(lambda *_: inside.pop() and None))
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), autocast(precision, x.device):
+            loss = model.loss(x, y)
+        del loss
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return dict(by_part)
 
 
 def memory_split(optimizer: Optimizer, activations: int) -> dict[str, int]:

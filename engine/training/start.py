@@ -17,7 +17,7 @@ from engine.text.corpus import Text
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.dataset import TokenDataset
 from engine.tokenizers.table import least_vocab
-from engine.training.need import check_memory
+from engine.training.memory import check_memory
 
 Progress = Callable[[str, float], None]
 

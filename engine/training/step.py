@@ -12,12 +12,12 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from engine.config import Config
 from engine.errors import is_out_of_memory
+from engine.model import build_for
 from engine.model.gpt import GPT
 from engine.tokenizers.dataset import TokenDataset
 from engine.training.batches import Batches, make_batches
-from engine.training.build import build_for
+from engine.training.device import LossScaler, autocast
 from engine.training.optim import Optimizer, gradients
-from engine.training.precision import LossScaler, autocast
 from engine.training.shortage import MicroBatchTooLargeError
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]

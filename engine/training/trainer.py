@@ -26,13 +26,13 @@ from engine.training.compile import compile_step
 from engine.training.copied import CopyCheck
 from engine.training.evaluate import Evaluation, Interrupted, evaluate
 from engine.training.live import LiveWeights
-from engine.training.memory import activation_bytes, memory_split
+from engine.training.memory import activations_by_part, memory_split
 from engine.training.optim import Optimizer
 from engine.training.orders import carry_out
 from engine.training.record import StepLog
-from engine.training.room import in_room
 from engine.training.saving import prune, write_checkpoint
 from engine.training.schedule import is_evaluated, lr_multiplier
+from engine.training.shortage import in_room
 from engine.training.state import contents, restore
 from engine.training.step import Result, TrainStep
 from engine.training.waiting import settle, unsaved, until
@@ -211,7 +211,8 @@ class Trainer:
         """Say what the memory is for; activations as measured by one pass, where there is room for it."""
         activations = 0
         try:
-            activations = activation_bytes(self.model, *self.batches.get(0, 0), self.config.train.precision)
+            by_part = activations_by_part(self.model, *self.batches.get(0, 0), self.config.train.precision)
+            activations = sum(by_part.values())
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

@@ -33,11 +33,10 @@ def begin(
 
     Raises before anything is made when the device is not here, or cannot compute as asked.
     """
-    from engine.training.device import choose_device
-    from engine.training.precision import check_precision
+    from engine.training.device import ready_device
     from engine.training.start import run_info, start_run
 
-    check_precision(config.train.precision, choose_device(device))
+    ready_device(device, config.train.precision)
     with progress("preparing") as report:
         run = start_run(
             corpus,

@@ -54,7 +54,7 @@ class Setup(NamedTuple):
 
     def check(self) -> None:
         """Raises ConfigError for what is far too large to be tried here."""
-        from engine.training.need import check_memory
+        from engine.training.memory import check_memory
 
         check_memory(self.config, self.dataset.tokenizer.vocab_size, str(self.device))
 
@@ -189,12 +189,9 @@ def make_setup(
     """A run with these settings; by the tokenizer of its `base` where it is fine-tuned."""
     from engine.text.catalog import find_corpus
     from engine.tokenizers.dataset import TokenDataset
-    from engine.training.device import choose_device
-    from engine.training.precision import check_precision, set_matmul_precision
+    from engine.training.device import ready_device
 
-    where = choose_device(device)
-    check_precision(config.train.precision, where)
-    set_matmul_precision(config.train.precision)
+    where = ready_device(device, config.train.precision)
     tokenizer = None
     if base is not None:
         from engine.training.checkpoint import choose_checkpoint, load_checkpoint

@@ -93,8 +93,8 @@ def _model(run: RunDir, checkpoint: str, folder: Path, say: Callable[[str], None
 def _adapter(run: RunDir, checkpoint: str, folder: Path, force: bool) -> str:
     """The adapter as PEFT reads it."""
     from engine.interop.adapters import save_adapter
+    from engine.model import build_for
     from engine.model.lora import LoRAConfig
-    from engine.training.build import build_for
     from engine.training.checkpoint import choose_checkpoint, fill_model, load_checkpoint
 
     loaded = load_checkpoint(choose_checkpoint(run, checkpoint))

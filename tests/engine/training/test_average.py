@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from engine import SamplingSettings, generate
+from engine.model import build_for
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
-from engine.training.build import build_for
 from engine.training.checkpoint import Checkpoint, checkpoint_model, fill_model, load_checkpoint
 from engine.training.evaluate import evaluate
 from engine.training.start import open_dataset

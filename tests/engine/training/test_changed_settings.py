@@ -15,10 +15,10 @@ from engine.config import make_config, override
 from engine.errors import RunError
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
-from engine.training import precision
+from engine.training import device
 from engine.training.checkpoint import load_checkpoint
+from engine.training.device import SCALE_START
 from engine.training.fork import FREE_IN_A_FORK, fine_tuning_config, fork_run
-from engine.training.precision import SCALE_START
 from engine.training.start import resume_run, start_run
 
 from .conftest import tiny_text, train
@@ -59,7 +59,7 @@ ASIDE = {"compile"}
 @pytest.fixture
 def anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """fp16 on a CPU too: slow, and good enough for a loss scale."""
-    monkeypatch.setattr(precision, "check_precision", lambda name, device: None)
+    monkeypatch.setattr(device, "check_precision", lambda name, device: None)
 
 
 def read(run: RunDir) -> RunReader:

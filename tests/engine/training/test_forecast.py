@@ -15,7 +15,7 @@ from engine.plan.forecast import forecast
 from engine.telemetry import Device, Sample, Telemetry, whole_memory
 from engine.tokenizers.table import expected_vocab, least_vocab
 from engine.training.fork import fork_run
-from engine.training.need import BEYOND, check_memory
+from engine.training.memory import BEYOND, check_memory
 from engine.training.start import start_run
 
 from .conftest import TINY, tiny_text, train
@@ -34,7 +34,7 @@ TOO_LARGE = {
 def test_what_is_far_too_large_is_refused_before_the_corpus_is_read(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.training.need.whole_memory", lambda device: (64 * GIB, False))
+    monkeypatch.setattr("engine.training.memory.whole_memory", lambda device: (64 * GIB, False))
     sets, advice = TOO_LARGE[case]
     began = time.monotonic()
     with pytest.raises(ConfigError) as caught:
@@ -49,7 +49,7 @@ def test_the_vocabulary_counts_once_it_is_known(tmp_path: Path, monkeypatch: pyt
     text.write_text(tiny_text())
     config = load_config(sets=[*TINY, "model.block_size=16", "train.batch_size=64", "model.softcap=30"])
     least = forecast(config, least_vocab(config.data)).memory
-    monkeypatch.setattr("engine.training.need.whole_memory", lambda device: (int(least / BEYOND) + 1, False))
+    monkeypatch.setattr("engine.training.memory.whole_memory", lambda device: (int(least / BEYOND) + 1, False))
     with pytest.raises(ConfigError, match="does not fit"):
         start_run(str(text), config, tmp_path / "runs", device="cpu")
     assert not (tmp_path / "runs").exists()
@@ -61,7 +61,7 @@ def test_a_fork_with_a_larger_batch_is_asked_as_well(tmp_path: Path, monkeypatch
     sets = [*TINY, "train.max_steps=1", "train.sample_tokens=0"]
     run = start_run(str(text), load_config(sets=sets), tmp_path / "runs", name="small", device="cpu")
     assert train(run).state == "finished"
-    monkeypatch.setattr("engine.training.need.whole_memory", lambda device: (4 * GIB, False))
+    monkeypatch.setattr("engine.training.memory.whole_memory", lambda device: (4 * GIB, False))
     with pytest.raises(ConfigError, match="does not fit"):
         fork_run(run, "last", tmp_path / "runs", name="large", changes={"train.batch_size": 1_048_576})
     assert not (tmp_path / "runs" / "large").exists()
@@ -70,19 +70,19 @@ def test_a_fork_with_a_larger_batch_is_asked_as_well(tmp_path: Path, monkeypatch
 def test_every_preset_is_accepted_on_a_small_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in preset_names():
         config = load_preset(name)
-        monkeypatch.setattr("engine.training.need.whole_memory", lambda device: (16 * GIB, False))
+        monkeypatch.setattr("engine.training.memory.whole_memory", lambda device: (16 * GIB, False))
         check_memory(config, expected_vocab(config.data))
 
 
 def test_the_limit_is_a_multiple_of_the_whole_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     config = Config()
     need = forecast(config, 65).memory
-    monkeypatch.setattr("engine.training.need.whole_memory", lambda device: (int(need / BEYOND) + 1, False))
+    monkeypatch.setattr("engine.training.memory.whole_memory", lambda device: (int(need / BEYOND) + 1, False))
     check_memory(config, 65)
-    monkeypatch.setattr("engine.training.need.whole_memory", lambda device: (int(need / BEYOND) - 1, False))
+    monkeypatch.setattr("engine.training.memory.whole_memory", lambda device: (int(need / BEYOND) - 1, False))
     with pytest.raises(ConfigError, match="this machine has"):
         check_memory(config, 65)
-    monkeypatch.setattr("engine.training.need.whole_memory", lambda device: (None, False))
+    monkeypatch.setattr("engine.training.memory.whole_memory", lambda device: (None, False))
     check_memory(config, 65)
 
 
@@ -90,9 +90,9 @@ def test_on_a_gpu_the_smallest_micro_batch_counts(monkeypatch: pytest.MonkeyPatc
     """One that is too large is parted when it does not fit, down to single sequences."""
     one, even, odd = (Config().replace({"train.batch_size": size}) for size in (1, 1 << 16, (1 << 16) - 1))
     room = forecast(one, 65, gpu=True).memory
-    monkeypatch.setattr("engine.training.need.whole_memory", lambda device: (room, True))
+    monkeypatch.setattr("engine.training.memory.whole_memory", lambda device: (room, True))
     check_memory(even, 65), check_memory(odd, 65)
-    monkeypatch.setattr("engine.training.need.whole_memory", lambda device: (int(room / BEYOND) - 1, True))
+    monkeypatch.setattr("engine.training.memory.whole_memory", lambda device: (int(room / BEYOND) - 1, True))
     with pytest.raises(ConfigError, match="the GPU has"):
         check_memory(even, 65)
 

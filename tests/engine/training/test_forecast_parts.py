@@ -6,13 +6,12 @@ import pytest
 import torch
 
 from engine.config import load_config
+from engine.model import build_for
 from engine.model.sizes import count_parameters, parameter_table
 from engine.plan.forecast import forecast
 from engine.telemetry import Device, Sample, Telemetry, available_memory
 from engine.tokenizers.table import expected_tokens, least_vocab
-from engine.training.build import build_for
-from engine.training.memory import activation_bytes
-from engine.training.need import activation_estimate, check_memory
+from engine.training.memory import activation_estimate, activations_by_part, check_memory
 
 SMALL = ("model.block_size=64", "model.n_embd=32", "model.n_head=4", "model.n_layer=3", "train.batch_size=2")
 FORMS = {
@@ -40,7 +39,7 @@ def test_activations_are_forecast_as_pytorch_keeps_them(form: str, vocab: int) -
     within, sets = FORMS[form]
     config = load_config("nano", sets=(*SMALL, *sets))
     x = torch.zeros(config.train.batch_size, config.model.block_size, dtype=torch.long)
-    kept = activation_bytes(build_for(config, vocab).train(), x, x, config.train.precision)
+    kept = sum(activations_by_part(build_for(config, vocab).train(), x, x, config.train.precision).values())
     assert activation_estimate(config, vocab) == pytest.approx(kept, rel=within)
 
 
@@ -145,7 +144,7 @@ def test_free_memory_is_that_of_the_first_gpu_that_tells_it(monkeypatch: pytest.
 
 def test_what_is_too_large_is_told_with_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     from engine.errors import ConfigError
-    from engine.training import need as room
+    from engine.training import memory as room
 
     gib = 2**30
     config = load_config("nano", sets=(*SMALL, "train.batch_size=4096", "model.block_size=4096"))

@@ -13,7 +13,7 @@ import torch
 from engine.text.catalog import find_corpus
 from engine.tokenizers.dataset import TokenDataset
 from engine.training.batches import HostBatches, ResidentBatches, make_batches
-from engine.training.precision import SCALE_GROWTH_STEPS, SCALE_START, LossScaler
+from engine.training.device import SCALE_GROWTH_STEPS, SCALE_START, LossScaler
 from engine.training.step import make_step
 
 from .conftest import flat, tiny_config

@@ -17,8 +17,7 @@ from safetensors.torch import save
 
 from engine.errors import CheckpointError
 from engine.runs.layout import RunDir
-from engine.training.saving import prune, remove_orphans
-from engine.training.tensorfile import write_tensors
+from engine.training.saving import prune, remove_orphans, write_tensors
 from engine.training.verify import verify_checkpoint
 
 from .conftest import train

@@ -18,7 +18,7 @@ from engine.runs.layout import RunDir
 from engine.text.catalog import find_corpus
 from engine.tokenizers.dataset import TokenDataset
 from engine.training.fork import fork_run
-from engine.training.memory import activation_bytes
+from engine.training.memory import activations_by_part
 
 from .conftest import tiny_config, train
 
@@ -37,7 +37,7 @@ def test_profile_adds_up(dataset: TokenDataset) -> None:
     assert sum(row.weights for row in found.rows) == sum(row.gradients for row in found.rows) == 4 * params
     model = build_model(config.model, dataset.tokenizer.vocab_size)
     x, y = (torch.zeros(4, 16, dtype=torch.long) for _ in range(2))
-    assert sum(row.activations for row in found.rows) == activation_bytes(model.train(), x, y, "fp32")
+    assert sum(row.activations for row in found.rows) == sum(activations_by_part(model.train(), x, y, "fp32").values())
     assert {row.part for row in found.rows} >= {"attention", "mlp", "embedding", "head"}
     assert 0 < found.forward_seconds < found.step_seconds * 3
 
@@ -79,7 +79,7 @@ def test_the_forecast_of_memory_is_within_15_percent(preset: str, sets: tuple[st
     model = build_model(config.model, 65).train()
     shape = (config.train.batch_size, config.model.block_size)
     x = torch.zeros(shape, dtype=torch.long)
-    activations = activation_bytes(model, x, x, config.train.precision)
+    activations = sum(activations_by_part(model, x, x, config.train.precision).values())
     split = memory_split(Optimizer(model, config.train), activations)
     expected = forecast(config, 65)
     for name in ("weights", "gradients", "optimizer", "activations"):

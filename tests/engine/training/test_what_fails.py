@@ -15,21 +15,19 @@ import torch
 
 from engine.control import CommandQueue
 from engine.errors import CheckpointError, ConfigError, RunError, TrainingError, UserError
-from engine.model import build_model
+from engine.model import build_for, build_model
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.runs.status import read_status
 from engine.runs.writer import RunWriter
-from engine.training import batches, optim, room, saving, trainer, waiting
+from engine.training import batches, optim, saving, shortage, trainer, waiting
 from engine.training.batches import HostBatches, ResidentBatches, make_batches
-from engine.training.build import build_for
 from engine.training.checkpoint import choose_checkpoint, load_checkpoint
-from engine.training.device import choose_device
+from engine.training.device import LossScaler, check_precision, choose_device
 from engine.training.evaluate import Evaluation
 from engine.training.host import TrainingHost
 from engine.training.live import LiveWeights
 from engine.training.optim import Optimizer
-from engine.training.precision import LossScaler, check_precision
 from engine.training.shortage import MicroBatchTooLargeError
 from engine.training.start import open_dataset, run_config
 from engine.training.step import make_step
@@ -234,10 +232,10 @@ def test_an_update_without_room_ends_the_training_with_what_to_do() -> None:
     freed: list[str] = []
     one: Any = SimpleNamespace(step=6, live=SimpleNamespace(free=lambda: freed.append("live")))
     with pytest.raises(TrainingError, match=r"^out of memory in the update of step 7; end what else needs memory"):
-        room.in_room(one, failing(NO_ROOM))
+        shortage.in_room(one, failing(NO_ROOM))
     assert freed == ["live"]
     with pytest.raises(ValueError, match="a bug"):
-        room.in_room(one, failing(ValueError("a bug")))
+        shortage.in_room(one, failing(ValueError("a bug")))
 
 
 def test_a_micro_batch_of_one_that_has_no_room_says_what_would_help() -> None:
@@ -247,7 +245,7 @@ def test_a_micro_batch_of_one_that_has_no_room_says_what_would_help() -> None:
         live=SimpleNamespace(free=lambda: None),
     )
     with pytest.raises(TrainingError, match=r"out of memory at step 1 with a micro-batch of one sequence; lower model"):
-        room.in_room(one, failing(MicroBatchTooLargeError()))
+        shortage.in_room(one, failing(MicroBatchTooLargeError()))
 
 
 @pytest.mark.parametrize("error", [NO_ROOM, UserError("no such character"), ValueError("a bug")])

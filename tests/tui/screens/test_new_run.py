@@ -314,8 +314,8 @@ async def test_a_damaged_preset_says_what_is_wrong_with_it(bench: tuple[Workbenc
 async def test_a_run_is_fine_tuned_with_what_may_change(bench: tuple[Workbench, list[Any]]) -> None:
     import torch
 
+    from engine.model import build_for
     from engine.tokenizers.char import CharTokenizer
-    from engine.training.build import build_for
     from engine.training.fork import fine_tuning_config
     from engine.training.saving import Contents, fresh_state, write_checkpoint
 
