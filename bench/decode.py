@@ -26,8 +26,8 @@ from engine.config import load_preset
 from engine.interop.hf import export
 from engine.model import build_model
 from engine.model.gpt import GPT
-from engine.sampling.columns import for_decoding
 from engine.sampling.generate import generate
+from engine.sampling.one_row import for_decoding
 from engine.sampling.settings import SamplingSettings
 from engine.tokenizers.char import CharTokenizer
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from bench.machine import describe, percentile, say, spread
 from engine.config import load_preset
 from engine.runs.layout import RunDir, create_run, list_runs
-from engine.runs.records import metric_line
+from engine.runs.lines import metric_line
 from engine.runs.summary import overview
 from engine.runs.writer import RunWriter
 

@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from pydantic_core import PydanticCustomError
 
 from engine.errors import ConfigError
+from engine.files import read_small
 from engine.preset_files import SHIPPED, own_file, own_names, shipped_names, write_own
-from engine.reading import read_small
 
 DEFAULT_PRESET = "nano"
 _EVER = 10**12  # steps that no run takes: what is done every so many is never done

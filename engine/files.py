@@ -1,6 +1,7 @@
 """Writing files so that each is whole at every moment: the old one, or the new one, never a piece of either.
 
-The run directory, the corpora, the caches and all that a person names as an output are written through this room.
+The run directory, the corpora, the caches and all that a person names as an output are written through this room; and
+what a person names as an input is read through it, in bounds and never waiting for anybody.
 """
 
 from __future__ import annotations
@@ -41,6 +42,13 @@ _ADVICE = {
     errno.ELOOP: "its links lead in a circle",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
 _STAGING = ".export.*.tmp"
 _OWN_STREAM = re.compile(r"/dev/(?:(?P<out>stdout)|stderr|fd/(?P<fd>\d+))|/proc/self/fd/(?P<proc>\d+)")
 
@@ -55,6 +63,57 @@ def cannot(verb: str, path: Path | str, error: OSError, kind: type[UserError] = 
     """The failure as one line that names the path, the reason and what to do: `cannot write PATH: reason; advice`."""
     advice = _ADVICE.get(error.errno or 0, "")
     return kind(f"cannot {verb} {path}: {reason(error)}" + (f"; {advice}" if advice else ""))
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """The regular file at `path`, to be read. What is none is not opened: some wait for a writer, and some never end.
+
+    Raises OSError, for what is no regular file in words: `it is a pipe`.
+    """
+    _check_regular(path.stat().st_mode)
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _check_regular(os.fstat(fd).st_mode)  # it may be another one by now
+    except OSError:
+        os.close(fd)
+        raise
+    return os.fdopen(fd, "rb")
+
+
+def _check_regular(mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.ENXIO, f"it is {_KINDS.get(stat.S_IFMT(mode), 'no file')}")
+
+
+def read_small(path: Path, most: int, kind: type[UserError] = UserError) -> bytes:
+    """The bytes of a file. Raises `kind` when it cannot be read, is no regular file or has over `most` bytes."""
+    try:
+        with open_regular(path) as file:
+            data = file.read(most + 1)
+    except FileNotFoundError:
+        raise kind(f"cannot read {path}: it is not there; check its name") from None
+    except OSError as error:
+        raise cannot("read", path, error, kind) from None
+    if len(data) > most:
+        raise kind(f"{path} is larger than {most / 2**20:g} MiB, the most such a file may have; is it the right one?")
+    return data
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+
+
+def sync(path: Path) -> None:
+    """Makes a file, or a folder with all in it, last through a power loss. Raises OSError."""
+    if path.is_dir():
+        for inner in path.iterdir():
+            sync(inner)
+        sync_folder(path)
+        return
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
@@ -137,6 +196,39 @@ def open_cached(path: Path, kind: type[UserError] = UserError) -> Iterator[Binar
     sweep(make_folder(path.parent, kind), older_than=FORGOTTEN)
     with open_atomic(path, kind=kind) as file:
         yield file
+
+
+@contextlib.contextmanager
+def open_folder(target: Path) -> Iterator[Path]:
+    """A folder to fill that becomes `target` when the block ends well, all in it synced, and is gone when it does not.
+
+    Raises OSError; FileExistsError where something is at `target` by then.
+    """
+    staging = beside(target)
+    staging.mkdir()
+    try:
+        yield staging
+        sync(staging)
+        try:
+            staging.rename(target)
+        except OSError:
+            if os.path.lexists(target):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+            raise
+        try:
+            sync_folder(target.parent)
+        except OSError:
+            target.rename(staging)
+            raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Removes a folder, out of sight in one step, so that no half of it is ever seen. Raises OSError."""
+    gone = beside(folder)
+    folder.rename(gone)
+    shutil.rmtree(gone)
 
 
 def overwrite(path: Path, data: bytes) -> None:

@@ -13,8 +13,7 @@ from torch import Tensor
 from engine.errors import UserError
 from engine.files import open_output_folder
 from engine.interop.architectures import Architecture, Part, Parts, architecture_of
-from engine.interop.files import write_json, write_tensors
-from engine.interop.reading import plain, read_json
+from engine.interop.files import plain, read_json, write_json, write_tensors
 from engine.model.gpt import GPT
 from engine.model.lora import LoRAConfig, adapted_layers, apply_lora
 

@@ -16,13 +16,12 @@ from torch import Tensor
 
 from engine.config import ModelConfig, make_config
 from engine.errors import ConfigError, UserError
-from engine.files import cannot
+from engine.files import cannot, open_regular
 from engine.interop.architectures import ACTIVATIONS, GPT2, LLAMA, NANOCHAT, WINDOWED_NANOCHAT, Architecture, Part
-from engine.interop.reading import plain, read_json, said
+from engine.interop.files import plain, read_json, said
 from engine.model import build_model
 from engine.model.gpt import LAYER_EPS, roles
 from engine.model.kernels import RMS_EPS
-from engine.reading import check_regular
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -255,7 +254,7 @@ def _stored(folder: Path, to: Architecture, opened: ExitStack) -> dict[str, _Sto
     for name in files:
         path = folder / name
         try:
-            check_regular(path.stat(), path)
+            open_regular(path).close()
             _check_memory(path.stat().st_size, folder)
             file = opened.enter_context(safe_open(path, framework="pt"))
             for key in file.keys():  # noqa: SIM118 - no mapping

@@ -14,9 +14,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engine.errors import TokenizerError
-from engine.interop.reading import MOST_SETTINGS, plain, read_json, said
+from engine.files import read_small
+from engine.interop.files import MOST_SETTINGS, plain, read_json, said
 from engine.interop.tokenizers import OWN
-from engine.reading import read_small
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.bytelevel import byte_alphabet
 from engine.tokenizers.char import EVERY_CHARACTER, UNK, CharTokenizer

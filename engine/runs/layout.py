@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import RunError
-from engine.files import FORGOTTEN, beside, cannot, sync_folder, write_atomic
+from engine.files import FORGOTTEN, cannot, open_folder, remove_folder, write_atomic
 from engine.runs.environment import environment as this_environment
+from engine.runs.lines import pretty_json
 from engine.runs.lock import RunLock, is_locked
-from engine.runs.records import pretty_json
 
 if TYPE_CHECKING:
     from engine.config import Config
@@ -211,30 +211,21 @@ def create_run(
         "parent": None if parent is None else dict(parent),
         "environment": dict(this_environment() if environment is None else environment),
     }
-    temp = beside(run.path)
     try:
         runs_dir.mkdir(parents=True, exist_ok=True)
         _sweep(runs_dir)
         if run.path.exists():
             raise FileExistsError
-        temp.mkdir()
-        write_atomic(temp / "run.json", pretty_json(info))
-        if fill is not None:
-            fill(RunDir(temp.absolute()))
-        temp.rename(run.path)  # fails when another process made a run of this name meanwhile
-        try:
-            sync_folder(runs_dir)
-        except OSError:
-            run.path.rename(temp)
-            raise
+        with open_folder(run.path) as made:
+            write_atomic(made / "run.json", pretty_json(info))
+            if fill is not None:
+                fill(RunDir(made.absolute()))
     except FileExistsError:
         raise _taken(run) from None
     except OSError as error:
         if run.path.exists():
             raise _taken(run) from None
         raise cannot("make the run", run.path, error) from None
-    finally:
-        shutil.rmtree(temp, ignore_errors=True)
     return run
 
 
@@ -253,11 +244,9 @@ def remove_run(run: RunDir) -> None:
     if run.path.is_symlink() or not run.exists:
         raise RunError(f"{run.path} is not a run; nothing was removed")
     with RunLock(run.path):
-        doomed = beside(run.path, "removed")
         try:
             _sweep(run.path.parent)
-            run.path.rename(doomed)
-            shutil.rmtree(doomed)
+            remove_folder(run.path)
         except OSError as error:
             raise cannot("remove", run.path, error) from None
 

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from engine.files import cannot, open_atomic, stands_at
-from engine.runs.records import TORN
+from engine.runs.lines import TORN
 
 MOST_UNSYNCED = 1 << 20
 """Bytes that may wait for their sync: until then they are kept in memory too."""

@@ -11,8 +11,8 @@ from typing import Any
 from engine.errors import LockedError, RunError, UserError
 from engine.files import cannot, sync_folder, write_atomic
 from engine.runs.layout import RunDir, check_name, list_runs
+from engine.runs.lines import pretty_json
 from engine.runs.lock import RunLock
-from engine.runs.records import pretty_json
 from engine.runs.schema import MAX_NAME, DamagedError, Note, load
 from engine.runs.status import ALIVE, read_info, read_status
 

@@ -8,9 +8,7 @@ known here are kept as they are, for older and newer programs have their own.
 from __future__ import annotations
 
 import json
-import os
 import reprlib
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +16,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, InstanceOf, ValidationError
 
 from engine.errors import RunError
+from engine.files import open_regular
 
 MAX_BYTES = 1 << 20
 """Of a JSON file of a run; run.json, the greatest, has some 4 KiB."""
@@ -259,10 +258,7 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
     Raises DamagedError naming it, and FileNotFoundError where there is none.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        with open(fd, "rb") as file:  # noqa: PTH123 - opened already
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise DamagedError(f"{path} is not a file")
+        with open_regular(path) as file:
             data = file.read(limit + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(path) from None

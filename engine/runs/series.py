@@ -10,7 +10,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from engine.runs.records import TRAIN_KEYS, VAL_KEYS
+from engine.runs.lines import TRAIN_KEYS, VAL_KEYS
 
 Floats = npt.NDArray[np.float64]
 Steps = npt.NDArray[np.int64]

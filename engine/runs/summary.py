@@ -12,10 +12,10 @@ import numpy as np
 from engine.errors import RunError
 from engine.files import open_output
 from engine.runs.layout import RunDir
+from engine.runs.lines import TRAIN_KEYS, VAL_KEYS
 from engine.runs.naming import read_note
 from engine.runs.reader import RunReader
-from engine.runs.records import TRAIN_KEYS, VAL_KEYS
-from engine.runs.samples import copied_part, newest
+from engine.runs.sample_lines import copied_part, newest
 from engine.runs.series import Floats, Steps, Table
 from engine.runs.status import read_info, read_status
 

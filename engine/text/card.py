@@ -103,8 +103,8 @@ def _corpus(folder: Path, tree: dict[str, Any], shipped: bool) -> Corpus:
     )
 
 
-def card_text(corpus: Corpus) -> str:
-    """The corpus.toml that `read_card` reads back as an equal corpus."""
+def write_card(folder: Path, corpus: Corpus) -> None:
+    """Writes the corpus.toml that `read_card` reads back as an equal corpus. Raises OSError."""
     entries: dict[str, Any] = {
         "title": corpus.title,
         "about": corpus.about,
@@ -122,7 +122,7 @@ def card_text(corpus: Corpus) -> str:
     if corpus.template is not None:
         parts = {name: value for name, value in corpus.template.to_dict().items() if value}
         lines += ["", "[template]", *(f"{name} = {_toml(value)}" for name, value in parts.items())]
-    return "\n".join(lines) + "\n"
+    (folder / CARD).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _toml(value: str | list[str]) -> str:

@@ -6,23 +6,21 @@ The user's corpora are folders in `corpora_dir` (default `default_corpora_dir()`
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
 from engine.errors import CorpusError
-from engine.files import FORGOTTEN, reason, sweep, sync_folder
+from engine.files import FORGOTTEN, open_folder, reason, remove_folder, sweep
 from engine.folders import cache_dir, default_corpora_dir, shipped_dir
-from engine.text.card import CARD, card_text, read_card
-from engine.text.check import Progress
+from engine.text.card import CARD, read_card, write_card
 from engine.text.corpus import Corpus, Text
-from engine.text.records import Columns, choose_columns
+from engine.text.scan import Progress
 from engine.text.source import Source, known_suffix, stem
+from engine.text.tables import Columns, choose_columns
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 GUTENBERG = re.compile(r"gutenberg:([1-9][0-9]{0,6})")
@@ -139,7 +137,7 @@ def add_corpus(
         card = _card_to_add(corpus, folder, text, staging)
         if known is not None:
             card = _as_known(known, card)
-        finish(staging, card)
+        write_card(staging, card)
     return find_corpus(folder, corpora_dir)
 
 
@@ -184,35 +182,15 @@ def new_folder(name: str, corpora_dir: Path | None) -> Iterator[Path]:
     taken = CorpusError(f"there is a corpus {name} already; choose another --name, or tinytui corpora rm {name}")
     if target.exists() or target.is_symlink():
         raise taken
-    staging: Path | None = None
     try:
         root.mkdir(parents=True, exist_ok=True)
-        sweep(root, ".*.partial", older_than=FORGOTTEN)
-        staging = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".partial", dir=root))
-        yield staging
-        staging.chmod(0o755)
-        sync_folder(staging)
-        try:
-            staging.rename(target)
-        except OSError:
-            if target.exists():
-                raise taken from None
-            raise
-        staging = None
-        sync_folder(root)
+        sweep(root, older_than=FORGOTTEN)
+        with open_folder(target) as staging:
+            yield staging
+    except FileExistsError:
+        raise taken from None
     except OSError as error:
         raise CorpusError(f"cannot write to {root}: {reason(error)}") from None
-    finally:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
-
-
-def finish(folder: Path, corpus: Corpus) -> None:
-    """Writes the card beside the file in `folder` and syncs both."""
-    (folder / CARD).write_text(card_text(corpus), encoding="utf-8")
-    for path in (folder / CARD, corpus.path):
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
 
 
 def fetch_corpus(
@@ -243,7 +221,7 @@ def fetch_corpus(
         card = fetch_into(staging, name_or_url, known, progress)
         if card.sha256 is None:
             card = _fetched(card, folder, staging, progress)
-        finish(staging, replace(card, name=folder, shipped=False))
+        write_card(staging, replace(card, name=folder, shipped=False))
     return find_corpus(folder, corpora_dir)
 
 
@@ -275,9 +253,7 @@ def check_removable(name: str, corpora_dir: Path | None = None) -> Path:
 def remove_corpus(name: str, corpora_dir: Path | None = None) -> None:
     """Removes a corpus of the user's own with its file. Raises CorpusError for shipped ones and unknown names."""
     folder = check_removable(name, corpora_dir)
-    gone = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
-        folder.rename(gone)  # first out of sight in one step, so that no half of it is ever seen
-        shutil.rmtree(gone)
+        remove_folder(folder)
     except OSError as error:
         raise CorpusError(f"cannot remove {folder}: {reason(error)}") from None

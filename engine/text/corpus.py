@@ -16,8 +16,8 @@ from typing import BinaryIO
 from engine.errors import CorpusError
 from engine.files import reason
 from engine.folders import cache_dir
-from engine.text.check import Progress, remembered_scan
 from engine.text.render import Recipe, content_hash, rendered
+from engine.text.scan import Progress, remembered_scan
 from engine.text.source import Format, Source
 from engine.text.template import CHAT_TEMPLATE, Template
 

@@ -10,8 +10,8 @@ from urllib.parse import unquote, urlsplit
 
 from engine.errors import CorpusError
 from engine.files import open_atomic
-from engine.text.check import Progress, Scan, scan
 from engine.text.corpus import Corpus
+from engine.text.scan import Progress, Scan, scan
 from engine.text.web import download
 
 GUTENBERG_URL = "https://www.gutenberg.org/cache/epub/{id}/pg{id}.txt"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -23,6 +23,8 @@ SIZE = 4096  # bytes of a page; of one that ends with a line at most twice that
 MOST_RECORD = 1 << 16  # bytes of a record that are shown
 REACH = 1 << 24  # bytes to either side in which the ends of a record are looked for
 _BLOCK = 1 << 16
+LOOKED_THROUGH = 1 << 22  # bytes at a time
+AROUND = 400  # bytes of the text to either side
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,43 @@ def _mark_after(file: BinaryIO, mark: bytes, start: int, offset: int, n_bytes: i
             return min(n_bytes, low + place + len(mark))
         low += _BLOCK
     return most
+
+
+@dataclass(frozen=True)
+class Place:
+    """Bytes [start, end) of a text, which are `passage`, with what stands before and after."""
+
+    start: int
+    end: int
+    before: str
+    passage: str
+    after: str
+
+
+def find_passage(
+    text: Text, passage: str, end: int | None = None, cancelled: Callable[[], bool] = lambda: False
+) -> Place | None:
+    """Where `passage` first stands in the bytes [0, end) of the text; None where it does not, or when `cancelled`.
+
+    Read in blocks: memory does not grow with the text. Raises CorpusError when the file cannot be read.
+    """
+    wanted = passage.encode("utf-8", "surrogatepass")
+    end = text.n_bytes if end is None else end
+    if not wanted:
+        return None
+    with _opened(text) as file:
+        for low in range(0, max(1, end - len(wanted) + 1), LOOKED_THROUGH):
+            if cancelled():
+                return None
+            file.seek(low)
+            found = file.read(min(LOOKED_THROUGH + len(wanted) - 1, end - low)).find(wanted)
+            if found >= 0:
+                start, stop = low + found, low + found + len(wanted)
+                file.seek(max(0, start - AROUND))
+                before = file.read(min(AROUND, start)).decode("utf-8", "ignore")  # less half a character at an end
+                file.seek(stop)
+                return Place(start, stop, before, passage, file.read(AROUND).decode("utf-8", "ignore"))
+    return None
 
 
 @dataclass(frozen=True)

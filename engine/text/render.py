@@ -17,12 +17,12 @@ from pathlib import Path
 
 from engine.errors import CorpusError
 from engine.files import open_cached
-from engine.text.check import Progress, remembered, write
-from engine.text.decode import as_lines
-from engine.text.records import CHAT_END, SEPARATOR, Columns, rendered_records
+from engine.text.scan import Progress, remembered, write
 from engine.text.source import Part, Source
+from engine.text.tables import CHAT_END, SEPARATOR, Columns, rendered_records
 from engine.text.template import Template
 from engine.text.unpack import TooMuchError
+from engine.text.utf8 import as_lines
 
 RENDERING = 2  # goes up when the same source would be rendered differently, so that old renderings are not used
 _PIECE = 1 << 20

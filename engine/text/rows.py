@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import re
@@ -10,14 +11,15 @@ from itertools import chain
 from typing import Any, TextIO
 
 from engine.errors import CorpusError
-from engine.text.decode import as_lines
-from engine.text.kinds import HEAD
+from engine.text.magic import HEAD
 from engine.text.source import Part, Source
+from engine.text.utf8 import as_lines
 
 LONGEST = 1 << 24  # characters in one line, field or object; more is a missing quote or not a table at all
 csv.field_size_limit(LONGEST)  # the csv module's own limit of 128 KiB is less than some honest documents
 WIDEST = 10_000  # columns of a table
 _PIECE = 1 << 20
+_PARQUET_ROWS = 1000  # read at once
 _BETWEEN = {",": "commas", ";": "semicolons", "\t": "tabs"}  # values; the first that the header has
 _SPACE = re.compile(r"[ \t\r\n]*")
 
@@ -30,9 +32,7 @@ def rows_of(source: Source, part: Part, columns: tuple[str, ...] = ()) -> Iterat
     Raises CorpusError naming the line of a ragged row, an unclosed quote or an invalid object.
     """
     if part.format == "parquet":
-        from engine.text.parquet import parquet_rows
-
-        yield from parquet_rows(source, part, columns)
+        yield from _parquet_rows(source, part, columns)
         return
     read = _csv_rows if part.format == "csv" else _objects_of_list if _is_list(source, part) else _objects_of_lines
     with as_lines(source.blocks(part)) as file:
@@ -45,9 +45,7 @@ def columns_of(source: Source, part: Part) -> tuple[list[str], dict[str, Any]]:
         with as_lines(source.blocks(part)) as file:
             return _table(file, part)[1], {}
     if part.format == "parquet":
-        from engine.text.parquet import parquet_columns
-
-        return parquet_columns(part), next(rows_of(source, part), ("", {}))[1]
+        return _parquet_columns(part), next(rows_of(source, part), ("", {}))[1]
     first = next(rows_of(source, part), ("", {}))[1]
     return [str(key) for key in first], first
 
@@ -184,3 +182,37 @@ def _object(window: _Window, where: str) -> Any:
 
 def _why(error: BaseException) -> str:
     return error.msg if isinstance(error, json.JSONDecodeError) else "it cannot be read"
+
+
+def _parquet_columns(part: Part) -> list[str]:
+    with _parquet(part) as table:
+        return [str(name) for name in table.schema_arrow.names]
+
+
+def _parquet_rows(source: Source, part: Part, columns: tuple[str, ...]) -> Iterator[Row]:
+    number, of = 0, 1
+    with _parquet(part) as table:
+        of = max(1, table.metadata.num_rows)
+        for batch in table.iter_batches(_PARQUET_ROWS, columns=list(columns) or None, use_threads=False):
+            for row in batch.to_pylist():
+                number += 1
+                yield f"{part.name}, row {number}", row
+            source.at(part, number / of)
+
+
+@contextlib.contextmanager
+def _parquet(part: Part) -> Iterator[Any]:
+    """Raises CorpusError when it is damaged, or pyarrow, an extra, is not here."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise CorpusError(
+            f"{part.name} is a Parquet table; to read it: pip install 'tinytui[parquet]', or save it as CSV or JSONL"
+        ) from None
+    try:
+        with pyarrow.parquet.ParquetFile(part.path, memory_map=True) as table:
+            yield table
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        words = " ".join(str(error).split())[:200]
+        raise CorpusError(f"{part.name} is a damaged Parquet table ({words}); get it again") from None

@@ -22,10 +22,10 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from engine.errors import CorpusError
 from engine.files import reason
-from engine.text.check import Progress, check_file
-from engine.text.decode import utf8
-from engine.text.kinds import HEAD, document_in_zip, encoding, is_parquet, is_zip, packing
+from engine.text.magic import HEAD, document_in_zip, encoding, is_parquet, is_zip, packing
+from engine.text.scan import Progress, check_file
 from engine.text.unpack import ALWAYS, TIMES, too_much, unpacked
+from engine.text.utf8 import utf8
 
 Format = Literal["text", "csv", "jsonl", "parquet"]
 FORMATS: dict[str, Format] = {

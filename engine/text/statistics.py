@@ -20,10 +20,10 @@ import numpy as np
 from pydantic import ValidationError
 
 from engine.errors import CorpusError
+from engine.files import read_small
 from engine.folders import cache_dir
-from engine.reading import read_small
-from engine.text.check import Progress, write
 from engine.text.corpus import Text
+from engine.text.scan import Progress, write
 from engine.text.shared import MOST_WINDOWS, Lookup, Shared, Windows
 from engine.text.tally import MOST_DISTINCT, Distinct, LengthCounter, Lengths, Pieces, Repeats, Told, hashes_of
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine.errors import CorpusError
 from engine.files import open_cached
-from engine.text.check import Progress
+from engine.text.scan import Progress
 
 # Not the library itself, or tables rather than prose and code.
 LEFT_OUT = {

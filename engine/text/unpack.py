@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 
 from engine.errors import CorpusError
 from engine.files import reason
-from engine.text.kinds import Packing
+from engine.text.magic import Packing
 
 BLOCK = 1 << 20
 TIMES = 100  # text rarely packs to less than a twentieth of its size; zip bombs to a thousandth

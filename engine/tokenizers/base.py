@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import tokenizers
 
     from engine.config import DataConfig
-    from engine.text.check import Progress
     from engine.text.corpus import Text
+    from engine.text.scan import Progress
 
 Ids = NDArray[np.unsignedinteger[Any]]
 Unknown = Literal["error", "skip", "unk"]

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import tokenizers
 
     from engine.config import DataConfig
-    from engine.text.check import Progress
     from engine.text.corpus import Text
+    from engine.text.scan import Progress
 
 _LONG = re.compile(r"\S{1024}")  # genomes, base64
 _FED = 1 << 14  # characters handed to the trainer at once; it holds 256 of these cut into words

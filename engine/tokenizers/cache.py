@@ -1,33 +1,34 @@
-"""Tokenizers and tokens kept in the cache, made again when they are missing or damaged."""
+"""Tokenizers and tokens kept in the cache, made again when they are missing or damaged; tokens are mapped."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
-import os
-import shutil
-import tempfile
+import mmap
+import threading
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine.errors import CorpusError, TokenizerError
-from engine.files import FORGOTTEN, make_folder, reason, sweep, sync_folder
-from engine.tokenizers.base import Tokenizer
+from engine.files import FORGOTTEN, make_folder, open_folder, reason, remove_folder, sweep
+from engine.tokenizers.base import Ids, Tokenizer
 from engine.tokenizers.encoding import encode_stream
-from engine.tokenizers.mapped import Mapped, checksum
 from engine.tokenizers.table import load_tokenizer, save_tokenizer, tokenizer_class, train_tokenizer
 
 if TYPE_CHECKING:
     from engine.config import DataConfig
-    from engine.text.check import Progress
     from engine.text.corpus import Text
+    from engine.text.scan import Progress
 
 FORMAT = 1  # goes up when the same text and settings would give other tokens or other files
 _SPLITS = ("train", "val")
+_RESIDENT = 256 << 20  # bytes of a file that may count as this process' memory
+_AROUND = 1 << 21  # bytes the kernel may map when one of them is touched (a large folio of its file cache)
+_BLOCK, _BLOCKS = 1 << 16, 512
 
 
 def cached_tokenizer(
@@ -53,43 +54,30 @@ def cached_tokens(
 ) -> tuple[Mapped, Mapped]:
     """The training tokens, of the bytes [0, cut) of `text`, and the validation tokens, of the rest.
 
-    Written to a folder of another name, synced, then renamed: the folder is there whole or not at all. Raises
-    CorpusError when it cannot be written.
+    Their folder is there whole or not at all. Raises CorpusError when it cannot be written.
     """
     folder = cache / "tokens" / f"{text.sha256[:16]}-{tokenizer.fingerprint[:16]}-{cut}"
-    found = _opened(folder, text, tokenizer, cut)
-    if found is not None:
-        return found
-    temporary: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        sweep(folder.parent, older_than=FORGOTTEN)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
-        _write(temporary, text, tokenizer, cut, progress)
-        for _ in range(10):  # another process may put its own there, or take a damaged one away, between two steps
-            try:
-                temporary.rename(folder)
-                sync_folder(folder.parent)
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-            found = _opened(folder, text, tokenizer, cut)
-            if found is not None:
+        for _ in range(2):  # another process may put its own there, or take a damaged one away
+            if (found := _opened(folder, text, tokenizer, cut)) is not None:
                 return found
-            _remove(folder)
-            if not temporary.exists():  # it was our own
-                break
+            with contextlib.suppress(FileNotFoundError):
+                remove_folder(folder)
+            sweep(folder.parent, older_than=FORGOTTEN)
+            with contextlib.suppress(FileExistsError), open_folder(folder) as made:
+                _write(made, text, tokenizer, cut, progress)
+        found = _opened(folder, text, tokenizer, cut)
     except OSError as error:
         raise CorpusError(
             f"cannot keep the tokens in {folder.parent}: {reason(error)}; "
             "make room there, or set TINYTUI_CACHE to another folder"
         ) from None
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
-    raise CorpusError(
-        f"the tokens written to {folder} come back damaged; set TINYTUI_CACHE to a folder on another disk"
-    )
+    if found is None:
+        raise CorpusError(
+            f"the tokens written to {folder} come back damaged; set TINYTUI_CACHE to a folder on another disk"
+        )
+    return found
 
 
 def _write(folder: Path, text: Text, tokenizer: Tokenizer, cut: int, progress: Progress | None) -> None:
@@ -106,15 +94,8 @@ def _write(folder: Path, text: Text, tokenizer: Tokenizer, cut: int, progress: P
                 file.write(ids.astype(little, copy=False).data)
                 if progress is not None:
                     progress("encoding", (start + done) / max(1, text.n_bytes))
-            file.flush()
-            os.fsync(file.fileno())
         meta[name] = {"tokens": tokens, "bytes": n_bytes, "checksum": checksum(path)}
-    with (folder / "meta.json").open("w", encoding="utf-8") as file:
-        json.dump(meta, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    sync_folder(folder)
-    folder.chmod(0o755)
+    (folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
 
 
 def _identity(text: Text, tokenizer: Tokenizer, cut: int) -> dict[str, Any]:
@@ -147,9 +128,45 @@ def _opened(folder: Path, text: Text, tokenizer: Tokenizer, cut: int) -> tuple[M
         return None
 
 
-def _remove(folder: Path) -> None:
-    """Takes a damaged folder away in one step, so that no other process sees a part of it."""
-    away = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
-    with contextlib.suppress(FileNotFoundError):  # another process did
-        folder.rename(away)
-    shutil.rmtree(away, ignore_errors=True)
+class Mapped:
+    """A file of ids as a read-only array of `dtype`, and the `n_bytes` of text they stand for.
+
+    Pages that were read stay counted as the process' memory, so reading all of a large file at random would in the end
+    count it whole. `touched` keeps account and now and then gives the pages back; they stay in the system's file cache.
+    """
+
+    def __init__(self, path: Path, dtype: np.dtype[Any], n_bytes: int) -> None:
+        self.n_bytes = n_bytes
+        self._map: mmap.mmap | None = None
+        self._read = 0
+        self._lock = threading.Lock()
+        with path.open("rb") as file:
+            self.size = file.seek(0, 2)
+            if self.size:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.ids: Ids = np.frombuffer(self._map if self._map is not None else b"", dtype)
+
+    def touched(self, windows: int, length: int) -> None:
+        """Says that `windows` windows of `length` ids each were read."""
+        if self._map is None or self.size <= _RESIDENT:
+            return
+        with self._lock:
+            self._read += windows * (length * self.ids.itemsize + _AROUND)
+            if self._read < _RESIDENT:
+                return
+            self._read = 0
+        with contextlib.suppress(OSError, AttributeError):  # not on every system
+            self._map.madvise(mmap.MADV_DONTNEED)
+
+
+def checksum(path: Path) -> int:
+    """CRC-32 of a file's size and content; of a file above 32 MiB, of 512 blocks of 64 KiB spread evenly over it."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        crc = zlib.crc32(str(size).encode())
+        whole = size <= _BLOCK * _BLOCKS
+        spread = ((size - _BLOCK) * i // (_BLOCKS - 1) for i in range(_BLOCKS))
+        for place in range(0, size, _BLOCK) if whole else spread:
+            file.seek(place)
+            crc = zlib.crc32(file.read(_BLOCK), crc)
+    return crc

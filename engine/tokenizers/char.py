@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import tokenizers
 
     from engine.config import DataConfig
-    from engine.text.check import Progress
     from engine.text.corpus import Text
+    from engine.text.scan import Progress
 
 TYPICAL = 65  # characters of tinyshakespeare; plain English text has 60 to 100
 EVERY_CHARACTER = r"[\s\S]"

@@ -24,13 +24,12 @@ from numpy.typing import NDArray
 from engine.errors import CorpusError
 from engine.folders import cache_dir
 from engine.tokenizers.base import Ids, Tokenizer
-from engine.tokenizers.cache import cached_tokenizer, cached_tokens
-from engine.tokenizers.mapped import Mapped
+from engine.tokenizers.cache import Mapped, cached_tokenizer, cached_tokens
 
 if TYPE_CHECKING:
     from engine.config import DataConfig
-    from engine.text.check import Progress
     from engine.text.corpus import Text
+    from engine.text.scan import Progress
 
 GOLDEN = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio, odd
 

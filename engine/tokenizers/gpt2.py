@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import tokenizers
 
     from engine.config import DataConfig
-    from engine.text.check import Progress
     from engine.text.corpus import Text
+    from engine.text.scan import Progress
 
 END_OF_TEXT = "<|endoftext|>"
 SIZE = 50_256  # without it

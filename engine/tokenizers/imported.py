@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import tokenizers
 
     from engine.config import DataConfig
-    from engine.text.check import Progress
     from engine.text.corpus import Text
+    from engine.text.scan import Progress
 
 
 class ImportedTokenizer(Tokenizer):

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from engine.text.check import Progress
     from engine.text.corpus import Text
+    from engine.text.scan import Progress
 
 MOST = 128 << 20  # bytes; more text changes a vocabulary hardly at all and only takes time
 _BLOCKS = 64

@@ -16,8 +16,8 @@ from engine.tokenizers.base import Tokenizer
 
 if TYPE_CHECKING:
     from engine.config import DataConfig
-    from engine.text.check import Progress
     from engine.text.corpus import Text
+    from engine.text.scan import Progress
 
 
 def tokenizer_class(kind: str) -> type[Tokenizer]:

@@ -22,8 +22,8 @@ from engine.tokenizers.learning import sample_of
 
 if TYPE_CHECKING:
     from engine.config import DataConfig
-    from engine.text.check import Progress
     from engine.text.corpus import Text
+    from engine.text.scan import Progress
 
 # A word may have apostrophes inside (don't, l’eau). Every character is in exactly one of the classes.
 _UNIT = re.compile(r" ?[^\W\d_]+(?:['’][^\W\d_]+)*| ?\d+| ?(?:[^\w\s]|_)+|\s+(?!\S)|\s+")

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import CorpusError
-from engine.runs.samples import copied_part
+from engine.runs.sample_lines import copied_part
 from engine.sampling.overlap import Overlap, Span, longest_in_spans
 from engine.text.corpus import Text
-from engine.text.passages import Place, find_passage
+from engine.text.pages import Place, find_passage
 from engine.tokenizers.dataset import TokenDataset
 
 MOST_BYTES = 32 << 20  # of training text that a sample is compared with: 0.2 s on one core

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 
 from engine.config import FREE_IN_A_FORK, Config, split_key
 from engine.errors import CheckpointError, ConfigError
-from engine.files import open_atomic, sync_folder
+from engine.files import open_atomic
 from engine.model import build_for
 from engine.runs.layout import RunDir, create_run, new_name
 from engine.runs.schema import decode
@@ -59,7 +58,7 @@ def fork_run(
         for source, target in ((run.metrics, fork.metrics), (run.samples, fork.samples)):
             with open_atomic(target) as file:
                 file.writelines(_up_to(source, checkpoint.step))
-        _copy_checkpoint(checkpoint.path, fork.checkpoint(checkpoint.step))
+        shutil.copytree(checkpoint.path, fork.checkpoint(checkpoint.step), copy_function=shutil.copyfile)
         with RunWriter(fork) as writer:
             writer.status(state="stopped", step=checkpoint.step, steps=config.train.max_steps)
 
@@ -81,17 +80,6 @@ def fork_run(
         environment=info.get("environment") or {},
         fill=fill,
     )
-
-
-def _copy_checkpoint(source: Path, target: Path) -> None:
-    """Copies a folder of files and syncs them. Raises OSError; `target` is then not whole."""
-    target.mkdir(parents=True)
-    for path in source.iterdir():
-        with path.open("rb") as read, (target / path.name).open("xb") as file:
-            shutil.copyfileobj(read, file, 1 << 20)
-            file.flush()
-            os.fsync(file.fileno())
-    sync_folder(target)
 
 
 def _up_to(path: Path, step: int) -> Iterator[bytes]:

@@ -29,7 +29,7 @@ from engine.config import (
     split_key,
 )
 from engine.errors import ConfigError
-from engine.runs.records import pretty_json
+from engine.runs.lines import pretty_json
 from engine.runs.schema import MAX_BYTES
 
 SOON = 2.0  # seconds; each of these takes milliseconds

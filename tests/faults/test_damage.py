@@ -23,7 +23,7 @@ from engine.errors import RunError
 from engine.runs.layout import RunDir
 from engine.runs.lock import RunLock
 from engine.runs.reader import RunReader
-from engine.runs.samples import copied_part
+from engine.runs.sample_lines import copied_part
 from engine.training.verify import verify_checkpoint
 from tui.cli.app import app
 from tui.cli.output import one_line

@@ -137,7 +137,7 @@ def show_facts(run: RunDir, facts: dict[str, Any]) -> None:
 
 def copied_words(copied: dict[str, Any] | None) -> str | None:
     """How much of the newest sample stands in the training text."""
-    from engine.runs.samples import CopiedPart
+    from engine.runs.sample_lines import CopiedPart
 
     if copied is None:
         return None

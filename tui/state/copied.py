@@ -11,7 +11,7 @@ from tui.state.worker import Ticket
 
 if TYPE_CHECKING:
     from engine.text.corpus import Corpus
-    from engine.text.passages import Place
+    from engine.text.pages import Place
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Found:
 
 def find_copied(corpus: Corpus, page: Page, ticket: Ticket) -> Found | None:
     """Where the copied passage of `page` stands first; None when it is wanted no more. Raises CorpusError."""
-    from engine.text.passages import find_passage
+    from engine.text.pages import find_passage
 
     start, end = page.passage or (0, 0)
     text = corpus.prepare()

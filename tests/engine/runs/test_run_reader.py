@@ -17,9 +17,9 @@ from engine.config import load_preset
 from engine.errors import RunError
 from engine.runs import reader, status, tail
 from engine.runs.layout import RunDir, create_run
+from engine.runs.lines import json_line, metric_line
 from engine.runs.lock import RunLock
 from engine.runs.reader import MAX_PROBLEMS, RunReader
-from engine.runs.records import json_line, metric_line
 from engine.runs.schema import decode
 from engine.runs.series import Series
 from engine.runs.summary import csv_lines

@@ -6,7 +6,7 @@ import pytest
 
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
-from engine.runs.samples import CopiedPart, copied_part
+from engine.runs.sample_lines import CopiedPart, copied_part
 from engine.runs.summary import summary
 from engine.runs.writer import RunWriter
 

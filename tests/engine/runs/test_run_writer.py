@@ -17,9 +17,9 @@ import pytest
 from engine.errors import LockedError, RunError, UserError
 from engine.runs import writer as writer_module
 from engine.runs.layout import RunDir
+from engine.runs.lines import TRAIN_KEYS, VAL_KEYS
 from engine.runs.lock import hostname, is_locked, read_owner
 from engine.runs.reader import RunReader
-from engine.runs.records import TRAIN_KEYS, VAL_KEYS
 from engine.runs.status import read_status
 from engine.runs.summary import overview
 from engine.runs.writer import RunWriter

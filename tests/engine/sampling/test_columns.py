@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from engine.model.gpt import GPT, Linear
-from engine.sampling.columns import ColumnLinear, for_decoding
 from engine.sampling.draw import make_generator
+from engine.sampling.one_row import ColumnLinear, for_decoding
 
 MakeModel = Callable[..., GPT]
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from engine.config import ModelConfig
 from engine.errors import CheckpointError, TokenizerError, UserError
 from engine.model.gpt import GPT
-from engine.sampling.columns import for_decoding
 from engine.sampling.decode import logits_after
 from engine.sampling.generate import Done, Piece, generate, generate_many, start_token
 from engine.sampling.kept import KeptLogits
+from engine.sampling.one_row import for_decoding
 from engine.sampling.settings import SamplingSettings
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.byte import ByteTokenizer

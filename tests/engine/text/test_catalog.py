@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from engine.errors import CorpusError
 from engine.folders import cache_dir, default_corpora_dir
 from engine.text import catalog, fetch
-from engine.text.card import CARD, card_text, read_card
+from engine.text.card import CARD, read_card, write_card
 from engine.text.catalog import add_corpus, fetch_corpus, find_corpus, list_corpora, remove_corpus, slug
 from engine.text.corpus import Corpus
 from engine.text.template import Template
@@ -179,7 +179,7 @@ def test_a_card_is_read_back_as_it_was_written(
         sha256="0" * 64,
         url="https://example.org",
     )
-    (folder / CARD).write_bytes(card_text(corpus).encode())
+    write_card(folder, corpus)
     assert read_card(folder, shipped=False) == corpus
 
 
@@ -364,7 +364,7 @@ def test_the_servers_encoding_is_respected(site: str, corpora: Path, tmp_path: P
 def test_a_failed_fetch_is_one_line_and_leaves_nothing(site: str, corpora: Path, page: str, says: str) -> None:
     with pytest.raises(CorpusError, match=says) as caught:
         fetch_corpus(site + page, corpora)
-    assert "\n" not in str(caught.value) and ".partial" not in str(caught.value)
+    assert "\n" not in str(caught.value) and ".partial" not in str(caught.value) and ".tmp" not in str(caught.value)
     assert nothing_left(corpora)
 
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import CorpusError
-from engine.text import check
+from engine.text import scan as scanning
 from engine.text.catalog import find_corpus
 from engine.text.corpus import Corpus, Text
 from engine.text.template import CHAT_TEMPLATE, Template
@@ -63,7 +63,7 @@ def test_byte_order_mark_and_crlf_are_cleaned_in_a_copy(tmp_path: Path) -> None:
 
 
 def test_line_ends_across_blocks_are_cleaned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check, "BLOCK", 4)
+    monkeypatch.setattr(scanning, "BLOCK", 4)
     path = write(tmp_path / "a.txt", "abc\r\ndef\u00e9\u00e9\r\n")  # the first CR LF lies across two blocks
     assert prepare(path, tmp_path / "cache") == "abc\ndef\u00e9\u00e9\n"
     long = "x" * ((1 << 20) - 1) + "\r\n" + "y\r"
@@ -109,13 +109,13 @@ def test_a_checked_file_is_not_read_again_until_it_changes(tmp_path: Path, monke
     path, cache = write(tmp_path / "a.txt", "hello\n"), tmp_path / "cache"
     os.utime(path, (1_000_000_000, 1_000_000_000))
     scans: list[Path] = []
-    real = check.scan
+    real = scanning.scan
 
-    def counted(file: Path, progress: check.Progress | None = None) -> check.Scan:
+    def counted(file: Path, progress: scanning.Progress | None = None) -> scanning.Scan:
         scans.append(file)
         return real(file, progress)
 
-    monkeypatch.setattr(check, "scan", counted)
+    monkeypatch.setattr(scanning, "scan", counted)
     first = find_corpus(str(path)).prepare(cache)
     assert find_corpus(str(path)).prepare(cache) == first
     assert len(scans) == 1
@@ -212,7 +212,8 @@ def test_damaged_tables_are_refused_with_the_line(tmp_path: Path, name: str, dat
     with pytest.raises(CorpusError, match=says) as caught:
         find_corpus(str(path)).prepare(tmp_path / "cache")
     assert "\n" not in str(caught.value)
-    assert not list((tmp_path / "cache").rglob("*.partial")), "a half-written rendering is left"
+    left = [path for path in (tmp_path / "cache").rglob(".*") if path.suffix in (".partial", ".tmp")]
+    assert not left, "a half-written rendering is left"
     assert not list((tmp_path / "cache" / "texts").glob("*.txt"))
 
 

@@ -17,13 +17,12 @@ import pytest
 from engine.config import DataConfig
 from engine.errors import CorpusError
 from engine.text.corpus import Text
-from engine.tokenizers import cache, encoding, mapped
+from engine.tokenizers import cache, encoding
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.bpe import BpeTokenizer
-from engine.tokenizers.cache import cached_tokens
+from engine.tokenizers.cache import Mapped, cached_tokens, checksum
 from engine.tokenizers.dataset import TokenDataset
 from engine.tokenizers.encoding import encode_stream, parts_of
-from engine.tokenizers.mapped import Mapped, checksum
 from engine.tokenizers.word import WordTokenizer
 
 TALE = "".join(f"On day {i} the miller's naïve donkey carried {i * i} sacks — uphill.\n\n" for i in range(1500))
@@ -198,7 +197,7 @@ def test_a_full_disk_is_one_clear_line_and_leaves_nothing(
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cache.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(CorpusError, match="no space left on device; make room there, or set TINYTUI_CACHE") as caught:
         cached_tokens(text, BPE, text.split(0.1), tmp_path)
     assert "\n" not in str(caught.value)
@@ -287,9 +286,9 @@ def test_text_without_a_place_to_cut_is_cut_between_characters_in_the_end(
 def test_a_large_file_is_checked_by_samples_and_gives_its_pages_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mapped, "_BLOCK", 16)
-    monkeypatch.setattr(mapped, "_BLOCKS", 8)
-    monkeypatch.setattr(mapped, "_RESIDENT", 4096)
+    monkeypatch.setattr(cache, "_BLOCK", 16)
+    monkeypatch.setattr(cache, "_BLOCKS", 8)
+    monkeypatch.setattr(cache, "_RESIDENT", 4096)
     path = tmp_path / "big.bin"
     ids = np.arange(5000, dtype=np.uint16)
     path.write_bytes(ids.tobytes())

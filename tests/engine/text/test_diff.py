@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import CorpusError
-from engine.text import diff, passages
+from engine.text import diff, pages
 from engine.text.corpus import Text
 from engine.text.diff import compare_words
-from engine.text.passages import find_passage
+from engine.text.pages import find_passage
 
 texts = st.text(st.sampled_from(list("aab. \n\u00e9")), max_size=60)
 
@@ -111,8 +111,8 @@ def test_a_passage_is_found_where_it_first_stands(tmp_path: Path, content: str, 
     start = data.draw(st.integers(0, len(content) - 1))
     passage = content[start : start + data.draw(st.integers(1, 9))]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(passages, "BLOCK", 3)
-        patch.setattr(passages, "AROUND", 6)
+        patch.setattr(pages, "LOOKED_THROUGH", 3)
+        patch.setattr(pages, "AROUND", 6)
         found = find_passage(text, passage)
         assert found is not None and found.start == content.encode().index(passage.encode())
         before, after = content.encode()[: found.start].decode(), content.encode()[found.end :].decode()

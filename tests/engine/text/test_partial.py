@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from engine.errors import CorpusError
-from engine.text import partial, web
+from engine.text import web
 
 TEXT = b"".join(b"%06d of the text\n" % number for number in range(20_000))
 
@@ -48,7 +48,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("TINYTUI_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(partial, "LEAST", 1000)
+    monkeypatch.setattr(web, "LEAST", 1000)
     with Server(("127.0.0.1", 0), Handler) as server:
         server.asked = []
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import CorpusError, TokenizerError
-from engine.text import check, corpus, unpack
-from engine.text.check import remembered
+from engine.text import corpus, unpack
+from engine.text import scan as scanning
 from engine.text.corpus import Text
+from engine.text.scan import remembered
 from engine.text.unpack import TooMuchError, unpacked
 from engine.tokenizers import bpe
 from engine.tokenizers.char import CharTokenizer
@@ -161,7 +162,7 @@ def test_every_way_to_fail_is_named(monkeypatch: pytest.MonkeyPatch, error: Exce
 
 def test_what_changed_a_moment_ago_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.time_ns()
-    monkeypatch.setattr(check.time, "time_ns", lambda: now)
+    monkeypatch.setattr(scanning.time, "time_ns", lambda: now)
     looks: list[int] = []
 
     def find() -> int:

@@ -16,12 +16,13 @@ import pytest
 
 from engine.config import load_config
 from engine.errors import CorpusError, TokenizerError
-from engine.text import catalog, check, fetch, rows, source, stdlib, web
+from engine.text import catalog, fetch, rows, source, stdlib, web
+from engine.text import scan as scanning
 from engine.text.catalog import add_corpus, find_corpus, remove_corpus
 from engine.text.chats import chat_key
-from engine.text.check import Scan, check_file, remembered_scan
 from engine.text.corpus import Text
-from engine.text.kinds import no_text
+from engine.text.magic import no_text
+from engine.text.scan import Scan, check_file, remembered_scan
 from engine.text.source import Source
 from engine.tokenizers import cache, cutting, encoding, gpt2, learning, table, word
 from engine.tokenizers.bpe import BpeTokenizer
@@ -69,8 +70,8 @@ def test_what_is_no_readable_file_is_named(tmp_path: Path, monkeypatch: pytest.M
 def test_a_scan_that_is_remembered_wrong_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "text"
     path.write_text("abc\r\n")
-    whole = check.scan(path)
-    monkeypatch.setattr(check, "remembered", lambda *_: {"n_bytes": 3, "no such": 1})
+    whole = scanning.scan(path)
+    monkeypatch.setattr(scanning, "remembered", lambda *_: {"n_bytes": 3, "no such": 1})
     assert remembered_scan(path, tmp_path / "cache") == whole == Scan(5, whole.sha256, False, True)
 
 
@@ -87,11 +88,11 @@ def test_a_scan_that_is_remembered_wrong_is_made_again(tmp_path: Path, monkeypat
 def test_the_first_byte_that_is_no_utf_8_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tail: bytes, said: str, block: int
 ) -> None:
-    monkeypatch.setattr(check, "BLOCK", block)
+    monkeypatch.setattr(scanning, "BLOCK", block)
     path = tmp_path / "text"
     path.write_bytes("ab€é\nxy".encode() + tail)
     with pytest.raises(CorpusError, match=f"{said}; convert it, e.g. iconv -f ISO-8859-1 -t UTF-8 text > utf8"):
-        check.scan(path)
+        scanning.scan(path)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +236,7 @@ def test_a_corpus_that_cannot_take_its_place_is_gone(tmp_path: Path, monkeypatch
     rename = Path.rename
 
     def renames(self: Path, target: Path) -> Path:
-        if not self.name.endswith(".partial"):
+        if not self.name.endswith(".tmp"):
             return rename(self, target)
         if how == "it is taken meanwhile":
             target.mkdir()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
-from engine.runs.samples import copied_part
+from engine.runs.sample_lines import copied_part
 from engine.text.corpus import Text
 from engine.tokenizers.dataset import TokenDataset
 from engine.training import copied

@@ -16,8 +16,8 @@ from typing import Any
 
 from engine.errors import CorpusError
 from engine.files import open_cached, reason
-from engine.text.decode import not_utf8, refuse_no_text
-from engine.text.kinds import HEAD
+from engine.text.magic import HEAD
+from engine.text.utf8 import not_utf8, refuse_no_text
 
 Progress = Callable[[str, float], None]
 BLOCK = 1 << 20

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from engine.errors import CorpusError
-from engine.text.kinds import HEAD, encoding, no_text
+from engine.text.magic import HEAD, encoding, no_text
 
 
 def utf8(blocks: Iterator[bytes], name: str) -> Iterator[bytes]:
