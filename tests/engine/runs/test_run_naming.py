@@ -199,3 +199,22 @@ def test_a_note_is_kept_shown_and_taken_away(run: RunDir) -> None:
 def test_a_damaged_note_hides_no_run(run: RunDir, data: bytes) -> None:
     run.note_json.write_bytes(data)
     assert read_note(run) == "" and overview(run)["state"] == "new"
+
+
+def test_a_run_beside_it_whose_description_is_damaged_is_no_child(run: RunDir, make_run: MakeRun) -> None:
+    child, damaged = child_of(make_run, run, "child"), child_of(make_run, run, "damaged")
+    damaged.run_json.write_text("{")
+    renamed = rename_run(run, "new")
+    assert read_info(child)["parent"]["run"] == "new" and renamed.exists and damaged.run_json.read_text() == "{"
+
+
+def test_a_parent_whose_path_no_disk_can_have_is_told_by_its_name(run: RunDir, make_run: MakeRun) -> None:
+    child = make_run("child", parent={"run": run.name, "path": "/" + 300 * "x", "step": 5, "how": "fork"})
+    rename_run(run, "new")
+    assert read_info(child)["parent"]["run"] == "new"
+
+
+def test_a_note_that_cannot_be_taken_away_is_told(run: RunDir) -> None:
+    run.note_json.mkdir()
+    with pytest.raises(UserError, match=f"cannot write {run.note_json}"):
+        write_note(run, " ")

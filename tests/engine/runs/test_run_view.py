@@ -1,0 +1,87 @@
+"""What is shown of a run stays as it was found, whatever its files become."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.runs import reader
+from engine.runs.layout import RunDir
+from engine.runs.reader import RunReader
+from engine.runs.series import Series
+from engine.runs.writer import RunWriter
+
+RECORD = st.one_of(
+    st.builds(lambda step, loss: {"step": step, "loss": loss}, st.integers(0, 30), st.floats(0, 9)),
+    st.builds(lambda step, loss: {"step": step, "val_loss": loss}, st.integers(0, 30), st.floats(0, 9)),
+    st.builds(lambda step: {"resumed": step}, st.integers(0, 30)),
+)
+
+
+def numbers(series: Series) -> list[list[float]]:
+    columns = [series.step, series.loss, series.tokens, series.val_step, series.val_loss]
+    return [column.tolist() for column in columns] + [[len(series), series.train.taken_back, series.val.taken_back]]
+
+
+@given(st.lists(RECORD, max_size=40), st.lists(st.integers(0, 40), max_size=4))
+def test_a_snapshot_never_changes(records: list[dict[str, float]], when: list[int]) -> None:
+    series = Series()
+    kept: list[tuple[Series, list[list[float]]]] = []
+    for number, record in enumerate(records):
+        if number in when:
+            kept.append((series.snapshot(), numbers(series)))
+        series.add(dict(record))
+    for snapshot, then in kept:
+        assert repr(numbers(snapshot)) == repr(then)  # NaN is NaN
+
+
+def test_a_snapshot_costs_no_copy_until_rows_are_taken_back() -> None:
+    series = Series()
+    for step in range(5):
+        series.add({"step": step, "loss": 1.0})
+    snapshot = series.snapshot()
+    assert np.shares_memory(snapshot.loss, series.loss)
+    series.add({"step": 5, "loss": 2.0})
+    assert np.shares_memory(snapshot.loss, series.loss) and len(snapshot) == 5
+    series.add({"resumed": 2})
+    assert not np.shares_memory(snapshot.loss, series.loss)
+    second = series.loss
+    series.add({"resumed": 1})  # nobody holds these
+    assert np.shares_memory(second, series.loss)
+
+
+def test_a_view_is_the_newest_of_all_there_is(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "MAX_VIEWED", 3)
+    with RunWriter(run) as writer:
+        for step in range(1, 6):
+            writer.metric(step=step, loss=float(step))
+            writer.sample(step=step, prompt="", text=f"text {step}")
+            writer.event("noted", step)
+        run.checkpoint(4).mkdir(parents=True)
+        writer.metric(step=4, val_loss=0.5)
+        found = RunReader(run)
+        found.poll()
+        view = found.view()
+    assert view.run == run and view.info == found.info and view.status == found.status
+    assert [sample["step"] for sample in view.samples] == [3, 4, 5]
+    assert [event["step"] for event in view.events if event["kind"] == "noted"] == [3, 4, 5]
+    assert view.checkpoints == ({"step": 4, "path": str(run.checkpoint(4)), "val_loss": 0.5},)
+    assert view.problems == () and view.changed == {"series", "samples", "events"}
+    assert view.series.loss.tolist() == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("state", ["finished", "running"])
+def test_a_run_that_is_removed_while_it_is_shown_is_told_once(run: RunDir, state: str) -> None:
+    with RunWriter(run) as writer:
+        writer.status(state=state, step=1)
+    found = RunReader(run)
+    found.poll()
+    assert not found.poll()
+    shutil.rmtree(run.path)
+    assert found.poll() and "status" in found.changed
+    assert found.problems[0] == "its folder is gone"
+    assert not found.poll() and not found.poll()
