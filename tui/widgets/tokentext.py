@@ -23,9 +23,14 @@ from tui.actions import bindings
 from tui.text import Part, clean
 from tui.widgets.stream import OutputText
 
-SURPRISES = ((1.0, "dim"), (3.0, "foreground"), (6.0, "bright bold"), (9.0, "val bold"))
-"""Bits up to which a token has a look; above the last it is an alarm, underlined."""
-SURPRISED = "alarm bold underline"
+SURPRISES = (
+    (1.0, "dim on heat-1"),
+    (3.0, "foreground on heat-2"),
+    (6.0, "bright on heat-3"),
+    (9.0, "bright bold on heat-4"),
+)
+"""Bits up to which a token has a look, wherever losses are shown; above the last it is underlined."""
+SURPRISED = "bright bold underline on heat-5"
 LEGEND = "surprise: dim <1 bit, underlined ≥9"
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from tui.screens.inspect.tint import BITS, HEAT
 from tui.state.inspected import LookedText, Part, Read, TokenFacts
 from tui.state.inspector import Inspector
 from tui.text import Part as Run
 from tui.text import clean, fit, fmt_loss
 from tui.widgets.meter import bar
 from tui.widgets.rows import spread
+from tui.widgets.tokentext import SURPRISED, SURPRISES
 
 Lines = list[list[Run]]
 LABEL = 14
@@ -78,8 +78,8 @@ def why_no_loss(read: Read, place: int) -> str:
 
 def legend() -> list[Run]:
     """The steps of tint."""
-    words = [f"<{BITS[0]:.0f}", *(f"<{most:.0f}" for most in BITS[1:]), f"≥{BITS[-1]:.0f}"]
-    return [*((f" {word} ", look) for word, look in zip(words, HEAT, strict=True)), (" bits", "dim")]
+    steps = [(f" <{most:.0f} ", look) for most, look in SURPRISES]
+    return [*steps, (f" ≥{SURPRISES[-1][0]:.0f} ", SURPRISED), (" bits", "dim")]
 
 
 def bar_line(text: LookedText, id: int, share: float, width: int, *, chosen: bool = False) -> list[Run]:

@@ -9,17 +9,8 @@ from typing import Any
 from textual.app import App
 
 from tui.theme import ANSI
-from tui.widgets.tokentext import SURPRISES
+from tui.widgets.tokentext import surprise_look
 
-BITS = tuple(most for most, _ in SURPRISES)
-"""Bits of surprise between two steps of heat; the same as where an answer is tinted."""
-HEAT = (
-    "dim on heat-1",
-    "foreground on heat-2",
-    "bright on heat-3",
-    "bright bold on heat-4",
-    "bright bold underline on heat-5",
-)
 SHARES = (0.02, 0.08, 0.2, 0.4, 0.7)
 """Parts of a whole from which on a cell glows, and glows brighter."""
 SHADES = (" ", "·", "░", "▒", "▓", "█")
@@ -41,7 +32,7 @@ def only_marks(app: App[Any]) -> bool:
 
 def heat(loss: float) -> str:
     """The look of a token of so many nats."""
-    return HEAT[bisect_right(BITS, loss / math.log(2))] if math.isfinite(loss) else HEAT[-1]
+    return surprise_look(loss / math.log(2))
 
 
 def share_level(share: float) -> int:
