@@ -131,6 +131,9 @@ class DataConfig(_Section):
     tokenizer: Literal["char", "byte", "bpe", "word", "gpt2"] = Field("char", description="tokenizer")
     vocab_size: int = Field(1024, ge=1, le=1_000_000, description="wanted vocabulary of bpe and word tokenizers")
     val_fraction: float = Field(0.1, gt=0.0, lt=1.0, description="end of the corpus kept for validation")
+    val_tokens: int | None = Field(
+        None, ge=1, le=_EVER, description="tokens of it evaluated, the same ones every time; unset: all"
+    )
     unknown: Literal["error", "skip", "unk"] = Field(
         "error", description="what a character outside the vocabulary does"
     )
@@ -158,7 +161,7 @@ class TrainConfig(_Section):
     grad_clip: float = Field(1.0, ge=0.0, le=1e9, description="largest gradient norm; 0 is off")
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = Field("fp32", description="arithmetic of the forward pass")
     compile: bool = Field(False, description="torch.compile the loss before the first step; on a CPU it seldom pays")
-    eval_every: int = Field(250, ge=1, le=_EVER, description="steps between exact evaluations")
+    eval_every: int = Field(250, ge=1, le=_EVER, description="steps between evaluations")
     eval_first: int = Field(
         0, ge=0, le=_EVER, description="one more evaluation, after this step; 0: a tenth of the run if that is sooner"
     )

@@ -15,6 +15,11 @@ from engine.plan.pace import Pace
 from engine.training.memory import memory_estimate
 from engine.training.schedule import first_evaluation
 
+EVAL_SHARE = 0.1
+"""Of a run's time that evaluations may take before fewer tokens are proposed for them."""
+LEAST_EVALUATED = 4096
+"""Tokens: the mean of fewer says little."""
+
 
 @dataclass(frozen=True)
 class Forecast:
@@ -39,6 +44,9 @@ class Forecast:
     samples: int
     sample_tokens: int
     val_tokens: int | None
+    """Of the whole split."""
+    evaluated: int | None
+    """Of them in an evaluation."""
     pace: Pace | None
 
     @property
@@ -59,9 +67,20 @@ class Forecast:
     @property
     def eval_seconds(self) -> float | None:
         """Time of all evaluations; None also when the length of the validation split is not known."""
-        if self.pace is None or self.val_tokens is None:
+        if self.pace is None or self.evaluated is None:
             return None
-        return self.evaluations * self.val_tokens * self.pace.eval_token_seconds
+        return self.evaluations * self.evaluated * self.pace.eval_token_seconds
+
+    @property
+    def enough(self) -> int | None:
+        """A power of two for `data.val_tokens`, where evaluations would take over a tenth of the run without it."""
+        if self.pace is None or self.train_seconds is None or not self.eval_seconds:
+            return None
+        rest = self.train_seconds + (self.sample_seconds or 0.0)
+        if self.eval_seconds <= EVAL_SHARE * (rest + self.eval_seconds):
+            return None
+        room = EVAL_SHARE / (1.0 - EVAL_SHARE) * rest / (self.evaluations * self.pace.eval_token_seconds)
+        return max(LEAST_EVALUATED, 1 << int(math.log2(max(1.0, room))))
 
     @property
     def sample_seconds(self) -> float | None:
@@ -77,7 +96,7 @@ class Forecast:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
-        told = ("memory", "fits", "train_seconds", "eval_seconds", "sample_seconds", "run_seconds")
+        told = ("memory", "fits", "train_seconds", "eval_seconds", "sample_seconds", "run_seconds", "enough")
         return asdict(self) | {name: getattr(self, name) for name in told}
 
 
@@ -109,6 +128,7 @@ def forecast(
         samples=samples,
         sample_tokens=train.sample_tokens,
         val_tokens=val_tokens,
+        evaluated=None if val_tokens is None else min(val_tokens, config.data.val_tokens or val_tokens),
         pace=pace,
     )
 

@@ -16,7 +16,7 @@ def environment() -> dict[str, Any]:
 
     return {
         "python": platform.python_version(),
-        **{name: _version(name) for name in _PACKAGES},
+        **{name: version(name) for name in _PACKAGES},
         "platform": platform.platform(),
         "cpu": cpu_model(),
         "threads": usable_threads(),
@@ -24,10 +24,11 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _version(package: str) -> str | None:
-    from importlib.metadata import PackageNotFoundError, version  # slow to import, and wanted at a run's birth only
+def version(package: str) -> str | None:
+    """Of an installed package; None for one that is not."""
+    from importlib import metadata  # slow to import, and wanted at a run's birth only
 
     try:
-        return version(package)
-    except PackageNotFoundError:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
         return None

@@ -140,36 +140,41 @@ class TokenDataset:
                 if self._maps is not None:
                     self._maps[number].touched(1, size)
 
-    def val_windows(self, block_size: int) -> Iterator[tuple[int, int]]:
-        """(start, length) of consecutive windows: inputs val[start : start + length], targets one further.
-
-        All have `block_size` tokens but the last, which may be shorter. Every token of `val` except the first is the
-        target of exactly one window.
-        """
-        targets = len(self.val) - 1
-        for start in range(0, targets, block_size):
-            yield start, min(block_size, targets - start)
-
-    def val_batches(self, block_size: int, batch_size: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """The windows of `val_windows` in batches: x, y (at most batch_size, block_size); a shorter last one alone."""
+    def val_targets(self, block_size: int, most: int | None = None) -> int:
+        """How many tokens of `val` are targets in `val_batches`: all but the first, or about `most` if that is fewer."""
         targets = max(0, len(self.val) - 1)
-        whole = targets // block_size * block_size
-        for start in range(0, whole, batch_size * block_size):
-            yield self._val_batch(start, min(whole, start + batch_size * block_size), block_size)
-        if whole < targets:
-            yield self._val_batch(whole, targets, targets - whole)
+        if most is None or most >= targets or targets < block_size:
+            return targets
+        return max(1, most // block_size) * block_size
 
-    def _val_batch(self, start: int, end: int, width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        ids = self.val[start : end + 1].astype(np.int64)
+    def val_batches(
+        self, block_size: int, batch_size: int, most: int | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Consecutive windows of `val` in batches x, y (at most batch_size, block_size), y being x moved on by one.
+
+        Every token but the first is the target of exactly one; a shorter last window comes alone. With `most` fewer,
+        as many whole windows as that holds, spread evenly over `val`, the same ones every time.
+        """
+        targets, chosen = max(0, len(self.val) - 1), self.val_targets(block_size, most)
+        windows, whole = targets // block_size, chosen // block_size
+        starts = np.arange(whole, dtype=np.int64) * windows // max(1, whole) * block_size
+        for first in range(0, whole, batch_size):
+            part = starts[first : first + batch_size]
+            yield self._val_batch(part, block_size)
+        if chosen == targets and whole * block_size < targets:
+            yield self._val_batch(np.array([whole * block_size]), targets - whole * block_size)
+
+    def _val_batch(self, starts: NDArray[np.int64], width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        ids = self.val[starts[:, None] + np.arange(width + 1)].astype(np.int64)
         if self._maps is not None:
-            self._maps[1].touched(1, end - start)
-        return ids[:-1].reshape(-1, width), ids[1:].reshape(-1, width).copy()
+            self._maps[1].touched(1, ids.size)
+        return ids[:, :-1].copy(), ids[:, 1:].copy()
 
     def bits_per_byte(self, loss: float) -> float:
         """The mean validation loss in nats a token as bits a byte of text: loss / ln 2 * (len(val) - 1) / val_bytes.
 
-        Exact, as both counts are of the targets. Comparable between tokenizers, which the loss is not. nan without
-        targets.
+        Exact where all targets were evaluated, as both counts are of them. Comparable between tokenizers, which the
+        loss is not. nan without targets.
         """
         return loss / math.log(2) * (len(self.val) - 1) / self.val_bytes if self.val_bytes else math.nan
 

@@ -1,4 +1,4 @@
-"""Exact evaluation: every target of the validation split is counted once, in consecutive windows of the context."""
+"""Evaluation: every target of the validation split counts once, in consecutive windows of the context; or some do."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean loss in nats a token over the whole validation split, and what follows from it."""
+    """Mean loss in nats a token over so many of the validation split, and what follows from it."""
 
     loss: float
     bits_per_byte: float
@@ -72,8 +72,11 @@ def evaluate(
     device: torch.device,
     precision: str = "fp32",
     between: Callable[[], bool] | None = None,
+    most: int | None = None,
 ) -> Evaluation:
-    """The exact validation loss. `between` is called between batches; True from it raises Interrupted.
+    """The exact validation loss, or that of about `most` tokens in windows that are the same every time.
+
+    `between` is called between batches; True from it raises Interrupted.
 
     A shorter last window comes by itself, so that no target is left out or counted twice. Losses are read from the
     device QUEUED sums at a time and added in float64, in the order of the text. A batch that does not fit in memory is
@@ -87,7 +90,7 @@ def evaluate(
     waiting: list[Tensor] = []  # sums of batches, still on the device
     try:
         with torch.inference_mode(), autocast(precision, device):
-            for x, y in dataset.val_batches(block_size, portion.rows):
+            for x, y in dataset.val_batches(block_size, portion.rows, most):
                 done = 0
                 while done < len(x):
                     if between is not None and between():

@@ -108,7 +108,7 @@ def fine_tuning_config(parent: RunDir, which: str | int = "best") -> Config:
 def check_base(parent: RunDir, checkpoint: Checkpoint, config: Config) -> None:
     """Raise ConfigError, naming both sides, when `config` is of another model or tokenizer than the checkpoint."""
     theirs, vocab = checkpoint.config, checkpoint.tokenizer.vocab_size
-    free = ("dropout", "val_fraction", "unknown")
+    free = ("dropout", "val_fraction", "val_tokens", "unknown")
     for section in ("model", "data"):
         for name, value in getattr(config, section).model_dump().items():
             before = getattr(getattr(theirs, section), name)

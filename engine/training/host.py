@@ -152,9 +152,9 @@ class TrainingHost:
                 raise RunError(f"no checkpoint of {self.run.name} can be used: {problems[0]}")
             if self.run.metrics.exists() and self.run.metrics.stat().st_size:
                 writer.rewind(0)
-            writer.event("started", 0, **trainer.environment())
+            writer.event("started", 0, **trainer.environment(), **trainer.evaluates())
         else:
             warnings = restore(trainer, checkpoint)
             writer.rewind(trainer.step)
-            writer.event("resumed", trainer.step, warnings=warnings, **trainer.environment())
+            writer.event("resumed", trainer.step, warnings=warnings, **trainer.environment(), **trainer.evaluates())
         return trainer, build

@@ -58,13 +58,13 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> list[str]:
     trainer.watch = Watch.from_dict(state["watch"])
     trainer.evaluation = None
     if (loss := state.get("val_loss")) is not None:
-        known = Evaluation(loss, trainer.dataset.bits_per_byte(loss), len(trainer.dataset.val) - 1, 0.0)
+        known = Evaluation(loss, trainer.dataset.bits_per_byte(loss), trainer.evaluates()["val_tokens"], 0.0)
         trainer.evaluation = (checkpoint.step, known)
     before, now = state.get("environment", {}), trainer.environment()
     warnings = [
         f"{key} was {before[key]}, is {now[key]}: from here the numbers can differ in the last bits"
         for key in now
-        if key in before and before[key] != now[key]
+        if key in before and before[key] != now[key] and (key, before[key]) != ("device", "cpu")
     ]
     if trainer.watch.should_stop(trainer.config.train.early_stop):
         trainer.watch.since_best = 0

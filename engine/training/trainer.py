@@ -14,8 +14,9 @@ import torch
 from engine.config import Config
 from engine.control import CommandQueue
 from engine.errors import TrainingError, UserError, is_out_of_memory
-from engine.machine import keep_freed_memory, memory_peak
+from engine.machine import cpu_model, keep_freed_memory, memory_peak
 from engine.model.gpt import GPT
+from engine.runs.environment import version
 from engine.runs.writer import RunWriter
 from engine.sampling.generate import Done, generate
 from engine.sampling.settings import SamplingSettings
@@ -27,7 +28,7 @@ from engine.training.copied import CopyCheck
 from engine.training.evaluate import Evaluation, Interrupted, evaluate
 from engine.training.live import LiveWeights
 from engine.training.memory import activations_by_part, memory_split
-from engine.training.optim import Optimizer
+from engine.training.optim import Optimizer, muon_dtype
 from engine.training.orders import carry_out
 from engine.training.record import StepLog
 from engine.training.saving import prune, write_checkpoint
@@ -231,7 +232,7 @@ class Trainer:
         return self.stop is not None
 
     def evaluate(self) -> bool:
-        """Exact validation loss of this step; True when it is the best so far. Gives way to a stop."""
+        """Validation loss of this step; True when it is the best so far. Gives way to a stop."""
         self.owed = False
         self.writer.status(phase="evaluating")
         try:
@@ -243,6 +244,7 @@ class Trainer:
                     self.device,
                     self.config.train.precision,
                     self.between,
+                    self.config.data.val_tokens,
                 )
         except Interrupted:
             self.owed = True
@@ -389,8 +391,22 @@ class Trainer:
 
     def environment(self) -> dict[str, Any]:
         """What the numbers depend on besides config and seed; compared on resume."""
-        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
-        return {"torch": torch.__version__, "device": name, "threads": torch.get_num_threads()}
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else cpu_model()
+        return {
+            "tinytui": version("tinytui"),
+            "torch": torch.__version__,
+            "device": name,
+            "threads": torch.get_num_threads(),
+            "muon_dtype": str(muon_dtype(self.device)).removeprefix("torch."),
+        }
+
+    def evaluates(self) -> dict[str, int]:
+        """For the log: how many tokens an evaluation is of, and how many there are."""
+        whole = self.dataset.val_targets(self.config.model.block_size)
+        return {
+            "val_tokens": self.dataset.val_targets(self.config.model.block_size, self.config.data.val_tokens),
+            "val_tokens_of": whole,
+        }
 
     # -- spikes ------------------------------------------------------------------------------------------------------
 

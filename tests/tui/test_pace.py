@@ -69,6 +69,8 @@ def test_the_time_in_words() -> None:
         "evaluations not counted",
     ]
     assert time_words(forecast(NANO, 65)) == []
+    (_, second) = time_words(forecast(NANO, 65, val_tokens=10_000_000, pace=PACE))
+    assert second.endswith("data.val_tokens=131072 would make evaluations a tenth of it")
 
 
 def test_nothing_is_measured_before_the_settings_rest(session: Any, monkeypatch: pytest.MonkeyPatch) -> None:

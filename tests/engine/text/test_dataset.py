@@ -120,19 +120,34 @@ def test_every_window_is_drawn_equally_often() -> None:
 @given(n=st.integers(0, 200), block_size=st.integers(1, 50), batch_size=st.integers(1, 7))
 def test_every_validation_target_is_counted_once(n: int, block_size: int, batch_size: int) -> None:
     dataset = in_memory(2, n)
-    windows = list(dataset.val_windows(block_size))
-    targets = [start + 1 + i for start, length in windows for i in range(length)]
-    assert targets == list(range(1, n)), "each once, in order"
-    assert all(length == block_size for _, length in windows[:-1])
-    assert all(1 <= length <= block_size for _, length in windows)
-    seen: list[int] = []
-    for x, y in dataset.val_batches(block_size, batch_size):
+    batches = list(dataset.val_batches(block_size, batch_size))
+    for x, y in batches:
         assert x.shape == y.shape and x.shape[0] <= batch_size and x.shape[1] <= block_size
         assert np.array_equal(x + 1, y) and x.dtype == y.dtype == np.int64
-        seen += y.ravel().tolist()
-    assert seen == targets
-    shapes = [x.shape for x, _ in dataset.val_batches(block_size, batch_size)]
-    assert sum(rows for rows, _ in shapes) == len(windows)
+    seen = [target for _, y in batches for target in y.ravel().tolist()]
+    assert seen == list(range(1, n)), "each once, in order"
+    assert all(x.shape[1] == block_size for x, _ in batches[:-1]), "only the last window is shorter"
+    assert sum(len(x) for x, _ in batches) == -(-max(0, n - 1) // block_size)
+    assert dataset.val_targets(block_size) == max(0, n - 1)
+
+
+@given(n=st.integers(0, 300), block_size=st.integers(1, 40), batch_size=st.integers(1, 7), most=st.integers(1, 400))
+def test_fewer_targets_are_whole_windows_spread_over_the_split(
+    n: int, block_size: int, batch_size: int, most: int
+) -> None:
+    """Some 'most' of them, whatever the batch; all where there are no more than that."""
+    dataset = in_memory(2, n)
+    seen = [t for _, y in dataset.val_batches(block_size, batch_size, most) for t in y.ravel().tolist()]
+    assert len(seen) == dataset.val_targets(block_size, most)
+    if most >= n - 1 or n - 1 < block_size:
+        assert seen == list(range(1, n))
+        return
+    assert seen == [t for _, y in dataset.val_batches(block_size, 5, most) for t in y.ravel().tolist()]
+    assert len(seen) % block_size == 0 and abs(len(seen) - most) < max(block_size, most + 1 if most < block_size else 0)
+    starts = np.array(seen[::block_size]) - 1
+    assert (starts % block_size == 0).all() and len(set(starts.tolist())) == len(starts)
+    gaps = np.diff(starts) // block_size
+    assert len(gaps) == 0 or gaps.max() - gaps.min() <= 1, "evenly"
 
 
 @pytest.mark.parametrize(("train", "val", "names"), [(8, 100, "training"), (100, 8, "validation"), (0, 0, "training")])

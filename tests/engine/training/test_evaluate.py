@@ -1,19 +1,24 @@
-"""Evaluation as it is on a GPU: losses are read from the device together, and the sum is the same."""
+"""Evaluation: losses are read from the device together, the sum is the same; and with a bound fewer tokens count."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from engine.model import build_model
+from engine.runs.layout import RunDir
+from engine.runs.reader import RunReader
 from engine.text.catalog import find_corpus
 from engine.tokenizers.dataset import TokenDataset
 from engine.training import evaluate as evaluation
+from engine.training.checkpoint import checkpoint_model, load_checkpoint
 from engine.training.evaluate import FEWEST, Portion, evaluate
+from engine.training.start import open_dataset
 
-from .conftest import tiny_config
+from .conftest import tiny_config, train
 
 CPU = torch.device("cpu")
 
@@ -75,3 +80,21 @@ def test_an_evaluation_makes_no_more_logits_at_once(corpus: Path, monkeypatch: p
     parted = evaluate(model, dataset, 16, CPU)
     assert max(made) == 24 and sum(made) == parted.tokens == whole.tokens
     assert parted.loss == pytest.approx(whole.loss, rel=1e-6)
+
+
+def test_a_bounded_evaluation_is_the_mean_of_the_same_tokens_every_time_and_the_log_says_of_how_many(
+    start: Callable[..., RunDir],
+) -> None:
+    run = start("bounded", "data.val_tokens=50", "train.eval_every=4", "train.max_steps=8", "train.keep_last=9")
+    assert train(run).state == "finished"
+    reader = RunReader(run)
+    reader.poll()
+    dataset, block = open_dataset(run), tiny_config().model.block_size
+    begun = next(event for event in reader.events if event["kind"] == "started")
+    assert begun["val_tokens"] == 50 // block * block and begun["val_tokens_of"] == len(dataset.val) - 1
+    for step, loss in zip(reader.series.val_step.tolist(), reader.series.val_loss.tolist(), strict=True):
+        model = checkpoint_model(load_checkpoint(run.checkpoint(step)))
+        found = evaluate(model, dataset, block, CPU, most=50)
+        assert found.loss == pytest.approx(loss, rel=1e-5) and found.tokens == begun["val_tokens"]
+        assert evaluate(model, dataset, block, CPU).loss != pytest.approx(loss, rel=1e-5)
+        assert evaluate(model, dataset, block, CPU, most=10**9).tokens == len(dataset.val) - 1

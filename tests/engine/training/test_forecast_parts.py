@@ -9,6 +9,7 @@ from engine.config import load_config
 from engine.model import build_for
 from engine.model.sizes import count_parameters, parameter_table
 from engine.plan.forecast import forecast
+from engine.plan.pace import Pace
 from engine.telemetry import Device, Sample, Telemetry, available_memory
 from engine.tokenizers.table import expected_tokens, least_vocab
 from engine.training.memory import activation_estimate, activations_by_part, check_memory
@@ -164,3 +165,17 @@ def test_what_is_too_large_is_told_with_its_parts(monkeypatch: pytest.MonkeyPatc
         else:
             with pytest.raises(ConfigError, match=r"lower train\.batch_size"):
                 check_memory(config, 65)
+
+
+def test_fewer_tokens_are_proposed_where_evaluations_would_take_over_a_tenth_of_the_time() -> None:
+    config = load_config("nano", sets=("train.max_steps=1000", "train.eval_every=100", "train.sample_tokens=0"))
+    pace = Pace(step_seconds=0.01, eval_token_seconds=1e-5, sample_token_seconds=0.0, device="cpu", threads=2)
+    for val_tokens in (1_000, 10_000):  # 10 evaluations of 0.01 and 0.1 s within 10 s
+        assert forecast(config, 65, val_tokens=val_tokens, pace=pace).enough is None
+    told = forecast(config, 65, val_tokens=1_000_000, pace=pace)
+    assert told.enough == 8192 and told.evaluated == 1_000_000
+    bounded = forecast(config.replace({"data.val_tokens": told.enough}), 65, val_tokens=1_000_000, pace=pace)
+    assert bounded.evaluated == 8192 and bounded.enough is None
+    assert bounded.eval_seconds is not None and bounded.run_seconds is not None
+    assert bounded.eval_seconds <= 0.1 * bounded.run_seconds
+    assert forecast(config, 65, pace=pace).enough is None, "the split's length is not known"

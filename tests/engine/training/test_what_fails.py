@@ -264,12 +264,14 @@ def test_a_sample_that_fails_fails_alone(start: Start, monkeypatch: pytest.Monke
     assert (alarm["alarm"], alarm["message"]) == ("sample", said)
 
 
-@pytest.mark.parametrize("what", ["activation_bytes", "evaluate", "write_checkpoint"])
+@pytest.mark.parametrize("what", ["activations_by_part", "evaluate", "write_checkpoint"])
 def test_a_bug_is_not_taken_for_a_lack_of_memory(start: Start, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     run = start("run")
     with RunWriter(run) as writer:
         one = trainer_of(run, writer)
-        call = {"activation_bytes": one._say_memory, "evaluate": one.evaluate, "write_checkpoint": one.checkpoint}[what]
+        call = {"activations_by_part": one._say_memory, "evaluate": one.evaluate, "write_checkpoint": one.checkpoint}[
+            what
+        ]
         monkeypatch.setattr(trainer, what, failing(RuntimeError("a bug")))
         with pytest.raises(RuntimeError, match="a bug"):
             call()
