@@ -141,7 +141,7 @@ class TokenDataset:
                     self._maps[number].touched(1, size)
 
     def val_targets(self, block_size: int, most: int | None = None) -> int:
-        """How many tokens of `val` are targets in `val_batches`: all but the first, or about `most` if that is fewer."""
+        """How many tokens of `val` are targets in `val_batches`: all but the first, or about `most` if fewer."""
         targets = max(0, len(self.val) - 1)
         if most is None or most >= targets or targets < block_size:
             return targets
