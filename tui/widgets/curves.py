@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -61,6 +62,16 @@ class ChartState:
         memory.last = (float(steps[-1]), float(loss[-1])) if size else (0.0, 0.0)
         return memory
 
+    def behind(self, series: Sequence[Series], half_life: float) -> int:
+        """How many points the next `update` of these would fold into averages."""
+        count = 0
+        for index, one in enumerate(series):
+            steps, loss, _, _ = one.arrays()
+            memory = self.series.get(index)
+            known = memory is not None and memory.smoother.half_life == half_life and self._grew(memory, steps, loss)
+            count += len(steps) - (memory.size if memory is not None and known else 0)
+        return count
+
     @staticmethod
     def _grew(memory: Memory, steps: Array, loss: Array) -> bool:
         """Whether the arrays are those of the frame before with points added at the end."""
@@ -68,6 +79,17 @@ class ChartState:
             return memory.size == 0
         seen = np.array([steps[memory.size - 1], loss[memory.size - 1]], dtype=np.float64)
         return bool(np.array_equal(seen, memory.last, equal_nan=True))
+
+
+def averaged(series: Sequence[Series], half_life: float) -> dict[int, Memory]:
+    """What a `ChartState` knows of these after their first `update`, but their columns. For any thread."""
+    found = {}
+    for index, one in enumerate(series):
+        steps, loss, _, _ = one.arrays()
+        memory = found[index] = Memory(Smoother(half_life), len(steps))
+        memory.smoother.extend(steps, loss)
+        memory.last = (float(steps[-1]), float(loss[-1])) if len(steps) else (0.0, 0.0)
+    return found
 
 
 def _grown(

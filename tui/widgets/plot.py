@@ -15,6 +15,7 @@ checkpoint to checkpoint.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Thread
 from typing import ClassVar
@@ -25,16 +26,19 @@ from textual.message import Message
 
 from tui.actions import bindings
 from tui.state.chart import AXES, SCALES, SMOOTHING, ChartLook, Mark, after
-from tui.text import Row
+from tui.text import Row, fit
 from tui.theme import ANSI
 from tui.widgets.axes import marks_in
 from tui.widgets.canvas import warm
-from tui.widgets.chart import Area, ChartState, PlotData, Series, View, draw, draw_text
+from tui.widgets.chart import MAX_SERIES, Area, ChartState, PlotData, Series, View, draw, draw_text
+from tui.widgets.curves import Memory, averaged
 from tui.widgets.paint import Painted
 
 __all__ = ["LossPlot", "PlotData", "Series", "View", "draw_text"]
 
 MIN_WINDOW = 4.0  # steps, tokens or seconds
+AT_ONCE = 200_000
+"""Points that are averaged while the screen waits; more are averaged beside it."""
 
 
 class LossPlot(Painted, can_focus=True):
@@ -67,6 +71,7 @@ class LossPlot(Painted, can_focus=True):
         self.look = ChartLook()
         self._state = ChartState()
         self._area: Area | None = None
+        self._averaging: tuple[int, float] | None = None
 
     def on_mount(self) -> None:
         self.call_after_refresh(Thread(target=warm, name="import-plotext", daemon=True).start)
@@ -189,7 +194,31 @@ class LossPlot(Painted, can_focus=True):
             step = self._data.step_of(area.at(offset.x))
             self.post_message(self.CursorMoved(self, max(0, min(step, self._data.last_step))))
 
+    def _average_beside(self, half_life: float) -> None:
+        """Have all points averaged in a thread; then paint."""
+        state, series = self._state, self._data.series[:MAX_SERIES]
+        if self._averaging == (wanted := (id(state), half_life)):
+            return
+        self._averaging = wanted
+
+        def average() -> None:
+            found = averaged(series, half_life)
+            with suppress(RuntimeError):  # the screen has ended
+                self.app.call_from_thread(take, found)
+
+        def take(found: dict[int, Memory]) -> None:
+            if self._averaging == wanted and self._state is state and self.is_attached:
+                self._averaging = None
+                state.series.update(found)
+                self.repaint()
+
+        Thread(target=average, name="average", daemon=True).start()
+
     def paint(self, width: int, height: int) -> Sequence[Row]:
+        half_life = self._data.smoothing * self.view.smooth
+        if (behind := self._state.behind(self._data.series[:MAX_SERIES], half_life)) > AT_ONCE:
+            self._average_beside(half_life)
+            return [[(fit(f"averaging {behind:,} points …", width), "dim")]]
         tinted = not self.app.no_color and self.app.theme != ANSI
         rows, self._area = draw(self._data, width, height, self.view, self._state, tinted)
         return rows

@@ -16,6 +16,7 @@ from tui.text import Row
 from tui.theme import THEMES, Themed
 from tui.widgets.axes import merge
 from tui.widgets.bars import NextTokenBars, TokenBar
+from tui.widgets.chart import draw
 from tui.widgets.meter import bar
 from tui.widgets.paint import Painted
 from tui.widgets.plot import LossPlot, PlotData
@@ -246,3 +247,23 @@ async def test_looks_follow_the_theme() -> None:
         await pilot.pause()
         light: Style | None = next(iter(bars.render_line(0)._segments)).style
         assert dark is not None and light is not None and dark.color != light.color
+
+
+async def test_a_great_run_is_averaged_beside_the_screen_and_then_drawn_as_any_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tui.widgets.plot.AT_ONCE", 500)
+    data = PlotData.run(STEPS, LOSS, total_steps=1000)
+    plot = LossPlot(data)
+    async with Harness(plot).run_test(size=(80, 20)) as pilot:
+        text = lambda: "\n".join(plot.render_line(y).text for y in range(plot.size.height))  # noqa: E731
+        drawn = "\n".join("".join(text for text, _ in row) for row in draw(data, *plot.size, tinted=True).rows)
+        for _ in range(100):
+            if "averaging" not in text():
+                break
+            assert f"averaging {len(STEPS):,} points" in text()
+            await pilot.pause(0.02)
+        assert [line.rstrip() for line in text().split("\n")] == [line.rstrip() for line in drawn.split("\n")]
+        plot.turn("smooth")
+        plot.turn("smooth")
+        assert "averaging" in text(), "another average is as much work"
