@@ -1,12 +1,14 @@
 """Whether a note follows from its complaint: prompts a run trained on soap-notes with complaints it has not read.
 
-    python -m bench.follows RUN [--checkpoint best] [--temperature 0.8] [--draws 1] [--seed 0] [--json]
+    python -m bench.follows RUN [--checkpoint best] [--temperature 0.5] [--draws 1] [--seed 0] [--json]
 
-Every condition of the corpus lists wordings that the corpus leaves out (`unseen`); each is asked, framed as there.
-Of a note whose sections stand in order, each once, Subjective, Assessment and Plan are each laid to the condition whose
-notes they are likeliest to come from, by the words of fresh notes of every condition (naive Bayes on words and pairs of
-them). A note counts when all three are of the complaint's own condition, or of its family; a row of its own says in how
-many Subjective or Assessment is, a gentler meter. What the judge makes of fresh true notes is the ceiling. Copying is measured as training does it, beside notes of the held-out split.
+Every condition of the corpus lists wordings that the corpus leaves out (`unseen`); each is asked, framed as there, with
+what the demo's prompt is filled in with: its temperature, and the other sliders where they stand. Of a note whose
+sections stand in order, each once, Subjective, Assessment and Plan are each laid to the condition whose notes they are
+likeliest to come from, by the words of fresh notes of every condition (naive Bayes on words and pairs of them). A note
+counts when all three are of the complaint's own condition, or of its family; a row of its own says in how many
+Subjective or Assessment is, a gentler meter. What the judge makes of fresh true notes is the ceiling. Copying is
+measured as training does it, beside notes of the held-out split.
 """
 
 from __future__ import annotations
@@ -43,6 +45,8 @@ from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.dataset import TokenDataset
 from engine.training.checkpoint import load_model
 from engine.training.copied import CopyCheck
+from tui.state.conversation import Sheet
+from tui.state.first import FIRST_VALUES
 
 CORPUS = "soap-notes"
 SECTIONS = ("Subjective", "Objective", "Assessment", "Plan")
@@ -263,7 +267,8 @@ def report(found: dict[str, Any]) -> None:
     say("run", f"{found['run']}, step {found['step']:,}, {found['train_seconds']:.0f} s of training")
     loss, bpb = (math.nan if found[name] is None else found[name] for name in ("val_loss", "val_bpb"))
     say("val loss", f"{loss:.4f}, {bpb:.4f} bits a byte")
-    say("notes", f"{written['notes']}, temperature {found['temperature']:g}, written in {found['seconds']:.0f} s")
+    rules = f"temperature {found['temperature']:g}, top-k {found['top_k']}"
+    say("notes", f"{written['notes']}, {rules}, written in {found['seconds']:.0f} s")
     say("four sections in order, each once", f"{written['in_order']:.1%}")
     say(
         "all three of the complaint's family",
@@ -283,7 +288,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", help="a run on soap-notes: its name or path")
     parser.add_argument("--checkpoint", default="best", help="best, last or a step")
-    parser.add_argument("--temperature", type=float, default=SamplingSettings.temperature)
+    parser.add_argument("--temperature", type=float, default=FIRST_VALUES["temperature"])
     parser.add_argument("--draws", type=int, default=1, help="how often each wording is asked")
     parser.add_argument("--seed", type=int, default=0, help="of the complaints' frames and of what is drawn")
     parser.add_argument("--examples", type=int, default=0, help="notes to print, evenly spread")
@@ -294,9 +299,10 @@ def main() -> None:
     model, tokenizer, step = load_model(run, options.checkpoint)
     config = make_config(facts["config"])
     dataset = TokenDataset.open(find_corpus(CORPUS).prepare(), config.data, tokenizer=tokenizer)
-    settings = SamplingSettings(temperature=options.temperature, seed=options.seed)
+    settings = Sheet(values=FIRST_VALUES | {"temperature": options.temperature}, seed=str(options.seed)).settings()
     found = measure(model, tokenizer, dataset, options.draws, settings)
-    of_run = {"run": run.name, "step": step, "temperature": options.temperature, "machine": describe()}
+    of_run: dict[str, Any] = {"run": run.name, "step": step, "machine": describe()}
+    of_run |= {"temperature": settings.temperature, "top_k": settings.top_k}
     of_run |= {"train_seconds": facts["train_seconds"] or 0.0}
     of_run |= {"val_loss": facts["best_val_loss"], "val_bpb": facts["val_bits_per_byte"]}
     found = of_run | found
