@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import os
+import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,8 +14,21 @@ from pathlib import Path
 
 import pytest
 
+from engine import files
 from engine.errors import CheckpointError, UserError
-from engine.files import beside, cannot, open_atomic, open_output, open_output_folder, sweep, write_atomic, write_output
+from engine.files import (
+    beside,
+    cannot,
+    open_atomic,
+    open_folder,
+    open_output,
+    open_output_folder,
+    open_regular,
+    read_small,
+    sweep,
+    write_atomic,
+    write_output,
+)
 from tests.faults.shim import Shim, failing
 
 
@@ -56,6 +72,69 @@ def test_a_folder_that_fails_leaves_nothing(tmp_path: Path) -> None:
             (place / "file").write_bytes(b"half")
             raise ZeroDivisionError
     assert sorted(tmp_path.rglob("*")) == [tmp_path / "old"]
+
+
+def test_a_whole_folder_or_none_whatever_fails(tmp_path: Path) -> None:
+    target = tmp_path / "made"
+
+    def make() -> None:
+        with open_folder(target) as folder:
+            (folder / "inner").mkdir()
+            (folder / "inner" / "file").write_bytes(b"whole")
+
+    with Shim(tmp_path).in_force() as shim:
+        make()
+    assert [name for name, _ in shim.calls].count("fsync") >= 4, "file, both folders, and where it got its name"
+    for number in range(len(shim.calls)):
+        shutil.rmtree(target, ignore_errors=True)
+        shim = Shim(tmp_path, failing(range(number, number + 1), errno.EIO))
+        try:
+            with shim.in_force():
+                make()
+        except OSError as error:
+            assert error.errno == errno.EIO
+            assert list(tmp_path.iterdir()) == [], shim.calls[number]
+        else:
+            assert (target / "inner" / "file").read_bytes() == b"whole", shim.calls[number]
+
+
+def test_a_folder_that_is_there_by_then_stays(tmp_path: Path) -> None:
+    for there in ("folder", "file"):
+        target = tmp_path / there
+        with pytest.raises(FileExistsError), open_folder(target) as folder:
+            (folder / "mine").touch()
+            target.touch() if there == "file" else (target / "theirs").mkdir(parents=True)
+    assert {path.name for path in tmp_path.rglob("*")} == {"folder", "theirs", "file"}
+
+
+def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(tmp_path / "socket"))
+        for name, what in {"pipe": "pipe", "folder": "folder", "zero": "device", "socket": "socket"}.items():
+            with pytest.raises(OSError, match=f"it is a {what}"):
+                open_regular(tmp_path / name)
+            said = f"cannot read {tmp_path / name}: it is a {what}; choose the name of a file"
+            with pytest.raises(CheckpointError, match=f"^{said}$"):
+                read_small(tmp_path / name, 10, CheckpointError)
+    (tmp_path / "file").write_bytes(b"12345")
+    assert read_small(tmp_path / "file", 5) == b"12345"
+    with pytest.raises(UserError, match="is larger than"):
+        read_small(tmp_path / "file", 4)
+    with pytest.raises(UserError, match="it is not there; check its name"):
+        read_small(tmp_path / "none", 4)
+
+
+def test_no_other_room_has_its_own_way_to_write_a_whole_file() -> None:
+    """Appended logs sync themselves, and a checkpoint's files are summed as they are written; nothing else does."""
+    own = {"fsync", "mkstemp", "mkdtemp", "NamedTemporaryFile", "fdatasync"}
+    allowed = {"files.py", "runs/log.py", "training/saving.py"}
+    engine = Path(files.__file__).parent
+    for path in engine.rglob("*.py"):
+        names = {node.attr for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.Attribute)}
+        assert not names & own or str(path.relative_to(engine)) in allowed, path
 
 
 def test_a_name_of_any_length_that_may_be_may_be_written(tmp_path: Path) -> None:

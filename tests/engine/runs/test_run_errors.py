@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine import files
 from engine.config import load_preset
 from engine.errors import LockedError, RunError, UserError
 from engine.runs import environment, layout, lock, log, tail
@@ -48,7 +49,11 @@ def test_a_place_that_cannot_be_listed_is_named(tmp_path: Path) -> None:
 
 
 def test_a_run_whose_place_cannot_be_synced_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "sync_folder", failing(EIO))
+    def unsynced(folder: Path) -> None:
+        if folder.name == "runs":  # where it gets its name: all in it was synced before
+            raise EIO
+
+    monkeypatch.setattr(files, "sync_folder", unsynced)
     with pytest.raises(UserError, match="cannot make the run"):
         create_run(tmp_path / "runs", "one", load_preset("nano"), corpus={})
     assert os.listdir(tmp_path / "runs") == []  # noqa: PTH208
@@ -351,5 +356,5 @@ def test_a_writer_that_cannot_open_its_logs_leaves_no_lock(run: RunDir) -> None:
 
 
 def test_the_environment_is_told_in_json() -> None:
-    assert environment._version("no such package") is None and json.dumps(environment.environment())
+    assert environment.version("no such package") is None and json.dumps(environment.environment())
     assert environment.hostname() == socket.gethostname()
