@@ -12,7 +12,9 @@ from engine.config import ModelConfig, load_preset, preset_names
 from engine.model import build_model
 from engine.model.cache import KVCache
 from engine.model.gpt import GPT, roles
+from engine.model.lora import LoRAConfig, apply_lora
 from engine.model.sizes import count_parameters, flops_per_token, padded_vocab, parameter_table
+from engine.sampling.one_row import for_decoding
 from engine.tokenizers.table import expected_vocab
 
 VOCAB = 13
@@ -282,6 +284,10 @@ def test_every_parameter_declares_what_it_is(config: ModelConfig) -> None:
         role, rows, _ = declared[name]
         assert (role == "vector") == (parameter.ndim == 1), name
         assert sum(rows) == (0 if role == "vector" else len(parameter)), name
+    if config.kind == "gpt":
+        adapted = roles(apply_lora(build_model(config, VOCAB), LoRAConfig(r=1)))
+        assert {name: each for name, each in adapted.items() if each.role != "adapter"} == declared
+    assert roles(for_decoding(model)) == declared
 
 
 def test_a_parameter_that_nobody_declares_is_found_at_once() -> None:
