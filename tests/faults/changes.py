@@ -86,11 +86,13 @@ def _places(path: Path) -> dict[Span, list[tuple[str, int]]]:
 
 
 def _annotations(path: Path) -> Iterator[int]:
-    """Lines of annotations (with `from __future__ import annotations` they are not run) and of TYPE_CHECKING."""
+    """Lines of annotations (with `from __future__ import annotations` they are not run), overloads, TYPE_CHECKING."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         marked: list[ast.AST | None] = []
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             marked = [node.returns, *(arg.annotation for arg in ast.walk(node.args) if isinstance(arg, ast.arg))]
+            if any(ast.unparse(each) == "overload" for each in node.decorator_list):
+                marked += [node, *node.decorator_list]
         elif isinstance(node, ast.AnnAssign):
             marked = [node.annotation]
         elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":

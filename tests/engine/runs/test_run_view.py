@@ -75,13 +75,14 @@ def test_a_view_is_the_newest_of_all_there_is(run: RunDir, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("state", ["finished", "running"])
-def test_a_run_that_is_removed_while_it_is_shown_is_told_once(run: RunDir, state: str) -> None:
+@pytest.mark.parametrize("removed", ["its folder", "its description"])
+def test_a_run_that_is_removed_while_it_is_shown_is_told_once(run: RunDir, state: str, removed: str) -> None:
     with RunWriter(run) as writer:
         writer.status(state=state, step=1)
     found = RunReader(run)
     found.poll()
     assert not found.poll()
-    shutil.rmtree(run.path)
+    shutil.rmtree(run.path) if removed == "its folder" else run.run_json.unlink()
     assert found.poll() and "status" in found.changed
     assert found.problems[0] == "its folder is gone"
     assert not found.poll() and not found.poll()
