@@ -45,7 +45,7 @@ def our_block(preset: str, corpus: str, steps: int) -> Callable[[], object]:
     def block() -> None:
         nonlocal done
         for _ in range(steps):
-            take_step(done, lr_multiplier(min(done, config.train.max_steps - 1), config.train)).tolist()
+            take_step(done, lr_multiplier(min(done, config.train.max_steps - 1), config.train))
             done += 1
 
     return block
