@@ -58,7 +58,10 @@ def fork_run(
         for source, target in ((run.metrics, fork.metrics), (run.samples, fork.samples)):
             with open_atomic(target) as file:
                 file.writelines(_up_to(source, checkpoint.step))
-        shutil.copytree(checkpoint.path, fork.checkpoint(checkpoint.step), copy_function=shutil.copyfile)
+        target = fork.checkpoint(checkpoint.step)
+        target.mkdir(parents=True)
+        for path in checkpoint.path.iterdir():  # `copytree` goes on after a failure, and tells all of them
+            shutil.copyfile(path, target / path.name)
         with RunWriter(fork) as writer:
             writer.status(state="stopped", step=checkpoint.step, steps=config.train.max_steps)
 

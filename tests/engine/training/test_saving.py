@@ -153,7 +153,7 @@ def test_a_fork_and_a_fine_tuning_are_there_whole_or_not_at_all(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(shutil, "copyfileobj", refuse)
+        patch.setattr(shutil, "copyfile", refuse)
         with pytest.raises(Exception, match="no space left on device; free some space") as caught:
             fork_run(run, "last", runs, name="fork")
         assert "\n" not in str(caught.value)
