@@ -16,8 +16,9 @@ from typer.core import TyperGroup
 
 from engine.errors import UserError, is_out_of_memory
 from tui.cli import bench, chat, corpora, doctor, ladder, measure, presets, runs, sample, serve, tokenizer, train
-from tui.cli.options import CorporaDir, RunsDir
+from tui.cli.options import CorporaDir, PlainLines, RunsDir
 from tui.cli.output import complain
+from tui.cli.plain import plain_runs
 from tui.cli.workbench import open_workbench
 from tui.terminal.signals import PROCESS
 
@@ -148,6 +149,7 @@ def root(
     ctx: typer.Context,
     runs: RunsDir = Path("runs"),
     corpora: CorporaDir = None,
+    plain: PlainLines = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version.", callback=show_version, is_eager=True)
@@ -160,7 +162,9 @@ def root(
     need_files()
     if ctx.invoked_subcommand not in OUTLIVING:
         PROCESS.plain()
-    if ctx.invoked_subcommand is None:
+    if ctx.invoked_subcommand is None and plain:
+        plain_runs(runs)
+    elif ctx.invoked_subcommand is None:
         open_workbench(runs, corpora)
 
 

@@ -44,6 +44,7 @@ def complete_corpus(ctx: typer.Context, incomplete: str) -> list[str]:
     return sorted(name for name in names if name.startswith(incomplete))
 
 
+PlainLines = Annotated[bool, typer.Option("--plain", help="Lines for a screen reader, nothing drawn.")]
 RunsDir = Annotated[
     Path,
     typer.Option("--runs", metavar="DIR", envvar="TINYTUI_RUNS", callback=inherit, help="Folder of the runs."),

@@ -15,6 +15,7 @@ from tui.cli.options import (
     ConfigFile,
     CorporaDir,
     Json,
+    PlainLines,
     Preset,
     Run,
     RunsDir,
@@ -163,10 +164,15 @@ def train_on(
         end(run, runs, train_here(run, corpora, as_json), as_json=as_json)
 
 
-def open_run(run: Run, runs: RunsDir = Path("runs"), corpora: CorporaDir = None) -> None:
+def open_run(run: Run, runs: RunsDir = Path("runs"), corpora: CorporaDir = None, plain: PlainLines = False) -> None:
     """The workbench on a run, live or ended."""
     from engine.runs.layout import find_run
 
+    if plain:
+        from tui.cli.plain import plain_run
+
+        plain_run(find_run(run, runs), runs)
+        return
     open_workbench(runs, corpora, run=find_run(run, runs))
 
 
