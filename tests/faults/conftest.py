@@ -25,6 +25,8 @@ import pytest
 WHOLE = os.environ.get("FAULTS") == "whole"
 PART, PARTS = (int(number) for number in os.environ.get("FAULTS_PART", "1/1").split("/"))
 """Of the tries there are to be only those of one part: several processes share a long campaign."""
+FROM = int(os.environ.get("FAULTS_FROM", "0"))
+"""The first try's number: a campaign that ended early goes on another time, and `report.py` adds up."""
 SECONDS = float(os.environ.get("FAULTS_SECONDS", "inf"))
 """After which a campaign begins no further try; it is recorded with those that it made."""
 REPORT = os.environ.get("FAULTS_REPORT")
@@ -41,7 +43,7 @@ class Campaign:
         self.began = time.monotonic()
 
     def __iter__(self) -> Iterator[int]:
-        for number in range(PART - 1, self.planned, PARTS):
+        for number in range(FROM + PART - 1, self.planned, PARTS):
             if time.monotonic() - self.began > SECONDS:
                 return
             yield number
@@ -67,7 +69,7 @@ class Campaign:
                 file.write(json.dumps(row).encode() + b"\n")
         shown = "\n".join(self.failures[:20])
         assert not self.failures, f"{self.promise}: {len(self.failures)} of {self.tries} failed\n{shown}"
-        assert self.tries or self.planned < PART, f"{self.promise}: nothing was tried"
+        assert self.tries or self.planned < FROM + PART, f"{self.promise}: nothing was tried"
 
 
 @pytest.fixture
