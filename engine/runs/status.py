@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from engine.errors import RunError
+from engine.config import Config, make_config
+from engine.errors import ConfigError, RunError
 from engine.runs.layout import FORMAT, RunDir
 from engine.runs.lock import hostname, is_locked, read_owner
 from engine.runs.schema import DamagedError, Info, Status, decode, load, problems_of, read_bytes
@@ -16,6 +17,9 @@ ALIVE = ("running", "paused")
 
 SILENCE = 120.0
 """Seconds without a heartbeat after which a trainer on another machine counts as dead; clocks may differ by as much."""
+
+IMPORTED = "imported"
+"""What stands for a preset in a run that others trained."""
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -41,6 +45,20 @@ def read_info(run: RunDir) -> dict[str, Any]:
     if info.get("format", FORMAT) > FORMAT:
         raise RunError(f"run {run.name} was written by a later tinytui; update tinytui to open it")
     return info
+
+
+def read_config(run: RunDir) -> Config:
+    """The run's settings. Raises RunError when run.json is damaged, ConfigError naming a setting that cannot be."""
+    try:
+        return make_config(read_info(run)["config"])
+    except ConfigError as error:
+        raise ConfigError(f"{run.run_json}: {error}") from None
+
+
+def check_trained_here(run: RunDir) -> None:
+    """Raises RunError for an imported run: it has no corpus to go on with."""
+    if read_info(run).get("preset") == IMPORTED:
+        raise RunError(f"run {run.name} was imported; train it on text with tinytui train CORPUS --from {run.name}")
 
 
 def read_said(run: RunDir) -> tuple[dict[str, Any] | None, str]:

@@ -15,6 +15,7 @@ from engine.files import open_atomic
 from engine.model import build_for
 from engine.runs.layout import RunDir, create_run, new_name
 from engine.runs.schema import decode
+from engine.runs.status import check_trained_here, read_config, read_info
 from engine.runs.tail import Tail, split_lines
 from engine.runs.writer import RunWriter
 from engine.tokenizers.dataset import TokenDataset
@@ -26,7 +27,6 @@ from engine.training.checkpoint import (
 )
 from engine.training.memory import check_memory
 from engine.training.saving import Contents, fresh_state, write_checkpoint
-from engine.training.start import check_trained_here, run_config, run_info
 
 
 def fork_run(
@@ -50,8 +50,8 @@ def fork_run(
             )
     check_trained_here(run)
     checkpoint = load_checkpoint(choose_checkpoint(run, step))
-    info = run_info(run)
-    config = run_config(run).replace(changes or {})
+    info = read_info(run)
+    config = read_config(run).replace(changes or {})
     check_memory(config, checkpoint.tokenizer.vocab_size, str((info.get("environment") or {}).get("device", "auto")))
 
     def fill(fork: RunDir) -> None:

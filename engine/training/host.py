@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from engine.control import CommandQueue, ControlServer
 from engine.errors import RunError, TrainingError, UserError, is_out_of_memory
 from engine.runs.layout import RunDir
+from engine.runs.status import read_config, read_info
 from engine.runs.writer import RunWriter
-from engine.training.start import open_dataset, run_config, run_info
+from engine.training.start import open_dataset
 
 if TYPE_CHECKING:
     from engine.model.gpt import GPT
@@ -128,8 +129,8 @@ class TrainingHost:
         from engine.training.state import restore
         from engine.training.trainer import Trainer
 
-        info = run_info(self.run)
-        config = run_config(self.run)
+        info = read_info(self.run)
+        config = read_config(self.run)
         name = self.device or (info.get("environment") or {}).get("device") or "auto"
         device = ready_device(name, config.train.precision)
         writer.status(phase="reading the corpus")

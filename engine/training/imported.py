@@ -9,10 +9,10 @@ from engine.errors import CheckpointError, TokenizerError
 from engine.interop.imports import import_model
 from engine.interop.vocabulary import read_tokenizer
 from engine.runs.layout import RunDir, create_run, new_name
+from engine.runs.status import IMPORTED
 from engine.runs.writer import RunWriter
 from engine.tokenizers.gpt2 import Gpt2Tokenizer, load_gpt2
 from engine.training.saving import Contents, fresh_state, write_checkpoint
-from engine.training.start import IMPORTED
 
 
 def import_run(folder: Path, runs_dir: Path | None = None, *, name: str | None = None) -> RunDir:

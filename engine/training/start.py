@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from engine.config import Config, make_config
+from engine.config import Config
 from engine.errors import ConfigError, CorpusError, RunError
 from engine.runs.environment import environment
 from engine.runs.layout import RunDir, create_run, new_name
-from engine.runs.status import read_info, read_said
+from engine.runs.status import check_trained_here, read_config, read_info, read_said
 from engine.runs.writer import RunWriter
 from engine.text.catalog import find_corpus
 from engine.text.corpus import Text
@@ -22,8 +21,6 @@ from engine.training.memory import check_memory
 Progress = Callable[[str, float], None]
 
 DEFAULT_SAMPLE_PROMPT = "\n"
-IMPORTED = "imported"
-"""What stands for a preset in a run that others trained."""
 
 
 def start_run(
@@ -97,7 +94,7 @@ def start_run(
 
 def resume_run(run: RunDir, *, max_steps: int | None = None) -> RunDir:
     """Ready `run` to go on, to `max_steps` when given. Raises RunError when it has nothing left to do."""
-    config = run_config(run)
+    config = read_config(run)
     check_trained_here(run)
     status, _ = read_said(run)
     status = status or {}
@@ -114,28 +111,9 @@ def resume_run(run: RunDir, *, max_steps: int | None = None) -> RunDir:
     return run
 
 
-def check_trained_here(run: RunDir) -> None:
-    """Raises RunError for an imported run: it has no corpus to go on with."""
-    if run_info(run).get("preset") == IMPORTED:
-        raise RunError(f"run {run.name} was imported; train it on text with tinytui train CORPUS --from {run.name}")
-
-
 def longer(run: RunDir, done: int) -> str:
     """The command that trains a run of so many steps twice as long."""
     return f"tinytui train --resume {run.name} --steps {2 * done}"
-
-
-def run_info(run: RunDir) -> dict[str, Any]:
-    """`run.json`. Raises RunError naming what is damaged in it."""
-    return read_info(run)
-
-
-def run_config(run: RunDir) -> Config:
-    """The run's settings. Raises RunError when run.json is damaged, ConfigError naming a setting that cannot be."""
-    try:
-        return make_config(run_info(run)["config"])
-    except ConfigError as error:
-        raise ConfigError(f"{run.run_json}: {error}") from None
 
 
 def open_dataset(run: RunDir, corpora_dir: Path | None = None, tokenizer: Tokenizer | None = None) -> TokenDataset:
@@ -143,13 +121,13 @@ def open_dataset(run: RunDir, corpora_dir: Path | None = None, tokenizer: Tokeni
 
     Raises CorpusError when its corpus is gone or has changed since.
     """
-    data = run_config(run).data
+    data = read_config(run).data
     return TokenDataset.open(corpus_text(run, corpora_dir), data, tokenizer=tokenizer)
 
 
 def corpus_text(run: RunDir, corpora_dir: Path | None = None) -> Text:
     """The text `run` is trained on. Raises CorpusError when it is gone or has changed since."""
-    corpus = run_info(run).get("corpus") or {}
+    corpus = read_info(run).get("corpus") or {}
     problem: CorpusError | None = None
     changed = False
     # by name first: an added corpus has a card (columns, template) that its file alone has not

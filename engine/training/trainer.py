@@ -23,6 +23,7 @@ from engine.sampling.settings import SamplingSettings
 from engine.tokenizers.dataset import TokenDataset
 from engine.training import waiting
 from engine.training.batches import make_batches
+from engine.training.checkpoint import newest_good
 from engine.training.compile import compile_step
 from engine.training.copied import CopyCheck
 from engine.training.evaluate import Evaluation, Interrupted, evaluate
@@ -412,8 +413,6 @@ class Trainer:
 
     def _spike(self, step: int, loss: float) -> bool:
         """Whether this loss is a spike that sent training back to the last checkpoint, onto other batches."""
-        from engine.training.checkpoint import newest_good
-
         if not self.watch.is_spike(loss, self.config.train.spike_rollback) or self.rollbacks >= MAX_ROLLBACKS:
             return False
         good, _ = newest_good(self.writer.run)

@@ -33,8 +33,9 @@ def begin(
 
     Raises before anything is made when the device is not here, or cannot compute as asked.
     """
+    from engine.runs.status import read_info
     from engine.training.device import ready_device
-    from engine.training.start import run_info, start_run
+    from engine.training.start import start_run
 
     ready_device(device, config.train.precision)
     with progress("preparing") as report:
@@ -49,7 +50,7 @@ def begin(
             base=base,
             progress=report,
         )
-    if left_out := (run_info(run).get("corpus") or {}).get("left_out"):
+    if left_out := (read_info(run).get("corpus") or {}).get("left_out"):
         say(f"left out of {corpus}: {left_out}", err=True)
     return run
 

@@ -32,11 +32,11 @@ ADAPTER = Export("adapter", "the best checkpoint's LoRA adapter for PEFT, a fold
 
 def exports_of(run: RunDir) -> list[Export]:
     """What can be exported of a run as it stands. Reads its files; raises RunError for what is no run."""
-    from engine.training.start import run_config
+    from engine.runs.status import read_config
 
     if not run.checkpoint_steps():
         return [CSV, TENSORBOARD]
-    return [CSV, TENSORBOARD, HF, *([ADAPTER] if run_config(run).train.lora_r else [])]
+    return [CSV, TENSORBOARD, HF, *([ADAPTER] if read_config(run).train.lora_r else [])]
 
 
 def export_new(run: RunDir, kind: str, target: Path) -> str:

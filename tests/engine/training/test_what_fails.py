@@ -18,7 +18,7 @@ from engine.errors import CheckpointError, ConfigError, RunError, TrainingError,
 from engine.model import build_for, build_model
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
-from engine.runs.status import read_status
+from engine.runs.status import read_config, read_status
 from engine.runs.writer import RunWriter
 from engine.training import batches, optim, saving, shortage, trainer, waiting
 from engine.training.batches import HostBatches, ResidentBatches, make_batches
@@ -29,7 +29,7 @@ from engine.training.host import TrainingHost
 from engine.training.live import LiveWeights
 from engine.training.optim import Optimizer
 from engine.training.shortage import MicroBatchTooLargeError
-from engine.training.start import open_dataset, run_config
+from engine.training.start import open_dataset
 from engine.training.step import make_step
 from engine.training.trainer import Trainer
 from engine.training.verify import newest_tokenizer, verify_checkpoint
@@ -55,7 +55,7 @@ def events(run: RunDir, kind: str) -> list[dict[str, Any]]:
 
 
 def trainer_of(run: RunDir, writer: RunWriter) -> Trainer:
-    config, dataset = run_config(run), open_dataset(run)
+    config, dataset = read_config(run), open_dataset(run)
     model = build_for(config, dataset.tokenizer.vocab_size, torch.Generator().manual_seed(1))
     return Trainer(writer, config, dataset, model, CPU, CommandQueue(), LiveWeights())
 

@@ -17,11 +17,11 @@ from engine.errors import ConfigError, CorpusError, RunError
 from engine.plan import pace, tune
 from engine.plan.pace import LIMIT_SECONDS, Measuring
 from engine.runs.layout import RunDir
-from engine.runs.status import read_info
+from engine.runs.status import read_config, read_info
 from engine.runs.writer import RunWriter
 from engine.training import copied, live, step
 from engine.training.live import LivePrompter, LiveWeights
-from engine.training.start import corpus_text, open_dataset, run_config
+from engine.training.start import corpus_text, open_dataset
 
 from .conftest import tiny_config
 from .test_what_fails import NO_ROOM, failing
@@ -77,7 +77,7 @@ def test_a_setting_of_a_run_that_cannot_be_is_named_with_its_file(start: Start) 
     info["config"]["train"]["batch_size"] = 0
     run.run_json.write_text(json.dumps(info))
     with pytest.raises(ConfigError, match=r"run\.json: .*batch_size"):
-        run_config(run)
+        read_config(run)
 
 
 def test_held_out_text_that_cannot_be_read_is_named(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
