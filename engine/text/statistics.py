@@ -14,7 +14,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -27,12 +27,9 @@ from engine.text.scan import Progress, write
 from engine.text.shared import MOST_WINDOWS, Lookup, Shared, Windows
 from engine.text.tally import MOST_DISTINCT, Distinct, LengthCounter, Lengths, Pieces, Repeats, Told, hashes_of
 
-if TYPE_CHECKING:
-    from engine.tokenizers.dataset import TokenDataset
-
 FORMAT = 1  # goes up when the same text would be told of otherwise
 BLOCK = 1 << 20  # bytes read at a time
-TOP = 50  # characters, words and tokens that are named
+TOP = 50  # characters and words that are named
 MOST_WORDS = 1 << 17  # distinct words that are counted at a time
 MOST_BYTES = 1 << 20  # of a kept file; each has some 10 KB
 MOST_WORD_BYTES = 1 << 26  # of the text in which words are counted, which takes longest
@@ -313,31 +310,3 @@ def cached_statistics(
 def _place(text: Text, cut: int, cache: Path | None) -> Path:
     key = hashlib.sha256(json.dumps([FORMAT, text.boundary, cut]).encode()).hexdigest()[:16]
     return (cache_dir() if cache is None else cache) / "statistics" / f"{text.sha256[:32]}-{key}.json"
-
-
-class TokenCounts(Told):
-    """How often the tokens of a data set stand in it: `used` of `vocab_size` at all. `top` is (id, label, count)."""
-
-    tokens: int
-    used: int
-    vocab_size: int
-    top: tuple[tuple[int, str, int], ...]
-
-
-def frequent_tokens(
-    dataset: TokenDataset, progress: Progress | None = None, cancelled: Cancelled = lambda: False
-) -> TokenCounts | None:
-    """Counts the tokens of both splits, some at a time; None when `cancelled`."""
-    vocab = dataset.tokenizer.vocab_size
-    counts = np.zeros(vocab, np.int64)
-    total, done = len(dataset.train) + len(dataset.val), 0
-    for block in dataset.blocks(BLOCK):
-        if cancelled():
-            return None
-        counts += np.bincount(block, minlength=vocab)
-        done += len(block)
-        if progress is not None:
-            progress("counting tokens", done / total)
-    order = np.argsort(-counts, kind="stable")[:TOP]
-    top = tuple((int(id), dataset.tokenizer.token_label(int(id)), int(counts[id])) for id in order if counts[id])
-    return TokenCounts(tokens=total, used=int((counts > 0).sum()), vocab_size=vocab, top=top)

@@ -132,14 +132,6 @@ class TokenDataset:
             self._maps[0].touched(count, block_size + 1)
         return rows[:, :-1].astype(np.int64), rows[:, 1:].astype(np.int64)
 
-    def blocks(self, size: int) -> Iterator[Ids]:
-        """All tokens, those for training first, in blocks of `size` at most; memory does not grow with them."""
-        for number, ids in enumerate((self.train, self.val)):
-            for start in range(0, len(ids), size):
-                yield ids[start : start + size]
-                if self._maps is not None:
-                    self._maps[number].touched(1, size)
-
     def val_targets(self, block_size: int, most: int | None = None) -> int:
         """How many tokens of `val` are targets in `val_batches`: all but the first, or about `most` if fewer."""
         targets = max(0, len(self.val) - 1)

@@ -16,7 +16,7 @@ from engine.errors import CorpusError
 from engine.text import pages as pages_module
 from engine.text.catalog import find_corpus
 from engine.text.corpus import Text
-from engine.text.pages import Pages, beginning, record_at
+from engine.text.pages import Pages, beginning
 from engine.text.tables import CELL, MOST_COLUMNS, preview_table
 
 
@@ -30,22 +30,19 @@ contents = st.text(st.sampled_from(list("ab\n\n#\u00e9\U0001f600")), min_size=1,
 
 
 @settings(max_examples=60)
-@given(contents, st.integers(1, 40), st.sampled_from([None, "##", "\n\n"]))
-def test_pages_are_the_text_one_after_the_other(tmp_path: Path, content: str, size: int, boundary: str | None) -> None:
-    text = text_of(tmp_path, content, boundary)
-    pages = Pages(text, size, records=boundary is not None)
+@given(contents, st.integers(1, 40))
+def test_pages_are_the_text_one_after_the_other(tmp_path: Path, content: str, size: int) -> None:
+    pages = Pages(text_of(tmp_path, content), size)
     found = [pages.page(number) for number in range(len(pages))]
     assert "".join(page.text for page in found) == content
     assert all(page.text and len(page.text.encode()) == page.end - page.start < 2 * pages.size + 4 for page in found)
     assert [page.number for page in found] == list(range(len(pages)))
-    mark, data = (boundary or "\n").encode(), content.encode()
+    data = content.encode()
     for page, after in pairwise(found):
         assert page.end == after.start
-        assert after.goes_on or data[: after.start].endswith(mark)
-    for page in found:
-        assert {pages.number_at(offset) for offset in range(page.start, page.end)} == {page.number}
-    assert pages.page(-3) == pages.at_percent(0) == pages.at_percent(-9) == found[0]
-    assert pages.page(10**9) == pages.at_percent(100) == pages.at_percent(900) == found[-1]
+        assert after.goes_on or data[: after.start].endswith(b"\n")
+    assert pages.page(-3) == found[0]
+    assert pages.page(10**9) == found[-1]
 
 
 def test_a_page_begins_with_a_line_where_one_begins_on_it(tmp_path: Path) -> None:
@@ -53,38 +50,6 @@ def test_a_page_begins_with_a_line_where_one_begins_on_it(tmp_path: Path) -> Non
     found = [pages.page(number) for number in range(len(pages))]
     assert all(page.text.startswith("short") for page in found[:2])
     assert [page.goes_on for page in found].count(True) == 7
-    assert pages.at_percent(50).number == pages.number_at(342)
-
-
-@settings(max_examples=60)
-@given(contents, st.sampled_from([None, "##", "\n\n"]))
-def test_records_lie_one_after_the_other(tmp_path: Path, content: str, boundary: str | None) -> None:
-    text, mark = text_of(tmp_path, content, boundary), boundary or "\n"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pages_module, "_BLOCK", 5)
-        offset, found = 0, []
-        while offset < text.n_bytes:
-            record = record_at(text, offset)
-            assert record.start == offset and record.whole
-            found.append(record.text)
-            offset = record.end
-        expected = [piece + mark for piece in content.split(mark)]
-        expected[-1] = expected[-1].removesuffix(mark)
-        assert found == [piece for piece in expected if piece]
-        starts = [0]
-        for piece in found:
-            starts.append(starts[-1] + len(piece.encode()))
-        if "###" not in content and "\n\n\n" not in content:  # a mark that could be read in two ways
-            for start, end in pairwise(starts):
-                assert {record_at(text, offset).start for offset in range(start, end)} == {start}
-
-
-def test_of_a_long_record_the_beginning_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = text_of(tmp_path, "a##" + "b" * 200_000 + "##c", "##")
-    record = record_at(text, 100_000)
-    assert (record.start, record.end, record.whole) == (3, 200_005, False) and record.text == "b" * (1 << 16)
-    monkeypatch.setattr(pages_module, "REACH", 1000)
-    assert record_at(text, 100_000).start == 99_000 and record_at(text, 100_000).end == 101_000
 
 
 def test_a_page_far_into_a_large_text_costs_no_more_than_the_first(tmp_path: Path) -> None:
@@ -93,18 +58,16 @@ def test_a_page_far_into_a_large_text_costs_no_more_than_the_first(tmp_path: Pat
         file.seek(1 << 40)  # a file with a hole, of a terabyte
         file.write(b"\nthe last line\n")
     text = Text(path, path.stat().st_size, "")
-    last = Pages(text).at_percent(100)
+    last = Pages(text).page(len(Pages(text)) - 1)
     assert last.text.endswith("the last line\n") and len(last.text) < 2 * pages_module.SIZE
-    assert record_at(text, text.n_bytes - 2).text == "the last line\n"
 
 
 def test_a_text_that_is_gone_or_shorter_is_an_error_in_one_line(tmp_path: Path) -> None:
     text = Text(tmp_path / "text.txt", 100, "")
     for prepare, said in ((lambda: None, "cannot read"), (lambda: text.path.write_text("short"), "became shorter")):
         prepare()
-        for look in (lambda: Pages(text).page(0), lambda: record_at(text, 50), lambda: Pages(text).at_percent(50)):
-            with pytest.raises(CorpusError, match=said):
-                look()
+        with pytest.raises(CorpusError, match=said):
+            Pages(text).page(0)
 
 
 # --- what is not prepared yet

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import math
 import random
 import tracemalloc
 from collections import Counter
@@ -16,7 +15,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engine.config import DataConfig
 from engine.errors import CorpusError
 from engine.text import shared, statistics, tally
 from engine.text.corpus import Text
@@ -25,11 +23,9 @@ from engine.text.statistics import (
     FORMAT,
     Statistics,
     cached_statistics,
-    frequent_tokens,
     known_statistics,
 )
 from engine.text.tally import Distinct, LengthCounter, Pieces, hashes_of
-from engine.tokenizers.dataset import TokenDataset
 
 
 def text_of(folder: Path, content: str, boundary: str | None = None) -> Text:
@@ -270,15 +266,3 @@ def test_memory_is_bounded(kind: str, tmp_path: Path, monkeypatch: pytest.Monkey
             tracemalloc.stop()
     assert peaks[1] < 1.1 * peaks[0] + 60_000
     assert peaks[1] < 60 << 20
-
-
-def test_tokens_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statistics, "BLOCK", 64)
-    content = "aabbbc\n" * 100
-    dataset = TokenDataset.open(text_of(tmp_path, content), DataConfig(), cache=tmp_path / "cache")
-    found = frequent_tokens(dataset)
-    assert found is not None and (found.tokens, found.used, found.vocab_size) == (700, 4, 4)
-    assert [(label, times) for _, label, times in found.top] == [("b", 300), ("a", 200), ("\\n", 100), ("c", 100)]
-    assert all(dataset.tokenizer.token_label(id) == label for id, label, _ in found.top)
-    assert frequent_tokens(dataset, cancelled=lambda: True) is None
-    assert math.isclose(sum(times for *_, times in found.top), found.tokens)

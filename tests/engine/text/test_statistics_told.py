@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import DataConfig
 from engine.text import statistics
 from engine.text.corpus import Text
-from engine.tokenizers.dataset import TokenDataset
 
 
 def text_of(folder: Path, content: str) -> Text:
@@ -27,14 +25,12 @@ def test_a_text_of_nothing_has_statistics(tmp_path: Path) -> None:
 @pytest.mark.parametrize("blocks", [1, 3])
 def test_counting_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: int) -> None:
     text = text_of(tmp_path, "aabbbc\n" * 100)
-    dataset = TokenDataset.open(text, DataConfig(), cache=tmp_path / "cache")
     monkeypatch.setattr(statistics, "BLOCK", -(-700 // blocks))
     told: list[tuple[str, float]] = []
 
     def tell(what: str, share: float) -> None:
         told.append((what, share))
 
-    assert statistics.frequent_tokens(dataset, tell) is not None and statistics.statistics(text, 0.1, tell) is not None
-    for wanted in ("counting tokens", "counting"):
-        shares = [share for what, share in told if what == wanted]
-        assert shares == sorted(shares) and 0 < shares[0] <= shares[-1] == 1 and len(shares) >= blocks
+    assert statistics.statistics(text, 0.1, tell) is not None
+    shares = [share for what, share in told if what == "counting"]
+    assert shares == sorted(shares) and 0 < shares[0] <= shares[-1] == 1 and len(shares) >= blocks
