@@ -12,11 +12,13 @@ run: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 3 --dist worksteal
 
-# every promise of docs/reliability.md tried as often as its table says; hours, and the machine to itself
+# every promise of docs/reliability.md tried as often as its table says, and each property on all its examples; hours, and
+# the machine to itself
 faults: $(VENV)/.installed-dev
 	rm -f build/faults.jsonl && mkdir -p build
 	-FAULTS=whole FAULTS_REPORT=$(CURDIR)/build/faults.jsonl $(BIN)/python -m pytest tests/faults tests/engine/training/test_compiled.py tests/tui/serve
 	$(BIN)/python -m tests.faults.report build/faults.jsonl
+	FAULTS=whole $(BIN)/python -m pytest -m hypothesis
 
 # 200 small changes of the engine, each of which a test should notice; SEED draws them anew
 mutants: $(VENV)/.installed-dev

@@ -30,8 +30,21 @@ for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
 UNHURRIED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 # a landing is judged by examples that are the same each time; every run by hand looks for new ones
 ALWAYS_ALIKE = os.environ.get("CI") == "true"
+WHOLE = os.environ.get("FAULTS") == "whole"
+"""Whether each property is tried on all its examples, as `make faults` does, or on a part of them."""
+PART = 3
 settings.register_profile("unhurried", deadline=None, derandomize=ALWAYS_ALIKE, suppress_health_check=UNHURRIED)
 settings.load_profile("unhurried")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One of PART examples for each property, at least ten, unless all of them are asked for."""
+    found = [item.obj for item in items if isinstance(item, pytest.Function)]
+    properties = {each for each in found if getattr(each, "is_hypothesis_test", False)}
+    for each in () if WHOLE else properties:
+        own = getattr(each, "_hypothesis_internal_use_settings", None) or settings()
+        fewer = min(own.max_examples, max(10, own.max_examples // PART))
+        each._hypothesis_internal_use_settings = settings(own, max_examples=fewer)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -194,7 +194,7 @@ async def test_random_keys_and_clicks(
     promise = campaign(
         "2,000 random keys, clicks and resizes from any screen break nothing, stop no training without a yes, and "
         "write nothing outside the runs",
-        quick=2,
+        quick=1,
         whole=SEEDS * len(SCREENS),
     )
     names = list(SCREENS)

@@ -45,7 +45,7 @@ def order(cells: list[tuple[str, str, str, str, bool]]) -> list[tuple[str, str, 
 def test_the_signal_matrix(campaign: Make, tmp_path: Path) -> None:
     promise = campaign(
         "a signal at any moment, at any terminal, ends with training finished or a checkpoint, and a true status",
-        quick=3,
+        quick=2,
         whole=len(MATRIX),
     )
     cells = order(MATRIX)
@@ -153,7 +153,7 @@ COMMANDS = {
 
 
 def test_ctrl_c_at_the_beginning(campaign: Make, tmp_path: Path) -> None:
-    promise = campaign("Ctrl-C in the first seconds of any command is one line at most", quick=4, whole=200)
+    promise = campaign("Ctrl-C in the first seconds of any command is one line at most", quick=3, whole=200)
     (tmp_path / "t.txt").write_text("the cat sat on the mat.\n" * 5_000)
     given = {**os.environ, "PYTHONPATH": str(ROOT), "TINYTUI_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     for number in promise:
