@@ -16,18 +16,17 @@ from contextlib import suppress
 from contextvars import copy_context
 from importlib import import_module
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from textual.app import App, ComposeResult
 from textual.binding import BindingType
-from textual.screen import ModalScreen, Screen
-from textual.widgets import Input, TextArea
 
 from engine.errors import RunError, UserError
-from tui.actions import ACTIONS, Action, bindings, is_text, of_scope
+from tui.actions import ACTIONS, bindings
 from tui.ending import ScreenEnder, finish, run_screen
+from tui.keys import Keyed
 from tui.places import PLACES
-from tui.screens.workscreen import Acting, WorkScreen
+from tui.screens.workscreen import WorkScreen
 from tui.state.news import News, Notice
 from tui.state.session import Session
 from tui.state.settings import load_keymap, read_settings
@@ -44,14 +43,13 @@ from tui.widgets.topline import TopLine
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
-    from tui.screens.dialogs.jump import Jumpable
     from tui.screens.train.screen import TrainScreen
 
 POLL = 0.4
 """Seconds between two looks at what may have changed."""
 
 
-class Workbench(Paced, Themed, App[Ending]):
+class Workbench(Keyed, Paced, Themed, App[Ending]):
     """Holds the session and the screens; every action of the registry ends in a method named for it.
 
     read_only: nothing that `changes` something works.
@@ -224,11 +222,6 @@ class Workbench(Paced, Themed, App[Ending]):
         if not self.in_dialogue:
             self.action_go(event.name)
 
-    @property
-    def in_dialogue(self) -> bool:
-        """Whether a dialogue lies over the screen."""
-        return isinstance(self.screen, ModalScreen)
-
     def train_screen(self) -> TrainScreen | None:
         """The training screen when it is the one below all dialogues."""
         from tui.screens.train.screen import TrainScreen
@@ -260,111 +253,6 @@ class Workbench(Paced, Themed, App[Ending]):
         self.show_train()
 
     # -- actions -------------------------------------------------------------------------------------------------------
-
-    def keys_here(self) -> list[Action]:
-        """The actions whose keys work where the focus is, the innermost first, each with the keys that reach it.
-
-        In an input what is a character is text, and a key that something inside takes is not offered again.
-        """
-        screen = self.workplace
-        typing = isinstance(screen.focused, Input | TextArea)
-        taken: set[str] = set()
-        found = []
-        for owner in self.owners():
-            for action in of_scope(owner.scope, self.keymap):
-                if not self.works(owner, action):
-                    continue
-                free = [key for key in action.keys if key not in taken and not (typing and is_text(key))]
-                taken.update(free)
-                if free or not action.key:
-                    shown = action if free == action.keys else action.with_keys(free)
-                    found.append(screen.relabel(shown) if isinstance(screen, WorkScreen) else shown)
-        return found
-
-    def works(self, owner: Any, action: Action) -> bool:
-        """Whether `action` means something now, and may be done."""
-        return owner.check_action(action.name, ()) is True and not (self.read_only and action.changes)
-
-    @property
-    def workplace(self) -> Screen[Any]:
-        """The screen below all dialogues."""
-        return next((each for each in reversed(self.screen_stack) if not isinstance(each, ModalScreen)), self.screen)
-
-    def owners(self) -> list[Any]:
-        """What has actions, from the widget with the focus up to the app."""
-        node: Any = self.workplace.focused or self.workplace
-        found = []
-        while node is not None:
-            if isinstance(node, Acting) and node.scope:
-                found.append(node)
-            node = node.parent
-        return found
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Whether an action of the app means something on this screen."""
-        if action == "go" and parameters:
-            return parameters[0] in {place.name for place in PLACES} and not self.in_dialogue
-        if action == "jump":
-            return bool(self.jumps)
-        if action == "palette":
-            return not self.in_dialogue  # there the key is the dialogue's
-        return super().check_action(action, parameters)
-
-    async def run_action(self, action: Any, default_namespace: Any = None, namespaces: Any = None) -> bool:
-        """As Textual does, but nothing that changes something where only looking is allowed."""
-        if self.read_only and isinstance(action, str) and action.rpartition(".")[2].partition("(")[0] in CHANGING:
-            self.refuse()
-            return False
-        return await super().run_action(action, default_namespace, namespaces)
-
-    def refuse(self) -> None:
-        """Say that only looking is allowed."""
-        self.say(Notice("this screen only looks: start it with --allow-control to change something", bad=True))
-
-    def owner_of(self, action: Action) -> Any:
-        """The node an action runs on, None where there is none now."""
-        nodes = [*self.owners(), self.workplace, *self.workplace.query("*")]
-        return next((node for node in nodes if isinstance(node, Acting) and node.scope == action.scope), None)
-
-    def do(self, action: Action) -> None:
-        """Run an action as its key would."""
-        owner = self.owner_of(action)
-        if owner is not None:
-            self.call_later(self.run_action, action.do, owner)
-
-    def action_palette(self) -> None:
-        from tui.screens.dialogs.choose import Choice, ChooseScreen
-
-        choices = []
-        for action in ACTIONS:
-            owner = self.owner_of(action) if action.palette else None
-            if owner is not None and self.works(owner, action):
-                mapped = of_scope(action.scope, self.keymap)
-                key = next(each.key_shown for each in mapped if each.id == action.id)
-                choices.append(Choice(action.about, action, key, action.label))
-        self.push_screen(ChooseScreen("commands", choices), lambda action: self.do(action) if action else None)
-
-    def action_help(self) -> None:
-        from tui.screens.dialogs.help import HelpScreen, help_lines
-
-        if not self.in_dialogue:
-            self.push_screen(HelpScreen(*help_lines(self.owners(), self.keys_here(), self.keymap)))
-
-    def action_jump(self) -> None:
-        """A letter at each pane in sight; pressing it goes there."""
-        from tui.screens.dialogs.jump import JumpScreen
-
-        if self.jumps:
-            self.push_screen(JumpScreen(self.jumps), lambda pane: pane.focus_target() if pane is not None else None)
-
-    @property
-    def jumps(self) -> list[Jumpable]:
-        """Where `f` goes to: nowhere from a dialogue, nor where there is only one pane."""
-        from tui.screens.dialogs.jump import targets
-
-        screen = self.workplace
-        found = targets(screen.panes()) if isinstance(screen, WorkScreen) and not self.in_dialogue else []
-        return found if len(found) > 1 else []
 
     def action_new_run(self) -> None:
         from tui.screens.newrun.screen import NewRunScreen
@@ -440,9 +328,6 @@ class Workbench(Paced, Themed, App[Ending]):
         """The browser's page has gone: end the screen, and what this process trains goes on in the background."""
         training = self.session.training
         self.exit(Ending.DETACH if training is not None and training.alive else Ending.LEAVE)
-
-
-CHANGING = frozenset(action.name for action in ACTIONS if action.changes)
 
 
 @runtime_checkable
