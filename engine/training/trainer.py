@@ -31,12 +31,12 @@ from engine.training.live import LiveWeights
 from engine.training.memory import activations_by_part, memory_split
 from engine.training.optim import Optimizer, muon_dtype
 from engine.training.orders import carry_out
-from engine.training.record import StepLog
 from engine.training.saving import prune, write_checkpoint
 from engine.training.schedule import is_evaluated, lr_multiplier
 from engine.training.shortage import in_room
 from engine.training.state import contents, restore
 from engine.training.step import Result, TrainStep
+from engine.training.steplog import StepLog
 from engine.training.waiting import settle, unsaved, until
 from engine.training.watch import Watch
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from engine.runs.writer import RunWriter
-from engine.training import record
-from engine.training.record import StepLog
+from engine.training import steplog
+from engine.training.steplog import StepLog
 
 from .conftest import tiny_config
 
@@ -27,8 +27,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(record.time, "monotonic", clock)
-    monkeypatch.setattr(record.time, "perf_counter", lambda: 0.0)
+    monkeypatch.setattr(steplog.time, "monotonic", clock)
+    monkeypatch.setattr(steplog.time, "perf_counter", lambda: 0.0)
     return clock
 
 
@@ -56,7 +56,7 @@ def test_where_memory_runs_out_the_losses_are_read_one_by_one(monkeypatch: pytes
     log, _ = log_with()
     for step in (1, 2, 3):
         log.add(step, 1e-3, result(step))
-    monkeypatch.setattr(record.torch, "stack", no_room)
+    monkeypatch.setattr(steplog.torch, "stack", no_room)
     assert [(each.step, each.loss, each.grad_norm) for each in log.read(0.3)] == [(1, 1, 2), (2, 2, 4), (3, 3, 6)]
     assert len(log) == 0
 
@@ -67,7 +67,7 @@ def test_another_error_is_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> N
 
     log, _ = log_with()
     log.add(1, 1e-3, result(1.0))
-    monkeypatch.setattr(record.torch, "stack", broken)
+    monkeypatch.setattr(steplog.torch, "stack", broken)
     with pytest.raises(RuntimeError, match="illegal"):
         log.read(0.1)
 
@@ -93,7 +93,7 @@ def test_memory_is_looked_at_twice_a_second_however_quick_the_steps(
 ) -> None:
     log, told = log_with()
     looks = iter(range(1, 100))
-    monkeypatch.setattr(record, "memory_now", lambda device: next(looks))
+    monkeypatch.setattr(steplog, "memory_now", lambda device: next(looks))
     for step in range(1, 12):
         log.add(step, 1e-3, result(1.0))
         for each in log.read(0.1 * step):
@@ -105,7 +105,7 @@ def test_memory_is_looked_at_twice_a_second_however_quick_the_steps(
 def test_a_record_has_all_that_is_known_of_its_step(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     log, told = log_with()
     log.counted = (10, 5000)
-    monkeypatch.setattr(record, "memory_now", lambda device: 77)
+    monkeypatch.setattr(steplog, "memory_now", lambda device: 77)
     log.add(13, 0.25, result(1.5))
     for each in log.read(2.0):
         log.write(each)
