@@ -105,10 +105,14 @@ def test_the_measured_pace_is_near_the_trainers_own(quick: None, start: Callable
 
 
 @pytest.mark.parametrize(
-    "sets", [("train.ema=0.9", "train.sample_tokens=0"), ("train.grad_accum=2", "train.precision=bf16")]
+    ("sets", "vocab_size"),
+    [
+        (("train.ema=0.9", "train.sample_tokens=0", "train.batch_size=1"), 70_000),  # ids of 4 bytes
+        (("train.grad_accum=2", "train.precision=bf16"), 300),
+    ],
 )
-def test_every_kind_of_step_can_be_measured(quick: None, sets: tuple[str, ...]) -> None:
-    found = measure.measure_pace(tiny_config(*sets), 70_000, "cpu")  # ids of 4 bytes
+def test_every_kind_of_step_can_be_measured(quick: None, sets: tuple[str, ...], vocab_size: int) -> None:
+    found = measure.measure_pace(tiny_config(*sets), vocab_size, "cpu")
     assert found.step_seconds > 0
     assert (found.sample_token_seconds == 0) == ("train.sample_tokens=0" in sets)
 
