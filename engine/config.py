@@ -161,6 +161,9 @@ class TrainConfig(_Section):
     grad_clip: float = Field(1.0, ge=0.0, le=1e9, description="largest gradient norm; 0 is off")
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = Field("fp32", description="arithmetic of the forward pass")
     compile: bool = Field(False, description="torch.compile the loss before the first step; on a CPU it seldom pays")
+    recompute: bool = Field(
+        False, description="blocks are computed again in the backward pass: less memory, a third more time"
+    )
     eval_every: int = Field(250, ge=1, le=_EVER, description="steps between evaluations")
     eval_first: int = Field(
         0, ge=0, le=_EVER, description="one more evaluation, after this step; 0: a tenth of the run if that is sooner"
@@ -219,6 +222,12 @@ class Config(_Section):
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _parts_go_together(self) -> Config:
+        if self.train.recompute and self.model.kind != "gpt":
+            raise ValueError(f"train.recompute is for model.kind gpt, not {self.model.kind}")
+        return self
 
     @property
     def tokens_per_step(self) -> int:

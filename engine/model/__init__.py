@@ -27,8 +27,9 @@ def build_model(config: ModelConfig, vocab_size: int, generator: Generator | Non
 
 
 def build_for(config: Config, vocab_size: int, generator: Generator | None = None) -> GPT:
-    """The model of a run as it is trained: with LoRA adapters where it is fine-tuned so. Raises as `build_model`."""
+    """The model of a run as it is trained: with LoRA adapters, with blocks computed twice. Raises as `build_model`."""
     model = build_model(config.model, vocab_size, generator)
+    model.recompute = config.train.recompute
     if config.train.lora_r:
         from engine.model.lora import LoRAConfig, apply_lora
 

@@ -14,11 +14,12 @@ from typing import Literal, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from engine.config import ModelConfig
 from engine.model import kernels
 from engine.model.cache import KVCache, LayerCache
-from engine.model.sizes import padded_vocab
+from engine.model.sizes import logits_at_once, padded_vocab
 
 LAYER_EPS = 1e-5  # GPT-2's
 
@@ -279,6 +280,8 @@ class GPT(nn.Module):
         super().__init__()
         self.config = config
         self.vocab_size = vocab_size
+        self.recompute = False
+        """Whether the backward pass computes each block once more, from what went into it (Chen et al. 2016)."""
         self.make(config, padded_vocab(config, vocab_size))
         init_weights(self, config, Generator().manual_seed(0) if generator is None else generator)
 
@@ -315,24 +318,31 @@ class GPT(nn.Module):
         x = self.hidden(ids, cache)
         return self.logits(x[:, -1:] if last else x)
 
-    def loss(self, ids: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
-        """Cross entropy in nats of targets (B, T), as a float32 scalar: "mean" over them or "sum"; -100 is left out."""
-        logits = self.logits(self.hidden(ids))
-        return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction=reduction)
+    def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross entropy in nats of targets (B, T), as a float32 scalar; those of -100 are left out."""
+        sums = self.loss_sums(ids, targets, logits_at_once(self.vocab_size))
+        return torch.stack(sums).sum() / (targets != -100).sum()
 
     def loss_sums(self, ids: Tensor, targets: Tensor, tokens: int) -> list[Tensor]:
-        """`loss` of targets (B, T) as sums that make up their sum, logits being made of at most `tokens` at a time."""
-        if ids.numel() <= tokens:
-            return [self.loss(ids, targets, reduction="sum")]
-        hidden = self.hidden(ids).flatten(0, 1)
-        parts = zip(torch.split(hidden, tokens), torch.split(targets.flatten(), tokens), strict=True)
-        return [F.cross_entropy(self.logits(x).float(), y, reduction="sum") for x, y in parts]
+        """Sums of the cross entropy over at most `tokens` targets each: so many logits are made at once."""
+        hidden, targets = self.hidden(ids).flatten(0, 1), targets.flatten()
+        if len(targets) <= tokens:
+            return [self.loss_sum(hidden, targets)]
+        parts = zip(torch.split(hidden, tokens), torch.split(targets, tokens), strict=True)
+        return [checkpoint(self.loss_sum, *part, use_reentrant=False) for part in parts]
+
+    def loss_sum(self, x: Tensor, targets: Tensor) -> Tensor:
+        """Sum of the cross entropy of targets (N,) after what the head reads, x (N, C)."""
+        return F.cross_entropy(self.logits(x).float(), targets, reduction="sum")
 
     def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
         """The normalized residual stream (B, T, C) that the head reads."""
         x, rope = self.embed(ids, cache)
         for i, block in enumerate(self.blocks):
-            x = block(x, rope, None if cache is None else cache.layers[i])
+            if self.recompute and torch.is_grad_enabled():
+                x = checkpoint(block, x, rope, use_reentrant=False)
+            else:
+                x = block(x, rope, None if cache is None else cache.layers[i])
         if cache is not None:
             cache.length += ids.size(1)
         out: Tensor = self.norm_f(x)

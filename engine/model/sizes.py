@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from engine.config import ModelConfig
 
+LOGITS_BYTES = 1 << 28
+"""Most memory for the logits of a loss: more are made piece by piece, and each once more in the backward pass."""
+
+
+def logits_at_once(vocab_size: int) -> int:
+    """Tokens whose float32 logits are made at a time."""
+    return max(1, LOGITS_BYTES // (4 * vocab_size))
+
 
 def padded_vocab(config: ModelConfig, vocab_size: int) -> int:
     """Rows of the embedding: vocab_size rounded up to a multiple of `vocab_multiple`."""

@@ -28,6 +28,7 @@ MATTERS = (
     "weight_decay",
     "grad_clip",
     "precision",
+    "recompute",
     "sample_tokens",
     "ema",
     "lora_r",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from engine.config import Config
 from engine.errors import ConfigError
-from engine.model.sizes import count_parameters, parameter_table
+from engine.model.sizes import count_parameters, logits_at_once, parameter_table
 from engine.telemetry import whole_memory
 
 if TYPE_CHECKING:
@@ -59,9 +59,11 @@ def activation_estimate(config: Config, vocab_size: int, gpu: bool = False) -> i
     widths = {"gelu": 2, "gelu_tanh": 2, "relu": 1, "relu2": 2, "swiglu": 4}[model.mlp]
     masks = 2 * C * (1 if gpu else 4) if model.dropout else 0
     block = norms + products + attention + half * widths * model.mlp_hidden + masks
-    ends = 3 * 4 * C + (2 if model.softcap else 1) * 4 * vocab_size
+    blocks = 4 * C * model.n_layer + block if train.recompute else model.n_layer * block
+    logits = (2 if model.softcap else 1) * 4 * vocab_size
+    at_once = min(tokens, logits_at_once(vocab_size))  # more are made piece by piece
     casts = half * count_parameters(model, vocab_size) if half == 2 else 0
-    return tokens * (model.n_layer * block + ends) + casts
+    return tokens * (blocks + 3 * 4 * C) + at_once * logits + casts
 
 
 def check_memory(config: Config, vocab_size: int, device: str = "auto") -> None:

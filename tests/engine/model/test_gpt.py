@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.config import ModelConfig, load_preset, preset_names
-from engine.model import build_model
+from engine.model import build_model, sizes
 from engine.model.cache import KVCache
 from engine.model.gpt import GPT, roles
 from engine.model.lora import LoRAConfig, apply_lora
@@ -211,7 +212,9 @@ def test_the_loss_is_the_cross_entropy_of_the_logits() -> None:
     assert logits.abs().max() <= 3.0
     expected = F.cross_entropy(logits.view(-1, VOCAB), targets.view(-1))
     torch.testing.assert_close(model.loss(ids, targets), expected)
-    torch.testing.assert_close(model.loss(ids, targets, reduction="sum"), expected * targets.numel())
+    torch.testing.assert_close(
+        model.loss_sum(model.hidden(ids).flatten(0, 1), targets.flatten()), expected * targets.numel()
+    )
     part = targets.clone()
     part[:, 4:] = -100
     torch.testing.assert_close(
@@ -325,8 +328,49 @@ def test_the_loss_in_parts_is_the_loss(kind: str, tokens: int) -> None:
     model = build_model(tiny(kind=kind, position="learned", softcap=2.0), VOCAB).eval()
     ids, targets = some_ids(), some_ids().flip(0)
     sums = model.loss_sums(ids, targets, tokens)
-    torch.testing.assert_close(sum(sums), model.loss(ids, targets, reduction="sum"))
+    torch.testing.assert_close(sum(sums), model.loss_sum(model.hidden(ids).flatten(0, 1), targets.flatten()))
     if tokens >= 24:
-        assert len(sums) == 1 and torch.equal(sums[0], model.loss(ids, targets, reduction="sum"))
+        assert len(sums) == 1 and torch.equal(
+            sums[0], model.loss_sum(model.hidden(ids).flatten(0, 1), targets.flatten())
+        )
     else:
         assert len(sums) == -(-24 // tokens)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"softcap": 15.0, "vocab_multiple": 64}, {"tie_embeddings": False, "embd_window": 2}]
+)
+@pytest.mark.parametrize("where", ["loss", "blocks"])
+def test_what_is_computed_twice_gives_the_same_loss_and_gradients(
+    changes: dict[str, Any], where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Logits made piece by piece, and blocks whose activations are not kept."""
+    config = ModelConfig(
+        n_layer=2, n_head=2, n_embd=16, block_size=12, dropout=0.2 if where == "blocks" else 0, **changes
+    )
+    model = build_model(config, 11, torch.Generator().manual_seed(3)).train()
+    ids = torch.randint(0, 11, (5, 12), generator=torch.Generator().manual_seed(4))
+    targets = ids.roll(-1, 1).masked_fill(ids == 3, -100)
+
+    def graded() -> tuple[float, list[torch.Tensor]]:
+        torch.manual_seed(5)
+        model.zero_grad()
+        loss = model.loss(ids, targets)
+        loss.backward()
+        return float(loss.detach()), [parameter.grad.clone() for parameter in model.parameters()]
+
+    seen: list[int] = []
+    plain = model.logits
+    monkeypatch.setattr(model, "logits", lambda x: seen.append(len(x)) or plain(x))
+    loss, gradients = graded()
+    assert seen == [60]
+    seen.clear()
+    if where == "loss":
+        monkeypatch.setattr(sizes, "LOGITS_BYTES", 4 * 11 * 14)
+    else:
+        model.recompute = True
+    again, others = graded()
+    assert seen == ([14, 14, 14, 14, 4, 4, 14, 14, 14, 14] if where == "loss" else [60])
+    assert again == pytest.approx(loss, rel=1e-6)
+    for one, other in zip(gradients, others, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from engine.config import load_config
-from engine.model import build_for
+from engine.model import build_for, sizes
 from engine.model.sizes import count_parameters, parameter_table
 from engine.plan.forecast import forecast
 from engine.plan.pace import Pace
@@ -42,6 +42,18 @@ def test_activations_are_forecast_as_pytorch_keeps_them(form: str, vocab: int) -
     x = torch.zeros(config.train.batch_size, config.model.block_size, dtype=torch.long)
     kept = sum(activations_by_part(build_for(config, vocab).train(), x, x, config.train.precision).values())
     assert activation_estimate(config, vocab) == pytest.approx(kept, rel=within)
+
+
+def test_what_is_computed_twice_is_not_kept() -> None:
+    """Of the blocks what goes into each, and one as a whole while it is gone back through; logits only as many."""
+    config = load_config("nano", sets=("model.n_layer=8", "model.block_size=64", "train.batch_size=2"))
+    kept, tokens = activation_estimate(config, 40), 2 * 64
+    block = (kept - activation_estimate(config.replace({"model.n_layer": 4}), 40)) // 4
+    twice = activation_estimate(config.replace({"train.recompute": True}), 40)
+    assert twice == kept - 7 * block + 8 * tokens * 4 * config.model.n_embd
+    large = config.replace({"train.batch_size": 2000})
+    more = activation_estimate(large, 50_000) - activation_estimate(large, 25_000)
+    assert more < 2 * (sizes.LOGITS_BYTES // 10), "however large the vocabulary"
 
 
 def test_a_table_of_pairs_keeps_its_logits_and_their_softmax() -> None:
