@@ -25,6 +25,7 @@ from engine.errors import RunError, UserError
 from tui.actions import ACTIONS, bindings
 from tui.ending import ScreenEnder, finish, run_screen
 from tui.keys import Keyed
+from tui.memory import few_arenas
 from tui.places import PLACES
 from tui.screens.workscreen import WorkScreen
 from tui.state.news import News, Notice
@@ -87,6 +88,7 @@ class Workbench(Keyed, Paced, Themed, App[Ending]):
             self._news.add(Notice(each, bad=True))
         self.set_keymap(self.keymap)
         self.session.kept, damaged = read_settings()
+        self.session.keeps_last = not damaged
         if damaged:
             self._news.add(Notice(damaged, bad=True))
         if not self.no_color:
@@ -351,6 +353,7 @@ def open_workbench(
     run: a run to open. start: a run to make, or to resume, in this process. With neither, the list of runs, or where
     there are none the first-start screen. theme: one of `tui.theme.THEMES`; unset, the one used last.
     """
+    few_arenas()
     app = Workbench(runs_dir, corpora_dir, run=run, start=start, theme=theme, read_only=read_only)
     screen = ScreenEnder(app)
     with PROCESS.watching(screen) as signals:

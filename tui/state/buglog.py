@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 import traceback
 from pathlib import Path
+
+from engine.folders import state_dir
 
 MOST = 1 << 20
 """Bytes of the file before it becomes `bugs.1.txt`, in place of the one before."""
@@ -13,8 +14,7 @@ MOST = 1 << 20
 
 def bug_log() -> Path:
     """Where bugs are written; `XDG_STATE_HOME` or `~/.local/state`."""
-    home = os.environ.get("XDG_STATE_HOME")
-    return (Path(home) if home else Path.home() / ".local" / "state") / "tinytui" / "bugs.txt"
+    return state_dir() / "bugs.txt"
 
 
 def told(error: BaseException, text: str = "") -> str:

@@ -80,7 +80,8 @@ def _stamp(path: Path) -> object:
 class RunsTable:
     """What is shown of `facts`. The cursor is a run, wherever its line stands."""
 
-    def __init__(self, sort: str = "when") -> None:
+    def __init__(self, sort: str = "when", last: str = "") -> None:
+        """`last` is the path of the run that was shown last, on which the cursor stands first."""
         self.facts: list[Facts] | None = None
         """All runs as they were read last; None before."""
         self.problem = ""
@@ -92,6 +93,7 @@ class RunsTable:
         self.tree = False
         self.marked: list[str] = []
         self.cursor = ""
+        self._last = last
         self.lines: list[Line] = []
         self._holds: Callable[[Facts], bool] = lambda _: True
 
@@ -99,6 +101,8 @@ class RunsTable:
 
     def take(self, facts: Sequence[Facts], problem: str = "") -> None:
         """The runs as they are now; the cursor stays on its run, or on the nearest that is left."""
+        if self.facts is None and not self.cursor:
+            self.cursor = next((each["path"] for each in facts if str(Path(each["path"]).absolute()) == self._last), "")
         self.facts, self.problem = list(facts), problem
         paths = {each["path"] for each in facts}
         self.marked = [path for path in self.marked if path in paths]

@@ -73,6 +73,8 @@ class Session:
         self._shelf: Shelf | None = None
         self.kept: dict[str, Any] = {}
         """What is remembered from one start to the next, as it was read at this one and changed since."""
+        self.keeps_last = True
+        """Whether the run shown is remembered; not where that would replace settings that only a person can mend."""
         self._unsaved: dict[str, object] = {}
         self.read_only = False
         """Whether nothing is written, settings included."""
@@ -105,6 +107,8 @@ class Session:
     def _take_look(self, look: Look) -> None:
         self._opening, self._taken = None, True
         self.run, self.view, self._now = look.view.run, look.view, look.now
+        if self.keeps_last and self.kept.get("last_run") != (path := str(self.run.path.absolute())):
+            self.remember("last_run", path)
         self._tell_events(look.events)
 
     def _cannot_read(self, problem: str) -> None:
@@ -310,7 +314,7 @@ class Session:
         if self._table is None:
             from tui.state.runstable import RunsTable
 
-            self._table = RunsTable(str(self.kept.get("runs_sort", "")))
+            self._table = RunsTable(str(self.kept.get("runs_sort", "")), str(self.kept.get("last_run", "")))
         return self._table
 
     @property

@@ -10,6 +10,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from engine.folders import config_dir
+
 MAX_BYTES = 1 << 20
 PROMPTS = "prompts"
 MAX_PROMPTS = 100
@@ -17,8 +19,7 @@ MAX_PROMPTS = 100
 
 def settings_path() -> Path:
     """Where the settings lie; `XDG_CONFIG_HOME` or `~/.config`."""
-    home = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(home) if home else Path.home() / ".config") / "tinytui" / "settings.json"
+    return config_dir() / "settings.json"
 
 
 def load_settings() -> dict[str, Any]:

@@ -402,7 +402,8 @@ async def test_the_theme_is_remembered(bench: Bench, tmp_path: Path) -> None:
         await pilot.press("t")
     assert Workbench(Path("runs")).theme == LIGHT
     (tmp_path / "config" / "tinytui" / "settings.json").write_text("{damaged")
-    assert Workbench(Path("runs")).theme == DARK
+    damaged = Workbench(Path("runs"))
+    assert damaged.theme == DARK and not damaged.session.keeps_last, "what a person may mend is not replaced"
 
 
 async def test_nothing_is_repainted_while_nothing_changes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,8 @@ from tui.screens.dialogs.choose import ChooseScreen
 from tui.screens.inspect.attention import HeadMap, Wall
 from tui.screens.inspect.dialogues import TypeScreen, WorstScreen
 from tui.screens.inspect.lens import LensTable
-from tui.screens.inspect.screen import PARTS, InspectScreen
+from tui.screens.inspect.parts import PARTS
+from tui.screens.inspect.screen import InspectScreen
 from tui.screens.inspect.tint import SHADES, heat
 from tui.screens.inspect.tokenmap import TokenMap
 from tui.screens.prompt.editor import Editor

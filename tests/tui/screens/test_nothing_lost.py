@@ -58,3 +58,7 @@ async def test_leaving_a_screen_and_the_program_loses_nothing(runs: Path) -> Non
         await pilot.press("2")
         await until(pilot, lambda: isinstance(again.screen, PromptScreen))
         await until(pilot, lambda: again.screen.query_one("#temperature", Slider).value == warmer)
+    third = Workbench(runs)
+    async with third.run_test(size=(140, 40)) as pilot:
+        await until(pilot, lambda: len(third.session.table.lines) == 2)
+        assert third.session.table.cursor == str(run.path), "the run that was shown last"

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import events
-from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Container, Horizontal, Vertical
 from textual.content import Content
-from textual.widget import Widget
 
 from tui.actions import Action, bindings
 from tui.screens.inspect.attention import HeadMap, Wall
@@ -17,40 +13,28 @@ from tui.screens.inspect.facts import count_rows, legend, looked_at, loss_rows, 
 from tui.screens.inspect.lens import LensTable
 from tui.screens.inspect.looks import SEEN, below, look, title
 from tui.screens.inspect.panes import (
-    CountsPane,
-    FactsPane,
     HeadPane,
     LensPane,
     TextPane,
-    WallPane,
 )
+from tui.screens.inspect.parts import InspectParts
 from tui.screens.inspect.rungs import LadderView
 from tui.screens.inspect.said import Said
 from tui.screens.inspect.tint import only_marks
 from tui.screens.inspect.tokenmap import TokenMap
 from tui.screens.inspect.views import Views
-from tui.screens.workscreen import WorkScreen, waiting_words
+from tui.screens.workscreen import waiting_words
 from tui.state.inspected import Part
-from tui.state.inspector import VIEWS, Inspector, View
-from tui.state.session import Session
+from tui.state.inspector import Inspector, View
 from tui.text import Part as Run
 from tui.text import clean, fmt_loss, width_of
-from tui.widgets.pane import Pane
 from tui.widgets.rows import Rows, cut, spread
 
 if TYPE_CHECKING:
     from engine.inspect.passages import Passage
 
-PARTS: dict[View, tuple[str, ...]] = {
-    "loss": ("text", "facts"),
-    "attention": ("text", "wall-pane", "head-pane"),
-    "lens": ("text", "lens-pane"),
-    "tokens": ("text", "facts", "counts"),
-    "ladder": ("ladder", "rung"),
-}
 
-
-class InspectScreen(WorkScreen):
+class InspectScreen(InspectParts):
     """The session's `inspector`, and the keys that turn it."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("inspect")
@@ -66,39 +50,7 @@ class InspectScreen(WorkScreen):
         "another. The text is held-out text unless you type one.",
     )
 
-    def __init__(self, session: Session) -> None:
-        super().__init__(session)
-        self._shown: tuple[View, bool, bool] | None = None
-
-    def body(self) -> ComposeResult:
-        yield Views()
-        yield Rows(id="seen")
-        with Container(id="work"):
-            yield TextPane(id="text")
-            with Vertical(id="side"):
-                yield FactsPane(id="facts")
-                yield CountsPane(id="counts")
-            with Horizontal(id="maps"):
-                yield WallPane(id="wall-pane")
-                yield HeadPane(id="head-pane")
-            yield LensPane(id="lens-pane")
-            yield LadderView(self.session)
-
     # -- what is shown -------------------------------------------------------------------------------------------------
-
-    @property
-    def inspector(self) -> Inspector | None:
-        return self.session.inspector if self.session.view is not None else None
-
-    @property
-    def view(self) -> View:
-        return self.inspector.view if self.inspector is not None else "loss"
-
-    @property
-    def steps(self) -> tuple[int, ...]:
-        """Those with a checkpoint."""
-        view = self.session.view
-        return tuple(int(each["step"]) for each in view.checkpoints) if view is not None else ()
 
     def refresh_view(self) -> None:
         """Ask for what is not known yet, and show what is."""
@@ -233,71 +185,6 @@ class InspectScreen(WorkScreen):
 
     def on_screen_suspend(self) -> None:
         self.query_one(LadderView).leave()
-
-    # -- layout --------------------------------------------------------------------------------------------------------
-
-    def on_resize(self, event: events.Resize) -> None:
-        self._shown = None
-        self.call_after_refresh(self.update)
-
-    def on_descendant_focus(self) -> None:
-        self._shown = None
-        self._arrange()
-        self.show_keys()
-
-    @property
-    def alone(self) -> bool:
-        """Whether there is room for one part at a time."""
-        return self.size.width < 70 or self.size.height < 20
-
-    def _arrange(self) -> None:
-        """Show the parts of the view; where it is small, the one with the focus alone."""
-        view, wanted = self.view, PARTS[self.view]
-        tiny = self.size.width < 40 or self.size.height < 12
-        state = view, self.alone, tiny
-        focused = self._focused_part()
-        if focused not in wanted:
-            focused = wanted[0]
-            if self.focused is not None or self._shown is not None:
-                self.call_after_refresh(self._focus_first)
-        if state == self._shown:
-            return
-        self._shown = state
-        shown = (focused,) if self.alone else wanted
-        for pane in self.query(Pane):
-            pane.set_class(pane.id not in shown, "away")
-        for holder in ("#side", "#maps", "#rungs-side"):
-            box = self.query_one(holder)
-            box.set_class(all(pane.has_class("away") for pane in box.query(Pane)), "away")
-        for each in VIEWS:
-            self.set_class(each == view, f"view-{each}")
-        self.set_class(self.alone, "alone")
-        self.set_class(tiny, "tiny")
-        self.call_after_refresh(self.update)
-
-    def _focus_first(self) -> None:
-        if self._focused_part() not in PARTS[self.view]:
-            self._focus_part(PARTS[self.view][0])
-
-    def _focused_part(self) -> str:
-        node: Widget | None = self.focused
-        while node is not None:
-            if isinstance(node, Pane):
-                return str(node.id)
-            node = node.parent if isinstance(node.parent, Widget) else None
-        return ""
-
-    def _focus_part(self, name: str) -> None:
-        pane = self.query_one(f"#{name}", Pane)
-        pane.remove_class("away")
-        if isinstance(pane.parent, Widget):
-            pane.parent.remove_class("away")
-        pane.focus_target()
-
-    def action_step_focus(self, by: int) -> None:
-        parts = PARTS[self.view]
-        here = parts.index(self._focused_part()) if self._focused_part() in parts else -1
-        self._focus_part(parts[(here + by) % len(parts)])
 
     # -- actions -------------------------------------------------------------------------------------------------------
 
