@@ -45,7 +45,7 @@ def for_decoding(model: GPT) -> GPT:
     """The same model, changed in place: in evaluation mode, and on a CPU twice as quick at one token after the other.
 
     Names, shapes and values of the parameters stay. Only for a float32 model with a cache; others are as quick as they
-    get. Not for a model in training, whose parameters may be parts of one buffer.
+    get. Not for a model in training: its optimizer holds the parameters that are replaced.
     """
     layers = [
         (parent, name, layer)
