@@ -48,27 +48,13 @@ def test_as_many_help_as_there_are_cores_where_it_pays(
         return iter(())
 
     monkeypatch.setattr(encoding, "_by_workers", by_workers)
-    monkeypatch.setattr(encoding.os, "sched_getaffinity", lambda pid: set(range(cores)), raising=False)
+    monkeypatch.setattr(encoding, "usable_threads", lambda: cores)
     tokenizer = cast(
         Any, SimpleNamespace(quick=tokenizer_class(kind).quick, encode=lambda chunk: np.zeros(len(chunk), np.uint8))
     )
     monkeypatch.setattr(Text, "chunks", lambda *_: iter(()))
     list(encode_stream(tokenizer, text_of(tmp_path / "text", b"word"), 7, 7 + size))
     assert asked == ([helpers] if helpers > 1 else [])
-
-
-def test_without_a_list_of_cores_their_number_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked: list[int] = []
-    monkeypatch.setattr(encoding, "_by_workers", lambda *job: iter([asked.append(job[-1])]))
-    monkeypatch.delattr(encoding.os, "sched_getaffinity", raising=False)
-    text = text_of(tmp_path / "text", b"a")
-    tokenizer = cast(Any, SimpleNamespace(quick=False, encode=lambda chunk: np.zeros(len(chunk), np.uint8)))
-    for cores, workers in ((4, [4]), (None, []), (1, [])):
-        asked.clear()
-        monkeypatch.setattr(encoding.os, "cpu_count", lambda cores=cores: cores)
-        monkeypatch.setattr(Text, "chunks", lambda *_: iter(()))
-        list(encode_stream(tokenizer, text, 0, LEAST))
-        assert asked == workers
 
 
 def test_progress_counts_bytes_of_any_character(tmp_path: Path) -> None:
