@@ -5,13 +5,13 @@ The own ones are in $XDG_CONFIG_HOME/tinytui/presets, by default ~/.config/tinyt
 
 from __future__ import annotations
 
-import os
 import re
 from functools import cache
 from pathlib import Path
 
 from engine.errors import ConfigError
 from engine.files import reason, write_atomic
+from engine.folders import config_dir
 
 SHIPPED = Path(__file__).parent / "presets"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -21,8 +21,7 @@ MOST = 1000
 
 def own_folder() -> Path:
     """The person's own presets."""
-    home = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(home) if home else Path.home() / ".config") / "tinytui" / "presets"
+    return config_dir() / "presets"
 
 
 @cache

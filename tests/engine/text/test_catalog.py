@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import CorpusError
-from engine.folders import cache_dir, default_corpora_dir
+from engine.folders import cache_dir, config_dir, default_corpora_dir, state_dir
+from engine.preset_files import own_folder
 from engine.text import catalog, fetch
 from engine.text.card import CARD, read_card, write_card
 from engine.text.catalog import add_corpus, fetch_corpus, find_corpus, list_corpora, remove_corpus, slug
@@ -142,11 +143,14 @@ def test_a_known_corpus_that_is_not_here_says_how_to_get_it(corpora: Path, tmp_p
 
 
 def test_places_follow_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("TINYTUI_CORPORA", "TINYTUI_CACHE", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
+    for name in ("TINYTUI_CORPORA", "TINYTUI_CACHE", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", "relative/is/ignored")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_corpora_dir() == tmp_path / ".local/share/tinytui/corpora"
     assert cache_dir() == tmp_path / ".cache/tinytui"
+    assert (config_dir(), state_dir()) == (tmp_path / ".config/tinytui", tmp_path / ".local/state/tinytui")
+    assert own_folder() == config_dir() / "presets"
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_CACHE_HOME", "relative/is/ignored")
     assert default_corpora_dir() == tmp_path / "data/tinytui/corpora"
