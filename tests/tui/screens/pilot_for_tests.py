@@ -26,6 +26,31 @@ async def until(pilot: Pilot[Any], test: Callable[[], bool], seconds: float = 10
         await pilot.pause(0.02)
 
 
+async def still(pilot: Pilot[Any]) -> None:
+    """Wait until nothing is under way: what was asked of the workers is told, no message waits, all is drawn.
+
+    So many pauses are no such thing: to Textual a process that is given no processor is one that has nothing to do.
+    """
+    app = pilot.app
+    assert isinstance(app, Workbench)
+    await until(pilot, lambda: not _asked(app))
+    await pilot.pause()
+    await until(pilot, lambda: not _asked(app) and not _undrawn(app))
+
+
+def _asked(app: Workbench) -> bool:
+    return any(ticket.every is None for worker in app.session.workers for ticket in [*worker._current.values()])
+
+
+def _undrawn(app: Workbench) -> bool:
+    screen = app.screen
+    nodes = [app, *screen.walk_children(with_self=True)]
+    waiting = any(node.message_queue_size or node._next_callbacks for node in nodes)
+    return bool(
+        waiting or screen._callbacks or screen._dirty_widgets or screen._layout_required or screen._repaint_required
+    )
+
+
 def listed(app: Workbench) -> bool:
     """Whether the list of runs is on the screen."""
     return (

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pilot_for_tests import until
+from pilot_for_tests import still, until
 from runs_for_tests import write_run
 from textual.pilot import Pilot
 
@@ -33,8 +33,7 @@ async def settle(pilot: Pilot[Any]) -> None:
         return screen is not None and screen._shown is not None and screen._shown is app.session.run
 
     await until(pilot, lambda: isinstance(app.workplace, WorkScreen | WelcomeScreen) and (asked is None or drawn()))
-    for _ in range(3):
-        await pilot.pause()
+    await still(pilot)
 
 
 @pytest.mark.parametrize("theme", [DARK, LIGHT])
@@ -77,11 +76,7 @@ def test_runs(snap_compare: Snap, runs: Path, size: tuple[int, int]) -> None:
         )
 
     async def rest(pilot: Pilot[Any]) -> None:
-        for _ in range(200):
-            pilot.app._poll()
-            await pilot.pause(0.02)
-            if any(preview.shown is not None for preview in pilot.app.screen.query(RunPreview)):
-                break
+        await until(pilot, lambda: any(preview.shown for preview in pilot.app.screen.query(RunPreview)))
         await settle(pilot)
 
     assert snap_compare(Workbench(runs), terminal_size=size, run_before=rest)
