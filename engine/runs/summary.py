@@ -20,6 +20,8 @@ from engine.runs.series import Floats, Steps, Table
 from engine.runs.status import read_info, read_status
 
 CSV_COLUMNS = TRAIN_KEYS + tuple(key for key in VAL_KEYS if key not in TRAIN_KEYS)
+CSV_ROWS = 1 << 16
+"""Made into text at a time."""
 
 
 def overview(run: RunDir) -> dict[str, Any]:
@@ -115,8 +117,8 @@ def csv_lines(run: RunDir, say: Callable[[str], None] | None = None) -> Iterator
     train, val = reader.series.train, reader.series.val
     steps = np.union1d(train.steps, val.steps)
     yield ",".join(CSV_COLUMNS)
-    for start in range(0, len(steps), 65536):
-        some = steps[start : start + 65536]
+    for start in range(0, len(steps), CSV_ROWS):
+        some = steps[start : start + CSV_ROWS]
         columns = [[str(step) for step in some.tolist()]]
         columns += [[_cell(value) for value in _merged(some, key, val, train).tolist()] for key in CSV_COLUMNS[1:]]
         yield from map(",".join, zip(*columns, strict=True))
