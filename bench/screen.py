@@ -39,6 +39,7 @@ QUIET = [
     "train.sample_tokens=20",
 ]
 LINK = 30_000  # bytes a second
+KEYS = 24  # timed each time: twice as many fit on one line of every field
 PARTS = ("start", "training", "screens", "large")
 
 
@@ -71,6 +72,7 @@ LEFT_OUT = {
     "cells not compared": "differ",
     "not paced": "pacing",
     "OpenMP's own patience": "patience",
+    "malloc's own arenas": "arenas",
 }
 
 
@@ -174,7 +176,7 @@ def headless(runs: Path, name: str, seconds: float) -> float:
 
 def in_the_workbench(runs: Path, name: str, part: str, seconds: float) -> tuple[float, float, list[float]]:
     """Steps a second, bytes a second, and seconds from key to screen."""
-    env = {"GOMP_SPINCOUNT": "300000"} if part == "patience" else {}
+    env = {"patience": {"GOMP_SPINCOUNT": "300000"}, "arenas": {"MALLOC_ARENA_MAX": "16"}}.get(part, {})
     with Terminal(command(runs, name, "--tui", part=part), env=env) as terminal:
         terminal.wait("training", 120)
         trains(runs / name, lambda: terminal.pump(0.05))
@@ -183,7 +185,7 @@ def in_the_workbench(runs: Path, name: str, part: str, seconds: float) -> tuple[
         steps = rate(runs / name, lambda: flows.append(flow(terminal, seconds)))
         press(terminal, "p")
         terminal.pump(0.5)
-        return steps, flows[0], typed(terminal, 25)
+        return steps, flows[0], typed(terminal, KEYS)
 
 
 def beside_training(runs: Path, pairs: int, seconds: float) -> None:
@@ -214,10 +216,10 @@ def every_screen(runs: Path, names: list[str], seconds: float) -> None:
             terminal.wait(place.words)
             terminal.pump(1.0)
             bytes_a_second = flow(terminal, seconds)
-            local = keys_of(terminal, place, 40, "qzxjkvwy")
+            local = keys_of(terminal, place, KEYS, "qzxjkvwy")
             terminal.pump(1.0)
             terminal.bandwidth = LINK
-            slow = keys_of(terminal, place, 40, "wvkyjxqz")
+            slow = keys_of(terminal, place, KEYS, "wvkyjxqz")
         with Terminal([*TINYTUI, "--runs", str(runs), "open", run]) as terminal:
             terminal.until(lambda text: "stopped" in text or "finished" in text)
             for key in place.go[-1:] if place.go[0] == "s" else place.go:
