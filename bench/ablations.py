@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from bench.machine import describe, interleaved, paired_ratio, say, spread
 from engine.config import Config, load_preset
 from engine.machine import keep_freed_memory
-from engine.model import kernels
+from engine.model import gpt, kernels
 from engine.plan.timing import made_up
 from engine.training import optim
 from engine.training.step import make_step
@@ -36,7 +36,7 @@ def without_own_gradients() -> None:
     """RMSNorm, RoPE and ReLU squared as PyTorch differentiates them."""
     kernels.rms_norm = lambda x, weight=None: F.rms_norm(x, (x.size(-1),), weight, kernels.RMS_EPS)  # type: ignore[assignment]
     kernels.rope = kernels._turn
-    kernels.relu2 = lambda x: F.relu(x).square()
+    gpt.ACTIVATIONS["relu2"] = lambda x: F.relu(x).square()
 
 
 def without_products() -> None:

@@ -318,7 +318,7 @@ def _shapes(
     if not vocab_size:
         raise UserError(f"{folder} has no token in its vocabulary; copy the folder again")
     with torch.device("meta"):
-        model = build_model(config, vocab_size)
+        model = build_model(config, vocab_size, drawn=False)
     turned = {name: to.transposed and each.role == "matrix" for name, each in roles(model).items()}
     return {name: weight.shape for name, weight in model.named_parameters()}, turned
 

@@ -270,20 +270,23 @@ class GPT(nn.Module):
     """Token ids (B, T) -> logits (B, T, vocab_size).
 
     Parameters: wte, before (embd_window), wpe (learned positions), norm_embd, blocks.N.{norm1, attn.qkv, attn.proj,
-    norm2, mlp.fc, mlp.proj}, norm_f, head (absent when tied to wte). Weights are drawn from `generator` only; without
-    one, from seed 0.
+    norm2, mlp.fc, mlp.proj}, norm_f, head (absent when tied to wte). Weights are drawn from `generator` only, without
+    one from seed 0; with `drawn` off they are whatever lay there, for who fills them all.
     """
 
     supports_cache = True
 
-    def __init__(self, config: ModelConfig, vocab_size: int, *, generator: Generator | None = None) -> None:
+    def __init__(
+        self, config: ModelConfig, vocab_size: int, *, generator: Generator | None = None, drawn: bool = True
+    ) -> None:
         super().__init__()
         self.config = config
         self.vocab_size = vocab_size
         self.recompute = False
         """Whether the backward pass computes each block once more, from what went into it (Chen et al. 2016)."""
         self.make(config, padded_vocab(config, vocab_size))
-        init_weights(self, config, Generator().manual_seed(0) if generator is None else generator)
+        if drawn:
+            init_weights(self, config, Generator().manual_seed(0) if generator is None else generator)
 
     def make(self, config: ModelConfig, rows: int) -> None:
         """The parts, for a vocabulary of `rows` tokens; their order is that in which weights are drawn."""

@@ -190,7 +190,7 @@ def _first_whole(
 
 def checkpoint_model(checkpoint: Checkpoint) -> GPT:
     """The checkpoint's model: its averaged weights where it has them, its adapters merged."""
-    model = build_for(checkpoint.config, checkpoint.tokenizer.vocab_size)
+    model = build_for(checkpoint.config, checkpoint.tokenizer.vocab_size, drawn=False)
     fill_model(model, checkpoint.weights | checkpoint.averaged, checkpoint.path)
     return merge_lora(model) if checkpoint.config.train.lora_r else model
 

@@ -141,10 +141,10 @@ class TrainingHost:
         vocab = dataset.tokenizer.vocab_size
 
         def build() -> GPT:
-            return build_for(config, vocab).to(device).eval()
+            return build_for(config, vocab, drawn=False).to(device).eval()
 
         generator = torch.Generator().manual_seed(config.train.seed % 2**63)
-        model = build_for(config, vocab, generator)
+        model = build_for(config, vocab, generator, drawn=checkpoint is None)
         trainer = Trainer(writer, config, dataset, model, device, self.commands, LiveWeights())
         for problem in problems:
             writer.event("alarm", checkpoint.step if checkpoint else 0, alarm="checkpoint", message=problem)

@@ -101,7 +101,7 @@ def _adapter(run: RunDir, checkpoint: str, folder: Path, force: bool) -> str:
     train = loaded.config.train
     if not train.lora_r:
         raise UserError(f"run {run.name} has no adapter: all its weights were trained; --hf writes them")
-    model = build_for(loaded.config, loaded.tokenizer.vocab_size)
+    model = build_for(loaded.config, loaded.tokenizer.vocab_size, drawn=False)
     fill_model(model, loaded.weights, loaded.path)
     save_adapter(model, LoRAConfig(r=train.lora_r, alpha=train.lora_alpha), folder, force=force)
     return f"{folder}: adapter of rank {train.lora_r} at step {loaded.step:,}"
