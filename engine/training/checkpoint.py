@@ -117,13 +117,6 @@ def known_losses(run: RunDir, steps: list[int]) -> tuple[dict[int, float], list[
     return losses, problems
 
 
-def list_checkpoints(run: RunDir) -> list[dict[str, Any]]:
-    """`[{step, path, val_loss}]`, oldest first."""
-    steps = run.checkpoint_steps()
-    losses, _ = known_losses(run, steps)
-    return [{"step": step, "path": str(run.checkpoint(step)), "val_loss": losses.get(step)} for step in steps]
-
-
 def fill_model(model: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
     """Copy weights into the model. Raises CheckpointError naming the first that differs, and then changes nothing."""
     own = dict(model.named_parameters())

@@ -18,7 +18,7 @@ from engine.runs.reader import RunReader
 from engine.text.catalog import find_corpus
 from engine.tokenizers.dataset import TokenDataset
 from engine.training import compile as compiling
-from engine.training.checkpoint import list_checkpoints, load_checkpoint
+from engine.training.checkpoint import choose_checkpoint, load_checkpoint
 from engine.training.compile import compile_step, in_one_line
 from engine.training.step import LossFunction, make_step
 
@@ -44,7 +44,7 @@ def events(run: RunDir, kind: str) -> list[dict[str, Any]]:
 
 
 def last_weights(run: RunDir) -> dict[str, Tensor]:
-    return load_checkpoint(Path(list_checkpoints(run)[-1]["path"])).weights
+    return load_checkpoint(choose_checkpoint(run, "last")).weights
 
 
 def same_weights(run: RunDir, other: RunDir) -> bool:
