@@ -14,6 +14,7 @@ from typing import Any
 
 from engine.control.protocol import MAX_LINE, Command, RunPlace, check_command
 from engine.errors import RunError
+from engine.files import open_regular
 
 refuse: Callable[[str], None] | None = None
 """Asked with the name of each command before it is sent; raises RunError where this process may not send it."""
@@ -151,8 +152,7 @@ class ControlClient:
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        with open(fd, "rb") as file:  # noqa: PTH123 - opened already
+        with open_regular(path) as file:
             value = json.loads(file.readline(1 << 16))
     except (OSError, ValueError, RecursionError):
         return {}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from engine.files import open_regular
 from engine.runs.schema import Entry, Number, Text, Time, Whole, load_line
 
 if TYPE_CHECKING:
@@ -119,18 +120,11 @@ def _read(path: Path) -> list[Prompted]:
 def _end_of(path: Path) -> bytes:
     """The last KEEP_BYTES of a plain file; nothing of what is none."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with open_regular(path) as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - KEEP_BYTES))
+            return file.read(KEEP_BYTES)
     except OSError:
         return b""
-    try:
-        facts = os.fstat(fd)
-        if not stat.S_ISREG(facts.st_mode):
-            return b""
-        return os.pread(fd, KEEP_BYTES, max(0, facts.st_size - KEEP_BYTES))
-    except OSError:
-        return b""
-    finally:
-        os.close(fd)
 
 
 def prompts_elsewhere(runs_dir: Path, here: RunDir | None, most: int = KEEP) -> list[tuple[str, str]]:
