@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from engine.errors import ConfigError
-from engine.files import reason, write_atomic
+from engine.files import make_folder, write_atomic
 from engine.folders import config_dir
 
 SHIPPED = Path(__file__).parent / "presets"
@@ -59,9 +59,6 @@ def check_name(name: str) -> str:
 def write_own(name: str, text: str) -> Path:
     """Writes an own preset, in the place of what had the name. Raises ConfigError where that cannot be done."""
     path = own_file(check_name(name))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"cannot write to {path.parent}: {reason(error)}") from None
+    make_folder(path.parent, ConfigError)
     write_atomic(path, text.encode(), kind=ConfigError)
     return path

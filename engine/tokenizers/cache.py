@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.errors import CorpusError, TokenizerError
-from engine.files import FORGOTTEN, make_folder, open_folder, reason, remove_folder, sweep
+from engine.files import FORGOTTEN, open_cached, open_folder, reason, remove_folder, sweep
 from engine.tokenizers.base import Ids, Tokenizer
 from engine.tokenizers.encoding import encode_stream
-from engine.tokenizers.table import load_tokenizer, save_tokenizer, tokenizer_class, train_tokenizer
+from engine.tokenizers.table import load_tokenizer, tokenizer_class, train_tokenizer
 
 if TYPE_CHECKING:
     from engine.config import DataConfig
@@ -44,8 +44,8 @@ def cached_tokenizer(
         with contextlib.suppress(TokenizerError):  # damaged: made again
             return load_tokenizer(path)
     tokenizer = train_tokenizer(data, text, cut, progress)
-    sweep(make_folder(path.parent, TokenizerError), older_than=FORGOTTEN)
-    save_tokenizer(tokenizer, path)
+    with open_cached(path, TokenizerError) as file:
+        file.write(tokenizer.canonical())
     return tokenizer
 
 
