@@ -6,15 +6,12 @@ So a sample is measured against held-out text, which nobody copied: pieces of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import CorpusError
-from engine.runs.sample_lines import copied_part
 from engine.sampling.overlap import Overlap, Span, longest_in_spans
-from engine.text.corpus import Text
-from engine.text.pages import Place, find_passage
 from engine.tokenizers.dataset import TokenDataset
 
 MOST_BYTES = 32 << 20  # of training text that a sample is compared with: 0.2 s on one core
@@ -136,24 +133,6 @@ class CopyCheck:
                     yield file.read(size).decode("utf-8", "ignore")  # less half a character at an end
         except OSError as error:
             raise CorpusError(f"cannot read {self.dataset.text.path}: {error.strerror}") from None
-
-
-def copied_place(
-    sample: Mapping[str, Any], text: Text, cut: int, cancelled: Callable[[], bool] = lambda: False
-) -> Place | None:
-    """Where the longest passage that a record of samples.jsonl has of the training text, `text[:cut]`, stands there.
-
-    The record says how long the passage is; of one of an older program, which does not, it is looked for. None where
-    nothing is copied, and when `cancelled`. Raises CorpusError.
-    """
-    said, part = str(sample.get("text", ""))[:MOST_CHARACTERS], copied_part(sample)
-    if part is None:
-        spans = parts(cut, len(said.encode("utf-8", "surrogatepass")))
-        found = longest_in_spans(said, text.path, spans, cancelled) if said else None
-        start, length = (0, 0) if found is None else (found.start, found.length)
-    else:
-        start, length = part.start, part.length
-    return find_passage(text, said[start : start + length], cut, cancelled)
 
 
 def parts(n_bytes: int, length: int) -> list[Span]:

@@ -16,7 +16,7 @@ from engine.runs.sample_lines import copied_part
 from engine.text.corpus import Text
 from engine.tokenizers.dataset import TokenDataset
 from engine.training import copied
-from engine.training.copied import CopyCheck, copied_place, parts
+from engine.training.copied import CopyCheck, parts
 from engine.training.start import open_dataset
 
 from .conftest import tiny_config, train
@@ -192,7 +192,7 @@ def test_a_copying_model_is_an_alarm_of_the_run(
     assert alarm["alarm"] == "copied" and alarm["message"].startswith("200 characters on end of the sample are copied")
 
 
-def test_the_place_of_what_is_copied_is_in_the_training_text(start: Callable[..., RunDir]) -> None:
+def test_what_is_copied_is_in_the_training_text(start: Callable[..., RunDir]) -> None:
     run = start("one", "train.max_steps=4")
     train(run)
     reader = RunReader(run)
@@ -204,14 +204,4 @@ def test_the_place_of_what_is_copied_is_in_the_training_text(start: Callable[...
     part = copied_part(record)
     assert part is not None and part.length > 0
     passage = record["text"][part.start : part.start + part.length]
-    place = copied_place(record, dataset.text, dataset.cut)
-    assert place is not None and place.passage == passage
-    assert place.start == content.index(passage) and content[place.start : place.end] == passage
-    assert content[: place.start].endswith(place.before) and place.after == content[place.end :][: len(place.after)]
-    older = {key: value for key, value in record.items() if key != "copied"}  # as programs before this one wrote it
-    again = copied_place(older, dataset.text, dataset.cut)
-    assert again is not None and len(again.passage) == part.length
-    assert copied_place({"text": ""}, dataset.text, dataset.cut) is None
-    assert copied_place(record, dataset.text, dataset.cut, lambda: True) is None
-    bad = {**record, "text": "short", "copied": {**record["copied"], "start": 3, "length": 10**9}}
-    assert copied_place(bad, dataset.text, dataset.cut) is None or len("short") >= 2
+    assert passage in content
