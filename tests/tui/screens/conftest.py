@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pilot_for_tests import still
 from runs_for_tests import write_run
+from textual.pilot import Pilot
 
 from tui.app import Workbench
 
@@ -37,3 +39,22 @@ def bench(runs: Path) -> Callable[..., Workbench]:
         return Workbench(runs, run=write_run(runs, **run), theme=theme)
 
     return make
+
+
+@pytest.fixture
+def snap_compare(snap_compare: Callable[..., bool]) -> Callable[..., bool]:
+    """The plugin's, with the picture taken when nothing is under way any more."""
+
+    def compare(
+        app: Workbench,
+        *,
+        terminal_size: tuple[int, int] = (80, 24),
+        run_before: Callable[[Pilot[Any]], Awaitable[object]],
+    ) -> bool:
+        async def first(pilot: Pilot[Any]) -> None:
+            await run_before(pilot)
+            await still(pilot)
+
+        return snap_compare(app, terminal_size=terminal_size, run_before=first)
+
+    return compare
