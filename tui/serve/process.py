@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Self
 
+from engine import process
 from tui.serve.protocol import PRELUDE, meta
 
 DRIVER = "tui.serve.driver:BrowserDriver"
@@ -44,7 +45,7 @@ class AppProcess:
     async def start(cls, command: Sequence[str], columns: int, rows: int) -> Self:
         """Raises OSError where no process can be started."""
         pipe = asyncio.subprocess.PIPE
-        surroundings = environment(os.environ, columns, rows)
+        surroundings = environment(process.environment(), columns, rows)
         return cls(
             await asyncio.create_subprocess_exec(
                 *command, stdin=pipe, stdout=pipe, stderr=pipe, env=surroundings, start_new_session=True
