@@ -57,7 +57,7 @@ def of_words(runs: Path) -> None:
     lines = [" ".join(words[i * 7919 % len(words)] for i in range(line * 10, line * 10 + 10)) for line in range(16_000)]
     text.write_text("\n".join(lines) + "\n")
     sets = ["model.n_layer=1", "model.n_embd=32", "model.n_head=2", "model.block_size=64", "train.sample_tokens=10"]
-    sets += ["data.tokenizer=word", f"data.vocab_size={VOCABULARY}"]
+    sets += ["data.tokenizer=word", f"data.vocab_size={VOCABULARY}", "data.val_tokens=4096"]
     command = [*TINYTUI, "--runs", str(runs), "train", str(text), "--name", "words", "--steps", "2", "--json"]
     subprocess.run([*command, *(part for each in sets for part in ("--set", each))], stdout=sys.stderr, check=True)
 

@@ -215,9 +215,10 @@ async def test_runs(runs: Path) -> None:
     app = Workbench(runs, run=run)
     async with app.run_test(size=(140, 40)) as pilot:
         await gone_to(pilot, app, "runs", RunsScreen)
-        await until(pilot, lambda: len(app.session.table.lines) == 2)
-        for key, marked in (("space", 1), ("down", 1), ("space", 2)):
-            await pilot.press(key)
+        await until(pilot, lambda: len(app.session.table.lines) == 2 and len(app.screen.query_one(Menu).items) == 2)
+        await pilot.press("home")
+        for marked in (1, 2):  # a mark takes the cursor on
+            await pilot.press("space")
             await until(pilot, lambda marked=marked: len(app.session.table.marked) == marked)  # type: ignore[misc]
         await pilot.pause()
         await walk(pilot, app, ran)
