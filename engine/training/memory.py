@@ -72,9 +72,9 @@ def check_memory(config: Config, vocab_size: int, device: str = "auto") -> None:
     On a GPU a micro-batch that does not fit is parted down to single sequences, so there one of them counts.
     """
     total, gpu = whole_memory(device)
-    need = memory_estimate(config, vocab_size, gpu)
-    activations = need["activations"] // config.train.batch_size if gpu else need["activations"]
-    model = sum(need.values()) - need["activations"]
+    need = memory_estimate(config.replace({"train.batch_size": 1}) if gpu else config, vocab_size, gpu)
+    activations = need["activations"]
+    model = sum(need.values()) - activations
     if total is None or model + activations <= BEYOND * total:
         return
     advice = "train.batch_size (and raise train.grad_accum) or model.block_size"
