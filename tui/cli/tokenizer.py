@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine.tokenizers import KINDS
 from tui.cli.options import CorporaDir, CorpusArgument, Json, RunsDir
 from tui.cli.output import complain, print_facts, print_json, print_table, say
 
@@ -17,6 +18,9 @@ SHOWN = 64  # tokens listed by `show`: what fits on a screen
 
 app = typer.Typer(help="How text becomes tokens: show, train, encode.", no_args_is_help=True)
 
+Kind = Annotated[
+    str, typer.Option("--kind", help=f"For a corpus: {', '.join(kind for kind in KINDS if kind != 'imported')}.")
+]
 Source = Annotated[str, typer.Argument(metavar="RUN|CORPUS|FILE", help="A run, a corpus, or a tokenizer's file.")]
 
 
@@ -24,7 +28,7 @@ Source = Annotated[str, typer.Argument(metavar="RUN|CORPUS|FILE", help="A run, a
 def show(
     source: Source,
     text: Annotated[str | None, typer.Option("--text", help="A text to cut into tokens.")] = None,
-    kind: Annotated[str, typer.Option("--kind", help="For a corpus: char, byte, bpe, word or gpt2.")] = "char",
+    kind: Kind = "char",
     vocab: Annotated[int, typer.Option("--vocab", help="For a corpus: the size of a bpe or word vocabulary.")] = 1024,
     runs: RunsDir = Path("runs"),
     corpora: CorporaDir = None,
@@ -92,7 +96,7 @@ def train(
 def encode(
     source: Source,
     text: Annotated[str, typer.Argument(metavar="TEXT|-", help="The text, or - for standard input.")],
-    kind: Annotated[str, typer.Option("--kind", help="For a corpus: char, byte, bpe, word or gpt2.")] = "char",
+    kind: Kind = "char",
     vocab: Annotated[int, typer.Option("--vocab", help="For a corpus: the size of a bpe or word vocabulary.")] = 1024,
     runs: RunsDir = Path("runs"),
     corpora: CorporaDir = None,
