@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 FIRST_CORPUS = "soap-notes"
 # Word by word a note is some 80 tokens: with the context of one note, begun where it begins, its complaint is always in
-# sight. Narrower than the preset: half as many steps again in the same time, and more of a note follows its complaint.
+# sight. Narrower than the preset: four steps in the time of three, and more notes follow their complaints for it.
 CHANGES = {
     "model.n_embd": 96,
     "model.block_size": 104,
@@ -23,7 +23,7 @@ CHANGES = {
 }
 
 FIRST_PROMPT = "Pt. complains of sore throat and fever."
-FIRST_VALUES = {"temperature": 0.5}  # a fever is no matter of taste
+FIRST_VALUES = {"temperature": 0.5}  # more notes follow their complaints than at 0.8
 GOOD_LOSS = 0.8  # nats a token of its validation split: after some 1,000 of its steps
 
 
