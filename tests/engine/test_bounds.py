@@ -85,6 +85,9 @@ BOUNDS = {
         "CLOSE_WITH_DROPOUT": [((0.25, 0.75), "with dropout 25% and 75%")],
     },
     "runs": {
+        "PATIENCE": [(0.5, "lock of a run | tried for 0.5 s")],
+        "SILENCE": [(120.0, "believed for 120 s")],
+        "HEARTBEAT": [(0.5, "written at most every 0.5 s")],
         "MAX_VIEWED": [(5000, "events shown | 5,000, ")],
         "MAX_PROBLEMS": [(20, "lines named | 20 of a file")],
         "SMOOTHED": [(0.02, "the last 2% of the steps")],
