@@ -434,8 +434,10 @@ def test_pictures(snap_compare: Callable[..., bool], runs: Path, view: str, size
         screen(app).action_view(view)  # type: ignore[arg-type]
         await settle(pilot, app)
         if view == "ladder":
-            await until(pilot, lambda: "this run" in on_screen(app))
+            rungs = app.screen.query_one("#rungs", Menu)
+            await until(pilot, lambda: "this run" in on_screen(app) and app.focused is rungs)
             await pilot.press("end")  # the rung that was trained: of the others a command names the corpus' place
+            await until(pilot, lambda: rungs.cursor == len(rungs.items) - 1)
         await settle(pilot, app)
 
     assert snap_compare(app, terminal_size=size, run_before=look)
