@@ -14,7 +14,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from engine.text import catalog
-from engine.text.card import card_text
+from engine.text.card import write_card
 from engine.text.corpus import Corpus
 from tui.app import Workbench
 from tui.screens.corpora.add import AddScreen, PathScreen
@@ -41,7 +41,9 @@ def bench(runs: Path, monkeypatch: pytest.MonkeyPatch) -> Workbench:
     for name, text in (("far", ""), ("hurt", "name = [")):
         (shipped / name).mkdir(parents=True)
         far = Corpus(name, title="Far away", license="CC0", path=Path("far.txt"), url="https://example.org/far.txt")
-        (shipped / name / "corpus.toml").write_text(text or card_text(far))
+        write_card(shipped / name, far)
+        if text:
+            (shipped / name / "corpus.toml").write_text(text)
     monkeypatch.setattr(catalog, "shipped_dir", lambda: shipped)
     lines = (f"{number:05} the patient reports a {'very ' * (number % 7)}sore throat\n" for number in range(4000))
     Path("ward.txt").write_text("".join(lines))
