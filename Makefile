@@ -9,8 +9,9 @@ BIN := $(VENV)/bin
 run: $(VENV)/.installed
 	$(BIN)/tinytui demo
 
+# what is compiled once is kept: hundreds of programs are started
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist worksteal
 
 # every promise of docs/reliability.md tried as often as its table says, and each property on all its examples; hours, and
 # the machine to itself

@@ -1,7 +1,7 @@
 """For every test: one thread a process, and no hurry, for the machine is shared by the tests themselves.
 
 What a test process does over and over for nothing is done once: garbage is looked for seldom, and not among what was
-loaded; style sheets are parsed once for all workbenches; what is compiled is kept, for the programs that tests start.
+loaded; style sheets are parsed once for all workbenches.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-sys.dont_write_bytecode = False
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is loaded
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="tinytui-state-")  # a bug made on purpose is nobody's own
 
