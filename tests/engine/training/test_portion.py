@@ -1,0 +1,51 @@
+"""How much an evaluation computes together, and how it becomes less."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from engine.training.evaluate import Evaluation, Portion
+
+CPU, GPU, OTHER = torch.device("cpu"), torch.device("cuda", 0), torch.device("meta")
+
+
+@pytest.mark.parametrize(
+    ("block_size", "vocab_size", "device", "rows", "tokens"),
+    [
+        (128, 65, CPU, 16, 2048),
+        (4096, 65, CPU, 1, 4096),
+        (128, 50_257, CPU, 16, (256 << 20) // (8 * 50_257)),
+        (1024, 50_257, GPU, 64, (2 << 30) // (8 * 50_257)),
+        (1024, 65, GPU, 64, 65536),
+        (128, 1 << 26, CPU, 16, 16),
+        (1024, 65, OTHER, 8, 8192),
+        (1024, 1 << 17, OTHER, 8, 1024),
+    ],
+)
+def test_what_the_bounds_allow(block_size: int, vocab_size: int, device: torch.device, rows: int, tokens: int) -> None:
+    assert Portion.fitting(block_size, vocab_size, device) == Portion(rows, tokens)
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ((5, 100), [(2, 50), (1, 25), (1, 16)]),
+        ((1, 64), [(1, 32), (1, 16)]),
+        ((4, 16), [(2, 16), (1, 16)]),
+        ((1, 16), []),
+    ],
+)
+def test_both_are_halved_to_their_least(first: tuple[int, int], then: list[tuple[int, int]]) -> None:
+    portion, found = Portion(*first), []
+    while portion.halve():
+        found.append((portion.rows, portion.tokens))
+    assert found == then
+
+
+def test_perplexity_is_a_number_for_any_loss() -> None:
+    assert Evaluation(2.0, 1.0, 10, 1.0).perplexity == pytest.approx(math.e**2)
+    assert Evaluation(699.5, 1.0, 10, 1.0).perplexity == pytest.approx(math.exp(699.5))
+    assert Evaluation(700.5, 1.0, 10, 1.0).perplexity == Evaluation(1e9, 1.0, 10, 1.0).perplexity == math.exp(700.0)
