@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     from engine.model.gpt import GPT
 
 
-def build_model(
-    config: ModelConfig, vocab_size: int, generator: Generator | None = None, *, drawn: bool = True
-) -> GPT:
+def build_model(config: ModelConfig, vocab_size: int, generator: Generator | None = None, *, drawn: bool = True) -> GPT:
     """The model `config` describes, on the CPU in float32, drawn from `generator` only (seed 0 without one).
 
     With `drawn` off its weights are to be filled, all of them.
