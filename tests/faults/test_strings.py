@@ -22,8 +22,8 @@ from textual.app import App, ComposeResult
 from tests.terminal import Terminal
 from tui.screens.dialogs.choose import Choice
 from tui.screens.dialogs.choose import _line as choice_line
-from tui.screens.runs.screen import columns_for
-from tui.screens.runs.screen import line as run_row
+from tui.screens.runs.lines import columns_for
+from tui.screens.runs.lines import line as run_row
 from tui.screens.train.device import Device, DeviceView
 from tui.screens.train.loss import LossPane
 from tui.screens.train.prompt import PromptPane
