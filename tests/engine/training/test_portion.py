@@ -23,6 +23,8 @@ CPU, GPU, OTHER = torch.device("cpu"), torch.device("cuda", 0), torch.device("me
         (128, 1 << 26, CPU, 16, 16),
         (1024, 65, OTHER, 8, 8192),
         (1024, 1 << 17, OTHER, 8, 1024),
+        (4096, 65, OTHER, 2, 8192),
+        (2731, 65, OTHER, 2, 5462),
     ],
 )
 def test_what_the_bounds_allow(block_size: int, vocab_size: int, device: torch.device, rows: int, tokens: int) -> None:
