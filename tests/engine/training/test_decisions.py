@@ -116,3 +116,27 @@ def test_a_rate_set_by_hand_holds_for_its_schedule(step: int, scale: float, chan
     else:
         assert found == pytest.approx(max(1.0, scale * then / now)) and found < scale
         assert found * now == pytest.approx(scale * then) or found == 1.0
+
+
+@pytest.mark.parametrize(
+    ("problems", "leaving", "told"),
+    [
+        ([""], False, []),
+        (["no room", ""], False, ["paused", "waited", "running"]),
+        (["no room", "quota", ""], False, ["paused", "paused", "waited", "running"]),
+        (["no room"], True, []),
+        ([""], True, []),
+    ],
+)
+def test_only_what_was_waited_for_is_told(problems: list[str], leaving: bool, told: list[str]) -> None:
+    found: list[str] = []
+    tries = iter(problems)
+    writer = SimpleNamespace(
+        taken="", status=lambda state, **_: found.append(state), event=lambda kind, step, **_: found.append(kind)
+    )
+    commands = SimpleNamespace(wait=lambda seconds: None)
+    trainer: Any = SimpleNamespace(
+        writer=writer, leaving=leaving, commands=commands, between=lambda: None, step=3, state="running"
+    )
+    assert waiting.until(trainer, lambda: next(tries), 0.0) == problems[-1]
+    assert found == told
