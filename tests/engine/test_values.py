@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 from collections.abc import Iterator
 from importlib import import_module
@@ -38,3 +39,18 @@ def test_what_is_handed_about_does_not_change() -> None:
             else:
                 with pytest.raises(dataclasses.FrozenInstanceError):
                     setattr(value, field.name, None)
+
+
+def test_what_has_no_body_must_be_given_one() -> None:
+    """A method of an abstract class that only says what it is to do is abstract: no class without it can be made."""
+    found = 0
+    for path in sorted(ENGINE.rglob("*.py")):
+        for kind in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(kind, ast.ClassDef) and "ABC" in map(ast.unparse, kind.bases):
+                for method in (each for each in kind.body if isinstance(each, ast.FunctionDef)):
+                    empty = all(
+                        isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) for line in method.body
+                    )
+                    assert empty == ("abstractmethod" in map(ast.unparse, method.decorator_list)), (path, method.name)
+                    found += empty
+    assert found > 3

@@ -29,7 +29,7 @@ def is_equivalent(mutant: Mutant) -> bool:
     """Whether `equivalent.toml` says that nobody could notice it."""
     if any(mutant.key == entry["change"] for entry in EQUIVALENT["mutant"]):
         return True
-    number = mutant.operator == "core/NumberReplacer"
+    number = mutant.operator.startswith(("core/NumberReplacer", "core/ReplaceBinaryOperator"))
     names = {name for entry in EQUIVALENT["number"] if entry["file"] == mutant.file for name in entry["names"]}
     return number and any(mutant.diff().startswith(f"-{name} = ") for name in names)
 

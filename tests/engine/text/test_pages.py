@@ -127,7 +127,9 @@ def test_columns_are_shown_with_their_first_rows(tmp_path: Path) -> None:
     found = preview_table(tmp_path / "b.jsonl")
     assert found is not None and found.columns == ("a", "b", "c") and found.chosen == ()
     assert found.rows == (("1", "", ""), ("", "", "[1]"), ("x" * CELL, "", ""))
-    (tmp_path / "c.json").write_text(json.dumps([{"messages": [{"role": "user", "content": "hi"}] * 3, "id": 7}]))
+    (tmp_path / "c.json").write_text(
+        json.dumps([{"messages": [{"role": "user", "content": said} for said in ("hi", "so", "no")], "id": 7}])
+    )
     found = preview_table(tmp_path / "c.json")
     assert found is not None and (found.chosen, found.chat) == (("messages",), True)
     assert found.rows == (("3 messages: hi", "7"),)

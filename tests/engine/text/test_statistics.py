@@ -139,6 +139,8 @@ def test_with_too_many_distinct_pieces_a_sample_says_nearly_the_same() -> None:
 
 
 @given(st.binary(max_size=300), st.integers(1, 90))
+@example(bytes(range(200)), 30)
+@example(bytes(range(200)), 60)
 def test_windows_are_those_of_the_whole_in_blocks_of_any_size(data: bytes, size: int) -> None:
     windows = Windows()
     parts = [windows.feed(data[start : start + size]) for start in range(0, len(data), size)]
