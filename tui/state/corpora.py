@@ -197,8 +197,9 @@ class Shelf:
         text, key = reading.found.text, entry.key
         self._tokens[key], reading.scrolled = f"counting the tokens of {kind_name(kind, vocab)} …", 0
 
-        def take(found: TokenCounts) -> None:
-            self._tokens[key] = found
+        def take(found: TokenCounts | None) -> None:
+            if found is not None:
+                self._tokens[key] = found
 
         def fail(problem: str) -> None:
             self._tokens[key] = f"✖ {problem}"
@@ -219,7 +220,9 @@ class Shelf:
         reading.problem = ""
         reading.found = Found(reading.found.text, None, "preparing")
 
-        def take(found: Found) -> None:
+        def take(found: Found | None) -> None:
+            if found is None:  # given up
+                return
             if found.text is not None and reading.found.text is None:
                 reading.pages.clear()
             reading.found = found

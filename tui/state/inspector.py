@@ -196,7 +196,9 @@ class Inspector:
     def _cannot(self, problem: str) -> None:
         self.read, self.problem = None, problem
 
-    def _take_part(self, part: Part) -> None:
+    def _take_part(self, part: Part | None) -> None:
+        if part is None:  # given up
+            return
         if part.maps is not None:
             self.attention = part
             layers, heads = part.maps.weights.shape[:2]
@@ -232,7 +234,9 @@ class Inspector:
         """Look no further; what was found so far is kept only when it is all."""
         self._works.drop("inspect worst")
 
-    def _take_worst(self, found: tuple[Worst, tuple[str, ...], int]) -> None:
+    def _take_worst(self, found: tuple[Worst, tuple[str, ...], int] | None) -> None:
+        if found is None:  # given up
+            return
         self.worst, self.worst_texts, self._worst_of = found
 
     def _cannot_worst(self, problem: str) -> None:

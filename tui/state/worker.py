@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from engine.errors import UserError
 from tui.state.buglog import told
@@ -65,6 +65,16 @@ class Worker:
         self._doing: Ticket | None = None
         self._ended = False
 
+    @overload
+    def ask(
+        self,
+        key: str,
+        work: Callable[[Ticket], T],
+        then: Callable[[T], None],
+        failed: Callable[[str], None] | None = None,
+    ) -> Ticket: ...
+
+    @overload
     def ask(
         self,
         key: str,
@@ -72,9 +82,22 @@ class Worker:
         then: Callable[[T], None],
         failed: Callable[[str], None] | None = None,
         *,
+        every: float,
+    ) -> Ticket: ...
+
+    def ask(
+        self,
+        key: str,
+        work: Callable[[Ticket], Any],
+        then: Callable[[Any], None],
+        failed: Callable[[str], None] | None = None,
+        *,
         every: float | None = None,
     ) -> Ticket:
-        """Have `work` done and its result given to `then`; with `every`, again after so many seconds, until dropped."""
+        """Have `work` done and its result given to `then`.
+
+        With `every`, again after so many seconds, until dropped; None is then nothing new, and `then` is not called.
+        """
         ticket = Ticket(key, work, then, failed or self._failed, every, worker=self)
         with self._room:
             self._drop(key)

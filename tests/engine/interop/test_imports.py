@@ -40,14 +40,14 @@ def written(model: GPT, tokenizer: Tokenizer) -> str:
     return list(generate(model, tokenizer, "hear", GREEDY))[-1].text
 
 
-FAMILIES = ("gpt2", "llama", "nanochat", "nanochat, windows")
+ONE_OF_EACH = ("gpt2", "llama", "nanochat", "nanochat, windows")
 
 
 @pytest.mark.parametrize("kind", ALL)
 def test_an_export_comes_back_with_the_same_ids_logits_and_text(kind: str, tmp_path: Path) -> None:
     """Every family with every tokenizer, and everything that a model can have with one of them."""
     tokenizer = ALL[kind]()
-    cases = EXPORTS if kind == "byte" else {case: EXPORTS[case] for case in FAMILIES}
+    cases = EXPORTS if kind == "byte" else {case: EXPORTS[case] for case in ONE_OF_EACH}
     for case, (_, settings) in cases.items():
         folder = tmp_path / case
         model = disturbed(build_model(small(**settings), tokenizer.vocab_size))

@@ -210,6 +210,20 @@ def bars_id(bars: Any, row: int, taken: int) -> int:
     return taken if taken in {bar.id for bar in bars} else -1
 
 
+async def test_an_answer_of_a_run_without_a_tokenizer_is_shown_as_it_was_kept(runs: Path) -> None:
+    """Nobody knows its tokens: their finding comes back empty, and that ended the workbench."""
+    run = write_run(runs)
+    (run.path / "prompts.jsonl").write_text(json.dumps({"prompt": "sore", "text": " throat", "ids": [1, 2]}) + "\n")
+    app = Workbench(runs, run=run)
+    async with app.run_test(size=(120, 36)) as pilot:
+        here = await go(pilot, app)
+        await until(pilot, lambda: here.main.history is not None and len(here.main.history.entries) == 1)
+        await pilot.press("up")
+        await until(pilot, lambda: " throat" in on_screen(app))
+        await until(pilot, lambda: not app.session.works.asked("tokens a"))
+        assert " throat" in on_screen(app)
+
+
 async def test_the_editor_has_many_lines_and_loses_nothing(runs: Path) -> None:
     run = write_run(runs)
     (run.path / "prompts.jsonl").write_text("".join(json.dumps({"prompt": name}) + "\n" for name in ("one", "two")))

@@ -132,7 +132,8 @@ async def test_prompts_begin_with_the_preset_that_was_chosen(app: Workbench) -> 
 
 @pytest.mark.parametrize("size", [(100, 30), (80, 24)], ids=["100x30", "80x24"])
 def test_picture(snap_compare: Snap, runs: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CONFIG_HOME", "/config")
+    shown = Path("/config/tinytui/settings.json")  # a path of one length; they are kept elsewhere
+    monkeypatch.setattr("tui.screens.dialogs.settings.settings_path", lambda: shown)
 
     async def show(pilot: Pilot[Any]) -> None:
         await until(pilot, lambda: len(pilot.app.screen_stack) > 1)

@@ -20,8 +20,9 @@ from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.runs.summary import overview
 from tui.app import Workbench
+from tui.screens.runs.lines import columns_for, line
 from tui.screens.runs.preview import RunPreview
-from tui.screens.runs.screen import RunsScreen, columns_for, line
+from tui.screens.runs.screen import RunsScreen
 from tui.screens.train.device import DevicePane, DeviceView
 from tui.screens.train.loss import LossPane
 from tui.screens.train.samples import SamplesPane

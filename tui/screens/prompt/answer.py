@@ -139,8 +139,9 @@ class AnswerPane(Pane):
             tokenizer = vocabularies.of(run)
             return tokens_of(tokenizer, entry.ids, entry.text) if tokenizer is not None else None
 
-        def found(tokens: list[Token]) -> None:
-            if self.shown is not entry or not "".join(token.text for token in tokens).startswith(entry.text):
+        def found(tokens: list[Token] | None) -> None:
+            known = tokens is not None and "".join(token.text for token in tokens).startswith(entry.text)
+            if tokens is None or not known or self.shown is not entry:
                 return
             written = Written(tokens)
             written.pieces, written.certain = [entry.text], len(entry.text)

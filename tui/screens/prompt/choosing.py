@@ -100,7 +100,7 @@ class Choosing(_Base):
         if run is None:
             return
 
-        def read(_: object) -> Template | None:
+        def read(_: object) -> Template:
             from engine.runs.reader import RunReader
             from engine.text.template import Template
 

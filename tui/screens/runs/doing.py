@@ -14,13 +14,12 @@ from tui.screens.dialogs.choose import Choice, ChooseScreen
 from tui.screens.dialogs.confirm import ConfirmScreen, Way
 from tui.screens.workscreen import WorkScreen
 from tui.state.news import Notice
-from tui.state.reading import Follower
+from tui.state.reading import Follower, Look
 from tui.state.runstable import LIVE, RunsTable
 from tui.state.session import Session
 from tui.text import Row, clean, fmt_loss
 
 if TYPE_CHECKING:
-    from engine.runs.reader import RunView
     from tui.state.exporting import Export
 
 
@@ -79,9 +78,12 @@ class Doing(WorkScreen):
         """The form of a new run that goes on from a checkpoint of this one."""
         run = self.table.run
         if run is not None:
-            self.session.reads.ask("fork", Follower(run).look, lambda look: self._fork(look.view))
+            self.session.reads.ask("fork", Follower(run).look, self._fork)
 
-    def _fork(self, view: RunView) -> None:
+    def _fork(self, look: Look | None) -> None:
+        if look is None:
+            return
+        view = look.view
         steps = [int(point["step"]) for point in view.checkpoints]
         if not steps:
             self.app.say(Notice(f"{view.run.name} has no checkpoint to fork from", bad=True))

@@ -50,7 +50,9 @@ class WhereScreen(Dialogue[None]):
     def _say(self, problem: str) -> None:
         self.query_one(Passage).show([], problem)
 
-    def _show(self, found: Found) -> None:
+    def _show(self, found: Found | None) -> None:
+        if found is None:  # given up
+            return
         place, name = found.place, clean(found.corpus, keep_newlines=False)
         title = f"in {name}, byte {place.start:,}, at {100 * found.fraction:.1f}%"
         self.query_one("#box").border_title = Content(title)
