@@ -60,7 +60,7 @@ PLACES = {
     "train": Place(("p",), "max tokens"),
     "prompt": Place(("2",), "repetition"),
     "samples": Place(("s", "s", "3"), "turn B", ("left", "right"), "╭─ A "),
-    "runs": Place(("4", "/"), "1 match"),
+    "runs": Place(("4", "/"), "corpus:notes"),
     "inspect": Place(("5", "i"), "a text to look at"),
     "corpora": Place(("6", "a"), "corpus"),
     "new run": Place(("n",), "main settings"),
