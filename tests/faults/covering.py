@@ -1,4 +1,4 @@
-"""Which tests run which lines of the engine, found by running them under coverage, and kept while both stand.
+"""Which tests run which lines of the engine, found by running them under coverage, and kept while these files stand.
 
 A fixture that several tests share is run by the first of them and counts for all. What runs at the import of a file (a
 constant, a default) is tried by the tests that run the lines which use it.
@@ -62,7 +62,8 @@ class Covered:
             return stem not in Path(module).stem, not test.startswith(room), self.took[test]
 
         ordered = dict.fromkeys(test for group in groups for test in sorted(group & self.took.keys(), key=rank))
-        chosen, seconds = [], 0.0
+        chosen: list[str] = []
+        seconds = 0.0
         for test in ordered:
             seconds += self.took[test]
             if chosen and seconds > MOST_SECONDS:
@@ -122,10 +123,10 @@ def _tree(file: str) -> ast.Module:
 
 
 def covered(workers: int) -> Covered:
-    """As it is now: tests that have changed are run again, and all of them where the engine has."""
+    """As it is now: tests are run again where they have changed, or a file of the engine whose lines they run."""
     modules = [str(path.relative_to(ROOT)) for name in TESTS for path in _tests(ROOT / name)]
-    places = {module: WORK / "covered" / f"{module.replace('/', '.')}-{_digest(module)}.json" for module in modules}
-    wanted = [module for module in modules if not places[module].exists()]
+    places = {module: _place(module) for module in modules}
+    wanted = [module for module in modules if not _stands(places[module])]
     for old in set((WORK / "covered").glob("*.json")) - set(places.values()):
         old.unlink()
     running = [
@@ -134,7 +135,7 @@ def covered(workers: int) -> Covered:
     ]
     for process in running:
         process.wait()
-    found = [json.loads(place.read_text(encoding="utf-8")) for place in places.values() if place.exists()]
+    found = [json.loads(place.read_text(encoding="utf-8"))["tests"] for place in places.values() if place.exists()]
     if not found:
         raise SystemExit("no test could be run under coverage")
     return Covered(found)
@@ -144,14 +145,29 @@ def _tests(path: Path) -> list[Path]:
     return [path] if path.suffix else sorted(path.rglob("test_*.py"))
 
 
-def _digest(module: str) -> str:
-    """Of what the module's tests run: itself, the engine, and what all tests share."""
-    return hashlib.sha256(_shared() + (ROOT / module).read_bytes()).hexdigest()[:16]
+def _place(module: str) -> Path:
+    """What was found for a module of tests, as it and what all tests share stand now."""
+    digest = hashlib.sha256(_shared() + (ROOT / module).read_bytes()).hexdigest()[:16]
+    return WORK / "covered" / f"{module.replace('/', '.')}-{digest}.json"
+
+
+def _stands(place: Path) -> bool:
+    """Whether the files of the engine that its tests ran are those of now."""
+    if not place.exists():
+        return False
+    files: dict[str, str] = json.loads(place.read_text(encoding="utf-8"))["engine"]
+    return all(_digest(file) == digest for file, digest in files.items())
+
+
+@cache
+def _digest(file: str) -> str:
+    path = ROOT / file
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
 
 
 @cache
 def _shared() -> bytes:
-    files = [*(ROOT / "engine").rglob("*.py"), *(ROOT / "tests" / "engine").rglob("*.py"), ROOT / "tests/conftest.py"]
+    files = [*(ROOT / "tests" / "engine").rglob("*.py"), ROOT / "tests/conftest.py"]
     own = [path for path in files if not path.name.startswith("test_")]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(own))).digest()
 
@@ -199,21 +215,22 @@ def cover(modules: list[str]) -> None:
     pytest.main([*modules, "-q", "-p", "no:cacheprovider", "-o", "addopts="], plugins=[Contexts()])
     measured.stop()
     data = measured.get_data()
-    lines: dict[str, dict[str, list[int]]] = {}  # by test or fixture, then by file
-    for context in data.measured_contexts():
-        data.set_query_context(context)
-        files = {str(Path(file).relative_to(ROOT)): data.lines(file) for file in data.measured_files()}
-        lines[context] = {file: sorted(ran) for file, ran in files.items() if ran}
+    lines: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))  # by test or fixture, then by file
+    for file in data.measured_files():
+        for line, contexts in data.contexts_by_lineno(file).items():
+            for context in contexts:
+                lines[context][str(Path(file).relative_to(ROOT))].append(line)
     (WORK / "covered").mkdir(parents=True, exist_ok=True)
     for module in modules:
-        found = {}
+        found: dict[str, dict[str, Any]] = {}
         for test in took.keys() - failed:
             if test.partition("::")[0] == module:
                 runs = [context for context, who in users.items() if context and test in who] + [test]
                 found[test] = {"took": took[test], "lines": [lines[each] for each in runs if each in lines]}
-        place = WORK / "covered" / f"{module.replace('/', '.')}-{_digest(module)}.json"
+        ran = sorted({file for facts in found.values() for each in facts["lines"] for file in each})
+        place = _place(module)
         beside = place.with_suffix(f".{os.getpid()}")
-        beside.write_text(json.dumps(found), encoding="utf-8")
+        beside.write_text(json.dumps({"engine": {file: _digest(file) for file in ran}, "tests": found}), "utf-8")
         beside.rename(place)
 
 
