@@ -24,6 +24,7 @@ from textual.binding import BindingType
 from engine.errors import RunError, UserError
 from tui.actions import ACTIONS, bindings
 from tui.ending import ScreenEnder, finish, run_screen
+from tui.inorder import InOrder
 from tui.keys import Keyed
 from tui.memory import few_arenas
 from tui.places import PLACES
@@ -50,7 +51,7 @@ POLL = 0.4
 """Seconds between two looks at what may have changed."""
 
 
-class Workbench(Keyed, Paced, Themed, App[Ending]):
+class Workbench(InOrder, Keyed, Paced, Themed, App[Ending]):
     """Holds the session and the screens; every action of the registry ends in a method named for it.
 
     read_only: nothing that `changes` something works.

@@ -54,7 +54,8 @@ class ChooseScreen(Dialogue[Any]):
     def on_mount(self) -> None:
         self.query_one(Menu).can_focus = False
         self.query_one("#box").styles.height = min(max(1, len(self._choices)) + 4, 22)
-        self.call_after_refresh(self._list, self._cursor)
+        self._list(self._cursor)  # at once: the next key may choose already
+        self.call_after_refresh(self._list)
 
     def on_resize(self, event: events.Resize) -> None:
         self.call_after_refresh(self._list)

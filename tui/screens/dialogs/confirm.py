@@ -54,7 +54,7 @@ class ConfirmScreen(Dialogue[Any]):
             ]
             for way in self._ways
         ]
-        self.call_after_refresh(menu.set_items, items, self._first)
+        menu.set_items(items, self._first)
         self.on_resize()
 
     def on_resize(self) -> None:
