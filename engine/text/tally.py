@@ -79,7 +79,8 @@ class Pieces:
         return pieces, lengths
 
     def _whole(self, end: str) -> tuple[str, int]:
-        piece, length = (self._head, self._passed + len(end)) if self._passed else (end, len(end))
+        length = self._passed + len(end)
+        piece = self._head[:length] if self._passed else end  # the head may end in what began a mark
         self._head, self._passed = "", 0
         return piece, length
 
