@@ -1,6 +1,6 @@
 """What each device for speed brings a training step on this CPU: the step as it is over the step without it.
 
-    python -m bench.ablations [--preset nano …] [--rounds 12] [--steps 10] [--only products …]
+    python -m bench.ablations [--preset nano …] [--rounds 12] [--steps 10] [--only bf16 …]
 
 Every variant has a process of its own; blocks of steps take turns, so that a machine that slows down slows all alike.
 A ratio above 1 is what the device brings.
@@ -16,12 +16,10 @@ import sys
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 
 from bench.machine import describe, interleaved, paired_ratio, say, spread
 from engine.config import Config, load_preset
 from engine.machine import keep_freed_memory
-from engine.model import gpt, kernels
 from engine.plan.timing import made_up
 from engine.training import optim
 from engine.training.step import make_step
@@ -32,41 +30,21 @@ PRESETS = ("nano", "nanogpt-char-cpu", "nanogpt-char")
 VOCABULARY = 65
 
 
-def without_own_gradients() -> None:
-    """RMSNorm, RoPE and ReLU squared as PyTorch differentiates them."""
-    kernels.rms_norm = lambda x, weight=None: F.rms_norm(x, (x.size(-1),), weight, kernels.RMS_EPS)  # type: ignore[assignment]
-    kernels.rope = kernels._turn
-    gpt.ACTIVATIONS["relu2"] = lambda x: F.relu(x).square()
-
-
-def without_products() -> None:
-    """Matrix products as PyTorch makes them."""
-    kernels.linear = F.linear  # type: ignore[assignment]
-
-
-def without_kernels() -> None:
-    """Nothing by hand: what PyTorch does with the same expressions."""
-    without_own_gradients()
-    without_products()
-
-
 def without_half_muon() -> None:
     """Muon's iteration in float32 where the CPU multiplies bfloat16."""
     optim.muon_dtype = lambda device: torch.float32  # type: ignore[assignment]
 
 
 WITHOUT: dict[str, Callable[[], None]] = {
-    "all kernels": without_kernels,
-    "products": without_products,
-    "own gradients": without_own_gradients,
+    "bf16": lambda: None,
     "kept memory": lambda: None,
     "short spins": lambda: None,
     "bfloat16 in Muon": without_half_muon,
 }
 
 
-def config_of(preset: str) -> Config:
-    config = load_preset(preset)
+def config_of(preset: str, lacks: str) -> Config:
+    config = load_preset(preset).replace({"train.precision": "fp32" if lacks == "bf16" else "bf16"})
     if preset == "nanogpt-char":
         config = config.replace({"train.batch_size": 16, "model.dropout": 0.0})
     return config
@@ -78,7 +56,7 @@ def serve(preset: str, lacks: str, steps: int) -> None:
         WITHOUT[lacks]()
     if lacks != "kept memory":
         keep_freed_memory()
-    config = config_of(preset)
+    config = config_of(preset, lacks)
     take_step = make_step(config, made_up(config, VOCABULARY, torch.device("cpu")), torch.device("cpu"))
     done = 0
     for _ in sys.stdin:
@@ -113,7 +91,7 @@ class Apart:
 
 
 def compare(preset: str, names: list[str], rounds: int, steps: int) -> None:
-    config = config_of(preset)
+    config = load_preset(preset)
     if config.train.optimizer != "muon":
         names = [name for name in names if "Muon" not in name]
     variants = {name: Apart(preset, name, steps) for name in ("nothing", *names)}

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from engine.config import ModelConfig
 from engine.errors import UserError
-from engine.model.gpt import LAYER_EPS, embedding_std, sinusoidal_table
-from engine.model.kernels import RMS_EPS
+from engine.model.gpt import LAYER_EPS, RMS_EPS, embedding_std, sinusoidal_table
 from engine.model.sizes import padded_vocab
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu", "relu2": "relu2", "swiglu": "silu"}

@@ -20,8 +20,7 @@ from engine.files import cannot, open_regular
 from engine.interop.architectures import ACTIVATIONS, GPT2, LLAMA, NANOCHAT, WINDOWED_NANOCHAT, Architecture, Part
 from engine.interop.files import plain, read_json, said
 from engine.model import build_model
-from engine.model.gpt import LAYER_EPS, roles
-from engine.model.kernels import RMS_EPS
+from engine.model.gpt import LAYER_EPS, RMS_EPS, roles
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"

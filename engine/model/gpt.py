@@ -17,11 +17,11 @@ from torch import Generator, Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from engine.config import ModelConfig
-from engine.model import kernels
 from engine.model.cache import KVCache, LayerCache
 from engine.model.sizes import logits_at_once, padded_vocab
 
 LAYER_EPS = 1e-5  # GPT-2's
+RMS_EPS = 1e-6  # Llama's and nanochat's
 
 Role = Literal["embedding", "head", "matrix", "vector", "adapter"]
 Rope = tuple[Tensor, Tensor]  # cosines and signed sines, each (T, 1, head_dim)
@@ -66,7 +66,7 @@ class Linear(nn.Linear):
         pass
 
     def forward(self, x: Tensor) -> Tensor:
-        return kernels.linear(x, self.weight, self.bias)
+        return F.linear(x, self.weight, self.bias)
 
 
 class Embedding(nn.Embedding):
@@ -97,14 +97,19 @@ class Norm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.layernorm:
             return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, LAYER_EPS)
-        return kernels.rms_norm(x, self.weight)
+        return rms_norm(x, self.weight)
+
+
+def rms_norm(x: Tensor, weight: Tensor | None = None) -> Tensor:
+    """x (..., C) over its root mean square along C, times weight (C,)."""
+    return F.rms_norm(x, x.shape[-1:], weight, RMS_EPS)
 
 
 # -- where a token stands, and what stands before it -------------------------------------------------------------------
 
 
 def rope_tables(length: int, head_dim: int, base: float) -> tuple[Tensor, Tensor]:
-    """Rotary tables (Su et al. 2021), each (length, head_dim): cosines, and sines signed for `kernels.rope`.
+    """Rotary tables (Su et al. 2021), each (length, head_dim): cosines, and sines signed for `rotate`.
 
     Dimension i of the first half turns together with dimension i of the second half, as in Llama.
     """
@@ -112,6 +117,15 @@ def rope_tables(length: int, head_dim: int, base: float) -> tuple[Tensor, Tensor
     angles = torch.outer(torch.arange(length, dtype=torch.float64), frequencies)  # (length, head_dim / 2)
     cos, sin = angles.cos(), angles.sin()
     return torch.cat((cos, cos), dim=1).float(), torch.cat((-sin, sin), dim=1).float()
+
+
+def rotate(x: Tensor, rope: Rope) -> Tensor:
+    """Every head of x (B, T, heads, head_dim), turned by its position's angles.
+
+    Rolling by half a head swaps its halves, so with the sign in the sines a rotation is a product and a sum of one.
+    """
+    cos, sin = rope
+    return torch.addcmul(x * cos, x.roll(x.size(-1) // 2, dims=-1), sin)
 
 
 def sinusoidal_table(length: int, width: int, scale: float) -> Tensor:
@@ -172,9 +186,9 @@ class Attention(nn.Module):
         split = (self.n_head + self.kv_heads, self.kv_heads)
         qk, v = self.qkv(x).view(B, T, sum(split), self.head_dim).split(split, dim=2)
         if rope is not None:  # queries and keys turn together: half the kernels
-            qk = kernels.rope(qk, *rope)
+            qk = rotate(qk, rope)
         if self.qk_norm:
-            qk = kernels.rms_norm(qk)
+            qk = rms_norm(qk)
         q, k = qk.split((self.n_head, self.kv_heads), dim=2)
         return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
 
@@ -215,6 +229,11 @@ def _gelu_tanh(x: Tensor) -> Tensor:
     return F.gelu(x, approximate="tanh")
 
 
+def _relu2(x: Tensor) -> Tensor:
+    """ReLU squared (So et al. 2021)."""
+    return F.relu(x).square()
+
+
 def _swiglu(x: Tensor) -> Tensor:
     """Gate and value side by side in x (..., 2 hidden) -> (..., hidden) (Shazeer 2020)."""
     gate, value = x.chunk(2, dim=-1)
@@ -225,7 +244,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "gelu_tanh": _gelu_tanh,
     "relu": F.relu,
-    "relu2": kernels.relu2,
+    "relu2": _relu2,
     "swiglu": _swiglu,
 }
 
@@ -373,7 +392,7 @@ class GPT(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, vocab_size)."""
-        return self.capped(kernels.linear(x, self.wte.weight if self.head is None else self.head.weight))
+        return self.capped(F.linear(x, self.wte.weight if self.head is None else self.head.weight))
 
     def capped(self, scores: Tensor) -> Tensor:
         """Scores (..., rows) -> logits (..., vocab_size), without rows that only pad the vocabulary."""

@@ -12,7 +12,6 @@ from torch import Generator, Tensor, nn
 
 from engine.errors import ConfigError
 from engine.model.gpt import GPT, Declared, Linear, roles
-from engine.model.kernels import linear
 
 TARGETS = ("attn.qkv", "attn.proj", "mlp.fc", "mlp.proj")
 ADAPTER = Declared("adapter")
@@ -56,8 +55,8 @@ class LoRALinear(Linear):
         self.dropout = config.dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        narrow = linear(F.dropout(x, self.dropout, self.training), self.lora_a)
-        return torch.add(super().forward(x), linear(narrow, self.lora_b), alpha=self.scale)
+        narrow = F.linear(F.dropout(x, self.dropout, self.training), self.lora_a)
+        return torch.add(super().forward(x), F.linear(narrow, self.lora_b), alpha=self.scale)
 
     @torch.no_grad()
     def merged_weight(self) -> Tensor:

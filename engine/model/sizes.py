@@ -49,6 +49,14 @@ def count_parameters(config: ModelConfig, vocab_size: int) -> int:
     return sum(count for _, count in parameter_table(config, vocab_size))
 
 
+def multiplied_weights(config: ModelConfig, vocab_size: int) -> int:
+    """Weights of matrix products, the head's with them though it be tied; embeddings are looked up."""
+    parts = dict(parameter_table(config, vocab_size))
+    if config.kind == "bigram":
+        return 0
+    return parts.get("attention", 0) + parts.get("mlp", 0) + padded_vocab(config, vocab_size) * config.n_embd
+
+
 def attention_shape(config: ModelConfig) -> tuple[int, int]:
     """Layers that attend, and the heads of each."""
     if config.kind == "bigram":
@@ -63,10 +71,9 @@ def flops_per_token(config: ModelConfig, vocab_size: int) -> int:
     6 a weight that multiplies (looked-up embeddings do not) plus 12 * n_layer * n_embd * block_size for attention's two
     products (PaLM, Chowdhery et al. 2022, appendix B); like it, causal masking is not subtracted.
     """
-    parts = dict(parameter_table(config, vocab_size))
     if config.kind == "bigram":
         return 0
-    multiplied = parts.get("attention", 0) + parts.get("mlp", 0) + padded_vocab(config, vocab_size) * config.n_embd
+    multiplied = multiplied_weights(config, vocab_size)
     return 6 * multiplied + 12 * attention_shape(config)[0] * config.n_embd * config.block_size
 
 

@@ -8,10 +8,10 @@ each column lies together in memory.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.model.gpt import GPT, Linear
-from engine.model.kernels import linear
 
 BAGS = 2
 """Parts of a product. A number of its own, not that of the threads: what a model writes must not hang on those."""
@@ -34,7 +34,7 @@ class ColumnLinear(nn.Module):
         """x (..., n_in) -> (..., n_out)."""
         shares = x.reshape(-1)
         if shares.size(0) != x.size(-1) or torch.is_grad_enabled():
-            return linear(x, self.weight, self.bias)
+            return F.linear(x, self.weight, self.bias)
         out: Tensor = torch._embedding_bag_forward_only(*self._bags, shares)[0].sum(0)
         if self.bias is not None:
             out += self.bias

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from engine.config import Config
 from engine.errors import ConfigError
-from engine.model.sizes import count_parameters, logits_at_once, parameter_table
+from engine.model.sizes import count_parameters, logits_at_once, multiplied_weights, parameter_table
 from engine.telemetry import whole_memory
 
 if TYPE_CHECKING:
@@ -37,24 +37,23 @@ def activation_estimate(config: Config, vocab_size: int, gpu: bool = False) -> i
     """Bytes kept for the backward pass of one micro-batch: what each operation of a block saves, added up.
 
     The residual stream and the rotary parts are fp32; what feeds a matrix product has the precision of the forward
-    pass. In fp32 on a CPU the gradients written by hand (engine/model/kernels.py) keep less.
+    pass.
     """
     model, train = config.model, config.train
     half = 2 if train.precision in ("bf16", "fp16") else 4
-    by_hand = half == 4 and not gpu
     tokens = train.batch_size * model.block_size
     if model.kind == "bigram":
         return tokens * vocab_size * 8
     C, T = model.n_embd, model.block_size
     rotated = (model.n_head + model.kv_heads) * model.head_dim
-    slim_norm = by_hand and model.norm == "rmsnorm" and not model.norm_weight
-    norms = 0 if slim_norm else 2 * 4 * C  # what both norms read
+    norm = 4 * C * (2 if model.norm == "rmsnorm" and model.norm_weight else 1)  # what it reads, and what a gain does
+    norms = 2 * norm
     products = half * 3 * C  # what qkv, proj and fc read
     if model.dropout and not gpu:  # PyTorch's CPU attention has no dropout: it builds the matrix, three times
         attention = 4 * (rotated + model.kv_heads * model.head_dim) + 3 * 4 * model.n_head * T
     else:
         keys = half * rotated if model.position == "rope" or model.qk_norm else 0
-        turned = 4 * rotated if model.qk_norm and not by_hand else 0
+        turned = 4 * (rotated + model.n_head + model.kv_heads) if model.qk_norm else 0
         attention = half * (rotated + model.kv_heads * model.head_dim) + keys + turned
     widths = {"gelu": 2, "gelu_tanh": 2, "relu": 1, "relu2": 2, "swiglu": 4}[model.mlp]
     masks = 2 * C * (1 if gpu else 4) if model.dropout else 0
@@ -62,8 +61,8 @@ def activation_estimate(config: Config, vocab_size: int, gpu: bool = False) -> i
     blocks = 4 * C * model.n_layer + block if train.recompute else model.n_layer * block
     logits = (2 if model.softcap else 1) * 4 * vocab_size
     at_once = min(tokens, logits_at_once(vocab_size))  # more are made piece by piece
-    casts = half * count_parameters(model, vocab_size) if half == 2 else 0
-    return tokens * (blocks + 3 * 4 * C) + at_once * logits + casts
+    casts = half * multiplied_weights(model, vocab_size) if half == 2 else 0
+    return tokens * (blocks + 4 * C + 2 * norm) + at_once * logits + casts
 
 
 def check_memory(config: Config, vocab_size: int, device: str = "auto") -> None:
