@@ -29,6 +29,8 @@ from tui.keys import Keyed
 from tui.memory import few_arenas
 from tui.places import PLACES
 from tui.screens.workscreen import WorkScreen
+from tui.state.leftat import NAME as LEFT_AT
+from tui.state.leftat import Left, leaving, left_at
 from tui.state.news import News, Notice
 from tui.state.session import Session
 from tui.state.settings import load_keymap, read_settings
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 
 POLL = 0.4
 """Seconds between two looks at what may have changed."""
+NAMES = {place.name: place for place in PLACES}
 
 
 class Workbench(InOrder, Keyed, Paced, Themed, App[Ending]):
@@ -121,6 +124,7 @@ class Workbench(InOrder, Keyed, Paced, Themed, App[Ending]):
         self.session.end()
 
     async def _begin(self) -> None:
+        place = self._first_place()
         if self._first is not None and not isinstance(self._first, Start | Resume):
             self.session.expect(self._first)
         if self._first is None and self._no_runs():
@@ -128,13 +132,39 @@ class Workbench(InOrder, Keyed, Paced, Themed, App[Ending]):
 
             await self.push_screen(WelcomeScreen(self.session))
         else:
-            await self._go("runs" if self._first is None else "train")
+            await self._go(place.screen)
+            if place.screen == "train" and place.pane:
+                await self._show_train(place.pane)
         from tui.state.settingschema import settings_of  # after the first picture: it loads pydantic
 
         for wrong in settings_of(self.session.kept)[1]:
             self._news.add(Notice(wrong, bad=True))
         self.set_interval(POLL, self._poll)
         self.screen.call_after_refresh(self._open_first)
+
+    def _first_place(self) -> Left:
+        """A training begins at its screen, and a run that is named where it was left; with neither the workbench is as
+        it was left, with its run as long as that is there."""
+        if isinstance(self._first, Start | Resume):
+            return Left("train")
+        run = self._first.path if self._first is not None else None
+        left = left_at(self.session.kept, run)
+        if left is None or left.screen not in NAMES:
+            return Left("runs" if run is None else "train")
+        if run is None and NAMES[left.screen].of_run:
+            self._first = self.session.last_run()
+            return left if self._first is not None else Left("runs")
+        return left
+
+    def _note_place(self) -> None:
+        """Remember the screen for the next start."""
+        place, run, train = NAMES.get(self.current_mode), self.session.run, self.train_screen()
+        if place is None or not self.session.keeps_last:
+            return
+        shown = run.path if run is not None and place.of_run else None
+        left = Left(place.name, train.alone if train is not None else "")
+        if (kept := leaving(self.session.kept, shown, left)) is not None:
+            self.session.remember(LEFT_AT, kept)
 
     def _no_runs(self) -> bool:
         from engine.runs.layout import list_runs
@@ -163,6 +193,7 @@ class Workbench(InOrder, Keyed, Paced, Themed, App[Ending]):
         for screen in filter(lambda each: each.is_mounted, self.screen_stack):  # what lies behind a dialogue too
             if isinstance(screen, Ticking):
                 screen.tick()
+        self._note_place()
         self._look()
         if isinstance(self._driver, Terminal) and hung_up(self._driver.fileno):
             self.exit(Ending.HANGUP)

@@ -111,6 +111,14 @@ class Session:
             self.remember("last_run", path)
         self._tell_events(look.events)
 
+    def last_run(self) -> RunDir | None:
+        """The run shown when the program ended, where it is one of these runs and still there."""
+        from engine.runs.layout import RunDir
+
+        path = Path(str(self.kept.get("last_run", "")))
+        run = RunDir(path)
+        return run if path.parent == self.runs_dir.absolute() and run.run_json.is_file() else None
+
     def _cannot_read(self, problem: str) -> None:
         run = self.run
         self.close()

@@ -53,11 +53,13 @@ async def test_leaving_a_screen_and_the_program_loses_nothing(runs: Path) -> Non
         await until(pilot, lambda: (run.path / "draft.json").exists())
     again = Workbench(runs, run=run)
     async with again.run_test(size=(140, 40)) as pilot:
-        await until(pilot, lambda: again.session.view is not None and bool(again.screen.query("#ask")))
-        await until(pilot, lambda: again.screen.query_one("#ask", PromptInput).text == "a draft")
-        await pilot.press("2")
-        await until(pilot, lambda: isinstance(again.screen, PromptScreen))
+        await until(pilot, lambda: isinstance(again.screen, PromptScreen) and again.session.view is not None)
         await until(pilot, lambda: again.screen.query_one("#temperature", Slider).value == warmer)
+        again.action_go("train")
+        await until(pilot, lambda: isinstance(again.screen, TrainScreen) and bool(again.screen.query("#ask")))
+        await until(pilot, lambda: again.screen.query_one("#ask", PromptInput).text == "a draft")
+        again.action_go("runs")
+        await until(pilot, lambda: isinstance(again.screen, RunsScreen))
     third = Workbench(runs)
     async with third.run_test(size=(140, 40)) as pilot:
         await until(pilot, lambda: len(third.session.table.lines) == 2)

@@ -38,6 +38,7 @@ from tui.widgets.tabs import PaneTabs
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
 
+PANES = ("loss", "device", "samples", "prompt")
 GRID, TABS, TINY = "grid", "tabs", "tiny"
 LIVE_ONLY = ("pause", "checkpoint", "sample", "learning_rate")
 AFTER_ESCAPE = 1.0
@@ -70,7 +71,7 @@ class TrainScreen(WorkScreen):
         self.now = Latest()
 
     def body(self) -> ComposeResult:
-        yield PaneTabs(("loss", "device", "samples", "prompt"))
+        yield PaneTabs(PANES)
         with Container(id="panes"):
             yield LossPane()
             yield DevicePane(id="device")
@@ -224,6 +225,11 @@ class TrainScreen(WorkScreen):
     def _sees(self, pane: str) -> bool:
         return not self.query_one(f"#{pane}").has_class("away")
 
+    @property
+    def alone(self) -> str:
+        """The pane that is zoomed."""
+        return self._zoomed or ""
+
     def focused_pane(self) -> Pane | None:
         """The pane that has the focus, or holds what has it."""
         node: Any = self.focused
@@ -232,7 +238,9 @@ class TrainScreen(WorkScreen):
         return node
 
     def show_pane(self, pane: str, *, alone: bool) -> None:
-        """Focus `pane`; with `alone` zoomed, else among the others."""
+        """Focus `pane`, where it is one of `PANES`; with `alone` zoomed, else among the others."""
+        if pane not in PANES:
+            return
         self._zoomed = pane if alone else None
         target = self.query_one(f"#{pane}", Pane)
         target.remove_class("away")
