@@ -71,7 +71,7 @@ class Tail:
         end = self._facts[2] if self._facts else 0
         if self._offset >= end:
             return
-        with self.path.open("rb", buffering=0) as file:
+        with self.path.open("rb") as file:
             size = BLOCK
             while self._offset < end:
                 data = os.pread(file.fileno(), min(size, end - self._offset), self._offset)

@@ -109,7 +109,7 @@ def _cut_by(told: list[tuple[Rule, Tensor]], ids: list[int]) -> list[Rule | None
     """The rule that cut each of `ids`."""
     cut: list[Rule | None] = [None] * len(ids)
     before = told[0][1][0][ids] > CUT
-    for rule, logits in told[1:]:
+    for rule, logits in told:
         now = logits[0][ids] > CUT
         for i in (before & ~now).nonzero()[:, 0].tolist():
             cut[i] = rule

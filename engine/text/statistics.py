@@ -137,7 +137,7 @@ class _Words:
         self.counts: Counter[str] = Counter()
         self.total = self.looked_at = 0
         self.dropped, self._rest = False, ""
-        self._each, self._due = min(1.0, MOST_WORD_BYTES / max(1, n_bytes)), 1.0
+        self._each, self._due = MOST_WORD_BYTES / max(MOST_WORD_BYTES, n_bytes), 1.0
 
     def feed(self, text: str, n_bytes: int) -> None:
         """A block; of a large text every so many are looked at."""

@@ -1,0 +1,33 @@
+"""Small things about a run's files that a reader relies on."""
+
+from __future__ import annotations
+
+import json
+
+from engine.runs.layout import RunDir
+from engine.runs.reader import RunReader
+from engine.runs.writer import RunWriter
+
+MARK = b'\n{"torn":true}\n'
+
+
+def test_lines_are_counted_as_an_editor_counts_them(run: RunDir) -> None:
+    """A line that is named can be found, whatever stands before it: marks, empty lines, damage."""
+    event = b'{"step":1,"time":1.0,"kind":"x"}\n'
+    run.events.write_bytes(event + b'{"step":' + MARK + b"\n" + b"damage\n" + event + b'{"st' + MARK + b"[]\n")
+    reader = RunReader(run)
+    reader.poll()
+    assert reader.problems == ["events.jsonl line 5: not JSON; left out", "events.jsonl line 9: not a record; left out"]
+
+
+def test_what_was_last_said_of_a_run_is_in_its_status(run: RunDir) -> None:
+    """Also what came too soon after the one before to be written at once, of a run that has ended."""
+    with RunWriter(run) as writer:
+        writer.status(state="finished", step=1)
+        writer.status(step=2)
+    assert json.loads(run.status_json.read_text())["step"] == 2
+    with RunWriter(run) as writer:
+        writer.status(state="finished", step=3)
+        writer.status(step=4)
+        writer.status()  # a heartbeat tells nothing new, and takes nothing back
+    assert json.loads(run.status_json.read_text())["step"] == 4
