@@ -159,7 +159,9 @@ class TrainConfig(_Section):
     beta1: float = Field(0.9, ge=0.0, lt=1.0, description="AdamW's first moment decay")
     beta2: float = Field(0.99, ge=0.0, lt=1.0, description="AdamW's second moment decay")
     grad_clip: float = Field(1.0, ge=0.0, le=1e9, description="largest gradient norm; 0 is off")
-    precision: Literal["fp32", "tf32", "bf16", "fp16"] = Field("fp32", description="arithmetic of the forward pass")
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = Field(
+        "auto", description="arithmetic of the forward pass; auto: bf16 where a few steps at the start show it faster"
+    )
     compile: bool = Field(False, description="torch.compile the loss before the first step; on a CPU it seldom pays")
     recompute: bool = Field(
         False, description="blocks are computed again in the backward pass: less memory, a third more time"

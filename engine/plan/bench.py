@@ -14,6 +14,7 @@ from engine.plan.timing import made_up, time_steps, time_writing
 from engine.tokenizers.table import expected_vocab
 from engine.training.compile import compile_step
 from engine.training.device import ready_device
+from engine.training.precision import settled
 from engine.training.step import make_step
 
 Progress = Callable[[str, float], None]
@@ -54,6 +55,7 @@ def bench_device(config: Config, device: torch.device, seconds: float, progress:
     report = progress or (lambda what, done: None)
     report(f"making the step for {device}", 0.0)
     dataset = made_up(config, expected_vocab(config.data), device)
+    config, _ = settled(config, dataset, device)
     take_step = make_step(config, dataset, device)
     made = "one operation after the other"
     if config.train.compile:

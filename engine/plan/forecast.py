@@ -111,6 +111,8 @@ def forecast(
     pace: Pace | None = None,
 ) -> Forecast:
     """The forecast of a run on a corpus of so many tokens, on a GPU or CPU with `available` bytes of memory."""
+    if pace is not None and pace.precision:
+        config = config.replace({"train.precision": pace.precision})
     model, train = config.model, config.train
     params = count_parameters(model, vocab_size)
     total = config.tokens_per_step * train.max_steps

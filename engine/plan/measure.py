@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 
@@ -19,6 +19,7 @@ from engine.plan.pace import LIMIT_SECONDS, Pace
 from engine.plan.timing import made_up, time_evaluation, time_steps, time_writing
 from engine.tokenizers.dataset import TokenDataset
 from engine.training.device import ready_device
+from engine.training.precision import choose
 from engine.training.step import TrainStep, make_step
 
 STEP_SECONDS, EVAL_SECONDS, SAMPLE_SECONDS = 1.5, 0.4, 0.6
@@ -42,7 +43,11 @@ def measure_pace(config: Config, vocab_size: int, device: str = "auto") -> Pace:
     """The pace of `config` on random tokens. Raises ConfigError when the device is not here or cannot compute so."""
     where = ready_device(device, config.train.precision)
     dataset = made_up(config, vocab_size, where)
-    return pace_of(make_step(config, dataset, where), dataset)
+    if config.train.precision != "auto":
+        return pace_of(make_step(config, dataset, where), dataset)
+    precision = choose(config, dataset, where, short=False).precision
+    pace = pace_of(make_step(config.replace({"train.precision": precision}), dataset, where), dataset)
+    return replace(pace, precision=precision)
 
 
 def problem(error: Exception) -> str:

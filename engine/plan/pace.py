@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from engine import process
 from engine.config import Config
 from engine.machine import usable_threads
+from engine.training.precision import too_short
 
 LIMIT_SECONDS = 60.0
 """A measurement that takes longer than this is given up; loading torch is part of it."""
@@ -45,21 +46,26 @@ class Pace:
     sample_token_seconds: float
     device: str
     threads: int
+    precision: str = ""
+    """What `auto` came to; empty where the settings name one."""
 
 
-def essential(config: Config) -> Config:
+def essential(config: Config, vocab_size: int) -> Config:
     """`config` with every setting the pace does not depend on at its default: two runs of one pace are equal so.
 
-    `train.compile` is left out: a compiler takes longer than anyone waits for a forecast.
+    `train.compile` is left out: a compiler takes longer than anyone waits for a forecast. A run that is too short for
+    its arithmetic to be chosen by trial has fp32 here too.
     """
     train = {name: getattr(config.train, name) for name in MATTERS}
+    if config.train.precision == "auto" and too_short(config, vocab_size):
+        train["precision"] = "fp32"
     return Config.model_validate({"model": config.model.model_dump(), "train": train})
 
 
 def pace_key(config: Config, vocab_size: int, device: str = "auto") -> str:
     """What a pace is known by: all that it depends on."""
     threads = os.environ.get("OMP_NUM_THREADS") or usable_threads()
-    return json.dumps([essential(config).model_dump(mode="json"), vocab_size, device, str(threads)])
+    return json.dumps([essential(config, vocab_size).model_dump(mode="json"), vocab_size, device, str(threads)])
 
 
 _known: dict[str, Pace] = {}
@@ -84,9 +90,8 @@ class Measuring:
     def __init__(self, config: Config, vocab_size: int, device: str = "auto") -> None:
         self.key = pace_key(config, vocab_size, device)
         self.found: Pace | str | None = None
-        self._job = json.dumps(
-            {"config": essential(config).model_dump(mode="json"), "vocab_size": vocab_size, "device": device}
-        )
+        settings = essential(config, vocab_size).model_dump(mode="json")
+        self._job = json.dumps({"config": settings, "vocab_size": vocab_size, "device": device})
         self._child: subprocess.Popen[bytes] | None = None
         self._cancelled = False
         self._thread = threading.Thread(target=self._run, name="measure-pace", daemon=True)

@@ -117,11 +117,8 @@ class TrainingHost:
             trainer.live.end()
             server.stop()
 
-    def _prepare(self, writer: RunWriter) -> tuple[Trainer, Any]:
-        """The trainer, restored; and what builds another model of its kind for prompting."""
-        import torch
-
-        from engine.model import build_for
+    def _prepare(self, writer: RunWriter) -> Trainer:
+        """The trainer, restored; with others, when they have come."""
         from engine.training.checkpoint import newest_good
         from engine.training.device import ready_device
         from engine.training.live import LiveWeights
@@ -158,4 +155,4 @@ class TrainingHost:
             warnings = restore(trainer, checkpoint)
             writer.rewind(trainer.step)
             writer.event("resumed", trainer.step, warnings=warnings, **trainer.environment(), **trainer.evaluates())
-        return trainer, build
+        return trainer

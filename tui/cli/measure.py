@@ -190,6 +190,7 @@ def make_setup(
     from engine.text.catalog import find_corpus
     from engine.tokenizers.dataset import TokenDataset
     from engine.training.device import ready_device
+    from engine.training.precision import settled
 
     where = ready_device(device, config.train.precision)
     tokenizer = None
@@ -204,7 +205,7 @@ def make_setup(
         text = find_corpus(corpus, corpora).prepare(progress=report)
         dataset = TokenDataset.open(text, config.data, progress=report, tokenizer=tokenizer)
     dataset.check(config.model.block_size)
-    return Setup(config, dataset, where)
+    return Setup(settled(config, dataset, where)[0], dataset, where)
 
 
 def show_forecast(setup: Setup, as_json: bool) -> None:
@@ -220,13 +221,14 @@ def show_forecast(setup: Setup, as_json: bool) -> None:
         except (MemoryError, RuntimeError) as error:  # PyTorch's own for want of memory are RuntimeErrors
             raise UserError(problem(error)) from None
     if as_json:
-        print_json(told.to_dict() | {"device": str(setup.device)})
+        print_json(told.to_dict() | {"device": str(setup.device), "precision": setup.config.train.precision})
         return
     fits = "" if told.fits is None else ", fits" if told.fits else ", does not fit"
     parts = ", ".join(f"{kind} {fmt_bytes(getattr(told, kind))}" for kind in KINDS)
     print_facts(
         [
             ("device", setup.device),
+            ("precision", setup.config.train.precision),
             ("parameters", f"{told.params:,}"),
             ("memory", f"{fmt_bytes(told.memory)}{fits} ({parts})"),
             ("tokens", f"{fmt_count(told.tokens_per_step)} a step, {fmt_count(told.total_tokens)} in all"),

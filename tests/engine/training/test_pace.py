@@ -16,6 +16,7 @@ from engine.plan.pace import Measuring, Pace, known_pace, pace_key
 from engine.runs.layout import RunDir
 from engine.runs.status import read_status
 from engine.tokenizers.table import expected_tokens
+from engine.training import precision
 from engine.training.schedule import is_evaluated
 
 from .conftest import tiny_config, train
@@ -27,6 +28,7 @@ PACE = Pace(0.02, 1e-5, 1e-3, "cpu", 2)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("STEP_SECONDS", "EVAL_SECONDS", "SAMPLE_SECONDS"):
         monkeypatch.setattr(measure, name, 0.1)
+    monkeypatch.setattr(precision, "TRIAL_SECONDS", 0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +79,7 @@ def test_tokens_are_expected_from_the_size_of_the_file() -> None:
 
 
 def test_a_pace_is_known_by_what_it_depends_on() -> None:
-    nano = load_preset("nano")
+    nano = load_preset("nano").replace({"train.precision": "fp32"})
     key = pace_key(nano, 65)
     for setting, value in {
         "max_steps": 7,
@@ -107,7 +109,10 @@ def test_the_measured_pace_is_near_the_trainers_own(quick: None, start: Callable
 @pytest.mark.parametrize(
     ("sets", "vocab_size"),
     [
-        (("train.ema=0.9", "train.sample_tokens=0", "train.batch_size=1"), 70_000),  # ids of 4 bytes
+        (
+            ("train.ema=0.9", "train.sample_tokens=0", "train.batch_size=1", "train.precision=fp32"),
+            70_000,
+        ),  # ids of 4 bytes
         (("train.grad_accum=2", "train.precision=bf16"), 300),
     ],
 )
