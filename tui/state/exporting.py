@@ -22,12 +22,23 @@ class Export:
     kind: str
     about: str
     suffix: str
+    weights: bool = False
+    """Whether it is of one checkpoint."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A checkpoint to export: `name` is best, last or a step."""
+
+    name: str
+    step: int
+    val_loss: float | None
 
 
 CSV = Export("csv", "figures, a line a step, as CSV", ".csv")
 TENSORBOARD = Export("tensorboard", "figures for TensorBoard, a folder", "-tensorboard")
-HF = Export("hf", "the best checkpoint's model for transformers, a folder", "-hf")
-ADAPTER = Export("adapter", "the best checkpoint's LoRA adapter for PEFT, a folder", "-adapter")
+HF = Export("hf", "the model for transformers, a folder", "-hf", weights=True)
+ADAPTER = Export("adapter", "the LoRA adapter for PEFT, a folder", "-adapter", weights=True)
 
 
 def exports_of(run: RunDir) -> list[Export]:
@@ -39,12 +50,24 @@ def exports_of(run: RunDir) -> list[Export]:
     return [CSV, TENSORBOARD, HF, *([ADAPTER] if read_config(run).train.lora_r else [])]
 
 
-def export_new(run: RunDir, kind: str, target: Path) -> str:
+def weights_of(run: RunDir) -> list[Weights]:
+    """The checkpoints of the run as one may ask for them: the best, the last, then all from the newest on. Raises
+    CheckpointError where there is none."""
+    from engine.training.checkpoint import choose_checkpoint, known_losses
+
+    best, steps = choose_checkpoint(run, "best"), run.checkpoint_steps()
+    losses, _ = known_losses(run, steps)
+    named = [("best", step) for step in steps if run.checkpoint(step) == best]
+    named += [("last", steps[-1]), *((str(step), step) for step in reversed(steps))]
+    return [Weights(name, step, losses.get(step)) for name, step in named]
+
+
+def export_new(run: RunDir, kind: str, target: Path, checkpoint: str = "best") -> str:
     """`export_run` to where nothing is yet; what was damaged and left out is told, too."""
     if os.path.lexists(target):
         raise UserError(f"{target} is there already; choose another name")
     told: list[str] = []
-    return "; ".join([export_run(run, kind, target, told.append), *told])
+    return "; ".join([export_run(run, kind, target, told.append, checkpoint=checkpoint), *told])
 
 
 def export_run(

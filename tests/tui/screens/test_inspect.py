@@ -52,11 +52,11 @@ def keep(runs: Path, name: str = "grouped-heads") -> RunDir:
     return run
 
 
-def another_checkpoint(run: RunDir, step: int) -> None:
+def another_checkpoint(run: RunDir, step: int, **state: Any) -> None:
     """The one there is once more, as of another step."""
     path = run.checkpoint(step)
     shutil.copytree(run.checkpoint(run.checkpoint_steps()[0]), path)
-    state = json.loads((path / "state.json").read_text()) | {"step": step}
+    state = json.loads((path / "state.json").read_text()) | {"step": step, **state}
     (path / "state.json").write_text(json.dumps(state))
     manifest = json.loads((path / "manifest.json").read_text())
     manifest["step"], manifest["sha256"]["state.json"] = step, sha256((path / "state.json").read_bytes()).hexdigest()

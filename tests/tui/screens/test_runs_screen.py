@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pilot_for_tests import listed, on_screen, until
 from runs_for_tests import write_run
+from test_inspect import another_checkpoint, keep
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -139,3 +140,23 @@ async def test_a_run_is_exported_to_where_nothing_is(app: Workbench, tmp_path: P
         await pilot.press("enter")
         await until(pilot, lambda: said(app, "soap-1.csv is there already"))
         assert (tmp_path / "soap-1.csv").read_text() == written
+
+
+async def test_a_model_is_exported_of_the_weights_that_are_chosen(runs: Path, tmp_path: Path) -> None:
+    run = keep(runs, "muon-bpe")
+    another_checkpoint(run, 30, val_loss=0.5)
+    another_checkpoint(run, 40, val_loss=9.25)
+    app = Workbench(runs)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: listed(app))
+        await pilot.press("w")
+        await until(pilot, lambda: "transformers" in on_screen(app))
+        await pilot.press(*"model", "enter")
+        await until(pilot, lambda: "of which weights?" in on_screen(app), 30)
+        assert all(words in on_screen(app) for words in ("best: step 30", "last: step 40", "val 9.250", "step 20"))
+        await pilot.press(*"last", "enter")
+        await until(pilot, lambda: isinstance(app.screen, AskScreen))
+        assert app.screen.query_one(Input).value == "muon-bpe-last-hf"
+        await pilot.press("enter")
+        await until(pilot, lambda: said(app, "at step 40;"), 30)
+        assert (tmp_path / "muon-bpe-last-hf" / "model.safetensors").is_file()

@@ -20,7 +20,7 @@ from tui.state.session import Session
 from tui.text import Row, clean, fmt_loss
 
 if TYPE_CHECKING:
-    from tui.state.exporting import Export
+    from tui.state.exporting import Export, Weights
 
 
 class Doing(WorkScreen):
@@ -137,19 +137,40 @@ class Doing(WorkScreen):
         self.session.reads.ask("exports", lambda _: exports_of(run), choose)
 
     def _export(self, run: RunDir, way: Export | None) -> None:
+        """Ask for the checkpoint, where the way is of one and there are several."""
+        from tui.state.exporting import weights_of
+
+        if way is None or not way.weights:
+            self._ask_where(run, way, "best")
+            return
+
+        def choose(found: list[Weights]) -> None:
+            if len({each.step for each in found}) == 1:
+                self._ask_where(run, way, "best")
+                return
+            choices = [Choice(*_of_weights(each)) for each in found]
+            title = f"export {clean(run.name, keep_newlines=False)}: of which weights?"
+            self.app.push_screen(ChooseScreen(title, choices), lambda name: self._ask_where(run, way, name))
+
+        self.session.works.ask("weights", lambda _: weights_of(run), choose)
+
+    def _ask_where(self, run: RunDir, way: Export | None, checkpoint: str | None) -> None:
         from tui.state.exporting import export_new
 
-        if way is None:
+        if way is None or checkpoint is None:
             return
 
         def write(target: Path | None) -> None:
             if target is not None:
                 self.app.say(Notice(f"writing {target}"))
-                name = f"export {run.path} {way.kind}"
-                self.session.works.ask(name, lambda _: Notice(export_new(run, way.kind, target)), self.app.say)
+                name = f"export {run.path} {way.kind} {checkpoint}"
+                self.session.works.ask(
+                    name, lambda _: Notice(export_new(run, way.kind, target, checkpoint)), self.app.say
+                )
 
         about = f"{way.about}; from {clean(str(Path.cwd()), keep_newlines=False)}, nothing that is there is replaced"
-        self.app.push_screen(AskScreen("where to", about, f"{run.name}{way.suffix}", parse_target), write)
+        name = f"{run.name}{'' if checkpoint == 'best' else f'-{checkpoint}'}{way.suffix}"
+        self.app.push_screen(AskScreen("where to", about, name, parse_target), write)
 
     def action_delete(self) -> None:
         chosen, run = self.table.chosen, self.table.run
@@ -177,6 +198,14 @@ class Doing(WorkScreen):
             self.session.close()
         self.app.say(Notice(f"{run.name} deleted"))
         self.action_reload()
+
+
+def _of_weights(weights: Weights) -> tuple[str, str, str]:
+    """A checkpoint as a line to choose: its words, its name, and its loss where one was measured."""
+    words = f"step {weights.step:,}"
+    if not weights.name.isdecimal():
+        words = f"{weights.name}: {words}"
+    return words, weights.name, f"val {fmt_loss(weights.val_loss)}" if weights.val_loss is not None else ""
 
 
 def parse_target(text: str) -> Path:
