@@ -18,6 +18,7 @@ from engine.files import FORGOTTEN, open_folder, reason, remove_folder, sweep
 from engine.folders import cache_dir, default_corpora_dir, shipped_dir
 from engine.text.card import CARD, read_card, write_card
 from engine.text.corpus import Corpus, Text
+from engine.text.prepared import Tokens, is_prepared, read_prepared
 from engine.text.scan import Progress
 from engine.text.source import Source, known_suffix, stem
 from engine.text.tables import Columns, choose_columns
@@ -81,16 +82,20 @@ def find_corpus(name_or_path: str, corpora_dir: Path | None = None) -> Corpus:
     path = Path(name_or_path).expanduser()
     # a folder is named with a slash, so that a corpus' name never means whatever folder happens to be here
     looks_like_path = known_suffix(path) or "/" in name_or_path or name_or_path in (".", "..") or path.is_file()
+    looks_like_path = looks_like_path or is_prepared(path)
     if not looks_like_path:
         if path.is_dir():
             raise CorpusError(f"no corpus {name_or_path!r}; the folder of that name is {name_or_path}/, with a slash")
         near = get_close_matches(name_or_path, corpora, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(corpora)}, or give a path"
         raise CorpusError(f"no corpus {name_or_path!r}; {hint}")
-    return _from_file(path)
+    return corpus_at(path)
 
 
-def _from_file(path: Path, prompt_column: str | None = None, response_column: str | None = None) -> Corpus:
+def corpus_at(path: Path, prompt_column: str | None = None, response_column: str | None = None) -> Corpus:
+    """The corpus of what lies at `path`, without a card; of a table the columns named, else guessed. CorpusError."""
+    if is_prepared(path):
+        return corpus_of(read_prepared(path))
     columns: Columns = ()
     chat = False
     with Source(path) as source:
@@ -103,6 +108,16 @@ def _from_file(path: Path, prompt_column: str | None = None, response_column: st
             )
     title = path.name or str(path)
     return Corpus(slug(stem(path)), title=title, source=str(path), format=format, path=path, columns=columns, chat=chat)
+
+
+def corpus_of(tokens: Tokens) -> Corpus:
+    """Tokens that were made ahead, as a corpus: it has no text to look at, and can be trained on."""
+    about = tokens.about
+    said = (
+        f"tokens made ahead of {about.name} ({about.tokenizer['kind']}, {len(about.train.shards):,} shards to train on)"
+    )
+    source, template = str(about.asked.get("source", "")), about.form
+    return Corpus(about.name, said, source=source, path=tokens.path, template=template, prepared=tokens)
 
 
 def slug(text: str) -> str:
@@ -127,7 +142,7 @@ def add_corpus(
     hash. Raises CorpusError for a file that is not sound, a name that is taken or cannot be one.
     """
     file = Path(file).expanduser()
-    corpus = _from_file(file, prompt_column, response_column)
+    corpus = corpus_at(file, prompt_column, response_column)
     folder = check_name(_folder_name(name) if name else corpus.name)
     known = next((card for card in _cards(shipped_dir(), shipped=True) if card.name == folder), None)
     if known is not None and not _only_known(known):
@@ -229,7 +244,7 @@ def _fetched(card: Corpus, folder: str, staging: Path, progress: Progress | None
     """The card of a file that came from `card.url`, made a corpus as `add_corpus` does."""
     came = card.path
     try:
-        corpus = _from_file(came)
+        corpus = corpus_at(came)
         made = _card_to_add(corpus, folder, corpus.prepare(cache_dir(), progress), staging)
     except CorpusError as error:
         raise CorpusError(str(error).replace(str(came), str(card.url))) from None

@@ -16,6 +16,7 @@ from typing import BinaryIO
 from engine.errors import CorpusError
 from engine.files import reason
 from engine.folders import cache_dir
+from engine.text.prepared import Tokens, no_text
 from engine.text.render import Recipe, content_hash, rendered
 from engine.text.scan import Progress, remembered_scan
 from engine.text.source import Format, Source
@@ -132,7 +133,7 @@ class Corpus:
 
     Without a card `path` may also be a folder. `columns` are the (prompt, response) or (text,) columns of a table, or
     with `chat` the one that holds conversations; `boundary` ends a record; `sha256` is what the file must hash to;
-    `problem` says in one line why a broken card cannot be used.
+    `problem` says in one line why a broken card cannot be used; `prepared` are the tokens of one that has no text.
     """
 
     name: str
@@ -152,6 +153,7 @@ class Corpus:
     builder: str | None = None
     problem: str | None = None
     chat: bool = False
+    prepared: Tokens | None = None
 
     def __post_init__(self) -> None:
         answers = self.chat or len(self.columns) == 2
@@ -171,6 +173,8 @@ class Corpus:
         cache = cache_dir() if cache is None else cache
         if self.problem is not None:
             raise CorpusError(self.problem)
+        if self.prepared is not None:
+            raise CorpusError(no_text(self.path))
         if self.builder is not None:
             from engine.text.stdlib import build_stdlib
 

@@ -16,6 +16,7 @@ from typing import BinaryIO
 from engine.errors import CorpusError
 from engine.files import reason
 from engine.text.corpus import Corpus, Text
+from engine.text.prepared import no_text
 from engine.text.render import Recipe, pieces
 from engine.text.source import Source
 
@@ -127,6 +128,8 @@ def beginning(corpus: Corpus, most: int = 1 << 16) -> Beginning:
     """
     if corpus.problem is not None:
         raise CorpusError(corpus.problem)
+    if corpus.prepared is not None:
+        raise CorpusError(no_text(corpus.path))
     if corpus.builder is not None:
         raise CorpusError(f"{corpus.name} is made when it is first used: tinytui corpora show {corpus.name}")
     if corpus.url is not None and not corpus.path.is_file():

@@ -123,18 +123,18 @@ def _texts(source: Source, looked_at: int | None) -> Iterator[bytes | None]:
     """Every part that is text, line ends LF, a blank line between two; of several, those that are none are left out."""
     ended = b""  # how the text before ended; empty before the first
     for part in source.parts:
-        if source.single is None and not _is_text(source, part, looked_at):
+        if source.single is None and not is_text(source, part, looked_at):
             continue
         if ended:
             yield b"\n" if ended == b"\n" else b"\n\n"
         with as_lines(source.blocks(part)) as file:
-            for block in _lf(iter(lambda: file.read(_PIECE), "")):
+            for block in lf(iter(lambda: file.read(_PIECE), "")):
                 ended = block[-1:].encode() or ended
                 yield block.encode()
         yield None
 
 
-def _is_text(source: Source, part: Part, looked_at: int | None) -> bool:
+def is_text(source: Source, part: Part, looked_at: int | None) -> bool:
     """Whether a part can be read, to its end or so many blocks; if not, it is noted why."""
     try:
         for _ in islice(source.blocks(part), looked_at):
@@ -148,7 +148,7 @@ def _is_text(source: Source, part: Part, looked_at: int | None) -> bool:
     return True
 
 
-def _lf(blocks: Iterator[str]) -> Iterator[str]:
+def lf(blocks: Iterator[str]) -> Iterator[str]:
     """CR LF as LF; a CR alone stays."""
     held = ""  # a CR at a block's end may belong to a CR LF
     for block in blocks:

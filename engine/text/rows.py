@@ -6,7 +6,7 @@ import contextlib
 import csv
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, TextIO
 
@@ -34,7 +34,7 @@ def rows_of(source: Source, part: Part, columns: tuple[str, ...] = ()) -> Iterat
     if part.format == "parquet":
         yield from _parquet_rows(source, part, columns)
         return
-    read = _csv_rows if part.format == "csv" else _objects_of_list if _is_list(source, part) else _objects_of_lines
+    read = _csv_rows if part.format == "csv" else _objects_of_list if is_list(source, part) else _objects_of_lines
     with as_lines(source.blocks(part)) as file:
         yield from read(file, part)
 
@@ -99,7 +99,7 @@ def _csv_rows(file: TextIO, part: Part) -> Iterator[Row]:
         raise CorpusError(f"{part.name}, line {rows.line_num}: {error}; is a quote missing?") from None
 
 
-def _is_list(source: Source, part: Part) -> bool:
+def is_list(source: Source, part: Part) -> bool:
     """Whether the first thing in a JSON file is a list."""
     with as_lines(source.blocks(part)) as file:
         while piece := file.read(HEAD):
@@ -113,13 +113,18 @@ def _objects_of_lines(file: TextIO, part: Part) -> Iterator[Row]:
         if not line.strip():
             continue
         where = f"{part.name}, line {number}"
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise CorpusError(f"{where}: not valid JSON ({_why(error)}); JSONL has one object a line") from None
-        if not isinstance(value, dict):
-            raise CorpusError(f"{where}: not a JSON object; JSONL has one object a line")
-        yield where, value
+        yield where, object_of(line, where)
+
+
+def object_of(line: str | bytes, where: str) -> dict[str, Any]:
+    """The object of one line of JSONL. Raises CorpusError that says where it is none."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise CorpusError(f"{where}: not valid JSON ({_why(error)}); JSONL has one object a line") from None
+    if not isinstance(value, dict):
+        raise CorpusError(f"{where}: not a JSON object; JSONL has one object a line")
+    return value
 
 
 class _Window:
@@ -187,6 +192,23 @@ def _why(error: BaseException) -> str:
 def _parquet_columns(part: Part) -> list[str]:
     with _parquet(part) as table:
         return [str(name) for name in table.schema_arrow.names]
+
+
+def row_groups(part: Part) -> list[int]:
+    """The bytes of each group of rows of a Parquet table, unpacked: the least that is read of one by itself."""
+    with _parquet(part) as table:
+        return [int(table.metadata.row_group(group).total_byte_size) for group in range(table.num_row_groups)]
+
+
+def rows_of_groups(part: Part, columns: tuple[str, ...], groups: Sequence[int]) -> Iterator[Row]:
+    """The rows of some groups of a Parquet table, numbered within them."""
+    with _parquet(part) as table:
+        batches = table.iter_batches(_PARQUET_ROWS, row_groups=list(groups), columns=list(columns), use_threads=False)
+        number = 0
+        for batch in batches:
+            for row in batch.to_pylist():
+                number += 1
+                yield f"{part.name}, row {number} of groups {groups[0]} to {groups[-1]}", row
 
 
 def _parquet_rows(source: Source, part: Part, columns: tuple[str, ...]) -> Iterator[Row]:

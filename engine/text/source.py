@@ -76,7 +76,7 @@ class Source:
             self.parts = self._in_folder()
         else:
             self.packed_bytes = check_file(path)
-            with _reading(path), path.open("rb") as file:
+            with reading(path), path.open("rb") as file:
                 head = file.read(HEAD)
             if is_zip(head):
                 self.parts = self._in_zip()
@@ -142,7 +142,7 @@ class Source:
 
     def _sha256(self, path: Path, done: int, progress: Progress | None) -> hashlib._Hash:
         digest = hashlib.sha256()
-        with _reading(path), path.open("rb") as file:
+        with reading(path), path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
                 done += len(block)
@@ -159,7 +159,7 @@ class Source:
         if self._zip is not None:
             yield from self._member(self._zip, part)
         else:
-            with _reading(part.path), part.path.open("rb") as file:
+            with reading(part.path), part.path.open("rb") as file:
                 head = file.read(HEAD)
                 file.seek(0)
                 for block in unpacked(file, packing(head), part.name, part.n_bytes):
@@ -321,7 +321,7 @@ def _stamp(status: os.stat_result) -> tuple[int, int]:
 
 def _directory_bytes(path: Path) -> int:
     """How long the list of members is that ends a zip archive; 0 when it says nothing that is understood."""
-    with _reading(path), path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - (1 << 16) - 100))
         tail = file.read()
@@ -336,7 +336,7 @@ def _directory_bytes(path: Path) -> int:
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
     """Failures of the file system as one line that names the file."""
     try:
         yield

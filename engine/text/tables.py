@@ -37,27 +37,34 @@ Columns = tuple[str, ...]  # (prompt, response), or (text,), or what holds a con
 
 
 def choose_columns(source: Source, prompt: str | None = None, response: str | None = None) -> tuple[Columns, bool]:
-    """The columns of a table to train on, and whether they hold conversations.
+    """The columns of a table to train on, and whether they hold conversations; see `choose_among`."""
+    found, first = columns_of(source, source.parts[0])
+    advice = f"tinytui corpora add {source.path} --prompt-column NAME --response-column NAME"
+    return choose_among(found, first, source.path.name, prompt, response, advice)
+
+
+def choose_among(
+    found: Sequence[str], first: Mapping[str, Any], name: str, prompt: str | None, response: str | None, advice: str
+) -> tuple[Columns, bool]:
+    """Which of the columns `found` of a table to train on, and whether they hold conversations; `first` is a row.
 
     Those named, else a conversation, else guessed from common names: (prompt, response), or (text,) for one. Raises
-    CorpusError that lists the columns there are.
+    CorpusError that lists the columns there are, with `advice` where none is named or usual.
     """
-    found, first = columns_of(source, source.parts[0])
-    path = source.path
-    listed = f"{path.name} has columns {_names(found)}"
+    listed = f"{name} has columns {_names(found)}"
     if prompt is None and response is not None:
         raise CorpusError(f"--response-column {response} needs --prompt-column as well; {listed}")
     if prompt is not None:
         wanted = (prompt,) if response is None else (prompt, response)
-        for name in wanted:
-            if name not in found:
-                raise CorpusError(f"no column {name!r}; {listed}")
+        for column in wanted:
+            if column not in found:
+                raise CorpusError(f"no column {column!r}; {listed}")
         if len(set(wanted)) < len(wanted):
             raise CorpusError(f"prompt and response are both column {prompt!r}; {listed}")
         return wanted, response is None and chat_key({"messages": first.get(prompt)}) is not None
     if (key := chat_key(first)) is not None:
         return (key,), True
-    return _guessed(found, listed, path), False
+    return _guessed(found, f"{listed}; say which to use: {advice}"), False
 
 
 def _names(columns: Iterable[str]) -> str:
@@ -67,14 +74,12 @@ def _names(columns: Iterable[str]) -> str:
     return ", ".join([*shown, *([f"{len(listed) - NAMES:,} more"] if len(listed) > NAMES else [])]) or "(none)"
 
 
-def _guessed(found: Sequence[str], listed: str, path: Path) -> Columns:
+def _guessed(found: Sequence[str], otherwise: str) -> Columns:
     by_name = {name.lower(): name for name in reversed(found)}
     for names in (*PAIRS, *((name,) for name in SINGLES)):
         if all(name in by_name for name in names):
             return tuple(by_name[name] for name in names)
-    raise CorpusError(
-        f"{listed}; say which to use: tinytui corpora add {path} --prompt-column NAME --response-column NAME"
-    )
+    raise CorpusError(otherwise)
 
 
 def rendered_records(
@@ -87,15 +92,22 @@ def rendered_records(
     """
     for part in source.parts:
         for where, row in rows_of(source, part, columns):
-            values = [_value(row, name, where) for name in columns]
-            if chat and template is not None:
-                said = turns(values[0], where, left_out)
-                if said:
-                    yield "".join(template.record(*turn) for turn in said) + CHAT_END
-                continue
-            texts = [_text(value, name, where) for value, name in zip(values, columns, strict=True)]
-            if any(text.strip() for text in texts):
-                yield template.record(*texts) if template is not None else texts[0] + separator
+            if record := record_of(row, where, columns, template, chat, left_out):
+                yield record if template is not None else record + separator
+
+
+def record_of(
+    row: Mapping[str, Any], where: str, columns: Columns, template: Template | None, chat: bool, left_out: Counter[str]
+) -> str:
+    """The training text of one row, a single column without what would end it; "" for one of only blanks."""
+    values = [_value(row, name, where) for name in columns]
+    if chat and template is not None:
+        said = turns(values[0], where, left_out)
+        return "".join(template.record(*turn) for turn in said) + CHAT_END if said else ""
+    texts = [_text(value, name, where) for value, name in zip(values, columns, strict=True)]
+    if not any(text.strip() for text in texts):
+        return ""
+    return template.record(*texts) if template is not None else texts[0]
 
 
 def _value(row: Mapping[str, Any], name: str, where: str) -> Any:

@@ -47,6 +47,8 @@ class Tokenizer(ABC):
     """The fewest tokens there are, whatever the corpus."""
     made_by: ClassVar[str | None] = "vocab_size"
     """The setting of `data.` that with the corpus decides the vocabulary; None where neither has a part in it."""
+    of_all: ClassVar[bool] = False
+    """Whether all of a text decides it, however large: no sample will do."""
     quick: ClassVar[bool] = False
     """Whether it encodes at the speed of memory, so that other processes are of no help."""
 

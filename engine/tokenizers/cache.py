@@ -1,12 +1,10 @@
-"""Tokenizers and tokens kept in the cache, made again when they are missing or damaged; tokens are mapped."""
+"""Tokenizers and tokens kept in the cache, made again when they are missing or damaged."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
-import mmap
-import threading
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +13,9 @@ import numpy as np
 
 from engine.errors import CorpusError, TokenizerError
 from engine.files import FORGOTTEN, open_cached, open_folder, reason, remove_folder, sweep
-from engine.tokenizers.base import Ids, Tokenizer
+from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.encoding import encode_stream
+from engine.tokenizers.mapped import Mapped
 from engine.tokenizers.table import load_tokenizer, tokenizer_class, train_tokenizer
 
 if TYPE_CHECKING:
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # goes up when the same text and settings would give other tokens or other files
 _SPLITS = ("train", "val")
-_RESIDENT = 256 << 20  # bytes of a file that may count as this process' memory
-_AROUND = 1 << 21  # bytes the kernel may map when one of them is touched (a large folio of its file cache)
 _BLOCK, _BLOCKS = 1 << 16, 512
 
 
@@ -128,45 +125,16 @@ def _opened(folder: Path, text: Text, tokenizer: Tokenizer, cut: int) -> tuple[M
         return None
 
 
-class Mapped:
-    """A file of ids as a read-only array of `dtype`, and the `n_bytes` of text they stand for.
-
-    Pages that were read stay counted as the process' memory, so reading all of a large file at random would in the end
-    count it whole. `touched` keeps account and now and then gives the pages back; they stay in the system's file cache.
-    """
-
-    def __init__(self, path: Path, dtype: np.dtype[Any], n_bytes: int) -> None:
-        self.n_bytes = n_bytes
-        self._map: mmap.mmap | None = None
-        self._read = 0
-        self._lock = threading.Lock()
-        with path.open("rb") as file:
-            self.size = file.seek(0, 2)
-            if self.size:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self.ids: Ids = np.frombuffer(self._map if self._map is not None else b"", dtype)
-
-    def touched(self, windows: int, length: int) -> None:
-        """Says that `windows` windows of `length` ids each were read."""
-        if self._map is None or self.size <= _RESIDENT:
-            return
-        with self._lock:
-            self._read += windows * (length * self.ids.itemsize + _AROUND)
-            if self._read < _RESIDENT:
-                return
-            self._read = 0
-        with contextlib.suppress(OSError, AttributeError):  # not on every system
-            self._map.madvise(mmap.MADV_DONTNEED)
-
-
-def checksum(path: Path) -> int:
-    """CRC-32 of a file's size and content; of a file above 32 MiB, of 512 blocks of 64 KiB spread evenly over it."""
+def checksum(path: Path, block: int | None = None, blocks: int | None = None) -> int:
+    """CRC-32 of a file's size and content; of a file larger than `blocks` of so many bytes (unset: 512 of 64 KiB), of
+    that many spread evenly over it."""
+    block, blocks = block or _BLOCK, blocks or _BLOCKS
     with path.open("rb") as file:
         size = file.seek(0, 2)
         crc = zlib.crc32(str(size).encode())
-        whole = size <= _BLOCK * _BLOCKS
-        spread = ((size - _BLOCK) * i // (_BLOCKS - 1) for i in range(_BLOCKS))
-        for place in range(0, size, _BLOCK) if whole else spread:
+        whole = size <= block * blocks
+        spread = ((size - block) * i // (blocks - 1) for i in range(blocks))
+        for place in range(0, size, block) if whole else spread:
             file.seek(place)
-            crc = zlib.crc32(file.read(_BLOCK), crc)
+            crc = zlib.crc32(file.read(block), crc)
     return crc

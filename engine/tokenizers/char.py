@@ -37,6 +37,7 @@ class CharTokenizer(Tokenizer):
     bytes_per_token: ClassVar[float] = 1.0
     least_vocab: ClassVar[int] = 1
     made_by: ClassVar[str | None] = "unknown"
+    of_all: ClassVar[bool] = True
     quick: ClassVar[bool] = True
 
     def __init__(self, chars: str, unknown: Unknown = "error") -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -35,6 +35,7 @@ GPT2_UNITS = re.compile(
 CUT = re.compile(r"(?<=\S)[ \t\n\r]")
 _MOST = 200_000  # units remembered, about 40 MB
 _LONGEST = 64  # characters of a unit worth remembering
+_INSIDE = bytes(range(0x80, 0xC0))  # bytes that go on with a character
 HELD = 1 << 22  # characters held back for want of a place to cut; then it is cut anywhere: a unit takes 100 bytes each
 
 
@@ -100,3 +101,17 @@ def _last_cut(text: str) -> int:
         if places := [found.start() for found in CUT.finditer(text, start)]:
             return places[-1]
     return -1
+
+
+def cut_after(file: BinaryIO, place: int, end: int) -> int:
+    """The first place at or after `place` to cut at; between any two characters when 4 MiB hold none."""
+    first = None
+    for at in range(place, min(end, place + HELD), 1 << 16):
+        file.seek(at)
+        window = file.read((1 << 16) + 4)
+        whole = window.lstrip(_INSIDE)  # from the first character that begins in it
+        characters = whole.decode("utf-8", "ignore")  # but for one cut at its end
+        first = at + len(window) - len(whole) if first is None else first
+        if found := CUT.search(characters):
+            return at + len(window) - len(whole) + len(characters[: found.start()].encode())
+    return end if first is None or end - place <= HELD else first

@@ -23,12 +23,16 @@ from numpy.typing import NDArray
 
 from engine.errors import CorpusError
 from engine.folders import cache_dir
+from engine.text.prepared import TOKENIZER, Tokens
 from engine.tokenizers.base import Ids, Tokenizer
-from engine.tokenizers.cache import Mapped, cached_tokenizer, cached_tokens
+from engine.tokenizers.cache import cached_tokenizer, cached_tokens
+from engine.tokenizers.mapped import Mapped
+from engine.tokenizers.shards import open_shards
+from engine.tokenizers.table import load_tokenizer
 
 if TYPE_CHECKING:
     from engine.config import DataConfig
-    from engine.text.corpus import Text
+    from engine.text.corpus import Corpus, Text
     from engine.text.scan import Progress
 
 GOLDEN = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio, odd
@@ -58,7 +62,7 @@ class TokenDataset:
     @classmethod
     def open(
         cls,
-        text: Text,
+        text: Text | Tokens,
         data: DataConfig,
         cache: Path | None = None,
         progress: Progress | None = None,
@@ -68,8 +72,11 @@ class TokenDataset:
 
         `tokenizer` is one to use instead of training the one `data` asks for (fine-tuning); a character tokenizer then
         follows `data.unknown` where its vocabulary allows. Processes that make the same tokens at the same time do
-        not disturb each other. Raises TokenizerError, or CorpusError when the cache cannot be written.
+        not disturb each other. Tokens that were made ahead are used where they lie. Raises TokenizerError, or
+        CorpusError when the cache cannot be written.
         """
+        if isinstance(text, Tokens):
+            return cls._ahead(text, data, tokenizer)
         cache = cache_dir() if cache is None else cache
         cut = text.split(data.val_fraction)
         if tokenizer is None:
@@ -82,6 +89,23 @@ class TokenDataset:
         starts = record_starts(train.ids, tokenizer, text.boundary) if data.record_starts and text.boundary else None
         made = (train.ids, val.ids, tokenizer, train.n_bytes, val.n_bytes, text.sha256, (train, val), text, cut, starts)
         return cls(*made)
+
+    @classmethod
+    def _ahead(cls, tokens: Tokens, data: DataConfig, tokenizer: Tokenizer | None) -> TokenDataset:
+        """The tokens of a folder, by its own tokenizer, which must be the one that is wanted."""
+        folder, about = tokens.path, tokens.about
+        own = load_tokenizer(folder / TOKENIZER)
+        if own.fingerprint != about.tokenizer.get("fingerprint"):
+            raise CorpusError(f"{folder / TOKENIZER} is not what the tokens in {folder} were made with; restore it")
+        if tokenizer is not None and tokenizer != own:
+            raise CorpusError(
+                f"the tokens in {folder} were made with another tokenizer than that of the model; "
+                "prepare them again with --tokenizer RUN"
+            )
+        if data.record_starts:
+            raise CorpusError(f"the tokens in {folder} do not say where records begin; leave data.record_starts out")
+        train, val = open_shards(about, folder)
+        return cls(train.ids, val.ids, own, train.n_bytes, val.n_bytes, about.sha256, (train, val))
 
     def check(self, block_size: int) -> None:
         """Raises CorpusError unless both splits have a whole window of `block_size` tokens and the target after it."""
@@ -169,6 +193,11 @@ class TokenDataset:
         loss is not. nan without targets.
         """
         return loss / math.log(2) * (len(self.val) - 1) / self.val_bytes if self.val_bytes else math.nan
+
+
+def material(corpus: Corpus, cache: Path | None = None, progress: Progress | None = None) -> Text | Tokens:
+    """What a corpus is trained on: its text (see `Corpus.prepare`), or the tokens that were made of it. CorpusError."""
+    return corpus.prepared if corpus.prepared is not None else corpus.prepare(cache, progress)
 
 
 def _phase(seed: int) -> int:

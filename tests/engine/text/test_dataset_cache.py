@@ -17,12 +17,13 @@ import pytest
 from engine.config import DataConfig
 from engine.errors import CorpusError
 from engine.text.corpus import Text
-from engine.tokenizers import cache, encoding
+from engine.tokenizers import cache, cutting, encoding, mapped
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.bpe import BpeTokenizer
-from engine.tokenizers.cache import Mapped, cached_tokens, checksum
+from engine.tokenizers.cache import cached_tokens, checksum
 from engine.tokenizers.dataset import TokenDataset
 from engine.tokenizers.encoding import encode_stream, parts_of
+from engine.tokenizers.mapped import Mapped
 from engine.tokenizers.word import WordTokenizer
 
 TALE = "".join(f"On day {i} the miller's naïve donkey carried {i * i} sacks — uphill.\n\n" for i in range(1500))
@@ -245,7 +246,7 @@ def test_an_abandoned_encoding_ends_its_workers(text: Text, monkeypatch: pytest.
         started.append(popen(*arguments, **settings))  # type: ignore[call-overload]
         return started[-1]
 
-    monkeypatch.setattr(encoding.subprocess, "Popen", noted)
+    monkeypatch.setattr(subprocess, "Popen", noted)
     monkeypatch.setattr(encoding, "PART", 20_000)
     stream = encode_stream(BPE, text, 0, text.n_bytes, workers=2)
     next(stream)
@@ -278,7 +279,7 @@ def test_text_without_a_place_to_cut_is_cut_between_characters_in_the_end(
     path.write_text("漢字" * 40_000, encoding="utf-8")
     text = Text(path, path.stat().st_size, "0")
     assert list(parts_of(text, 0, text.n_bytes, 1000)) == [(0, text.n_bytes)]
-    monkeypatch.setattr(encoding, "HELD", 70_000)
+    monkeypatch.setattr(cutting, "HELD", 70_000)
     parts = list(parts_of(text, 0, text.n_bytes, 1000))
     assert parts[0] == (0, 1002) and parts[-1][1] == text.n_bytes and all(stop % 3 == 0 for _, stop in parts)
 
@@ -288,7 +289,7 @@ def test_a_large_file_is_checked_by_samples_and_gives_its_pages_back(
 ) -> None:
     monkeypatch.setattr(cache, "_BLOCK", 16)
     monkeypatch.setattr(cache, "_BLOCKS", 8)
-    monkeypatch.setattr(cache, "_RESIDENT", 4096)
+    monkeypatch.setattr(mapped, "_RESIDENT", 4096)
     path = tmp_path / "big.bin"
     ids = np.arange(5000, dtype=np.uint16)
     path.write_bytes(ids.tobytes())

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from engine.text.corpus import Text
-from engine.tokenizers import cache, encoding, learning
+from engine.tokenizers import cache, encoding, learning, mapped
 from engine.tokenizers.byte import ByteTokenizer
-from engine.tokenizers.cache import Mapped, checksum
+from engine.tokenizers.cache import checksum
 from engine.tokenizers.char import CharTokenizer
 from engine.tokenizers.encoding import LEAST, MOST_WORKERS, encode_stream
+from engine.tokenizers.mapped import Mapped
 from engine.tokenizers.table import tokenizer_class
 
 
@@ -93,8 +94,8 @@ def test_a_large_file_is_summed_by_blocks_from_its_first_to_its_last_byte(
 def test_pages_are_given_back_when_as_many_were_read_as_may_stay(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(cache, "_RESIDENT", 1000)
-    monkeypatch.setattr(cache, "_AROUND", 40)
+    monkeypatch.setattr(mapped, "_RESIDENT", 1000)
+    monkeypatch.setattr(mapped, "_AROUND", 40)
     path = tmp_path / "ids"
     given: list[int] = []
 
@@ -118,7 +119,7 @@ def test_pages_are_given_back_when_as_many_were_read_as_may_stay(
         large.touched(9, 71)  # 9 x (71 + 40) = 999
         assert len(given) == before
         large.touched(1, 0)
-        assert given[before:] == [cache.mmap.MADV_DONTNEED]
+        assert given[before:] == [mapped.mmap.MADV_DONTNEED]
     large.touched(4, 210)  # 4 x 250: as many as may stay
     assert len(given) == 3
 

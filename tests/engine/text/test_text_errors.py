@@ -144,7 +144,7 @@ def test_a_table_inside_an_archive_or_an_unreadable_folder_is_left_out(
         found.skipped += [("more", "why"), ("still", "why")]
         found.hidden = 7
         assert found.left_out().endswith("2 (why), 2 more, 7 hidden")
-    with pytest.raises(CorpusError, match="cannot read x: input/output error"), source._reading(Path("x")):
+    with pytest.raises(CorpusError, match="cannot read x: input/output error"), source.reading(Path("x")):
         raise EIO
 
 

@@ -1,0 +1,189 @@
+"""A corpus as tokens that were made ahead: a folder that is trained on without its source, and how it describes itself.
+
+FOLDER/meta.json         what the tokens are, and of each shard its length and SHA-256: `Prepared`
+       tokenizer.json    what they were made with
+       train-00000.bin … val-00000.bin …   ids, uint16 or uint32, little-endian
+
+All shards of a split are of one length but its last, and belong one after the other: they are cut for the disks' sake.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from engine.errors import CorpusError
+from engine.files import cannot, read_small
+from engine.text.template import Template
+
+META, TOKENIZER = "meta.json", "tokenizer.json"
+FORMAT = 1
+KIND = "tinytui tokens"
+UNIT = 1 << 16  # ids: shards are whole multiples of it, so that each begins where a page of memory may
+_MOST_META = 64 << 20
+_SHA = r"^[0-9a-f]{64}$"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Shard(_Frozen):
+    """One file of ids. `sha256` is empty while it is being written, `sampled` the checksum of some of its blocks."""
+
+    tokens: int = Field(ge=1)
+    sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
+    sampled: int = Field(0, ge=0)
+
+
+class Split(_Frozen):
+    """The tokens of training or validation: how many, of how many documents, and the bytes of text they stand for.
+
+    What was put between documents (`Prepared.mark`) is a token and no text. `first` are the bytes of the first token,
+    which nothing predicts.
+    """
+
+    tokens: int = Field(0, ge=0)
+    bytes: int = Field(0, ge=0)
+    first: int = Field(0, ge=0)
+    documents: int = Field(0, ge=0)
+    shards: tuple[Shard, ...] = ()
+
+
+class Prepared(_Frozen):
+    """What a folder of tokens says of itself; `pieces_done` of `pieces` of its source are in it.
+
+    `by` says how documents were dealt out: each by a hash of its text, or the source's end to validation. `asked` is
+    what it was made from and how, in words that are compared when it is gone on with; nobody needs it afterwards.
+    """
+
+    kind: Literal["tinytui tokens"] = "tinytui tokens"
+    format: int = FORMAT
+    name: str
+    asked: dict[str, Any]
+    tokenizer: dict[str, Any]
+    dtype: Literal["uint16", "uint32"]
+    by: Literal["documents", "end"]
+    mark: str = ""
+    template: dict[str, Any] | None = None
+    val_fraction: float = Field(gt=0.0, lt=1.0)
+    shard_tokens: int = Field(ge=UNIT, multiple_of=UNIT)
+    pieces: int = Field(ge=0)
+    pieces_done: int = Field(0, ge=0)
+    finished: bool = False
+    counted: dict[str, int] = {}
+    """What was left out of its documents so far, and how often."""
+    left_out: str = ""
+    train: Split = Split()
+    val: Split = Split()
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of text that its tokens stand for."""
+        return self.train.bytes + self.val.bytes
+
+    @cached_property
+    def sha256(self) -> str:
+        """What tells these tokens from any others: of the tokenizer and of all shards in their order."""
+        tree = [self.format, self.tokenizer.get("fingerprint"), self.dtype, self.train.bytes, self.val.bytes]
+        tree += [[[shard.tokens, shard.sha256] for shard in split.shards] for split in (self.train, self.val)]
+        return hashlib.sha256(json.dumps(tree).encode()).hexdigest()
+
+    @property
+    def form(self) -> Template | None:
+        """How prompts stand in its text."""
+        return Template.from_dict(self.template) if self.template else None
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The folder of tokens at `path`; what a `Text` tells of itself, told by these."""
+
+    path: Path
+    about: Prepared
+
+    @property
+    def n_bytes(self) -> int:
+        return self.about.n_bytes
+
+    @property
+    def sha256(self) -> str:
+        return self.about.sha256
+
+    @property
+    def left_out(self) -> str:
+        return self.about.left_out
+
+
+def is_prepared(path: Path) -> bool:
+    """Whether a folder of tokens lies at `path`, finished or not: one whose meta.json is of our kind."""
+    try:
+        with (path / META).open("rb") as file:
+            return f'"kind": "{KIND}"'.encode() in file.read(256)
+    except OSError:
+        return False
+
+
+def read_prepared(folder: Path) -> Tokens:
+    """The description of the tokens in `folder`. Raises CorpusError for one that is damaged or of a later format."""
+    path = folder / META
+    data = read_small(path, _MOST_META, CorpusError)
+    try:
+        tree = json.loads(data)
+        format = tree.get("format") if isinstance(tree, dict) else None
+        if isinstance(format, int) and format > FORMAT:
+            raise CorpusError(
+                f"{path} is of format {format}, and this program knows up to {FORMAT}; install a newer one"
+            )
+        return Tokens(folder, Prepared.model_validate(tree))
+    except (ValidationError, ValueError, RecursionError):
+        raise CorpusError(f"{path} is damaged; remove {folder} and prepare it again") from None
+
+
+def no_text(folder: Path) -> str:
+    """What is said where a text is asked for."""
+    return f"{folder} holds tokens, not text, so there is none to look at; train on it: tinytui train {folder}"
+
+
+def dump(prepared: Prepared) -> bytes:
+    """meta.json: the kind first, by which a folder is known."""
+    return json.dumps(prepared.model_dump(mode="json"), indent=1).encode()
+
+
+def shard_path(folder: Path, split: str, number: int) -> Path:
+    """Of shard `number` of `train` or `val`."""
+    return folder / f"{split}-{number:05d}.bin"
+
+
+def check_finished(prepared: Prepared, folder: Path) -> None:
+    """Raises CorpusError for one whose making was broken off."""
+    if not prepared.finished:
+        done = f"{prepared.pieces_done:,} of {prepared.pieces:,} pieces of its source are in it"
+        raise CorpusError(
+            f"{folder} is not finished ({done}); the same tinytui corpora prepare goes on where it stopped"
+        )
+
+
+def check_shards(prepared: Prepared, folder: Path) -> None:
+    """Raises CorpusError that names a shard which is missing or not of its length."""
+    itemsize = 2 if prepared.dtype == "uint16" else 4
+    for name, split in (("train", prepared.train), ("val", prepared.val)):
+        for number, shard in enumerate(split.shards):
+            path = shard_path(folder, name, number)
+            try:
+                size = path.stat().st_size
+            except FileNotFoundError:
+                raise CorpusError(f"{path} is missing; copy it there again, or prepare {folder} again") from None
+            except OSError as error:
+                raise cannot("read", path, error, CorpusError) from None
+            if size != shard.tokens * itemsize:
+                raise CorpusError(
+                    f"{path} has {size:,} bytes and should have {shard.tokens * itemsize:,}; "
+                    f"copy it there again, or prepare {folder} again"
+                )

@@ -1,0 +1,182 @@
+"""One piece of a source as ids in two files, for training and validation; by this process or by helping ones."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.errors import CorpusError, TokenizerError, UserError
+from engine.files import cannot
+from engine.tokenizers.base import Tokenizer
+from engine.tokenizers.cutting import cut_safely
+from engine.tokenizers.documents import Ask, Document, Documents, FileDocuments, Piece
+from engine.tokenizers.helper import Helper, answer, first_order
+from engine.tokenizers.hub import HubDocuments
+from engine.tokenizers.table import tokenizer_from_dict
+
+END_OF_TEXT = "<|endoftext|>"
+CHUNK = 1 << 20  # characters of a document that are encoded at once
+SPLITS = ("train", "val")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Where the ids of a piece lie, training and validation, and what they are; see `prepared.Split`."""
+
+    paths: tuple[str, str]
+    tokens: tuple[int, int]
+    bytes: tuple[int, int]
+    documents: tuple[int, int]
+    counted: dict[str, int]
+    """What was left out of it, and how often."""
+
+    @classmethod
+    def from_dict(cls, tree: dict[str, Any]) -> Encoded:
+        """What `asdict` gave, by way of JSON."""
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in tree.items()
+        }
+        return cls(**fields)
+
+
+def open_documents(ask: Ask) -> Documents:
+    """The documents that are asked for. Raises CorpusError."""
+    return HubDocuments(ask) if ask.format == "hf" else FileDocuments(ask)
+
+
+def mark_of(tokenizer: Tokenizer, ending: str) -> str:
+    """The token that is put between documents; "" where none is: the tokenizer has none, or their text ends them."""
+    return END_OF_TEXT if ending and END_OF_TEXT in tokenizer.special else ""
+
+
+def encode_piece(documents: Documents, tokenizer: Tokenizer, folder: Path, number: int, piece: Piece) -> Encoded:
+    """Write the ids of piece `number` into files in `folder`. Raises CorpusError, TokenizerError."""
+    paths = [folder / f".piece-{number:07d}-{name}.{os.getpid()}.tmp" for name in SPLITS]
+    tokens, n_bytes, count = [0, 0], [0, 0], [0, 0]
+    little = tokenizer.dtype.newbyteorder("<")
+    mark = mark_of(tokenizer, documents.ending)
+    after = np.array([tokenizer.special[mark]], tokenizer.dtype) if mark else None
+    documents.counted.clear()
+    try:
+        with ExitStack() as stack:
+            files = [stack.enter_context(path.open("wb", buffering=CHUNK)) for path in paths]
+            for document in documents.read(piece):
+                for text in _chunks(document, "" if mark else documents.ending):
+                    ids = tokenizer.encode(text)
+                    tokens[document.val] += len(ids)
+                    n_bytes[document.val] += int(tokenizer.byte_lengths[ids].sum())
+                    files[document.val].write(ids.astype(little, copy=False).data)
+                if document.ends and after is not None:
+                    tokens[document.val] += 1
+                    files[document.val].write(after.astype(little, copy=False).data)
+                count[document.val] += document.ends
+    except OSError as error:
+        raise cannot("write", error.filename or folder, error, CorpusError) from None
+    counted = dict(documents.counted)
+    return Encoded((str(paths[0]), str(paths[1])), _pair(tokens), _pair(n_bytes), _pair(count), counted)
+
+
+def _pair(values: list[int]) -> tuple[int, int]:
+    return values[0], values[1]
+
+
+def _chunks(document: Document, ending: str) -> Iterator[str]:
+    """The text of a document with what ends it, where that is text, cut where it may be."""
+    ending = ending if document.ends else ""
+    if isinstance(document.text, str):
+        text = document.text + ending
+        if len(text) <= CHUNK:
+            yield text
+        else:
+            yield from cut_safely(text[at : at + CHUNK] for at in range(0, len(text), CHUNK))
+        return
+    yield from cut_safely(_and_ending(document.text, ending))
+
+
+def _and_ending(chunks: Iterator[str], ending: str) -> Iterator[str]:
+    last = ""
+    for chunk in chunks:
+        last = chunk[-1:] or last
+        yield chunk
+    if ending:  # as where texts are put together: a blank line
+        yield ending[1:] if ending == "\n\n" and last == "\n" else ending
+
+
+def encode_pieces(
+    documents: Documents, tokenizer: Tokenizer, folder: Path, pieces: list[Piece], first: int, workers: int
+) -> Iterator[Encoded]:
+    """Pieces from number `first` on, in their order, by so many processes; one is this.
+
+    Raises the first error in that order. A helper that is lost costs time, never the result.
+    """
+    if workers < 2:
+        for number in range(first, len(pieces)):
+            yield encode_piece(documents, tokenizer, folder, number, pieces[number])
+        return
+    told = {"ask": documents.ask.model_dump(mode="json"), "tokenizer": tokenizer.to_dict(), "folder": str(folder)}
+    helpers = [Helper("engine.tokenizers.pieces") for _ in range(min(workers, max(1, len(pieces) - first)))]
+    under_way: deque[tuple[int, Helper]] = deque()
+    try:
+        for helper in helpers:
+            helper.order(told)
+        for number in range(first, len(pieces)):
+            helper = helpers[number % len(helpers)]
+            helper.order([number, asdict(pieces[number])])
+            under_way.append((number, helper))
+            if len(under_way) == 2 * len(helpers):  # so that each has its next piece before its last is taken
+                yield _taken(documents, tokenizer, folder, pieces, *under_way.popleft())
+        while under_way:
+            yield _taken(documents, tokenizer, folder, pieces, *under_way.popleft())
+    finally:
+        for helper in helpers:
+            helper.close()
+
+
+def _taken(
+    documents: Documents, tokenizer: Tokenizer, folder: Path, pieces: list[Piece], number: int, helper: Helper
+) -> Encoded:
+    data = helper.answer()
+    if data is None:
+        return encode_piece(documents, tokenizer, folder, number, pieces[number])
+    told: dict[str, Any] = json.loads(data)
+    if "problem" in told:
+        raise (TokenizerError if told["of"] == "tokenizer" else CorpusError)(told["problem"])
+    return Encoded.from_dict(told)
+
+
+def work() -> None:
+    """A helper's whole life: a source and a tokenizer, then pieces, until its input ends."""
+    import sys
+
+    told = first_order()
+    folder, tokenizer = Path(told["folder"]), tokenizer_from_dict(told["tokenizer"])
+    documents: Documents | None = None
+    for line in sys.stdin.buffer:
+        number, fields = json.loads(line)
+        made: Encoded | None = None
+        try:
+            documents = documents or open_documents(Ask(**told["ask"]))
+            made = encode_piece(documents, tokenizer, folder, number, Piece(**fields))
+            found: dict[str, Any] = asdict(made)
+        except UserError as error:
+            found = {"problem": str(error), "of": "tokenizer" if isinstance(error, TokenizerError) else "corpus"}
+        try:
+            answer(json.dumps(found).encode())
+        except OSError:  # nobody waits for it any more
+            for path in made.paths if made is not None else ():
+                with contextlib.suppress(OSError):
+                    Path(path).unlink()
+            return
+
+
+if __name__ == "__main__":
+    work()

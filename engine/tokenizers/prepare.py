@@ -1,0 +1,320 @@
+"""Tokens made ahead: a source of any size becomes a folder of shards (`engine.text.prepared`), by many processes.
+
+The folder is the same, byte for byte, whatever the number of processes, and however often the work was broken off: the
+pieces of a source are numbered, their ids are put one after the other, and meta.json says after every few of them how
+far the shards are good. Nowhere is there more of the source than a piece.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine.errors import CorpusError
+from engine.files import cannot, make_folder, sweep, write_atomic
+from engine.text.catalog import corpus_at, find_corpus, slug
+from engine.text.corpus import Text
+from engine.text.prepared import META, TOKENIZER, Prepared, Shard, Split, dump, is_prepared, read_prepared, shard_path
+from engine.text.template import CHAT_TEMPLATE
+from engine.tokenizers.base import Tokenizer
+from engine.tokenizers.documents import Ask, Documents, Piece
+from engine.tokenizers.hub import PREFIX, hub_columns, is_saved
+from engine.tokenizers.learning import MOST
+from engine.tokenizers.pieces import END_OF_TEXT, SPLITS, Encoded, encode_pieces, mark_of, open_documents
+from engine.tokenizers.shards import ShardWriter
+from engine.tokenizers.table import load_tokenizer, tokenizer_class, train_tokenizer
+
+if TYPE_CHECKING:
+    from engine.config import DataConfig
+    from engine.text.scan import Progress
+
+SHARD = 100_007_936  # ids of a shard: 200 MB of uint16
+EVERY = 5.0  # seconds between two words in meta.json of how far it is: what a kill costs at most, with a piece
+_SAMPLED = 64  # pieces that a vocabulary is learned from, where they are so many
+
+
+def ask_for(
+    source: str,
+    corpora_dir: Path | None = None,
+    *,
+    prompt_column: str | None = None,
+    response_column: str | None = None,
+    boundary: str | None = None,
+    val_fraction: float = 0.1,
+) -> tuple[str, Ask]:
+    """A name for what `source` names, and how it is read: a corpus, a path, or `hf:` and a dataset. Raises CorpusError.
+
+    `boundary` is what ends a document in a text; unset, as the corpus' card says.
+    """
+    if source.startswith(PREFIX) or is_saved(Path(source).expanduser()):
+        name = source.removeprefix(PREFIX)
+        columns, chat = hub_columns(name, prompt_column, response_column)
+        template = CHAT_TEMPLATE.to_dict() if chat or len(columns) == 2 else None
+        return slug(name), Ask(
+            path=name, format="hf", columns=columns, chat=chat, template=template, val_fraction=val_fraction
+        )
+    path = Path(source).expanduser()
+    corpus = corpus_at(path, prompt_column, response_column) if prompt_column else find_corpus(source, corpora_dir)
+    if corpus.prepared is not None:
+        raise CorpusError(f"{source} holds tokens already; name the text they are to be made from")
+    place, format = corpus.path, corpus.format
+    if not corpus.available or corpus.builder is not None:
+        place, format = corpus.prepare().path, "text"
+    return corpus.name, Ask(
+        path=str(place.resolve()),
+        format=format,
+        columns=corpus.columns,
+        chat=corpus.chat,
+        template=corpus.template.to_dict() if corpus.template is not None else None,
+        boundary=boundary or corpus.boundary,
+        val_fraction=val_fraction,
+    )
+
+
+def prepare(
+    name: str,
+    ask: Ask,
+    folder: Path,
+    data: DataConfig,
+    *,
+    tokenizer: Tokenizer | None = None,
+    shard_tokens: int = SHARD,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Fill `folder` with the tokens of what is asked for, or go on where that was broken off; see the module.
+
+    `tokenizer` is one to use in place of what `data` asks for, which is learned from a sample of the training part.
+    Raises CorpusError, TokenizerError; what is done by then is kept.
+    """
+    folder = make_folder(folder, CorpusError).resolve()
+    with _alone(folder), open_documents(ask) as documents:
+        asked = {
+            "source": ask.path,
+            "state": documents.state(),
+            "documents": ask.model_dump(mode="json", exclude={"path"}),
+            "tokenizer": {"fingerprint": tokenizer.fingerprint} if tokenizer is not None else _asked_of(data),
+            "shard_tokens": shard_tokens,
+        }
+        known = _begun(folder, asked)
+        if known is not None and known.finished:
+            return known
+        sweep(folder, ".*.tmp")
+        pieces = documents.pieces()
+        if known is None:
+            if tokenizer is None:
+                tokenizer = _learned(documents, pieces, data, folder, progress)
+            write_atomic(folder / TOKENIZER, tokenizer.canonical(), kind=CorpusError)
+            known = _about(name, documents, tokenizer, asked, shard_tokens, len(pieces))
+            _say(folder, known)
+        else:
+            tokenizer = load_tokenizer(folder / TOKENIZER)
+        try:
+            return _filled(folder, known, documents, tokenizer, pieces, workers, progress)
+        except OSError as error:
+            raise cannot("write", error.filename or folder, error, CorpusError) from None
+        finally:
+            sweep(folder, ".piece-*.tmp")
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Nobody else fills the folder meanwhile. Raises CorpusError when somebody does."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise CorpusError(f"{folder} is being filled by another process; wait for it, or end it first") from None
+    finally:
+        os.close(fd)
+
+
+def _asked_of(data: DataConfig) -> dict[str, Any]:
+    made_by = tokenizer_class(data.tokenizer).made_by
+    return {"kind": data.tokenizer} | ({made_by: getattr(data, made_by)} if made_by else {})
+
+
+def _begun(folder: Path, asked: dict[str, Any]) -> Prepared | None:
+    """What the folder says of itself, if the same was asked for; None for an empty one."""
+    if not is_prepared(folder):
+        if [entry for entry in folder.iterdir() if entry.name != TOKENIZER and not entry.match(".*.tmp")]:
+            raise CorpusError(f"{folder} is not empty; choose another folder")
+        return None
+    known = read_prepared(folder).about
+    other = next((key for key, value in asked.items() if known.asked.get(key) != value), None)
+    if other == "state":
+        raise CorpusError(
+            f"{asked['source']} has changed since {folder} was begun with it; restore it, or choose another folder"
+        )
+    if other is not None:
+        raise CorpusError(f"{folder} was begun with another {other.replace('_', ' ')}; choose another folder")
+    return known
+
+
+def _about(
+    name: str, documents: Documents, tokenizer: Tokenizer, asked: dict[str, Any], shard_tokens: int, pieces: int
+) -> Prepared:
+    return Prepared(
+        name=name,
+        asked=asked,
+        tokenizer={
+            "kind": tokenizer.kind,
+            "vocab_size": tokenizer.vocab_size,
+            "fingerprint": tokenizer.fingerprint,
+            "settings": tokenizer.settings,
+        },
+        dtype="uint16" if tokenizer.dtype.itemsize == 2 else "uint32",
+        by=documents.by,
+        mark=mark_of(tokenizer, documents.ending),
+        template=documents.ask.template,
+        val_fraction=documents.ask.val_fraction,
+        shard_tokens=shard_tokens,
+        pieces=pieces,
+    )
+
+
+def _say(folder: Path, about: Prepared) -> None:
+    write_atomic(folder / META, dump(about), kind=CorpusError)
+
+
+def _filled(
+    folder: Path,
+    about: Prepared,
+    documents: Documents,
+    tokenizer: Tokenizer,
+    pieces: list[Piece],
+    workers: int,
+    progress: Progress | None,
+) -> Prepared:
+    itemsize = tokenizer.dtype.itemsize
+    writers = [
+        ShardWriter(folder, name, itemsize, about.shard_tokens, split)
+        for name, split in zip(SPLITS, (about.train, about.val), strict=True)
+    ]
+    splits, done, said = [about.train, about.val], about.pieces_done, time.monotonic()
+    counted = dict(about.counted)
+    encoding = encode_pieces(documents, tokenizer, folder, pieces, done, workers)
+    try:
+        for made in encoding:
+            for number, writer in enumerate(writers):
+                writer.append(Path(made.paths[number]))
+                Path(made.paths[number]).unlink()
+                splits[number] = _grown(splits[number], made, number)
+            for what, count in made.counted.items():
+                counted[what] = counted.get(what, 0) + count
+            done += 1
+            if progress is not None:
+                progress("encoding", done / len(pieces))
+            if time.monotonic() - said > EVERY:
+                about = _with(about, splits, [writer.so_far() for writer in writers], done, counted)
+                _say(folder, about)
+                said = time.monotonic()
+        if documents.state() != about.asked["state"]:
+            raise CorpusError(f"{documents.ask.path} changed while it was read; remove {folder} and prepare it again")
+        about = _with(about, splits, [writer.finish() for writer in writers], done, counted)
+    finally:
+        encoding.close()  # type: ignore[attr-defined]
+        for writer in writers:
+            writer.close()
+    return _finished(folder, about, documents, tokenizer)
+
+
+def _grown(split: Split, made: Encoded, number: int) -> Split:
+    return split.model_copy(
+        update={
+            "tokens": split.tokens + made.tokens[number],
+            "bytes": split.bytes + made.bytes[number],
+            "documents": split.documents + made.documents[number],
+        }
+    )
+
+
+def _with(
+    about: Prepared, splits: list[Split], shards: list[tuple[Shard, ...]], done: int, counted: dict[str, int]
+) -> Prepared:
+    train, val = (split.model_copy(update={"shards": some}) for split, some in zip(splits, shards, strict=True))
+    return about.model_copy(update={"train": train, "val": val, "pieces_done": done, "counted": counted})
+
+
+def _finished(folder: Path, about: Prepared, documents: Documents, tokenizer: Tokenizer) -> Prepared:
+    """The last word of meta.json. Raises CorpusError where nothing is to be trained or validated on."""
+    said = [f"{count:,} {what}{'s' if count > 1 else ''}" for what, count in about.counted.items()]
+    changes: dict[str, Any] = {
+        "finished": True,
+        "left_out": ", ".join([*said, *([documents.left_out] if documents.left_out else [])]),
+    }
+    for name, split in (("train", about.train), ("val", about.val)):
+        if not split.tokens:
+            what, which = ("training", "smaller") if name == "train" else ("validation", "larger")
+            raise CorpusError(
+                f"nothing of {documents.ask.path} fell to {what}; give a {which} --val-fraction, or more text, "
+                f"and another folder"
+            )
+        first = int(np.fromfile(shard_path(folder, name, 0), tokenizer.dtype.newbyteorder("<"), 1)[0])
+        text = 0 if about.mark and first == tokenizer.special[about.mark] else len(tokenizer.token_bytes(first))
+        changes[name] = split.model_copy(update={"first": text})
+    about = about.model_copy(update=changes)
+    _say(folder, about)
+    return about
+
+
+def _learned(
+    documents: Documents, pieces: list[Piece], data: DataConfig, folder: Path, progress: Progress | None
+) -> Tokenizer:
+    """The tokenizer that `data` asks for, from a sample of the documents that are trained on, in bounded memory."""
+    kind = tokenizer_class(data.tokenizer)
+    path = folder / ".sample.tmp"
+    if kind.made_by is None:
+        return train_tokenizer(data, Text(path, 0, ""), 0)
+    form = documents.ask.form
+    with path.open("wb") as file:
+        for text in _characters(documents, pieces) if kind.of_all else _sample(documents, pieces):
+            file.write(text.encode())
+            if progress is not None:
+                progress("reading a sample", min(1.0, file.tell() / MOST))
+        size = file.tell()
+    try:
+        text_of = Text(path, size, "", documents.ask.boundary or (form.suffix if form else None))
+        return train_tokenizer(data, text_of, size, progress)
+    finally:
+        path.unlink()
+
+
+def _sample(documents: Documents, pieces: list[Piece]) -> Iterator[str]:
+    """An even sample of what is trained on: the beginnings of pieces, a mark between documents."""
+    trained = [piece for piece in pieces if piece.side != "val"]
+    count = min(_SAMPLED, len(trained))
+    for number in range(count):
+        room = MOST // count
+        for document in documents.read(trained[number * len(trained) // count]):
+            if document.val:
+                continue
+            for chunk in [document.text] if isinstance(document.text, str) else document.text:
+                yield chunk
+                room -= len(chunk)
+                if room <= 0:
+                    break
+            if documents.ending and document.ends:
+                yield END_OF_TEXT
+            if room <= 0:
+                break
+
+
+def _characters(documents: Documents, pieces: list[Piece]) -> Iterator[str]:
+    """Every character there is, once."""
+    seen = set(documents.ending)
+    yield "".join(sorted(seen))
+    for piece in pieces:
+        for document in documents.read(piece):
+            for chunk in [document.text] if isinstance(document.text, str) else document.text:
+                if fresh := set(chunk) - seen:
+                    seen |= fresh
+                    yield "".join(sorted(fresh))
