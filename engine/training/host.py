@@ -117,11 +117,15 @@ class TrainingHost:
             trainer.live.end()
             server.stop()
 
-    def _prepare(self, writer: RunWriter) -> Trainer:
-        """The trainer, restored; with others, when they have come."""
+    def _prepare(self, writer: RunWriter) -> tuple[Trainer, Any]:
+        """The trainer, restored; and what builds another model of its kind for prompting."""
+        import torch
+
+        from engine.model import build_for
         from engine.training.checkpoint import newest_good
         from engine.training.device import ready_device
         from engine.training.live import LiveWeights
+        from engine.training.precision import choose
         from engine.training.saving import remove_orphans
         from engine.training.state import restore
         from engine.training.trainer import Trainer
@@ -135,6 +139,12 @@ class TrainingHost:
         checkpoint, problems = newest_good(self.run)
         dataset = open_dataset(self.run, self.corpora_dir, checkpoint.tokenizer if checkpoint else None)
         dataset.check(config.model.block_size)
+        if config.train.precision == "auto":
+            writer.status(phase="choosing the precision")
+            choice = choose(config, dataset, device)
+            config = config.replace({"train.precision": choice.precision})
+            writer.describe(config=config.model_dump(mode="json"))
+            writer.event("precision", checkpoint.step if checkpoint else 0, **choice._asdict())
         vocab = dataset.tokenizer.vocab_size
 
         def build() -> GPT:
@@ -155,4 +165,4 @@ class TrainingHost:
             warnings = restore(trainer, checkpoint)
             writer.rewind(trainer.step)
             writer.event("resumed", trainer.step, warnings=warnings, **trainer.environment(), **trainer.evaluates())
-        return trainer
+        return trainer, build
