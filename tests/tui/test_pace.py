@@ -57,6 +57,12 @@ def test_a_step_in_words(seconds: float, said: str) -> None:
     assert fmt_step(seconds) == said
 
 
+def test_the_time_says_which_arithmetic_was_chosen() -> None:
+    chosen = Pace(0.0312, 1e-5, 1e-3, "cpu", 2, "bf16")
+    assert "(measured on this machine in bf16)" in time_words(forecast(NANO, 65, pace=chosen))[0]
+    assert "(measured on this machine)" in time_words(forecast(NANO, 65, pace=PACE))[0]
+
+
 def test_the_time_in_words() -> None:
     told = forecast(NANO, 65, 900_000, val_tokens=100_000, pace=PACE)
     assert time_words(told) == [
@@ -86,7 +92,7 @@ def test_other_settings_end_a_measurement_and_the_same_do_not(session: Any) -> N
     watch = PaceWatch(session)
     watch.look_at(NANO, 65)
     watch.tick()
-    watch.look_at(NANO.replace({"train.max_steps": 5}), 65)
+    watch.look_at(NANO.replace({"train.max_steps": 1999}), 65)
     watch.tick()
     (first,) = Slow.made
     assert not first.cancelled
