@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.machine import say
 from bench.open_run import write_run
-from bench.pressing import TINYTUI, press, shown, told
+from bench.pressing import TINYTUI, given_up, press, shown, told
 from tests.terminal import KEYS, Terminal
 
 VOCABULARY = 50_257
@@ -72,6 +72,8 @@ def timed(terminal: Terminal, keys: tuple[str, ...], count: int, seen: Callable[
         before = seen(terminal.text)
         press(terminal, keys[i % len(keys)])
         waits.append(shown(terminal, lambda text, before=before: seen(text) != before))  # type: ignore[misc]
+        if given_up(waits):
+            break
         terminal.pump(0.05)
     return waits
 
@@ -115,7 +117,8 @@ def bars(runs: Path) -> None:
 
 
 def loss_map(runs: Path) -> None:
-    with Terminal([*TINYTUI, "--runs", str(runs), "open", "words"]) as terminal:
+    anew = {"XDG_CONFIG_HOME": str(runs / "anew")}  # or it would begin where it was left
+    with Terminal([*TINYTUI, "--runs", str(runs), "open", "words"], env=anew) as terminal:
         terminal.wait("finished")
         press(terminal, "5")
         terminal.wait("surprised")

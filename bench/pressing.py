@@ -13,6 +13,8 @@ from tests.terminal import KEYS, Terminal
 TINYTUI = [sys.executable, "-m", "tui.cli"]
 PATIENCE = 5.0
 """Seconds in which a key must show."""
+GIVEN_UP = 3
+"""Keys in a row that never showed, after which no more are pressed: something else has the focus."""
 
 
 def press(terminal: Terminal, key: str) -> None:
@@ -26,6 +28,11 @@ def shown(terminal: Terminal, test: Callable[[str], bool], seconds: float = PATI
     while not test(terminal.text) and time.monotonic() - began < seconds:
         terminal.pump(0.002)
     return time.monotonic() - began
+
+
+def given_up(waits: list[float]) -> bool:
+    """Whether the last keys never showed."""
+    return len(waits) >= GIVEN_UP and min(waits[-GIVEN_UP:]) >= PATIENCE
 
 
 def told(waits: list[float]) -> str:

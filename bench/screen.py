@@ -26,7 +26,7 @@ from pathlib import Path
 
 from bench.large_views import large_views
 from bench.machine import describe, paired_ratio, say, spread
-from bench.pressing import TINYTUI, flow, press, shown, told
+from bench.pressing import TINYTUI, flow, given_up, press, shown, told
 from tests.terminal import Terminal
 
 TRAIN = ["soap-notes", "--preset", "nanogpt-char-cpu", "--steps", "10000000"]
@@ -95,6 +95,8 @@ def typed(terminal: Terminal, count: int, letters: str = "qzxjkvwy") -> list[flo
         text += letters[(i * 5 + i // 8) % 8]
         press(terminal, text[-1])
         waits.append(shown(terminal, lambda screen, tail=text[-10:]: tail in screen))  # type: ignore[misc]
+        if given_up(waits):
+            return waits
         terminal.pump(0.07)
     return waits[4:]
 
@@ -110,6 +112,8 @@ def turned(terminal: Terminal, count: int, place: Place) -> list[float]:
         before = line(terminal.text)
         press(terminal, place.turns[i % len(place.turns)])
         waits.append(shown(terminal, lambda screen, before=before: line(screen) != before))  # type: ignore[misc]
+        if given_up(waits):
+            return waits
         terminal.pump(0.07)
     return waits
 
@@ -220,7 +224,8 @@ def every_screen(runs: Path, names: list[str], seconds: float) -> None:
             terminal.pump(1.0)
             terminal.bandwidth = LINK
             slow = keys_of(terminal, place, KEYS, "wvkyjxqz")
-        with Terminal([*TINYTUI, "--runs", str(runs), "open", run]) as terminal:
+        anew = {"XDG_CONFIG_HOME": str(runs / "anew")}  # or it would begin where it was left
+        with Terminal([*TINYTUI, "--runs", str(runs), "open", run], env=anew) as terminal:
             terminal.until(lambda text: "stopped" in text or "finished" in text)
             for key in place.go[-1:] if place.go[0] == "s" else place.go:
                 terminal.key(key)
@@ -249,6 +254,7 @@ def main() -> None:
     print(describe(), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         runs = Path(folder)
+        os.environ["XDG_CONFIG_HOME"] = folder
         if "start" in parts:
             start_up(runs / "none")
         if "training" in parts:
