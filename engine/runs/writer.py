@@ -221,7 +221,7 @@ class RunWriter:
         """What is not written: `metrics since step 41`, `run.json`."""
         with self._guard:
             logs = [(name, log.waits_since) for name, log in self._files.items()]
-            said = [f"{name} since step {max(0, step)}" for name, step in logs if step is not None]
+            said = [f"{name} since step {step}" for name, step in logs if step is not None]
             return said + [name for name in ("run.json",) if name in self._waiting]
 
     def check(self) -> None:

@@ -38,8 +38,6 @@ class TopLogits:
     def of(cls, logits: Tensor, most: int) -> TopLogits:
         """The `most` likeliest of logits (V,)."""
         ids = logits.topk(min(most, len(logits))).indices.sort().values
-        if len(ids) == len(logits):
-            return cls(ids.cpu().numpy(), logits.float().cpu().numpy(), 0, -math.inf)
         log_sum = logits.double().scatter(0, ids, -math.inf).logsumexp(0)
         return cls(ids.cpu().numpy(), logits[ids].float().cpu().numpy(), len(logits) - len(ids), float(log_sum))
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from engine.runs.compare import at_step
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
+from engine.runs.series import Series
 from engine.runs.writer import RunWriter
 
 MARK = b'\n{"torn":true}\n'
@@ -31,3 +35,13 @@ def test_what_was_last_said_of_a_run_is_in_its_status(run: RunDir) -> None:
         writer.status(step=4)
         writer.status()  # a heartbeat tells nothing new, and takes nothing back
     assert json.loads(run.status_json.read_text())["step"] == 4
+
+
+@pytest.mark.parametrize(("steps", "at", "of"), [(3, 3, 3), (9, 9, 9), (10, 10, 10), (11, 11, 10), (2000, 1000, 20)])
+def test_a_loss_is_compared_as_the_mean_of_the_last_steps(steps: int, at: int, of: int) -> None:
+    """Of the last fiftieth of them, and of ten at least, as far as there are so many."""
+    series = Series()
+    for step in range(1, steps + 1):
+        series.add({"step": step, "loss": float(step * step)})
+    (found,) = at_step([series], at)
+    assert found.loss == pytest.approx(sum(step * step for step in range(at - of + 1, at + 1)) / of)

@@ -10,10 +10,13 @@ import pytest
 
 from engine.config import DataConfig
 from engine.errors import TokenizerError
+from engine.tokenizers import word
+from engine.tokenizers.bpe import BpeTokenizer
 from engine.tokenizers.byte import ByteTokenizer
 from engine.tokenizers.char import TYPICAL, CharTokenizer
 from engine.tokenizers.dataset import TokenDataset
 from engine.tokenizers.gpt2 import SIZE, Gpt2Tokenizer
+from engine.tokenizers.word import WordTokenizer
 
 BYTES = [bytes([byte]) for byte in range(256)]
 
@@ -61,3 +64,32 @@ def test_what_is_read_of_a_map_is_told_to_it() -> None:
     assert maps[0].told == [(3, 9)] and maps[1].told == []
     assert len(list(data.val_batches(8, 2))) == 3
     assert maps[0].told == [(3, 9)] and maps[1].told == [(1, 18), (1, 9), (1, 7)]
+
+
+def test_a_merge_is_of_two_tokens_that_are_made() -> None:
+    made = BpeTokenizer([(0, 255), (256, 0), (255, 257)])
+    assert [made.token_bytes(id) for id in (256, 257, 258)] == [b"\x00\xff", b"\x00\xff\x00", b"\xff\x00\xff\x00"]
+    assert BpeTokenizer([(0, 255), (0, 255)]).vocab_size == 257, "learned twice, made once"
+    for wrong in ((-1, 0), (0, -1), (256, 0), (0, 256)):
+        with pytest.raises(ValueError, match=f"the merge {wrong[0]}, {wrong[1]} is of tokens that are not made yet"):
+            BpeTokenizer([wrong])
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1, 100])
+def test_words_seen_once_are_forgotten_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch, more: int) -> None:
+    part = " eins zwei drei vier fünf"
+    monkeypatch.setattr(word, "_MOST", 5 + more)
+    monkeypatch.setattr(word, "cut_safely", iter)
+    made = WordTokenizer.train([part, part + " zwei"], 1000)
+    assert (" drei" in made.words, " zwei" in made.words) == (more >= 0, True)
+
+
+def test_a_vocabulary_has_room_for_the_bytes_and_its_marks() -> None:
+    marks = [f"<{number}>" for number in range(1000)]
+    for kind, good in ((BpeTokenizer, 512), (WordTokenizer, 1024)):
+        with pytest.raises(TokenizerError, match=rf"at least 256 tokens; --set data.vocab_size={good}$"):
+            kind.train(["a b"], 255)
+        with pytest.raises(TokenizerError, match=r"at least 1256 tokens; --set data.vocab_size=1256$"):
+            kind.train(["a b"], 1255, marks)
+        assert kind.train(["a b"], 1256, marks).vocab_size == 1256
+        assert kind.train(["a b"], 256).vocab_size == 256

@@ -1,21 +1,22 @@
-"""Small things about a forecast: where a run fits, what a measuring process said, where compiled code is kept."""
+"""Small things about a forecast: where a run fits, what a measuring process said, what is timed."""
 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, replace
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from engine.config import load_preset
-from engine.plan import pace
+from engine.config import ModelConfig, load_preset
+from engine.model.sizes import attention_shape, flops_per_token
+from engine.plan import pace, timing
 from engine.plan.forecast import LEAST_EVALUATED, forecast
 from engine.plan.pace import Measuring, Pace
-from engine.training import compile as compiling
+
+from .conftest import tiny_config
 
 PACE = Pace(step_seconds=0.02, eval_token_seconds=1e-5, sample_token_seconds=1e-3, device="cpu", threads=2)
 
@@ -64,20 +65,30 @@ def test_the_last_line_of_a_measuring_process_is_what_it_found(monkeypatch: pyte
     assert measuring._take(b"", -9) == "not measured: the process was killed, perhaps for its memory"
 
 
-def test_what_is_compiled_is_kept_in_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("TINYTUI_CACHE", str(tmp_path))
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "elsewhere")
-    asked: list[dict[str, Any]] = []
+@pytest.mark.parametrize(
+    ("kind", "layers", "weights"),
+    [
+        ("bigram", 0, 0),
+        ("single-head", 1, 3 * 16 * 16 + 64 * 16),
+        ("multi-head", 1, 4 * 16 * 16 + 64 * 16),
+        ("blocks", 3, 3 * (4 + 8) * 16 * 16 + 64 * 16),
+        ("gpt", 3, 3 * (4 + 8) * 16 * 16 + 64 * 16),
+    ],
+)
+def test_operations_are_six_a_weight_and_those_of_attention(kind: str, layers: int, weights: int) -> None:
+    shape = {"n_layer": 3, "n_head": 2, "n_embd": 16, "block_size": 10, "bias": False}
+    config = ModelConfig.model_validate({"kind": kind, **shape})
+    found = flops_per_token(config, 64)
+    assert found == (0 if kind == "bigram" else 6 * weights + 12 * layers * 16 * 10)
+    assert attention_shape(config) == (layers, {"bigram": 0, "single-head": 1}.get(kind, 2))
 
-    def compiles(function: Any, **how: Any) -> Any:
-        asked.append(how)
-        return function
 
-    monkeypatch.setattr(torch, "compile", compiles)
-
-    class Model:
-        def loss(self) -> int:
-            return 3
-
-    assert compiling.compile_loss(Model())() == 3  # type: ignore[arg-type,call-arg]
-    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "compiled") and asked == [{"dynamic": False}]
+def test_an_evaluation_of_a_short_text_is_timed_on_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config()
+    seen: list[int] = []
+    monkeypatch.setattr(timing, "median_seconds", lambda work, *_: work() or 6.0)
+    monkeypatch.setattr(timing, "evaluate", lambda model, part, *_: seen.append(len(part.val)))
+    step: Any = SimpleNamespace(config=config, device=torch.device("cpu"), model=None)
+    whole = timing.made_up(config, 9, step.device)
+    assert timing.time_evaluation(step, replace(whole, val=whole.val[:13]), 0.1) == 6.0 / 12
+    assert seen == [13]
