@@ -166,6 +166,9 @@ class TrainConfig(_Section):
     recompute: bool = Field(
         False, description="blocks are computed again in the backward pass: less memory, a third more time"
     )
+    parallel: Literal["auto", "ddp", "fsdp"] = Field(
+        "auto", description="several processes: ddp has the whole model in each, fsdp a part; auto: ddp where it fits"
+    )
     eval_every: int = Field(250, ge=1, le=_EVER, description="steps between evaluations")
     eval_first: int = Field(
         0, ge=0, le=_EVER, description="one more evaluation, after this step; 0: a tenth of the run if that is sooner"

@@ -453,19 +453,24 @@ def init_weights(model: nn.Module, config: ModelConfig, generator: Generator) ->
     """
     declared = roles(model)
     for name, weight in model.named_parameters():
-        role, rows, quiet = declared[name]
-        if role == "vector":
-            weight.fill_(0.0 if quiet else 1.0)
-        elif config.init == "xavier":
-            for part in torch.split(weight, list(rows)):
-                nn.init.xavier_uniform_(part, generator=generator)
-        elif config.init == "zero-projection" and quiet:
-            weight.zero_()
-        elif role == "embedding":
-            weight.normal_(0.0, embedding_std(config, len(weight)), generator=generator)
-        elif config.init == "gpt2":
-            into_residual = quiet and role == "matrix"
-            weight.normal_(0.0, 0.02 / math.sqrt(2 * config.n_layer) if into_residual else 0.02, generator=generator)
-        else:
-            bound = math.sqrt(3 / weight.size(1))
-            weight.uniform_(-bound, bound, generator=generator)
+        draw(weight, declared[name], config, generator)
+
+
+def draw(weight: Tensor, declared: Declared, config: ModelConfig, generator: Generator) -> None:
+    """One parameter, in place; see `init_weights`."""
+    role, rows, quiet = declared
+    if role == "vector":
+        weight.fill_(0.0 if quiet else 1.0)
+    elif config.init == "xavier":
+        for part in torch.split(weight, list(rows)):
+            nn.init.xavier_uniform_(part, generator=generator)
+    elif config.init == "zero-projection" and quiet:
+        weight.zero_()
+    elif role == "embedding":
+        weight.normal_(0.0, embedding_std(config, len(weight)), generator=generator)
+    elif config.init == "gpt2":
+        into_residual = quiet and role == "matrix"
+        weight.normal_(0.0, 0.02 / math.sqrt(2 * config.n_layer) if into_residual else 0.02, generator=generator)
+    else:
+        bound = math.sqrt(3 / weight.size(1))
+        weight.uniform_(-bound, bound, generator=generator)

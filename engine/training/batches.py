@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from engine.config import Config, TrainConfig
-from engine.errors import is_out_of_memory
+from engine.errors import ConfigError, is_out_of_memory
 from engine.tokenizers.dataset import TokenDataset
+from engine.training.ranks import ALONE, Ranks
 from engine.training.shortage import free_memory
 
 RESIDENT_BYTES, RESIDENT_SHARE = 8 << 30, 1 / 8
@@ -18,28 +19,35 @@ RESIDENT_BYTES, RESIDENT_SHARE = 8 << 30, 1 / 8
 
 
 class Batches(ABC):
-    """Where batches come from. `salt` counts the roll-backs: after one, other batches are drawn."""
+    """Where this rank's batches come from. `salt` counts the roll-backs: after one, other batches are drawn.
 
-    def __init__(self, dataset: TokenDataset, config: Config, device: torch.device) -> None:
-        self.dataset, self.device, self.salt = dataset, device, 0
+    Sequences are numbered through the whole run: a step has the same ones, however it is parted among ranks and
+    micro-batches.
+    """
+
+    def __init__(self, dataset: TokenDataset, config: Config, device: torch.device, ranks: Ranks = ALONE) -> None:
+        self.dataset, self.device, self.ranks, self.salt = dataset, device, ranks, 0
         self.seed, self.length = config.train.seed, config.model.block_size
         self.part(config.train)
 
     def part(self, train: TrainConfig) -> None:
-        """Cut the global batch into micro-batches as `train` says."""
-        self.size, self.micros = train.batch_size, train.grad_accum
+        """Cut the global batch into a share for each rank, and that into micro-batches as `train` says."""
+        self.whole = train.batch_size * train.grad_accum
+        self.share = self.whole // self.ranks.size
+        self.size = next(n for n in range(min(train.batch_size, self.share), 0, -1) if self.share % n == 0)
+        self.micros = self.share // self.size
 
     @abstractmethod
     def get(self, step: int, micro: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets, int64 (B, T), for micro-batch `micro` of the step after `step`."""
 
-    def offsets(self, step: int, micro: int) -> np.ndarray:
-        """Where in the training split the sequences of that micro-batch begin, int64 (B,)."""
-        return self.dataset.offsets(self.seed + self.salt, self.number(step, micro), self.size, self.length)
+    def offsets(self, step: int, micro: int, rank: int | None = None) -> np.ndarray:
+        """Where in the training split the sequences of that micro-batch (of another rank) begin, int64 (B,)."""
+        return self.dataset.offsets(self.seed + self.salt, self.number(step, micro, rank), self.size, self.length)
 
-    def number(self, step: int, micro: int) -> int:
-        """Of that micro-batch's first sequence. A step has the same sequences however it is parted in micro-batches."""
-        return (step * self.micros + micro) * self.size
+    def number(self, step: int, micro: int, rank: int | None = None) -> int:
+        """Of that micro-batch's first sequence."""
+        return step * self.whole + (self.ranks.rank if rank is None else rank) * self.share + micro * self.size
 
 
 class HostBatches(Batches):
@@ -59,8 +67,8 @@ class HostBatches(Batches):
 class ResidentBatches(Batches):
     """The training split lives on the device; a batch is one gather of offsets drawn on the host."""
 
-    def __init__(self, dataset: TokenDataset, config: Config, device: torch.device) -> None:
-        super().__init__(dataset, config, device)
+    def __init__(self, dataset: TokenDataset, config: Config, device: torch.device, ranks: Ranks = ALONE) -> None:
+        super().__init__(dataset, config, device, ranks)
         wide = dataset.train.dtype.itemsize > 2
         ids = torch.from_numpy(dataset.train.astype("int32" if wide else "uint16"))
         self.ids = ids.to(torch.int32).to(device) if wide else ids.view(torch.int16).to(device)
@@ -75,16 +83,27 @@ class ResidentBatches(Batches):
         return tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
 
 
-def make_batches(dataset: TokenDataset, config: Config, device: torch.device) -> Batches:
+def check_shares(config: Config, ranks: int) -> None:
+    """Raises ConfigError where a step's sequences cannot be parted evenly among so many ranks."""
+    size, micros = config.train.batch_size, config.train.grad_accum
+    if (size * micros) % ranks:
+        near = max(1, round(size * micros / ranks)) * ranks
+        raise ConfigError(
+            f"{size * micros} sequences a step (train.batch_size {size} x train.grad_accum {micros}) cannot be parted "
+            f"evenly among {ranks} processes; try --set train.batch_size={near // ranks} train.grad_accum={ranks}"
+        )
+
+
+def make_batches(dataset: TokenDataset, config: Config, device: torch.device, ranks: Ranks = ALONE) -> Batches:
     """From the device's own memory where the corpus has room there, else from the host's."""
     room = 0.0
     if device.type == "cuda":
         room = min(RESIDENT_BYTES, RESIDENT_SHARE * torch.cuda.get_device_properties(device).total_memory)
     if dataset.train.nbytes <= room:
         try:
-            return ResidentBatches(dataset, config, device)
+            return ResidentBatches(dataset, config, device, ranks)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
         free_memory()
-    return HostBatches(dataset, config, device)
+    return HostBatches(dataset, config, device, ranks)

@@ -6,7 +6,7 @@ On load every byte is checked against the manifest: safetensors itself does not 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,11 @@ from engine.runs.schema import DamagedError
 from engine.sampling.one_row import for_decoding
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.table import tokenizer_from_dict
+from engine.training.sharded_saving import read_sharded
 from engine.training.verify import (
     AVERAGED,
     OPTIMIZER,
+    SHARDED,
     read_config,
     read_loss,
     read_state,
@@ -52,11 +54,17 @@ class Checkpoint:
     tokenizer: Tokenizer
     format: int
 
+    @property
+    def to_be_read(self) -> bool:
+        """Whether its tensors are still on disk, for each rank to read its own part."""
+        return not self.weights
 
-def load_checkpoint(path: Path, optimizer: bool = True) -> Checkpoint:
+
+def load_checkpoint(path: Path, optimizer: bool = True, *, in_parts: bool = False) -> Checkpoint:
     """A verified checkpoint. Raises CheckpointError that names the file and the damage.
 
-    Without `optimizer` its state, twice as large as the weights, is neither read nor verified, nor in the result.
+    Without `optimizer` its state, twice as large as the weights, is neither read nor verified, nor in the result; of
+    a sharded checkpoint it is not read. With `in_parts` the tensors of a sharded one are left on disk.
     """
     if not path.is_dir():
         raise CheckpointError(f"no checkpoint at {path}")
@@ -67,13 +75,26 @@ def load_checkpoint(path: Path, optimizer: bool = True) -> Checkpoint:
         state = read_state(path)
         config = make_config(read_config(path))
         tokenizer = tokenizer_from_dict(read_tokenizer(path))
-        weights = load_file(path / "model.safetensors")
-        tensors = load_file(path / OPTIMIZER) if optimizer else {}
-        averaged = load_file(path / AVERAGED) if (path / AVERAGED).is_file() else {}
+        if found.format == SHARDED:
+            weights, tensors, averaged = ({}, {}, {}) if in_parts else _read_sharded(path, optimizer)
+        else:
+            weights = load_file(path / "model.safetensors")
+            tensors = load_file(path / OPTIMIZER) if optimizer else {}
+            averaged = load_file(path / AVERAGED) if (path / AVERAGED).is_file() else {}
     except (OSError, ValueError, SafetensorError, UserError) as error:
         raise CheckpointError(f"checkpoint {path} cannot be used: {' '.join(str(error).split())}") from None
     step = int(state["step"])
     return Checkpoint(path, step, config, weights, tensors, averaged, state, tokenizer, found.format)
+
+
+def _read_sharded(path: Path, optimizer: bool) -> tuple[dict[str, Tensor], ...]:
+    """Weights, optimizer's state and averaged weights of a sharded checkpoint, whole."""
+    kinds = ("model.", "optimizer.", "averaged.") if optimizer else ("model.", "averaged.")
+    found = read_sharded(path, lambda name: name.startswith(kinds))
+    return tuple(
+        {name.removeprefix(kind): each for name, each in found.items() if name.startswith(kind)}
+        for kind in ("model.", "optimizer.", "averaged.")
+    )
 
 
 def choose_checkpoint(run: RunDir, which: str | int = "last") -> Path:
@@ -119,6 +140,14 @@ def known_losses(run: RunDir, steps: list[int]) -> tuple[dict[int, float], list[
 
 def fill_model(model: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
     """Copy weights into the model. Raises CheckpointError naming the first that differs, and then changes nothing."""
+    check_model(model, weights, source)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(weights[name])
+
+
+def check_model(model: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None:
+    """Raises CheckpointError naming the first of `weights` that is not the model's, by name or shape."""
     own = dict(model.named_parameters())
     if missing := sorted(own.keys() - weights.keys()):
         raise CheckpointError(f"checkpoint {source} has no weights for {missing[0]}; it is of another model")
@@ -128,9 +157,6 @@ def fill_model(model: nn.Module, weights: dict[str, Tensor], source: Path) -> No
         if parameter.shape != weights[name].shape:
             theirs, ours = tuple(weights[name].shape), tuple(parameter.shape)
             raise CheckpointError(f"checkpoint {source}: {name} is {theirs}, the model's is {ours}")
-    with torch.no_grad():
-        for name, parameter in own.items():
-            parameter.copy_(weights[name])
 
 
 def load_model(
@@ -188,12 +214,12 @@ def checkpoint_model(checkpoint: Checkpoint) -> GPT:
     return merge_lora(model) if checkpoint.config.train.lora_r else model
 
 
-def newest_good(run: RunDir) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint that verifies, and what was wrong with those passed over."""
+def newest_good(run: RunDir, *, in_parts: bool = False) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint that verifies, and what was wrong with those passed over; see `load_checkpoint`."""
     problems: list[str] = []
     for step in reversed(run.checkpoint_steps()):
         try:
-            return load_checkpoint(run.checkpoint(step)), problems
+            return load_checkpoint(run.checkpoint(step), in_parts=in_parts), problems
         except CheckpointError as error:
             problems.append(str(error))
     return None, problems

@@ -6,16 +6,19 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.errors import is_out_of_memory
+from engine.errors import TrainingError, is_out_of_memory
 from engine.model.gpt import GPT
 from engine.tokenizers.dataset import TokenDataset
 from engine.training.device import autocast
+from engine.training.ranks import ALONE, Ranks
+from engine.training.sharded import is_sharded
 from engine.training.shortage import free_memory
 
 TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 65536}
@@ -73,42 +76,107 @@ def evaluate(
     precision: str = "fp32",
     between: Callable[[], bool] | None = None,
     most: int | None = None,
+    ranks: Ranks = ALONE,
 ) -> Evaluation:
     """The exact validation loss, or that of about `most` tokens in windows that are the same every time.
 
-    `between` is called between batches; True from it raises Interrupted.
+    `between` is called between batches; True from it, on rank 0, raises Interrupted, on all ranks. Each of them
+    evaluates every so manieth batch, and all have the same result.
 
     A shorter last window comes by itself, so that no target is left out or counted twice. Losses are read from the
     device QUEUED sums at a time and added in float64, in the order of the text. A batch that does not fit in memory is
     tried in halves, down to one sequence and a few tokens' logits; then the error is raised.
     """
     began = time.monotonic()
-    portion = Portion.fitting(block_size, model.vocab_size, device)
     was_training = model.training
     model.eval()
-    total, targets = 0.0, 0
-    waiting: list[Tensor] = []  # sums of batches, still on the device
+    share = _Share(model, dataset, block_size, device, between, most, ranks)
     try:
-        with torch.inference_mode(), autocast(precision, device):
-            for x, y in dataset.val_batches(block_size, portion.rows, most):
-                done = 0
-                while done < len(x):
-                    if between is not None and between():
-                        raise Interrupted
-                    part = slice(done, done + portion.rows)
-                    sums = _sums(model, x[part], y[part], device, portion)
-                    if sums is None:  # too large
-                        continue
-                    waiting += sums
-                    targets += y[part].size
-                    done += portion.rows
-                    if len(waiting) >= QUEUED:
-                        total = _added(total, waiting)
-            total = _added(total, waiting)
+        # a sharded model puts its blocks together anew in training: tensors of inference would be in its way
+        with torch.no_grad() if share.sharded else torch.inference_mode(), autocast(precision, device):
+            while True:
+                said = [row[0] for row in ranks.gather((share.go_on(),))]
+                if _FAILED in said:
+                    raise share.error or TrainingError("a rank had no memory for its part of an evaluation")
+                if _INTERRUPTED in said:
+                    raise Interrupted
+                if _MORE not in said:
+                    break
+            rows = ranks.gather((_added(share.total, share.waiting), share.targets))
     finally:
         model.train(was_training)
-    loss = total / targets
+    targets = sum(int(row[1]) for row in rows)
+    loss = sum(row[0] for row in rows) / targets
     return Evaluation(loss, dataset.bits_per_byte(loss), targets, time.monotonic() - began)
+
+
+_MORE, _DONE, _INTERRUPTED, _FAILED = 0.0, 1.0, 2.0, 3.0
+ROUND = 32
+"""Batches of a rank until it hears how the others are."""
+
+
+class _Share:
+    """A rank's part of an evaluation, as far as it has come."""
+
+    def __init__(
+        self,
+        model: GPT,
+        dataset: TokenDataset,
+        block_size: int,
+        device: torch.device,
+        between: Callable[[], bool] | None,
+        most: int | None,
+        ranks: Ranks,
+    ) -> None:
+        self.model, self.device, self.between, self.ranks = model, device, between, ranks
+        self.sharded = is_sharded(next(model.parameters()))
+        self.portion = Portion.fitting(block_size, model.vocab_size, device)
+        self.batches = dataset.val_batches(block_size, self.portion.rows, most)
+        self.total, self.targets = 0.0, 0
+        self.waiting: list[Tensor] = []
+        """Sums of batches, still on the device."""
+        self.error: Exception | None = None
+
+    def go_on(self) -> float:
+        """The next ROUND batches, and what to say of them."""
+        said = _MORE
+        try:
+            for _ in range(ROUND):
+                each = list(islice(self.batches, self.ranks.size))  # a batch for every rank
+                if not each:
+                    return max(said, _DONE)
+                mine = each[min(self.ranks.rank, len(each) - 1)]
+                counts = self.ranks.rank < len(each)
+                if (counts or self.sharded) and not self._batch(*mine, counts):
+                    said = _INTERRUPTED
+                    if not self.sharded:  # else the others wait for this rank's part of the model
+                        break
+        except Exception as error:
+            if not is_out_of_memory(error) or self.sharded:
+                raise
+            self.error = error
+            return _FAILED
+        return said
+
+    def _batch(self, x: NDArray[np.int64], y: NDArray[np.int64], counts: bool) -> bool:
+        """One batch; False where it is asked to give way, on rank 0."""
+        done, goes_on = 0, True
+        while done < len(x):
+            if self.between is not None and self.between():
+                goes_on = False
+                if not self.sharded:
+                    return False
+            part = slice(done, done + self.portion.rows)
+            sums = _sums(self.model, x[part], y[part], self.device, self.portion)
+            if sums is None:  # too large
+                continue
+            done += self.portion.rows
+            if counts:
+                self.waiting += sums
+                self.targets += y[part].size
+                if len(self.waiting) >= QUEUED:
+                    self.total = _added(self.total, self.waiting)
+        return goes_on
 
 
 def _sums(

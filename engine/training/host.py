@@ -19,15 +19,17 @@ from engine.runs.writer import RunWriter
 from engine.training.start import open_dataset
 
 if TYPE_CHECKING:
-    from engine.model.gpt import GPT
     from engine.training.trainer import Trainer
 
 
 class TrainingHost:
     """Trains `run` in a thread of its own, from its newest good checkpoint or from the start."""
 
-    def __init__(self, run: RunDir, *, device: str | None = None, corpora_dir: Path | None = None) -> None:
-        self.run, self.device, self.corpora_dir = run, device, corpora_dir
+    def __init__(
+        self, run: RunDir, *, device: str | None = None, corpora_dir: Path | None = None, in_group: bool = False
+    ) -> None:
+        """in_group: train with the other processes that `torchrun` started with this one, which has rank 0."""
+        self.run, self.device, self.corpora_dir, self.in_group = run, device, corpora_dir, in_group
         self.commands = CommandQueue()
         self.error: str | None = None
         self.state: str | None = None
@@ -94,9 +96,11 @@ class TrainingHost:
 
     def _train(self, writer: RunWriter) -> str:
         from engine.training.live import LivePrompter
+        from engine.training.ranks import LostRankError
 
-        trainer, build = self._prepare(writer)
-        prompter = LivePrompter(trainer.live, build, trainer.dataset.tokenizer)
+        trainer = self._prepare(writer)
+        crew = trainer.crew
+        prompter = LivePrompter(trainer.live, crew.build, trainer.dataset.tokenizer)
         server = ControlServer(self.run, self.commands, prompter, lambda: writer.stuck)
         try:
             try:
@@ -105,7 +109,16 @@ class TrainingHost:
                 writer.event("alarm", trainer.step, alarm="control", message=str(error))
             try:
                 self.begun = True
-                return trainer.run()
+                ended = trainer.run()
+                crew.end()
+                return ended
+            except LostRankError as error:
+                trainer.beside.give_up()
+                if not crew.sharded and trainer.step > 0 and trainer.checkpoint_step != trainer.step:
+                    trainer.checkpoint()  # this rank has all of it
+                steps = self.run.checkpoint_steps()
+                last = f"the checkpoint of step {steps[-1]} stands" if steps else "there is no checkpoint yet"
+                raise TrainingError(f"{error}; {last}, go on with tinytui train --resume {self.run.name}") from None
             except TrainingError as error:
                 if trainer.step > 0 and trainer.checkpoint_step != trainer.step:
                     try:
@@ -116,16 +129,17 @@ class TrainingHost:
         finally:
             trainer.live.end()
             server.stop()
+            crew.ranks.leave()
 
-    def _prepare(self, writer: RunWriter) -> tuple[Trainer, Any]:
-        """The trainer, restored; and what builds another model of its kind for prompting."""
-        import torch
-
-        from engine.model import build_for
+    def _prepare(self, writer: RunWriter) -> Trainer:
+        """The trainer, restored; with others, when they have come."""
         from engine.training.checkpoint import newest_good
+        from engine.training.crew import Crew, Job
         from engine.training.device import ready_device
         from engine.training.live import LiveWeights
+        from engine.training.memory import choose_parallel
         from engine.training.precision import choose
+        from engine.training.ranks import ALONE, Ranks
         from engine.training.saving import remove_orphans
         from engine.training.state import restore
         from engine.training.trainer import Trainer
@@ -133,10 +147,13 @@ class TrainingHost:
         info = read_info(self.run)
         config = read_config(self.run)
         name = self.device or (info.get("environment") or {}).get("device") or "auto"
-        device = ready_device(name, config.train.precision)
+        if self.in_group:
+            writer.status(phase="waiting for the other processes")
+        ranks = Ranks.join() if self.in_group else ALONE
+        device = ready_device(ranks.device_name(name), config.train.precision)
         writer.status(phase="reading the corpus")
         remove_orphans(self.run)
-        checkpoint, problems = newest_good(self.run)
+        checkpoint, problems = newest_good(self.run, in_parts=not ranks.alone)
         dataset = open_dataset(self.run, self.corpora_dir, checkpoint.tokenizer if checkpoint else None)
         dataset.check(config.model.block_size)
         if config.train.precision == "auto":
@@ -145,14 +162,13 @@ class TrainingHost:
             config = config.replace({"train.precision": choice.precision})
             writer.describe(config=config.model_dump(mode="json"))
             writer.event("precision", checkpoint.step if checkpoint else 0, **choice._asdict())
-        vocab = dataset.tokenizer.vocab_size
-
-        def build() -> GPT:
-            return build_for(config, vocab, drawn=False).to(device).eval()
-
-        generator = torch.Generator().manual_seed(config.train.seed % 2**63)
-        model = build_for(config, vocab, generator, drawn=checkpoint is None)
-        trainer = Trainer(writer, config, dataset, model, device, self.commands, LiveWeights())
+        parallel = choose_parallel(config, dataset.tokenizer.vocab_size, str(device), ranks.size)
+        drawn = checkpoint is None
+        tokenizer = dataset.tokenizer.to_dict()
+        ranks.share(Job(self.run.path.absolute(), self.corpora_dir, config, name, tokenizer, drawn, parallel))
+        ranks.introduce(str(device))
+        crew = Crew(config, dataset, device, ranks, drawn=drawn, parallel=parallel)
+        trainer = Trainer(writer, crew, self.commands, LiveWeights())
         for problem in problems:
             writer.event("alarm", checkpoint.step if checkpoint else 0, alarm="checkpoint", message=problem)
         if checkpoint is None:
@@ -165,4 +181,4 @@ class TrainingHost:
             warnings = restore(trainer, checkpoint)
             writer.rewind(trainer.step)
             writer.event("resumed", trainer.step, warnings=warnings, **trainer.environment(), **trainer.evaluates())
-        return trainer, build
+        return trainer

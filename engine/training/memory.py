@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from engine.model.gpt import GPT
     from engine.training.optim import Optimizer
 
+ROOM = 0.7
+"""Of a device's memory that weights, gradients and optimizer's state may take whole on each of several."""
 BEYOND = 2.0
 """Times the whole memory of a machine that no run can be squeezed into, however rough the estimate."""
 
@@ -65,15 +67,34 @@ def activation_estimate(config: Config, vocab_size: int, gpu: bool = False) -> i
     return tokens * (blocks + 4 * C + 2 * norm) + at_once * logits + casts
 
 
-def check_memory(config: Config, vocab_size: int, device: str = "auto") -> None:
+def choose_parallel(config: Config, vocab_size: int, device: str, ranks: int) -> str:
+    """How so many ranks train: `ddp` where each device has room for the whole model, `fsdp` where not; "" for one.
+
+    As `train.parallel` says, where it says one of the two.
+    """
+    if ranks == 1:
+        return ""
+    if config.train.parallel != "auto":
+        return str(config.train.parallel)
+    total, gpu = whole_memory(device)
+    if total is None:
+        return "ddp"
+    need = memory_estimate(config, vocab_size, gpu)
+    return "fsdp" if sum(need.values()) - need["activations"] > ROOM * (total if gpu else total / ranks) else "ddp"
+
+
+def check_memory(config: Config, vocab_size: int, device: str = "auto", ranks: int = 1) -> None:
     """Raises ConfigError, before anything is allocated, for a run far larger than the whole memory of `device`.
 
-    On a GPU a micro-batch that does not fit is parted down to single sequences, so there one of them counts.
+    On a GPU a micro-batch that does not fit is parted down to single sequences, so there one of them counts. Over
+    several ranks a model that one device does not hold is parted.
     """
     total, gpu = whole_memory(device)
     need = memory_estimate(config.replace({"train.batch_size": 1}) if gpu else config, vocab_size, gpu)
     activations = need["activations"]
     model = sum(need.values()) - activations
+    if choose_parallel(config, vocab_size, device, ranks) == "fsdp" and gpu:
+        model //= ranks
     if total is None or model + activations <= BEYOND * total:
         return
     advice = "train.batch_size (and raise train.grad_accum) or model.block_size"
@@ -142,10 +163,12 @@ def activations_by_part(model: GPT, x: Tensor, y: Tensor, precision: str) -> dic
 
 
 def memory_split(optimizer: Optimizer, activations: int) -> dict[str, int]:
-    """Bytes by what they are for."""
+    """Bytes by what they are for, of those that lie here."""
+    from engine.training.sharded import local
+
     return {
-        "weights": sum(parameter.nbytes for parameter in optimizer.model.parameters()),
-        "gradients": sum(parameter.nbytes for parameter in optimizer.named.values()),
+        "weights": sum(local(parameter).nbytes for parameter in optimizer.model.parameters()),
+        "gradients": sum(local(parameter).nbytes for parameter in optimizer.named.values()),
         "optimizer": optimizer.state_bytes,
         "activations": activations,
     }

@@ -6,7 +6,7 @@ nearest orthogonal matrix by a Newton-Schulz iteration. Matrices of one shape ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from engine.config import TrainConfig
 from engine.errors import CheckpointError, is_out_of_memory
 from engine.model.gpt import GPT, roles
+from engine.training.ranks import ALONE, Ranks
+from engine.training.sharded import fill, is_sharded, local
+from engine.training.shares import Shares
 from engine.training.shortage import free_memory
 
 MUON_MOMENTUM = 0.95
@@ -52,35 +55,53 @@ def orthogonalize(matrices: Tensor, dtype: torch.dtype | None = None, steps: int
 
 
 class Muon:
-    """Muon on the matrices that the parameters hold, each by itself."""
+    """Muon on the matrices that the parameters hold, each by itself; of several ranks each orthogonalizes a share."""
 
-    def __init__(self, named: dict[str, nn.Parameter], rows: dict[str, tuple[int, ...]], train: TrainConfig) -> None:
+    def __init__(
+        self,
+        named: dict[str, nn.Parameter],
+        rows: dict[str, tuple[int, ...]],
+        train: TrainConfig,
+        ranks: Ranks = ALONE,
+    ) -> None:
         """rows: those of each matrix that a parameter holds, one under the other."""
         self.parameters, self.train = list[Tensor](named.values()), train
         self.rows = [list(rows[name]) for name in named]
         self.momenta = {name: torch.zeros_like(parameter) for name, parameter in named.items()}
+        self.shares = None if ranks.alone else Shares(self.parameters, ranks)
 
     def plan(self) -> tuple[list[Tensor], list[Tensor]]:
         """The next momenta, and the directions to go against by parameter; nothing is changed yet."""
         grads = gradients(self.parameters)
-        momenta = torch._foreach_lerp(list(self.momenta.values()), grads, 1.0 - MUON_MOMENTUM)
+        momenta = torch._foreach_lerp(locals_of(self.momenta.values()), grads, 1.0 - MUON_MOMENTUM)
         ahead = torch._foreach_lerp(grads, momenta, MUON_MOMENTUM)  # Nesterov
+        if self.shares is None:
+            self._orthogonalize(ahead, self.rows)
+        else:
+            mine = self.shares.to_owners(list(ahead))
+            self._orthogonalize(mine, [self.rows[item] for item in self.shares.mine])
+            self.shares.from_owners(mine, list(ahead))
+        return list(momenta), list(ahead)
+
+    @staticmethod
+    def _orthogonalize(directions: Sequence[Tensor], rows: Sequence[list[int]]) -> None:
+        """Each matrix of `directions`, in place; those of one shape as one batch."""
         stacks: dict[tuple[int, ...], list[Tensor]] = {}
-        for tensor, rows in zip(ahead, self.rows, strict=True):
-            for matrix in torch.split(tensor, rows):
+        for tensor, each in zip(directions, rows, strict=True):
+            for matrix in torch.split(tensor, each):
                 stacks.setdefault(tuple(matrix.shape), []).append(matrix)
         for (height, width), matrices in stacks.items():
             scale = max(1.0, height / width) ** 0.5  # same RMS of the update for every shape
             torch._foreach_copy_(matrices, orthogonalize(torch.stack(matrices)).mul_(scale).unbind())
-        return list(momenta), list(ahead)
 
     def apply(self, plan: tuple[list[Tensor], list[Tensor]], multiplier: float) -> None:
         """One step, as planned; asks for no memory."""
         lr = self.train.muon_learning_rate * multiplier
-        torch._foreach_copy_(list(self.momenta.values()), plan[0])
+        parameters = locals_of(self.parameters)
+        torch._foreach_copy_(locals_of(self.momenta.values()), plan[0])
         if self.train.weight_decay:
-            torch._foreach_mul_(self.parameters, 1.0 - lr * self.train.weight_decay)
-        torch._foreach_sub_(self.parameters, plan[1], alpha=lr)
+            torch._foreach_mul_(parameters, 1.0 - lr * self.train.weight_decay)
+        torch._foreach_sub_(parameters, plan[1], alpha=lr)
 
     def tensors(self) -> dict[str, Tensor]:
         return {f"muon.momentum.{name}": tensor for name, tensor in self.momenta.items()}
@@ -105,10 +126,10 @@ class AdamW:
     def apply(self, multiplier: float) -> None:
         """One step; asks for no memory."""
         torch._fused_adamw_(
-            self.parameters,
+            locals_of(self.parameters),
             gradients(self.parameters),
-            list(self.exp_avg.values()),
-            list(self.exp_avg_sq.values()),
+            locals_of(self.exp_avg.values()),
+            locals_of(self.exp_avg_sq.values()),
             [],
             [self.steps] * len(self.parameters),
             lr=self.train.learning_rate * multiplier * self.scale,
@@ -134,8 +155,8 @@ class Optimizer:
     by the names of parameters. What is frozen (the base of a LoRA) is left alone.
     """
 
-    def __init__(self, model: GPT, train: TrainConfig) -> None:
-        self.model, self.train = model, train
+    def __init__(self, model: GPT, train: TrainConfig, ranks: Ranks = ALONE) -> None:
+        self.model, self.train, self.ranks = model, train, ranks
         self.named = {name: each for name, each in model.named_parameters() if each.requires_grad}
         declared = roles(model)
         by_role: dict[str, dict[str, nn.Parameter]] = {}
@@ -144,7 +165,7 @@ class Optimizer:
         self.muon: Muon | None = None
         if train.optimizer == "muon" and (matrices := by_role.pop("matrix", None)):
             rows = {name: declared[name].rows for name in matrices}
-            self.muon = Muon(matrices, rows, train)
+            self.muon = Muon(matrices, rows, train, ranks)
         self.steps = torch.zeros((), device=next(iter(self.named.values())).device)
         """Updates made, float32."""
         scales = {"embedding": train.embd_lr_scale, "head": train.head_lr_scale}
@@ -171,10 +192,10 @@ class Optimizer:
             if self.averaged is not None:
                 made = float(self.steps)
                 decay = min(self.train.ema, made / (made + WARM))
-                torch._foreach_lerp_(list(self.averaged.values()), list[Tensor](self.named.values()), 1.0 - decay)
+                torch._foreach_lerp_(locals_of(self.averaged.values()), locals_of(self.named.values()), 1.0 - decay)
 
     def _plan(self, muon: Muon) -> tuple[list[Tensor], list[Tensor]]:
-        for _ in range(TRIES - 1):
+        for _ in range(TRIES - 1 if self.ranks.alone else 0):  # the others would not try again with it
             try:
                 return muon.plan()
             except Exception as error:
@@ -204,7 +225,13 @@ class Optimizer:
 
     def _exchange(self, averaged: dict[str, Tensor]) -> None:
         for name, parameter in self.named.items():
-            parameter.data, averaged[name] = averaged[name], parameter.data
+            if is_sharded(parameter):  # where its memory is known to who puts it together
+                ours, theirs = local(parameter.detach()), local(averaged[name])
+                kept = ours.clone()
+                ours.copy_(theirs)
+                theirs.copy_(kept)
+            else:
+                parameter.data, averaged[name] = averaged[name], parameter.data
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything to save, by name, but for the average."""
@@ -215,9 +242,15 @@ class Optimizer:
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Take back what `tensors` gave; nothing is a fresh state. Raises CheckpointError for another optimizer's."""
+        if self.fits(tensors):
+            for name, tensor in self.tensors().items():
+                fill(tensor, tensors[name])
+
+    def fits(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether `tensors` has this optimizer's state, not none at all. Raises CheckpointError for another's."""
         saved = {name: tensor for name, tensor in tensors.items() if name.startswith(("adamw.", "muon."))}
         if not saved:
-            return
+            return False
         own = self.tensors()
         for name in sorted(own.keys() | saved.keys()):
             if name not in own or name not in saved or own[name].shape != saved[name].shape:
@@ -226,14 +259,19 @@ class Optimizer:
                     f"{self.train.optimizer} with these settings; put the settings in run.json back, or start a new "
                     "run with tinytui train --from"
                 )
-        for name, tensor in own.items():
-            tensor.copy_(saved[name])
+        return True
 
     @property
     def state_bytes(self) -> int:
-        return sum(tensor.nbytes for tensor in self.tensors().values())
+        """That lie here."""
+        return sum(local(tensor).nbytes for tensor in self.tensors().values())
+
+
+def locals_of(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """Of each what lies here."""
+    return [local(each) for each in tensors]
 
 
 def gradients(parameters: Sequence[Tensor]) -> list[Tensor]:
-    """Of each parameter; zeros where nothing came."""
-    return [torch.zeros_like(each) if each.grad is None else each.grad for each in parameters]
+    """Of each parameter, as far as it lies here; zeros where nothing came."""
+    return [torch.zeros_like(local(each)) if each.grad is None else local(each.grad) for each in parameters]

@@ -1,8 +1,9 @@
 """Writing checkpoints, and clearing away old ones.
 
 A checkpoint is a folder: `model.safetensors`, `optimizer.safetensors`, `state.json`, `config.json`, `tokenizer.json`
-and `manifest.json` with the SHA-256 of each. It is written beside its place, synced, and renamed, so that under its
-name it is always whole. The sums are of what was handed to the disk, not of what it gives back.
+and `manifest.json` with the SHA-256 of each; of a sharded model a file of each rank has the tensors. It is written
+beside its place, synced, and renamed, so that under its name it is always whole. The sums are of what was handed to the
+disk, not of what it gives back; of a rank's file they are of what lies there.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from engine.config import Config
 from engine.errors import CheckpointError
 from engine.files import beside, cannot, sync_folder
 from engine.runs.layout import RunDir
-from engine.training.verify import AVERAGED, FORMAT
+from engine.training.verify import AVERAGED, FORMAT, SHARDED
 from engine.training.watch import Watch
 
 _REPLACED = re.compile(r"\.old-(step-\d{8,})-.*")
@@ -66,29 +67,48 @@ def write_checkpoint(run: RunDir, contents: Contents) -> Path:
 
     The run's own folder is not made: where it is gone, a checkpoint alone would be no run.
     """
-    final = run.checkpoint(contents.step)
-    temporary = beside(final)
+    folder = begin_checkpoint(run, contents.step)
+    return finish_checkpoint(run, folder, contents)
+
+
+def begin_checkpoint(run: RunDir, step: int) -> Path:
+    """The folder, beside its place, that a checkpoint is written in. Raises CheckpointError."""
+    folder = beside(run.checkpoint(step))
     try:
         if not run.checkpoints.is_dir():
             run.checkpoints.mkdir()
             sync_folder(run.path)
-        temporary.mkdir()
-        _write(temporary, contents)
-        sync_folder(temporary)
-        _put(temporary, final)
+        folder.mkdir()
+    except OSError as error:
+        raise cannot("write", run.checkpoint(step), error, CheckpointError) from None
+    return folder
+
+
+def finish_checkpoint(run: RunDir, folder: Path, contents: Contents, shards: Mapping[str, str] | None = None) -> Path:
+    """Write what is not there yet and give the folder its name; on an error it is removed. Raises CheckpointError.
+
+    `shards` are the tensors' files where they stand in the folder already, and the SHA-256 of each.
+    """
+    final = run.checkpoint(contents.step)
+    try:
+        _write(folder, contents, shards)
+        sync_folder(folder)
+        _put(folder, final)
         sync_folder(run.checkpoints)
     except OSError as error:
         raise cannot("write", final, error, CheckpointError) from None
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
     return final
 
 
-def _write(folder: Path, contents: Contents) -> None:
-    sums: dict[str, str] = {}
+def _write(folder: Path, contents: Contents, shards: Mapping[str, str] | None) -> None:
+    sums: dict[str, str] = dict(shards or {})
     tensors = {"model.safetensors": contents.weights, "optimizer.safetensors": contents.optimizer}
     if contents.averaged:
         tensors[AVERAGED] = contents.averaged
+    if shards is not None:
+        tensors = {}
     trees = {
         "state.json": {"step": contents.step, **contents.state},
         "config.json": contents.config.model_dump(),
@@ -101,7 +121,8 @@ def _write(folder: Path, contents: Contents) -> None:
         with _summed(folder / name, sums) as file:
             file.write(_json(tree))
     with _summed(folder / "manifest.json", {}) as file:
-        file.write(_json({"step": contents.step, "format": FORMAT, "sha256": sums}))
+        written = FORMAT if shards is None else SHARDED
+        file.write(_json({"step": contents.step, "format": written, "sha256": sums}))
 
 
 def _json(tree: object) -> bytes:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.training.checkpoint import Checkpoint, fill_model
+import torch
+
+from engine.training.checkpoint import Checkpoint, check_model
 from engine.training.evaluate import Evaluation
 from engine.training.older import by_name
 from engine.training.saving import Contents
@@ -28,32 +30,29 @@ def contents(trainer: Trainer) -> Contents:
         "watch": trainer.watch.to_dict(),
         "environment": trainer.environment(),
     }
+    sharded = trainer.crew.sharded  # then each rank writes its part of the tensors
+    optimizer = {} if sharded else {**trainer.optimizer.tensors(), **trainer.take_step.scaler.tensors()}
     return Contents(
         step=trainer.step,
         config=trainer.config,
-        weights={name: each.detach() for name, each in trainer.model.named_parameters()},
-        optimizer={**trainer.optimizer.tensors(), **trainer.take_step.scaler.tensors()},
+        weights={} if sharded else {name: each.detach() for name, each in trainer.model.named_parameters()},
+        optimizer=optimizer,
         state=state,
         tokenizer=trainer.dataset.tokenizer.to_dict(),
-        averaged=trainer.optimizer.averaged or {},
+        averaged={} if sharded else trainer.optimizer.averaged or {},
     )
 
 
 def restore(trainer: Trainer, checkpoint: Checkpoint) -> list[str]:
     """Go on exactly from `checkpoint`; returns warnings for what differs from where it was written."""
-    fill_model(trainer.model, checkpoint.weights, checkpoint.path)
-    saved = checkpoint.optimizer
-    trainer.optimizer.load(by_name(saved, trainer.model) if checkpoint.format < 2 else saved)
-    trainer.take_step.scaler.load(saved)
-    for name, average in (trainer.optimizer.averaged or {}).items():  # begun from the weights where there is none yet
-        average.copy_(checkpoint.averaged.get(name, checkpoint.weights[name]))
+    _restore_tensors(trainer, checkpoint)
     state = checkpoint.state
     trainer.step = trainer.checkpoint_step = checkpoint.step
     trainer.log.counted = (checkpoint.step, int(state["tokens"]))
     trainer.train_seconds = float(state["train_seconds"])
     trainer.eval_seconds = float(state["eval_seconds"])
     trainer.lr_scale, trainer.rollbacks = _scale_after(trainer, checkpoint), int(state["rollbacks"])
-    trainer.batches.salt = trainer.rollbacks
+    trainer.batches.salt = trainer.rollbacks  # other ranks hear of it with each step
     trainer.owed = bool(state.get("owed"))
     trainer.watch = Watch.from_dict(state["watch"])
     trainer.evaluation = None
@@ -70,6 +69,24 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> list[str]:
         trainer.watch.since_best = 0
         warnings.append("it had stopped early: train.early_stop counts anew from here")
     return warnings
+
+
+def _restore_tensors(trainer: Trainer, checkpoint: Checkpoint) -> None:
+    """Weights, optimizer's state and average of all ranks. Raises CheckpointError where they are of another run."""
+    if checkpoint.to_be_read:
+        trainer.crew.load(checkpoint.path)
+        return
+    optimizer, weights = trainer.optimizer, checkpoint.weights
+    check_model(trainer.model, weights, checkpoint.path)
+    saved = by_name(checkpoint.optimizer, trainer.model) if checkpoint.format < 2 else checkpoint.optimizer
+    if not optimizer.fits(saved):  # nothing is a fresh state
+        saved = {name: torch.zeros(tensor.shape) for name, tensor in optimizer.tensors().items()}
+    trainer.take_step.scaler.load(checkpoint.optimizer)
+    tensors = {f"model.{name}": each for name, each in weights.items()}
+    tensors |= {f"optimizer.{name}": each for name, each in saved.items()}
+    for name in optimizer.averaged or {}:  # begun from the weights where there is none yet
+        tensors[f"averaged.{name}"] = checkpoint.averaged.get(name, weights[name])
+    trainer.crew.put(tensors)
 
 
 def _scale_after(trainer: Trainer, checkpoint: Checkpoint) -> float:

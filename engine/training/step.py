@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
 from engine.config import Config
 from engine.errors import is_out_of_memory
+from engine.machine import memory_now
 from engine.model import build_for
 from engine.model.gpt import GPT
 from engine.tokenizers.dataset import TokenDataset
 from engine.training.batches import Batches, make_batches
 from engine.training.device import LossScaler, autocast
 from engine.training.optim import Optimizer, gradients
+from engine.training.ranks import ALONE, Ranks
+from engine.training.sharded import is_sharded
 from engine.training.shortage import MicroBatchTooLargeError
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 """Inputs and targets (B, T) -> mean loss: the model's, or that compiled."""
 
 
-def step_seed(seed: int, step: int) -> int:
-    """Seed of a step's dropout: a hash of (seed, step) (SplitMix64), so no history is needed to repeat it."""
-    x = (seed * 0x9E3779B97F4A7C15 + step + 1) & 0xFFFFFFFFFFFFFFFF
+def step_seed(seed: int, step: int, rank: int = 0) -> int:
+    """Seed of a step's dropout: a hash of (seed, step, rank) (SplitMix64), so no history is needed to repeat it."""
+    x = (seed * 0x9E3779B97F4A7C15 + step + 1 + rank * 0xD1B54A32D192ED03) & 0xFFFFFFFFFFFFFFFF
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
     x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
     return (x ^ (x >> 31)) >> 1
@@ -41,43 +47,73 @@ class Result(NamedTuple):
     """Not finite, and not for the loss scaler to mend: nothing was changed."""
 
 
+class RankPace(NamedTuple):
+    """What a rank says of its part in a step."""
+
+    seconds: float
+    """From the beginning of the step to that of its last backward pass, in which the ranks wait for each other."""
+    memory: int
+    """Bytes that it holds."""
+
+
 class TrainStep:
-    """One optimizer step. A step whose loss or gradient is not finite changes nothing.
+    """One optimizer step, of all ranks together. A step whose loss or gradient is not finite changes nothing.
 
     With fp16 an overflow is the loss scaler's business, and only skips the step, as long as a smaller scale may help.
     """
 
-    def __init__(self, model: GPT, optimizer: Optimizer, batches: Batches, config: Config) -> None:
-        self.model, self.optimizer, self.batches, self.config = model, optimizer, batches, config
+    def __init__(
+        self, model: GPT, optimizer: Optimizer, batches: Batches, config: Config, ranks: Ranks = ALONE
+    ) -> None:
+        self.model, self.optimizer, self.batches, self.config, self.ranks = model, optimizer, batches, config, ranks
         self.trained = list[Tensor](optimizer.named.values())
         self.device = self.trained[0].device
         self.scaler = LossScaler(config.train.precision == "fp16")
         self.loss_function: LossFunction = model.loss
+        self.sharded = is_sharded(self.trained[0])
+        self.replicated: Any = None if ranks.alone or self.sharded else _replicated(self)
+        self.pace: list[RankPace] = []
+        """Of each rank, in the last step; empty for one alone."""
+        self._exchanged: LossFunction | None = None
+        self._seconds = self._backward_at = 0.0
 
     def __call__(self, step: int, multiplier: float) -> Result:
         """Make step `step` + 1 with learning rates times `multiplier`.
 
         Raises MicroBatchTooLargeError, or what tells of too little memory for the update: nothing was changed then.
         """
-        torch.manual_seed(step_seed(self.config.train.seed, step))
+        torch.manual_seed(step_seed(self.config.train.seed, step, self.ranks.rank))
         mean = self.forward_backward(step)
-        norm = get_total_norm(gradients(self.trained), foreach=True)
+        grads = gradients(self.trained)
+        norm = get_total_norm(grads, foreach=True)
         loss, grad_norm = torch.stack((mean, norm)).tolist()  # the one time that the device is waited for
+        if not self.ranks.alone:
+            loss, grad_norm = self._of_all(loss, grad_norm)
         finite = math.isfinite(loss) and math.isfinite(grad_norm)
         if finite:
             if self.config.train.grad_clip > 0:
-                clip_grads_with_norm_(self.trained, self.config.train.grad_clip, norm, foreach=True)
+                over = norm if self.ranks.alone else torch.tensor(grad_norm, device=norm.device)
+                torch._foreach_mul_(grads, torch.clamp(self.config.train.grad_clip / (over + 1e-6), max=1.0))
             self.optimizer.step(multiplier)
         self.scaler.update(finite)
         return Result(loss, grad_norm, bad=not finite and not self.scaler.may_help)
 
+    def _of_all(self, loss: float, grad_norm: float) -> tuple[float, float]:
+        """Mean loss and norm of the gradient over all ranks, the same numbers on each."""
+        rows = self.ranks.gather((loss, grad_norm, self._seconds, memory_now(self.device)))
+        self.pace = [RankPace(row[2], int(row[3])) for row in rows]
+        norms = [row[1] for row in rows]  # each has the whole gradient, or its own part of it
+        return math.fsum(row[0] for row in rows) / len(rows), math.hypot(*norms) if self.sharded else norms[0]
+
     def forward_backward(self, step: int) -> Tensor:
-        """Mean loss of the step's micro-batches, a scalar; its gradient is the parameters'."""
+        """Mean loss of this rank's micro-batches of the step, a scalar; the parameters' gradient is that of all."""
         self.clear()
         total: Tensor | None = None
+        began = time.perf_counter()
         try:
-            for micro in range(self.config.train.grad_accum):
-                loss = self.micro_batch(*self.batches.get(step, micro))
+            for micro in range(self.batches.micros):
+                with self._together(last=micro == self.batches.micros - 1):
+                    loss = self.micro_batch(*self.batches.get(step, micro))
                 total = loss if total is None else total + loss
             if self.scaler.enabled:
                 torch._foreach_div_(gradients(self.trained), self.scaler.scale)
@@ -85,16 +121,34 @@ class TrainStep:
             if not is_out_of_memory(error):
                 raise
             raise MicroBatchTooLargeError(f"step {step + 1}") from None
+        self._seconds = self._backward_at - began
         assert total is not None
         return total.float()
 
     def micro_batch(self, x: Tensor, y: Tensor) -> Tensor:
         """Adds the gradient of inputs and targets (B, T) to the parameters'; returns their share of the mean loss."""
-        train = self.config.train
-        with autocast(train.precision, x.device):
-            loss = self.loss_function(x, y) / train.grad_accum
+        function = self.loss_function if self._exchanged is None else self._exchanged
+        with autocast(self.config.train.precision, x.device):
+            loss = function(x, y) / self.batches.micros
+        self._backward_at = time.perf_counter()
         (loss * self.scaler.scale if self.scaler.enabled else loss).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
+
+    @contextmanager
+    def _together(self, last: bool) -> Iterator[None]:
+        """Inside, the last micro-batch's backward pass averages the gradient over the ranks.
+
+        A sharded model's does in every one: nobody has room for a whole gradient.
+        """
+        if self.replicated is None:
+            yield
+            return
+        self._exchanged = self.replicated
+        try:
+            with nullcontext() if last else self.replicated.no_sync():
+                yield
+        finally:
+            self._exchanged = None
 
     def clear(self) -> None:
         """The parameters have no gradient."""
@@ -107,18 +161,45 @@ class TrainStep:
         self.batches.part(config.train)
         self.loss_function = self.model.loss
 
-    def bad_micro_batch(self, step: int) -> int | None:
-        """Which micro-batch of a step that was not finite it was: each is tried again by itself. None: none of them.
+    def bad_micro_batch(self, step: int) -> tuple[int, int] | None:
+        """Which micro-batch of a step that was not finite it was, and whose: each is tried again by itself.
 
-        The weights must be those before the step, as they are after it.
+        (rank, micro-batch), or None when it was none of them. The weights must be those before the step, as they are
+        after it.
         """
-        torch.manual_seed(step_seed(self.config.train.seed, step))
-        for micro in range(self.config.train.grad_accum):
+        torch.manual_seed(step_seed(self.config.train.seed, step, self.ranks.rank))
+        bad = -1
+        for micro in range(self.batches.micros):
             self.clear()
             loss = self.micro_batch(*self.batches.get(step, micro))
-            if not math.isfinite(loss) or not math.isfinite(get_total_norm(gradients(self.trained), foreach=True)):
-                return micro
-        return None
+            norm = get_total_norm(gradients(self.trained), foreach=True)
+            here = math.isfinite(loss) and (self.sharded or math.isfinite(norm))  # a sharded gradient is of all ranks
+            bad = micro if bad < 0 and not here else bad
+        found = [int(row[0]) for row in self.ranks.gather((bad,))]
+        return next(((rank, micro) for rank, micro in enumerate(found) if micro >= 0), None)
+
+
+class _Loss(nn.Module):
+    """A step's loss as DistributedDataParallel wants it: a module with the model's parameters."""
+
+    def __init__(self, take_step: TrainStep) -> None:
+        super().__init__()
+        self.model = take_step.model
+        self._of = [take_step]  # in a list, as what belongs to the step is no part of this
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self._of[0].loss_function(x, y)
+
+
+def _replicated(take_step: TrainStep) -> nn.Module:
+    """The loss whose backward pass averages gradients over the ranks while it goes on (Li et al. 2020)."""
+    from torch.nn.parallel import DistributedDataParallel
+
+    with warnings.catch_warnings():  # the option has another name in later versions of PyTorch
+        warnings.simplefilter("ignore", FutureWarning)
+        return DistributedDataParallel(
+            _Loss(take_step), broadcast_buffers=False, init_sync=False, gradient_as_bucket_view=True
+        )
 
 
 def make_step(config: Config, dataset: TokenDataset, device: torch.device) -> TrainStep:

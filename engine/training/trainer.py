@@ -6,36 +6,32 @@ The trainer appends to the run directory and reads its command queue. It knows n
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from typing import Any, NoReturn
 
 import torch
 
-from engine.config import Config
 from engine.control import CommandQueue
 from engine.errors import TrainingError, UserError, is_out_of_memory
 from engine.machine import cpu_model, keep_freed_memory, memory_peak
-from engine.model.gpt import GPT
 from engine.runs.environment import version
 from engine.runs.writer import RunWriter
-from engine.sampling.generate import Done, generate
-from engine.sampling.settings import SamplingSettings
-from engine.tokenizers.dataset import TokenDataset
 from engine.training import waiting
-from engine.training.batches import make_batches
+from engine.training.beside import Sample, SamplesBeside, make_sample
 from engine.training.checkpoint import newest_good
-from engine.training.compile import compile_step
 from engine.training.copied import CopyCheck
-from engine.training.evaluate import Evaluation, Interrupted, evaluate
+from engine.training.crew import Crew
+from engine.training.evaluate import Evaluation, Interrupted
 from engine.training.live import LiveWeights
 from engine.training.memory import activations_by_part, memory_split
-from engine.training.optim import Optimizer, muon_dtype
+from engine.training.optim import muon_dtype
 from engine.training.orders import carry_out
-from engine.training.saving import prune, write_checkpoint
+from engine.training.saving import Contents, begin_checkpoint, finish_checkpoint, prune, write_checkpoint
 from engine.training.schedule import is_evaluated, lr_multiplier
 from engine.training.shortage import in_room
 from engine.training.state import contents, restore
-from engine.training.step import Result, TrainStep
+from engine.training.step import Result
 from engine.training.steplog import StepLog
 from engine.training.waiting import settle, unsaved, until
 from engine.training.watch import Watch
@@ -43,30 +39,27 @@ from engine.training.watch import Watch
 MAX_ROLLBACKS = 3
 
 
+IDLE_SECONDS = 1.0
+"""Other ranks hear this often that they are waited with, and it is seen whether they live."""
+
+
 class Trainer:
-    """Trains `model` on `dataset` as `config` says, from `step` 0 or from a restored checkpoint.
+    """Trains the crew's model as its config says, from `step` 0 or from a restored checkpoint.
 
     `run` returns how it ended: "finished" or "stopped". Raises TrainingError for a loss that is not finite, and then a
     checkpoint of the last good weights stands.
     """
 
-    def __init__(
-        self,
-        writer: RunWriter,
-        config: Config,
-        dataset: TokenDataset,
-        model: GPT,
-        device: torch.device,
-        commands: CommandQueue,
-        live: LiveWeights,
-    ) -> None:
-        self.writer, self.config, self.dataset, self.device = writer, config, dataset, device
-        self.commands, self.live = commands, live
+    def __init__(self, writer: RunWriter, crew: Crew, commands: CommandQueue, live: LiveWeights) -> None:
+        self.writer, self.crew, self.commands, self.live = writer, crew, commands, live
+        self.config, self.dataset, self.device = crew.config, crew.dataset, crew.device
+        self.model, self.optimizer, self.batches, self.take_step = (
+            crew.model,
+            crew.optimizer,
+            crew.batches,
+            crew.take_step,
+        )
         keep_freed_memory()
-        self.model = model.to(device).train()
-        self.optimizer = Optimizer(self.model, config.train)
-        self.batches = make_batches(dataset, config, device)
-        self.take_step = TrainStep(self.model, self.optimizer, self.batches, config)
         self.step, self.lr_scale, self.rollbacks = 0, 1.0, 0
         self.train_seconds, self.eval_seconds = 0.0, 0.0
         self.watch = Watch()
@@ -78,8 +71,14 @@ class Trainer:
         self.stop: dict[str, Any] | None = None
         self._ended = ""
         self.wanted: list[str] = []
-        self.log = StepLog(writer, config, device)
-        self.copies = CopyCheck(dataset)
+        self.log = StepLog(writer, self.config, self.device)
+        self.copies = CopyCheck(self.dataset)
+        self.beside = SamplesBeside(crew, self.copies)
+        self._saving: Contents | None = None
+        """The checkpoint whose tensors are being written while training goes on, of a sharded model."""
+        self._saving_in = self.writer.run.checkpoints
+        self._retrying = False
+        self._idled = 0.0
 
     # -- the loop ----------------------------------------------------------------------------------------------------
 
@@ -94,14 +93,14 @@ class Trainer:
             self._keep_up()
         while self.step < train.max_steps and not self.stopping and not self.obey():
             self._one_step()
-            self.live.serve(self.step, self.optimizer.weights)
+            self.live.serve(self.step, self.crew.weights)
             self._keep_up()
         return self._end()
 
     def _compile(self) -> None:
         self.writer.status(state="running", phase="compiling")
         began = time.monotonic()
-        if why := compile_step(self.take_step, self.step):
+        if why := self.crew.compile(self.step):
             message = f"training goes on without torch.compile: {why}"
             self.writer.event("alarm", self.step, alarm="compile", message=message)
         else:
@@ -111,7 +110,7 @@ class Trainer:
         """One optimizer step and its record; a spike in the loss may send training back from it."""
         began = time.perf_counter()
         multiplier = self.multiplier(self.step)
-        result = in_room(self, lambda: self.take_step(self.step, multiplier))
+        result = in_room(self, lambda: self.crew.step(self.step, multiplier))
         seconds = time.perf_counter() - began
         self.train_seconds += seconds
         if result.bad:
@@ -127,6 +126,9 @@ class Trainer:
         """What is due after a step: evaluation, sample, checkpoint."""
         train = self.config.train
         last = self.step >= train.max_steps
+        self._write_samples()
+        if self._saving is not None and (self.crew.writing is None or self.crew.writing.done):
+            self._finish_saving()
         evaluated = is_evaluated(self.step, train)
         better = evaluated and self.evaluate()
         if self.stop is None and (last or better or self.step % train.checkpoint_every == 0):
@@ -140,8 +142,11 @@ class Trainer:
     def _end(self) -> str:
         early = self.stop is not None and self.stop.get("reason") == "early_stop"
         wanted = (self.stop or {}).get("checkpoint", True)
+        self._finish_saving()
         if wanted and not self.saved:
             self.checkpoint()
+            self._finish_saving()
+        self._await_samples()
         done = self.step >= self.config.train.max_steps and not self.owed
         self._ended = "finished" if early or done else "stopped"
         self.writer.event(self._ended, self.step)
@@ -150,6 +155,7 @@ class Trainer:
             raise unsaved(self, why)
         if wanted and not self.saved:  # the folder was taken away at the last moment, and written again
             self.checkpoint()
+            self._finish_saving()
             self.report(state=self._ended, phase="")
         self._prune()  # what could not be removed before
         return self._ended
@@ -169,14 +175,19 @@ class Trainer:
         """The step was not finite: the weights are those before it. Says which batch it was."""
         bad, loss, train = self.step + 1, result.loss, self.config.train
         what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient norm is {result.grad_norm}"
-        micro = self.take_step.bad_micro_batch(self.step) if train.grad_accum > 1 else 0
-        offsets = self.batches.offsets(self.step, micro or 0).tolist()
-        self.writer.event("not_finite", bad, what=what, micro_batch=micro, batch_offsets=offsets[:64])
+        micros, ranks = self.batches.micros, self.crew.ranks
+        found = (0, 0) if micros == ranks.size == 1 else self.crew.which(self.step)
+        rank, micro = found or (0, 0)
+        offsets = self.batches.offsets(self.step, micro, rank).tolist()
+        number = None if found is None else rank * micros + micro
+        self.writer.event("not_finite", bad, what=what, micro_batch=number, batch_offsets=offsets[:64])
         starts = ", ".join(map(str, offsets[:4])) + (", …" if len(offsets) > 4 else "")
-        if micro is None:  # each is finite by itself, their sum is not
-            which = f"{train.grad_accum} micro-batches, the first"
+        if number is None:  # each is finite by itself, their sum is not
+            which = f"{micros * ranks.size} micro-batches, the first"
+        elif micros * ranks.size == 1:
+            which = "batch"
         else:
-            which = "batch" if train.grad_accum == 1 else f"micro-batch {micro + 1} of {train.grad_accum}"
+            which = f"micro-batch {number + 1} of {micros * ranks.size}" + ("" if ranks.alone else f" (rank {rank})")
         raise TrainingError(
             f"step {bad}: {what}; stopped before the update, {which} at training tokens {starts}; "
             f"lower train.learning_rate ({train.learning_rate:g}) or raise train.warmup_steps ({train.warmup_steps})"
@@ -193,6 +204,11 @@ class Trainer:
                 "last_val_loss": last.loss if known else None,
                 "last_val_bpb": last.bits_per_byte if known else None,
             }
+        if pace := self.take_step.pace:
+            fields["ranks"] = [
+                {"rank": each.rank, "host": each.host, "pid": each.pid, "device": each.device, **said._asdict()}
+                for each, said in zip(self.crew.ranks.members, pace, strict=True)
+            ]
         self.writer.status(
             step=self.step,
             steps=train.max_steps,
@@ -213,6 +229,8 @@ class Trainer:
         """Say what the memory is for; activations as measured by one pass, where there is room for it."""
         activations = 0
         try:
+            if self.crew.sharded:  # the others would have to go along
+                raise MemoryError
             by_part = activations_by_part(self.model, *self.batches.get(0, 0), self.config.train.precision)
             activations = sum(by_part.values())
         except Exception as error:
@@ -226,7 +244,11 @@ class Trainer:
 
     def between(self) -> bool:
         """Called inside long work: prompts are served, and True asks it to give way."""
-        self.live.serve(self.step, self.optimizer.weights)
+        if not (self.crew.evaluating or self.crew.lost) and time.monotonic() - self._idled > IDLE_SECONDS:
+            self._idled = time.monotonic()
+            self.crew.idle()
+        if not (self.crew.evaluating and self.crew.sharded):
+            self.live.serve(self.step, self.crew.weights)
         self.writer.status()
         for command in self.commands.drain():
             carry_out(self, command)
@@ -237,16 +259,7 @@ class Trainer:
         self.owed = False
         self.writer.status(phase="evaluating")
         try:
-            with self.optimizer.averaged_weights():
-                result = evaluate(
-                    self.model,
-                    self.dataset,
-                    self.config.model.block_size,
-                    self.device,
-                    self.config.train.precision,
-                    self.between,
-                    self.config.data.val_tokens,
-                )
+            result = self.crew.evaluate(self.between)
         except Interrupted:
             self.owed = True
             return False
@@ -284,48 +297,46 @@ class Trainer:
         return better
 
     def sample(self) -> None:
-        """Write what the model says to each fixed prompt, each with its fixed seed: comparable from step to step."""
+        """Write what the model says to each fixed prompt, with several ranks when it has been made."""
         train = self.config.train
         if train.sample_tokens == 0:
             return
+        if not self.crew.ranks.alone:
+            self._await_samples()
+            self.beside.begin(self.step)
+            return
         self.writer.status(phase="sampling")
-        for number, prompt in enumerate(train.prompts):
-            if not self._sample(prompt, (train.seed + number) % 2**31):
+        for number in range(len(train.prompts)):
+            with self.optimizer.averaged_weights():
+                made = make_sample(self.model, self.dataset.tokenizer, train, number, self.between, self.copies)
+            self._write_sample(self.step, made)
+            if self.stop is not None:
                 break
         self.writer.status(phase="training")
 
-    def _sample(self, prompt: str, seed: int) -> bool:
-        """One sample and how much of it is copied; False when it gave way to a stop."""
-        train = self.config.train
-        stop = (train.sample_stop,) if train.sample_stop else ()
-        settings = SamplingSettings(max_tokens=train.sample_tokens, seed=seed, stop=stop)
-        done: Done | None = None
-        copied, alarm = None, ""
-        try:
-            with self.optimizer.averaged_weights():
-                for piece in generate(self.model, self.dataset.tokenizer, prompt, settings, cancelled=self.between):
-                    if isinstance(piece, Done):
-                        done = piece
-            if done is not None and done.stop_reason != "cancelled":
-                copied, alarm = self.copies.look(done.text, self.between, prompt)
-        except Exception as error:
-            if not isinstance(error, UserError) and not is_out_of_memory(error):
-                raise
-            said = str(error) if isinstance(error, UserError) else "no memory for a sample; it is left out"
-            self.writer.event("alarm", self.step, alarm="sample", message=said)
-        if done is not None and done.stop_reason != "cancelled":
-            self.writer.sample(
-                step=self.step,
-                prompt=prompt,
-                text=done.text,
-                settings=settings.to_dict(),
-                seed=settings.seed,
-                tokens_per_s=round(done.tokens_per_second, 1),
-                **({} if copied is None else {"copied": copied.record()}),
-            )
-            if alarm:
-                self.writer.event("alarm", self.step, alarm="copied", message=alarm)
-        return self.stop is None
+    def _write_sample(self, step: int, made: Sample) -> None:
+        """The record of a sample of that step's weights, and what is to be said of it."""
+        for kind, message in (each for each in made.alarms if each[0] == "sample"):
+            self.writer.event("alarm", step, alarm=kind, message=message)
+        if made.record is not None:
+            self.writer.sample(step=step, **made.record)
+        for kind, message in (each for each in made.alarms if each[0] != "sample"):
+            self.writer.event("alarm", step, alarm=kind, message=message)
+
+    def _write_samples(self) -> None:
+        """Those that have been made beside training."""
+        for step, made in self.beside.told():
+            self._write_sample(step, made)
+
+    def _await_samples(self) -> None:
+        """Wait for the samples that are being made beside training; on leaving they are given up."""
+        if self.beside.busy:
+            self.writer.status(phase="sampling")
+        while self.beside.busy and not self.leaving:
+            self.commands.wait(0.1)
+            self.between()
+        self.beside.give_up()
+        self._write_samples()
 
     def checkpoint(self, sample: bool = False) -> None:
         """Write a checkpoint of this step, then prune; sample first when asked.
@@ -338,10 +349,13 @@ class Trainer:
         self.writer.status(phase="checkpointing")
         if why := until(self, self._write_checkpoint, waiting.DISK_RETRY_SECONDS):
             raise unsaved(self, why)
-        path = self.writer.run.checkpoint(self.step)
-        self.writer.event("checkpoint", self.step, path=path.name, val_loss=self.val_loss())
-        self._prune()
+        if self._saving is None:
+            self._say_saved(self.step, self.val_loss())
         self.writer.status(phase="training", message="")
+
+    def _say_saved(self, step: int, val_loss: float | None) -> None:
+        self.writer.event("checkpoint", step, path=self.writer.run.checkpoint(step).name, val_loss=val_loss)
+        self._prune()
 
     def _prune(self) -> None:
         keep = {step for step in (self.watch.best_step,) if step is not None}
@@ -357,6 +371,8 @@ class Trainer:
             if self.writer.taken or not self.leaving:
                 return why
         try:
+            if self.crew.sharded:
+                return self._begin_saving() or why
             write_checkpoint(self.writer.run, contents(self))
         except Exception as error:
             if isinstance(error, UserError):
@@ -367,6 +383,50 @@ class Trainer:
         self.checkpoint_step = self.step
         self.writer.restored = False
         return why
+
+    # a sharded model: every rank writes its part, and training goes on meanwhile
+
+    def _begin_saving(self) -> str:
+        """Have all ranks begin a checkpoint of this step. Raises CheckpointError."""
+        self._finish_saving()
+        self._saving_in = begin_checkpoint(self.writer.run, self.step)
+        self.crew.save(self._saving_in)
+        self._saving = contents(self)
+        if self.leaving or self._retrying:
+            return self._sealed()
+        return ""
+
+    def _finish_saving(self) -> None:
+        """Wait for the checkpoint that is being written, if one is; where it failed it is written again."""
+        if self._saving is None:
+            return
+        self.writer.status(phase="checkpointing")
+        step, val_loss = self._saving.step, self._saving.state["val_loss"]
+        if why := self._sealed():
+            self.writer.event("alarm", step, alarm="checkpoint", message=f"{why}; it is written again")
+            self._retrying = True
+            try:
+                self.checkpoint()
+            finally:
+                self._retrying = False
+        else:
+            self._say_saved(step, val_loss)
+        self.writer.status(phase="training", message="")
+
+    def _sealed(self) -> str:
+        """The checkpoint under way under its name, once all parts stand; why it is not, or nothing."""
+        saving, self._saving = self._saving, None
+        assert saving is not None
+        shards, why = self.crew.settle()
+        if why:
+            shutil.rmtree(self._saving_in, ignore_errors=True)
+            return f"cannot write {self.writer.run.checkpoint(saving.step)}: {why}"
+        try:
+            finish_checkpoint(self.writer.run, self._saving_in, saving, shards)
+        except UserError as error:
+            return str(error)
+        self.checkpoint_step, self.writer.restored = saving.step, False
+        return ""
 
     @property
     def saved(self) -> bool:
@@ -399,6 +459,7 @@ class Trainer:
             "device": name,
             "threads": torch.get_num_threads(),
             "muon_dtype": str(muon_dtype(self.device)).removeprefix("torch."),
+            **({} if self.crew.ranks.alone else {"ranks": self.crew.ranks.size, "parallel": self.crew.parallel}),
         }
 
     def evaluates(self) -> dict[str, int]:
@@ -415,7 +476,8 @@ class Trainer:
         """Whether this loss is a spike that sent training back to the last checkpoint, onto other batches."""
         if not self.watch.is_spike(loss, self.config.train.spike_rollback) or self.rollbacks >= MAX_ROLLBACKS:
             return False
-        good, _ = newest_good(self.writer.run)
+        self._finish_saving()
+        good, _ = newest_good(self.writer.run, in_parts=not self.crew.ranks.alone)
         if good is None:
             return False
         rollbacks, scale = self.rollbacks + 1, self.lr_scale

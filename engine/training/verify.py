@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,12 @@ FILES = ("model.safetensors", OPTIMIZER, "state.json", "config.json", "tokenizer
 AVERAGED = "averaged.safetensors"
 """There only where the run averages its weights."""
 
-FORMAT = 2
-"""That checkpoints are written in. Earlier ones are read too: 1 had the optimizer's state in one row by role."""
+FORMAT, SHARDED = 2, 3
+"""Checkpoints are written in: with the tensors in a file by kind, or, of a sharded model, by rank.
+
+Earlier ones are read too: 1 had the optimizer's state in one row by role.
+"""
+SHARD = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
 
 MOST_STATE = 16 << 20
 """Bytes of state.json; a generator's state is 7 KB for a CPU, less for a GPU."""
@@ -46,7 +51,7 @@ def verify_checkpoint(path: Path, but: str = "") -> Verified:
     weights = ""
     try:
         manifest, written = read_manifest(path)
-        weights = manifest["model.safetensors"]
+        weights = weights_sum(manifest)
         for name, expected in manifest.items():
             if not (path / name).is_file():
                 raise DamagedError(f"{name} is missing")
@@ -71,15 +76,28 @@ def read_manifest(path: Path) -> tuple[dict[str, str], int]:
     """
     told = load(path / "manifest.json", Manifest)
     written = told.get("format", 1)
-    if written > FORMAT:
+    if written > SHARDED:
         raise DamagedError(f"manifest.json: format {written} is of a newer tinytui than this one; update it")
     _check_step(path, "manifest.json", told["step"])
     hashes: dict[str, str] = told["sha256"]
-    wanted = (*FILES, AVERAGED) if (path / AVERAGED).exists() else FILES
+    if written == SHARDED:
+        wanted = [*FILES[2:], *(each.name for each in path.iterdir() if each.name.endswith(".safetensors"))]
+        if not any(SHARD.fullmatch(name) for name in hashes):
+            raise DamagedError("manifest.json: it names no shard")
+    else:
+        wanted = [*FILES, *([AVERAGED] if (path / AVERAGED).exists() else [])]
     for name in wanted:
         if name not in hashes:
             raise DamagedError(f"manifest.json: it does not name {name}")
     return hashes, written
+
+
+def weights_sum(manifest: dict[str, str]) -> str:
+    """What tells the weights from others: the file's SHA-256; of shards that of all their sums."""
+    if "model.safetensors" in manifest:
+        return manifest["model.safetensors"]
+    sums = "".join(f"{name} {each}\n" for name, each in sorted(manifest.items()) if SHARD.fullmatch(name))
+    return hashlib.sha256(sums.encode()).hexdigest()
 
 
 def read_state(path: Path) -> dict[str, Any]:

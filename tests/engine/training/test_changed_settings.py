@@ -41,6 +41,7 @@ OTHER: dict[str, Any] = {
     "grad_clip": 0.5,
     "precision": "bf16",
     "recompute": True,
+    "parallel": "fsdp",
     "eval_every": 5,
     "eval_first": 9,
     "checkpoint_every": 3,

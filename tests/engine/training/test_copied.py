@@ -174,7 +174,7 @@ def test_a_copying_model_is_an_alarm_of_the_run(
     start: Callable[..., RunDir], corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from engine.sampling.generate import Done
-    from engine.training import trainer
+    from engine.training import beside
 
     text = prose(5, 20_000)
     corpus.write_text(text)
@@ -182,7 +182,7 @@ def test_a_copying_model_is_an_alarm_of_the_run(
     def generate(*args: object, **kwargs: object) -> Iterator[Done]:
         yield Done(text[100:300], 200, "length", 1, 1.0, 200.0)
 
-    monkeypatch.setattr(trainer, "generate", generate)
+    monkeypatch.setattr(beside, "generate", generate)
     run = start("copying")
     assert train(run).state == "finished"
     reader = RunReader(run)

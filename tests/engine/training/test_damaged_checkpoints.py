@@ -141,7 +141,7 @@ def test_a_loss_that_is_no_number_is_never_the_best(run: RunDir, loss: float | N
         ),
         ("state.json", {"step": 20}, "state.json: it is of step 20, not of step-00000010"),
         ("state.json", {"tokens": "many"}, "state.json: tokens must be a whole number, not 'many'"),
-        ("manifest.json", {"format": 3}, "manifest.json: format 3 is of a newer tinytui than this one; update it"),
+        ("manifest.json", {"format": 4}, "manifest.json: format 4 is of a newer tinytui than this one; update it"),
         ("config.json", {"model": {"n_layer": 0}}, "model.n_layer"),
         ("config.json", {"train": 3}, "config.json: train must be an object, not 3"),
         ("tokenizer.json", {"kind": "runes"}, "its kind is 'runes'"),

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
+from engine.config import TrainConfig
 from engine.plan.forecast import occasions
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.runs.summary import summary
+from engine.training import trainer
+from engine.training.beside import Sample, make_sample
 from engine.training.copied import Copied, CopyCheck
-from engine.training.trainer import Trainer
+from engine.training.host import TrainingHost
 from engine.training.verify import verify_checkpoint
 
 from .conftest import tiny_config, train
@@ -72,15 +75,18 @@ def test_a_prompt_that_cannot_be_read_costs_only_its_own_sample(start: Callable[
 
 def test_a_stop_ends_the_samples_at_once(start: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch) -> None:
     run = start("several", SEVERAL, "train.sample_tokens=200")
-    plain, asked = Trainer._sample, []
+    asked = []
 
-    def sample(self: Trainer, prompt: str, seed: int) -> bool:
-        asked.append(prompt)
-        self.commands.put({"do": "stop"})
-        return plain(self, prompt, seed)
+    def stopped(model: object, tokenizer: object, train: TrainConfig, number: int, *rest: object) -> Sample:
+        asked.append(train.prompts[number])
+        host.commands.put({"do": "stop"})
+        return make_sample(model, tokenizer, train, number, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Trainer, "_sample", sample)
-    assert train(run).state == "stopped"
+    monkeypatch.setattr(trainer, "make_sample", stopped)
+    host = TrainingHost(run)
+    host.start()
+    host.join()
+    assert host.state == "stopped"
     assert asked == ["a cat"] and samples(run) == []
 
 

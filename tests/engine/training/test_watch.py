@@ -176,9 +176,9 @@ def losses(monkeypatch: pytest.MonkeyPatch, values: dict[int, float]) -> None:
     """The evaluation of each of these steps gives that loss, everything else is as it is."""
     import dataclasses
 
-    from engine.training import trainer
+    from engine.training import crew
 
-    real = trainer.evaluate
+    real = crew.evaluate
     step: list[int] = [0]
     plain = Trainer.evaluate
 
@@ -190,7 +190,7 @@ def losses(monkeypatch: pytest.MonkeyPatch, values: dict[int, float]) -> None:
         return dataclasses.replace(real(*args, **kwargs), loss=values[step[0]])
 
     monkeypatch.setattr(Trainer, "evaluate", noted)
-    monkeypatch.setattr(trainer, "evaluate", evaluate)
+    monkeypatch.setattr(crew, "evaluate", evaluate)
 
 
 def events(run: RunDir, kind: str) -> list[dict[str, Any]]:

@@ -20,9 +20,10 @@ from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.runs.status import read_config, read_status
 from engine.runs.writer import RunWriter
-from engine.training import batches, optim, saving, shortage, trainer, waiting
+from engine.training import batches, beside, crew, optim, saving, shortage, trainer, waiting
 from engine.training.batches import HostBatches, ResidentBatches, make_batches
 from engine.training.checkpoint import choose_checkpoint, load_checkpoint
+from engine.training.crew import Crew
 from engine.training.device import LossScaler, check_precision, choose_device
 from engine.training.evaluate import Evaluation
 from engine.training.host import TrainingHost
@@ -56,8 +57,7 @@ def events(run: RunDir, kind: str) -> list[dict[str, Any]]:
 
 def trainer_of(run: RunDir, writer: RunWriter) -> Trainer:
     config, dataset = read_config(run), open_dataset(run)
-    model = build_for(config, dataset.tokenizer.vocab_size, torch.Generator().manual_seed(1))
-    return Trainer(writer, config, dataset, model, CPU, CommandQueue(), LiveWeights())
+    return Trainer(writer, Crew(config, dataset, CPU), CommandQueue(), LiveWeights())
 
 
 # -- devices -----------------------------------------------------------------------------------------------------------
@@ -251,7 +251,7 @@ def test_a_micro_batch_of_one_that_has_no_room_says_what_would_help() -> None:
 @pytest.mark.parametrize("error", [NO_ROOM, UserError("no such character"), ValueError("a bug")])
 def test_a_sample_that_fails_fails_alone(start: Start, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     run = start("run")
-    monkeypatch.setattr(trainer, "generate", failing(error))
+    monkeypatch.setattr(beside, "generate", failing(error))
     with RunWriter(run) as writer:
         one = trainer_of(run, writer)
         if isinstance(error, ValueError):
@@ -272,10 +272,11 @@ def test_a_bug_is_not_taken_for_a_lack_of_memory(start: Start, monkeypatch: pyte
         call = {"activations_by_part": one._say_memory, "evaluate": one.evaluate, "write_checkpoint": one.checkpoint}[
             what
         ]
-        monkeypatch.setattr(trainer, what, failing(RuntimeError("a bug")))
+        where = crew if what == "evaluate" else trainer
+        monkeypatch.setattr(where, what, failing(RuntimeError("a bug")))
         with pytest.raises(RuntimeError, match="a bug"):
             call()
-        monkeypatch.setattr(trainer, what, failing(NO_ROOM))
+        monkeypatch.setattr(where, what, failing(NO_ROOM))
         if what == "write_checkpoint":
             one.stop = {"do": "stop"}
             with pytest.raises(UserError, match="no memory to write the checkpoint of step 0; stopped without saving"):
