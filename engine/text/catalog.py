@@ -117,7 +117,8 @@ def corpus_of(tokens: Tokens) -> Corpus:
         f"tokens made ahead of {about.name} ({about.tokenizer['kind']}, {len(about.train.shards):,} shards to train on)"
     )
     source, template = str(about.asked.get("source", "")), about.form
-    return Corpus(about.name, said, source=source, path=tokens.path, template=template, prepared=tokens)
+    name = slug(stem(tokens.path))
+    return Corpus(name, said, source=source, path=tokens.path, template=template, prepared=tokens)
 
 
 def slug(text: str) -> str:

@@ -120,6 +120,12 @@ class Tokens:
     def left_out(self) -> str:
         return self.about.left_out
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of a run that were decided when they were made."""
+        decided = {**self.about.tokenizer.get("settings", {}), "val_fraction": self.about.val_fraction}
+        return {f"data.{name}": value for name, value in decided.items()}
+
 
 def is_prepared(path: Path) -> bool:
     """Whether a folder of tokens lies at `path`, finished or not: one whose meta.json is of our kind."""

@@ -13,8 +13,9 @@ from engine.runs.status import check_trained_here, read_config, read_info, read_
 from engine.runs.writer import RunWriter
 from engine.text.catalog import find_corpus
 from engine.text.corpus import Text
+from engine.text.prepared import Tokens, no_text
 from engine.tokenizers.base import Tokenizer
-from engine.tokenizers.dataset import TokenDataset
+from engine.tokenizers.dataset import TokenDataset, material
 from engine.tokenizers.table import least_vocab
 from engine.training.memory import check_memory
 
@@ -42,7 +43,7 @@ def start_run(
     """
     check_memory(config, least_vocab(config.data), device)
     found = find_corpus(corpus, corpora_dir)
-    text = found.prepare(progress=progress)
+    text = material(found, progress=progress)
     parent = None
     if base is not None:
         from engine.training.checkpoint import choose_checkpoint, load_checkpoint
@@ -55,6 +56,8 @@ def start_run(
     tokenizer = parent.tokenizer if parent is not None else None
     dataset = TokenDataset.open(text, config.data, progress=progress, tokenizer=tokenizer)
     dataset.check(config.model.block_size)
+    if isinstance(text, Tokens) and parent is None:
+        config = config.replace(text.settings)
     check_memory(config, dataset.tokenizer.vocab_size, device)
     if config.train.prompts == (DEFAULT_SAMPLE_PROMPT,) and found.template is not None and found.examples:
         prompt, stops = found.template.apply(found.examples[0]), found.template.stops
@@ -122,18 +125,26 @@ def open_dataset(run: RunDir, corpora_dir: Path | None = None, tokenizer: Tokeni
     Raises CorpusError when its corpus is gone or has changed since.
     """
     data = read_config(run).data
-    return TokenDataset.open(corpus_text(run, corpora_dir), data, tokenizer=tokenizer)
+    return TokenDataset.open(_trained_on(run, corpora_dir), data, tokenizer=tokenizer)
 
 
 def corpus_text(run: RunDir, corpora_dir: Path | None = None) -> Text:
-    """The text `run` is trained on. Raises CorpusError when it is gone or has changed since."""
+    """The text `run` is trained on. Raises CorpusError when it is gone or has changed since, or never was here."""
+    found = _trained_on(run, corpora_dir)
+    if isinstance(found, Tokens):
+        raise CorpusError(no_text(found.path))
+    return found
+
+
+def _trained_on(run: RunDir, corpora_dir: Path | None) -> Text | Tokens:
+    """What `run` is trained on. Raises CorpusError when it is gone or has changed since."""
     corpus = read_info(run).get("corpus") or {}
     problem: CorpusError | None = None
     changed = False
     # by name first: an added corpus has a card (columns, template) that its file alone has not
     for place in dict.fromkeys((corpus.get("name"), corpus.get("path"))):
         try:
-            text = find_corpus(place, corpora_dir).prepare() if place else None
+            text = material(find_corpus(place, corpora_dir)) if place else None
         except CorpusError as error:
             problem = error
             continue

@@ -9,13 +9,16 @@ import typer
 
 from tui.cli.options import SOURCES, CorporaDir, CorpusArgument, Json, RunsDir, Yes
 from tui.cli.output import print_facts, print_json, print_table, progress, say
+from tui.cli.prepare import check, facts_of, prepare, show_tokens
 
 if TYPE_CHECKING:
     from engine.text.corpus import Corpus
     from engine.text.shared import Shared
     from engine.text.tally import Lengths, Repeats
 
-app = typer.Typer(help="Texts to train on: list, show, count, add, fetch, remove.", no_args_is_help=True)
+app = typer.Typer(help="Texts to train on: list, show, count, add, fetch, remove, prepare.", no_args_is_help=True)
+app.command()(prepare)
+app.command()(check)
 
 
 @app.command("list")
@@ -46,6 +49,12 @@ def show(corpus: CorpusArgument, corpora: CorporaDir = None, as_json: Json = Fal
     from engine.text.catalog import find_corpus
 
     found = find_corpus(corpus, corpora)
+    if found.prepared is not None:
+        if as_json:
+            print_json(describe_corpus(found) | {"tokens": facts_of(found.prepared)})
+        else:
+            show_tokens(found.prepared)
+        return
     with progress("preparing") as report:
         text = found.prepare(progress=report)
     beginning = next(iter(text.chunks(0, text.n_bytes, size=1200)), "")
@@ -185,7 +194,7 @@ def describe_corpus(corpus: Corpus) -> dict[str, Any]:
         "about": corpus.about,
         "source": corpus.source,
         "license": corpus.license,
-        "format": corpus.format,
+        "format": corpus.format if corpus.prepared is None else "tokens",
         "shipped": corpus.shipped,
         "available": corpus.available,
         "problem": corpus.problem,

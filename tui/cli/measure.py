@@ -188,7 +188,7 @@ def make_setup(
 ) -> Setup:
     """A run with these settings; by the tokenizer of its `base` where it is fine-tuned."""
     from engine.text.catalog import find_corpus
-    from engine.tokenizers.dataset import TokenDataset
+    from engine.tokenizers.dataset import TokenDataset, material
     from engine.training.device import ready_device
     from engine.training.precision import settled
 
@@ -202,7 +202,7 @@ def make_setup(
         check_base(base[0], parent, config)
         tokenizer = parent.tokenizer
     with progress("preparing") as report:
-        text = find_corpus(corpus, corpora).prepare(progress=report)
+        text = material(find_corpus(corpus, corpora), progress=report)
         dataset = TokenDataset.open(text, config.data, progress=report, tokenizer=tokenizer)
     dataset.check(config.model.block_size)
     return Setup(settled(config, dataset, where)[0], dataset, where)

@@ -140,10 +140,13 @@ def tokenizer_of_corpus(corpus: str, kind: str, vocab: int, corpora: Path | None
     """The corpus' name and the tokenizer its training split gives."""
     from engine.config import Config
     from engine.text.catalog import find_corpus
-    from engine.tokenizers.table import train_tokenizer
+    from engine.text.prepared import TOKENIZER
+    from engine.tokenizers.table import load_tokenizer, train_tokenizer
 
     data = Config().replace({"data.tokenizer": kind, "data.vocab_size": vocab}).data
     found = find_corpus(corpus, corpora)
+    if found.prepared is not None:
+        return found.name, load_tokenizer(found.path / TOKENIZER)
     text = found.prepare()
     return found.name, train_tokenizer(data, text, text.split(data.val_fraction))
 

@@ -20,7 +20,7 @@ COMMANDS = {
         *("list", "show", "plot", "compare", "rename", "note", "verify", "fork", "export", "rm"),
         *("stop", "pause", "resume", "checkpoint", "set-lr"),
     ],
-    ("corpora",): ["list", "show", "stats", "add", "fetch", "rm"],
+    ("corpora",): ["list", "show", "stats", "add", "fetch", "rm", "prepare", "check"],
     ("tokenizer",): ["show", "train", "encode"],
     ("tune",): ["rate", "batch"],
 }
