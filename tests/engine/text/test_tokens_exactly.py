@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,12 +14,14 @@ import pytest
 
 from engine.config import DataConfig
 from engine.errors import TokenizerError
-from engine.tokenizers import word
+from engine.tokenizers import gpt2, word
+from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.bpe import BpeTokenizer
 from engine.tokenizers.byte import ByteTokenizer
 from engine.tokenizers.char import TYPICAL, CharTokenizer
 from engine.tokenizers.dataset import TokenDataset
 from engine.tokenizers.gpt2 import SIZE, Gpt2Tokenizer
+from engine.tokenizers.table import tokenizer_from_dict
 from engine.tokenizers.word import WordTokenizer
 
 BYTES = [bytes([byte]) for byte in range(256)]
@@ -93,3 +99,56 @@ def test_a_vocabulary_has_room_for_the_bytes_and_its_marks() -> None:
             kind.train(["a b"], 1255, marks)
         assert kind.train(["a b"], 1256, marks).vocab_size == 1256
         assert kind.train(["a b"], 256).vocab_size == 256
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "canonical"),
+    [
+        (ByteTokenizer(), b'{"kind":"byte"}'),
+        (CharTokenizer("ab\n", "skip"), b'{"chars":"ab\\n","kind":"char","unknown":"skip"}'),
+        (
+            BpeTokenizer([(97, 98), (256, 99)], ["<end>"]),
+            b'{"kind":"bpe","merges":[[97,98],[256,99]],"special":["<end>"]}',
+        ),
+        (
+            WordTokenizer("é", [" eins", "zwei"], ["<end>"]),
+            b'{"chars":"\\u00e9","kind":"word","special":["<end>"],"words":[" eins","zwei"]}',
+        ),
+    ],
+    ids=lambda value: value.kind if isinstance(value, Tokenizer) else "",
+)
+def test_a_fingerprint_is_the_same_in_every_version(tokenizer: Tokenizer, canonical: bytes) -> None:
+    """Runs and cached tokens are known by it."""
+    assert tokenizer.canonical() == canonical and tokenizer.fingerprint == sha256(canonical).hexdigest()
+    again = tokenizer_from_dict(json.loads(canonical))
+    assert again == tokenizer and again.canonical() == canonical
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OSError("no  route\n to host"), "no route to host"),
+        (ValueError(), "ValueError"),
+        (RuntimeError("x" * 101), "x" * 100),
+    ],
+)
+def test_a_vocabulary_that_cannot_be_had_is_told_with_why_and_where_it_could_lie(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception, why: str
+) -> None:
+    def fails(name: str) -> None:
+        raise error
+
+    monkeypatch.setenv("TINYTUI_CACHE", str(tmp_path))
+    monkeypatch.setattr(gpt2, "_tiktoken", lambda: SimpleNamespace(get_encoding=fails))
+    with pytest.raises(TokenizerError) as caught:
+        gpt2.load_gpt2()
+    place = tmp_path / "gpt2" / "vocab.bpe"
+    assert str(caught.value) == (
+        f"GPT-2's vocabulary cannot be had ({why}); put its vocab.bpe at {place}, "
+        "or train a vocabulary of your own: --set data.tokenizer=bpe"
+    )
+    place.parent.mkdir()
+    place.write_text("#version: 0.2\na b\n")
+    with pytest.raises(TokenizerError, match=r"vocab.bpe makes 257 tokens, GPT-2 has 50,256; fetch it again, or train"):
+        gpt2.load_gpt2()
+    assert gpt2.load_gpt2(place).vocab_size == 258, "a copy that is named may be of another"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,10 +13,18 @@ import pytest
 import torch
 
 from engine.config import TrainConfig
+from engine.runs.layout import RunDir
 from engine.runs.schema import DamagedError
+from engine.runs.status import read_info
+from engine.tokenizers.char import CharTokenizer
 from engine.training import compile as compiling
+from engine.training.fork import fine_tuning_config
+from engine.training.optim import muon_dtype
+from engine.training.start import start_run
 from engine.training.state import _scale_after
 from engine.training.verify import _check_step
+
+from .conftest import train
 
 
 def test_what_is_compiled_is_kept_in_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -65,3 +75,28 @@ def test_a_checkpoint_is_of_the_step_in_its_name(name: str, step: int, good: boo
     else:
         with pytest.raises(DamagedError, match=f"state.json: it is of step {step}, not of {name}"):
             _check_step(Path(name), "state.json", step)
+
+
+def test_a_run_says_what_it_is_of(start: Callable[..., RunDir], corpus: Path, tmp_path: Path) -> None:
+    run = start("one", "train.max_steps=1", "train.warmup_steps=0")
+    info, text = read_info(run), corpus.read_bytes()
+    cut = int(0.9 * len(text))
+    kept = ("name", "path", "sha256", "bytes", "train_tokens", "val_tokens")
+    of = (corpus.stem, str(corpus), sha256(text).hexdigest(), len(text), cut, len(text) - cut)
+    assert info["corpus"] == dict(zip(kept, of, strict=True))
+    tokenizer = CharTokenizer("".join(sorted(set(text.decode()))))
+    told = {"kind": "char", "vocab_size": tokenizer.vocab_size, "fingerprint": tokenizer.fingerprint}
+    assert info["tokenizer"] == told and info.get("parent") is None and info.get("template") is None
+    assert info["environment"]["device"] == "cpu"
+    assert train(run).state == "finished"
+    config = fine_tuning_config(run, "last")
+    tuned = start_run(str(corpus), config, tmp_path / "runs", name="two", device="cpu", base=(run, "last"))
+    assert read_info(tuned)["parent"] == {"run": "one", "path": str(run.path), "step": 1, "how": "fine-tune"}
+    assert read_info(tuned)["tokenizer"] == told
+
+
+def test_matrices_are_turned_in_bfloat16_where_that_is_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
+    for fast, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda fast=fast: fast)
+        assert muon_dtype(torch.device("cpu")) == dtype
+        assert muon_dtype(torch.device("cuda")) == torch.bfloat16
