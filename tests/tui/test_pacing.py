@@ -10,16 +10,18 @@ import select
 import signal
 import sys
 import time
+from typing import Any
 
 import pyte
 import pytest
 from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
-from textual._compositor import ChopsUpdate, LayoutUpdate
+from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
 from textual.app import App, ComposeResult
 from textual.events import CursorPosition
 from textual.geometry import Region
+from textual.screen import ModalScreen, Screen
 from textual.strip import Strip
 from textual.widgets import Static
 
@@ -192,6 +194,60 @@ def test_a_row_divided_otherwise_is_written_whole() -> None:
     assert "aaaabbbb" in shown.narrow(whole).render_segments(console)
     halves = ChopsUpdate([{0: strip(("aaaa", "")), 4: strip(("bbbb", ""))}], [(0, 0, 8)], [[4, 8]])
     assert "bbbb" in shown.narrow(halves).render_segments(console)
+
+
+def test_a_picture_of_the_whole_screen_is_written_as_far_as_it_is_new() -> None:
+    """As with all that changes behind a dialogue; however its rows and those before are divided."""
+    console = Console(file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    shown = Shown()
+
+    def picture(*rows: list[Strip]) -> str:
+        return shown.narrow(LayoutUpdate(list(rows), Region(0, 0, 12, len(rows)))).render_segments(console)
+
+    behind = strip(("aaaa", "red")), strip(("bbbb", "blue"))
+    written = [picture([*behind, strip(("cccc", ""))], [strip(("漢字", "")), strip(("dddddddd", ""))])]
+    assert picture([*behind, strip(("cccc", ""))], [strip(("漢字dddddddd", ""))]) == "", "the same, divided otherwise"
+    written.append(picture([behind[0], strip(("bbXb", "blue"), ("cccc", ""))], [strip(("漢字dddddddd", ""))]))
+    assert 0 < len(written[-1]) < 40 and "X" in written[-1]
+    part = ChopsUpdate(
+        [{}, {0: strip(("漢Y ", "")), 4: strip(("dddd", "")), 8: None}], [(0, 0, 0), (1, 0, 8)], [[], [4, 8, 12]]
+    )
+    written.append(shown.narrow(part).render_segments(console))
+    written.append(picture([*behind, strip(("cccc", ""))], [strip(("漢Y dddddddd", ""))]))
+    assert screen_after(*written)[:2] == ["aaaabbbbcccc", "漢Y dddddddd"]
+    shown.forget()
+    again = picture([*behind, strip(("cccc", ""))], [strip(("漢Y dddddddd", ""))])
+    assert screen_after(again) == screen_after(*written)
+
+
+async def test_what_moves_behind_a_dialogue_costs_what_it_costs_without() -> None:
+    class Counted(Paced, App[None]):
+        written = 0
+
+        def compose(self) -> ComposeResult:
+            yield Static("0", id="number")
+            yield Static("still " * 200)
+
+        def _display(self, screen: Screen[Any], renderable: Any) -> None:
+            update = self.shown.narrow(renderable) if isinstance(renderable, CompositorUpdate) else renderable
+            self.written += (
+                len(update.render_segments(Console(file=io.StringIO(), force_terminal=True))) if update else 0
+            )
+            super()._display(screen, renderable)
+
+    app = Counted()
+    async with app.run_test(size=(100, 30)) as pilot:
+        costs = []
+        for _ in range(2):
+            await pilot.pause()
+            app.written = 0
+            for number in ("1", "2"):
+                app.screen_stack[0].query_one("#number", Static).update(number)
+                await pilot.pause(0.05)
+            costs.append(app.written)
+            await app.push_screen(ModalScreen())
+            await pilot.pause(0.05)
+        assert 0 < costs[1] <= 2 * costs[0] < 200
 
 
 PROGRAM = """

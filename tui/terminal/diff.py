@@ -1,14 +1,14 @@
 """What is on the terminal, so that only cells that differ are written to it.
 
 Textual repaints the regions that widgets call dirty, from a widget's left edge on. A changed title repaints a whole
-pane, a curve that grew by a dot its whole row. `Shown` remembers what was written and cuts every partial update down to
-the cells that are new: on a slow link that is the difference between 40 KB and 1 KB a second. Full updates (a new
-screen, a resize) are written whole and remembered.
+pane, a curve that grew by a dot its whole row, and what changes behind a dialogue all of the screen. `Shown` remembers
+what was written and cuts every update down to the cells that are new: on a slow link that is the difference between
+40 KB and 1 KB a second.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.cells import get_character_cell_size
 from rich.console import Console
@@ -80,19 +80,24 @@ class Shown:
     def narrow(self, update: CompositorUpdate) -> CompositorUpdate:
         """The update that brings the terminal to the same picture with the least bytes."""
         if isinstance(update, LayoutUpdate):
-            self._remember(update)
-        elif isinstance(update, ChopsUpdate):
+            return TightLayout(self, update)
+        if isinstance(update, ChopsUpdate):
             return TightUpdate(self, update)
         return update
 
-    def _remember(self, update: LayoutUpdate) -> None:
-        for y, line in enumerate(update.strips, update.region.y):
-            row: dict[int, Strip] = {}
-            x = update.region.x
-            for strip in line:
-                row[x] = strip
-                x += strip.cell_length
-            self._rows[y] = row
+    def replace_row(self, y: int, x: int, strips: Iterable[Strip]) -> Strip | None:
+        """Put `strips` side by side from (x, y) on; what was there, if all of it is known and it was just as wide."""
+        old, row, end = self._rows.get(y, {}), dict[int, Strip](), x
+        for strip in strips:
+            row[end] = strip
+            end += strip.cell_length
+        self._rows[y] = row
+        at = x
+        for column in sorted(old):
+            if column != at:
+                return None
+            at += old[column].cell_length
+        return Strip.join(old[column] for column in sorted(old)) if at == end else None
 
     def replace(self, y: int, x: int, strip: Strip, cuts: list[int]) -> Strip | None:
         """Put `strip` at (x, y) of a row cut at the columns `cuts`; what was there, if it was just as wide."""
@@ -102,6 +107,30 @@ class Shown:
         old = row.get(x)
         row[x] = strip
         return old if old is not None and old.cell_length == strip.cell_length else None
+
+
+def _written(console: Console, y: int, x: int, old: Strip | None, new: Strip) -> Iterator[str]:
+    """What makes `new` of `old` at (x, y)."""
+    for start, stop in [(0, new.cell_length)] if old is None else changed_runs(old, new):
+        yield Control.move_to(x + start, y).segment.text
+        yield new.crop(start, stop).render(console)
+
+
+class TightLayout(CompositorUpdate):
+    """A `LayoutUpdate` that writes only what `Shown` does not have yet."""
+
+    def __init__(self, shown: Shown, update: LayoutUpdate) -> None:
+        self._shown, self._update = shown, update
+
+    def render_segments(self, console: Console) -> str:
+        parts: list[str] = []
+        x, top = self._update.region.offset
+        for y, line in enumerate(self._update.strips, top):
+            strips = [*line]
+            old, new = self._shown.replace_row(y, x, strips), Strip.join(strips)
+            if old != new:
+                parts += _written(console, y, x, old, new)
+        return "".join(parts)
 
 
 class TightUpdate(CompositorUpdate):
@@ -120,9 +149,6 @@ class TightUpdate(CompositorUpdate):
                 if strip is None or x >= x2 or end <= x1:
                     continue
                 old = self._shown.replace(y, x, strip, columns)
-                if old is strip:
-                    continue
-                runs = [(0, strip.cell_length)] if old is None else changed_runs(old, strip)
-                for start, stop in runs:
-                    parts += (Control.move_to(x + start, y).segment.text, strip.crop(start, stop).render(console))
+                if old is not strip:
+                    parts += _written(console, y, x, old, strip)
         return "".join(parts)
