@@ -31,7 +31,6 @@ class Table:
         self._values: Floats = np.empty((len(self.keys), 0))
         self.rows = 0
         self._shared = False
-        self.taken_back = 0
         """How often rows already read were removed or replaced: a reader that keeps sums of them begins anew."""
 
     @property
@@ -100,7 +99,7 @@ class Table:
     def snapshot(self) -> Table:
         """The table as it stands, for ever: rows that are appended lie behind it, rows taken back are copied before."""
         same = Table(())
-        same.keys, same._column, same.rows, same.taken_back = self.keys, self._column, self.rows, self.taken_back
+        same.keys, same._column, same.rows = self.keys, self._column, self.rows
         same._steps, same._values = self._steps, self._values
         self._shared = True
         return same
@@ -110,7 +109,6 @@ class Table:
             if self._shared:  # what is shown elsewhere stays as it was
                 self._steps, self._values, self._shared = self._steps.copy(), self._values.copy(), False
             self.rows = rows
-            self.taken_back += 1
 
 
 def _column(records: Sequence[Record], key: str) -> Floats:
@@ -167,11 +165,6 @@ class Series:
 
     def __len__(self) -> int:
         return self.train.rows
-
-    @property
-    def taken_back(self) -> int:
-        """Grows whenever numbers read before were taken back (a resume from an earlier step, a rewritten file)."""
-        return self.train.taken_back + self.val.taken_back
 
     def extend(self, records: Sequence[Record]) -> bool:
         """Adds many records at once; False, and none is added, when they have to be added one by one."""

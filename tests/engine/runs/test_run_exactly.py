@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+from engine.runs import tail
 from engine.runs.compare import at_step
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.runs.series import Series
+from engine.runs.tail import TOO_LONG, Tail
 from engine.runs.writer import RunWriter
 
 MARK = b'\n{"torn":true}\n'
@@ -45,3 +48,40 @@ def test_a_loss_is_compared_as_the_mean_of_the_last_steps(steps: int, at: int, o
         series.add({"step": step, "loss": float(step * step)})
     (found,) = at_step([series], at)
     assert found.loss == pytest.approx(sum(step * step for step in range(at - of + 1, at + 1)) / of)
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_another_file_at_its_place_is_another_however_alike(tmp_path: Path, newer: bool) -> None:
+    first, second = tmp_path / "1", tmp_path / "2"
+    for path in (first, second):
+        path.write_bytes(b"one\ntwo\n")
+    shown, other = (first, second) if newer else (second, first)
+    follower = Tail(tmp_path / "log")
+    shown.rename(follower.path)
+    assert not follower.rewritten(), "nothing was read yet"
+    assert b"".join(follower.blocks()) == b"one\ntwo\n"
+    assert not follower.rewritten() and not follower.changed()
+    other.rename(follower.path)
+    assert follower.changed() and follower.rewritten() and not follower.rewritten()
+    assert b"".join(follower.blocks()) == b"one\ntwo\n"
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 8])
+@pytest.mark.parametrize("most", [4, 5, 16])
+def test_lines_come_whole_whatever_is_read_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int, most: int
+) -> None:
+    """A line of more bytes than a block may have is passed over, and said once where it ends."""
+    monkeypatch.setattr(tail, "BLOCK", block)
+    monkeypatch.setattr(tail, "MAX_LINE", most)
+    lines = [b"a", b"", b"bb", b"c" * 40, b"dd", b"e" * 41, b"", b"f"]
+    path, whole = tmp_path / "log", b"".join(line + b"\n" for line in lines)
+    follower, found = Tail(path), list[bytes]()
+    for end in range(len(whole) + 1):
+        with path.open("ab") as file:
+            file.write(whole[len(whole[:end]) - 1 : end] if end else b"")
+        assert not follower.rewritten()
+        for piece in follower.blocks():
+            assert piece.endswith(b"\n")
+            found += tail.split_lines(piece)
+    assert found == [TOO_LONG if len(line) > 32 else line for line in lines]

@@ -181,7 +181,6 @@ def test_a_resume_takes_back_what_came_after_its_step(run: RunDir) -> None:
             writer.sample(step=step, text="old")
             writer.event("x", step)
     reader = opened(run)
-    before = reader.series.taken_back
     with RunWriter(run) as writer:
         writer.rewind(6)
         writer.metric(step=7, loss=2.0)
@@ -194,7 +193,6 @@ def test_a_resume_takes_back_what_came_after_its_step(run: RunDir) -> None:
         assert [sample["text"] for sample in each.samples] == ["old"] * 6 + ["new"]
         assert len(each.events) == 10
         assert each.problems == []
-    assert reader.series.taken_back > before
 
 
 def test_one_damaged_step_costs_one_record(run: RunDir) -> None:
