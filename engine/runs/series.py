@@ -31,7 +31,6 @@ class Table:
         self._values: Floats = np.empty((len(self.keys), 0))
         self.rows = 0
         self._shared = False
-        """How often rows already read were removed or replaced: a reader that keeps sums of them begins anew."""
 
     @property
     def steps(self) -> Steps:
