@@ -156,6 +156,11 @@ class TokenDataset:
             self._maps[0].touched(count, block_size + 1)
         return rows[:, :-1].astype(np.int64), rows[:, 1:].astype(np.int64)
 
+    def ahead(self, seed: int, first: int, count: int, block_size: int) -> None:
+        """Says that `batch` will be asked for those sequences next: their pages are fetched meanwhile, if need be."""
+        if self._maps is not None:
+            self._maps[0].ahead(self.offsets(seed, first, count, block_size), block_size + 1)
+
     def val_targets(self, block_size: int, most: int | None = None) -> int:
         """How many tokens of `val` are targets in `val_batches`: all but the first, or about `most` if fewer."""
         targets = max(0, len(self.val) - 1)

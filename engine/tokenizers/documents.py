@@ -226,7 +226,7 @@ class FileDocuments(Documents):
         stop = part.n_bytes if end is None else end
         places = [place for place in range(0, part.n_bytes, size) if start < place < stop]
         if self.by == "end":
-            with part.path.open("rb") as file:
+            with reading(part.path), part.path.open("rb") as file:
                 places = sorted({cut_after(file, place, stop) for place in places} - {start, stop})
         edges: list[int | None] = [*places, end]
         return list(zip([start, *places], edges, strict=True))

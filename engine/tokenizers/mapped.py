@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.tokenizers.base import Ids
 
@@ -50,6 +51,21 @@ class Mapped:
             self._read = 0
         with contextlib.suppress(OSError, AttributeError):  # not on every system
             self._map.madvise(mmap.MADV_DONTNEED)
+
+    def ahead(self, starts: NDArray[np.int64], length: int) -> None:
+        """Says that windows of `length` ids from `starts` on will be read soon.
+
+        A page that is not in memory makes its reader wait, and the kernel reads megabytes around it; asked for ahead,
+        just those pages come meanwhile. Of a file that is in memory before long, nothing is asked.
+        """
+        if self._map is None or self.size <= _RESIDENT:
+            return
+        places = starts * self.ids.itemsize
+        firsts = places // mmap.PAGESIZE * mmap.PAGESIZE
+        sizes = np.minimum(places + length * self.ids.itemsize, self.size) - firsts
+        with contextlib.suppress(OSError, AttributeError):  # not on every system
+            for first, size in zip(firsts.tolist(), sizes.tolist(), strict=True):
+                self._map.madvise(mmap.MADV_WILLNEED, first, size)
 
 
 def _one(path: Path) -> mmap.mmap:

@@ -95,7 +95,7 @@ def prepare(
     Raises CorpusError, TokenizerError; what is done by then is kept.
     """
     folder = make_folder(folder, CorpusError).resolve()
-    with _alone(folder), open_documents(ask) as documents:
+    with _writing(folder), _alone(folder), open_documents(ask) as documents:
         asked = {
             "source": ask.path,
             "state": documents.state(),
@@ -118,10 +118,17 @@ def prepare(
             tokenizer = load_tokenizer(folder / TOKENIZER)
         try:
             return _filled(folder, known, documents, tokenizer, pieces, workers, progress)
-        except OSError as error:
-            raise cannot("write", error.filename or folder, error, CorpusError) from None
         finally:
             sweep(folder, ".piece-*.tmp")
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """What a disk will not take as one line."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot("write", error.filename or folder, error, CorpusError) from None
 
 
 @contextlib.contextmanager
@@ -275,17 +282,17 @@ def _learned(
     if kind.made_by is None:
         return train_tokenizer(data, Text(path, 0, ""), 0)
     form = documents.ask.form
-    with path.open("wb") as file:
-        for text in _characters(documents, pieces) if kind.of_all else _sample(documents, pieces):
-            file.write(text.encode())
-            if progress is not None:
-                progress("reading a sample", min(1.0, file.tell() / MOST))
-        size = file.tell()
     try:
+        with path.open("wb") as file:
+            for text in _characters(documents, pieces) if kind.of_all else _sample(documents, pieces):
+                file.write(text.encode())
+                if progress is not None:
+                    progress("reading a sample", min(1.0, file.tell() / MOST))
+            size = file.tell()
         text_of = Text(path, size, "", documents.ask.boundary or (form.suffix if form else None))
         return train_tokenizer(data, text_of, size, progress)
     finally:
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
 def _sample(documents: Documents, pieces: list[Piece]) -> Iterator[str]:

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -346,6 +347,29 @@ def test_what_cannot_be_made_is_said_in_one_line(tmp_path: Path) -> None:
             ask()
         assert "\n" not in str(told.value)
     assert not list(tmp_path.rglob(".*.tmp"))
+
+
+@pytest.mark.parametrize("data", [BYTES, DataConfig(tokenizer="word", vocab_size=400)])
+def test_a_disk_that_takes_no_more_costs_nothing_of_what_it_has(data: DataConfig, tmp_path: Path) -> None:
+    path = tmp_path / "tale.txt"
+    path.write_text(tale(4000))
+    made(path, tmp_path / "whole", data, piece_bytes=20_000)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr(prepare, "EVERY", 0.0)
+    for limit in (20_000, 90_000):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+        try:
+            with pytest.raises(CorpusError, match=r"^cannot write .*: file too large; raise the limit"):
+                made(path, tmp_path / "made", data, piece_bytes=20_000)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert not list((tmp_path / "made").glob(".*.tmp"))
+    monkey.undo()
+    if data is BYTES:
+        assert read_prepared(tmp_path / "made").about.pieces_done > 0
+    made(path, tmp_path / "made", data, piece_bytes=20_000)
+    assert files_of(tmp_path / "made") == files_of(tmp_path / "whole")
 
 
 def test_a_damaged_folder_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -3,17 +3,25 @@ what they were."""
 
 from __future__ import annotations
 
+import mmap
 import shutil
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from engine.errors import CorpusError
 from engine.inspect.subject import open_held_out
 from engine.runs.layout import RunDir
 from engine.runs.status import read_config, read_info, read_status
+from engine.text.catalog import find_corpus
 from engine.text.prepared import UNIT
+from engine.tokenizers import mapped
+from engine.tokenizers.dataset import TokenDataset, material
 from engine.tokenizers.prepare import ask_for, prepare
+from engine.training.batches import make_batches
 from engine.training.checkpoint import choose_checkpoint, load_checkpoint
 from engine.training.start import corpus_text, open_dataset, resume_run, start_run
 
@@ -64,6 +72,31 @@ def test_resumed_it_is_as_never_interrupted(tmp_path: Path, tokens: Path) -> Non
     train(parted)
     train(resume_run(parted, max_steps=12))
     assert weights(parted) == weights(whole)
+
+
+def test_what_the_next_batch_reads_is_asked_for_ahead(
+    tmp_path: Path, tokens: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the micro-batch after each, over the ends of steps; and its pages alone, inside the file."""
+    config = tiny_config(*BYTES, "train.grad_accum=3", "train.batch_size=4")
+    dataset = TokenDataset.open(material(find_corpus(f"{tokens}/")), config.data)
+    assert dataset._maps is not None
+    given: list[tuple[int, ...]] = []
+    monkeypatch.setattr(dataset._maps[0], "_map", SimpleNamespace(madvise=lambda *told: given.append(told)))
+    batches = make_batches(dataset, config, torch.device("cpu"))
+    batches.get(0, 0)
+    assert given == []  # so little is in memory before long
+    monkeypatch.setattr(mapped, "_RESIDENT", 1000)
+    monkeypatch.setattr(dataset._maps[0], "touched", lambda *told: None)
+    order = [(step, micro) for step in range(20) for micro in range(batches.micros)]
+    for now, later in pairwise(order):
+        given.clear()
+        batches.get(*now)
+        places = batches.offsets(*later) * 2
+        for place, (how, first, size) in zip(places.tolist(), given, strict=True):
+            assert how == mmap.MADV_WILLNEED and first % mmap.PAGESIZE == 0
+            assert place - mmap.PAGESIZE < first <= place and first + size == place + 2 * (batches.length + 1)
+            assert first + size <= dataset.train.nbytes
 
 
 def test_tokens_that_are_gone_or_others_are_named(tmp_path: Path, tokens: Path) -> None:
