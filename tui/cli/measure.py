@@ -1,62 +1,21 @@
-"""`tinytui profile`, `tune` and `train --dry-run`: what a training needs, tried on the real model and text."""
+"""`tinytui profile` and `tune`: what a training needs, tried on the real model and text."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import Annotated
 
 import typer
 
 from engine.errors import UserError
 from tui.cli.options import ConfigFile, CorporaDir, CorpusArgument, DeviceName, Json, Preset, Sets
 from tui.cli.output import print_facts, print_json, print_table, progress, say
-
-if TYPE_CHECKING:
-    from torch import device as Device
-
-    from engine.config import Config
-    from engine.plan.forecast import Forecast
-    from engine.plan.pace import Pace
-    from engine.runs.layout import RunDir
-    from engine.tokenizers.dataset import TokenDataset
+from tui.cli.setup import KINDS, Setup, make_setup, time_facts
+from tui.cli.train import gather
 
 app = typer.Typer(help="Find a learning rate or a micro-batch by trying.", no_args_is_help=True)
-
-KINDS = ("weights", "gradients", "optimizer", "activations")
-"""What the memory of training is for."""
-
-
-class Setup(NamedTuple):
-    """What a run begins with: settings, tokens and device, checked as for a training."""
-
-    config: Config
-    dataset: TokenDataset
-    device: Device
-
-    def forecast(self, pace: Pace | None = None) -> Forecast:
-        """What this run needs here, and how long it takes at a pace measured here."""
-        from engine.plan.forecast import forecast
-        from engine.telemetry import available_memory
-
-        available, of_gpu = available_memory()
-        on_gpu = self.device.type == "cuda"
-        return forecast(
-            self.config,
-            self.dataset.tokenizer.vocab_size,
-            len(self.dataset.train),
-            available if of_gpu == on_gpu else None,  # beside a GPU the CPU's memory is not asked
-            on_gpu,
-            val_tokens=len(self.dataset.val),
-            pace=pace,
-        )
-
-    def check(self) -> None:
-        """Raises ConfigError for what is far too large to be tried here."""
-        from engine.training.memory import check_memory
-
-        check_memory(self.config, self.dataset.tokenizer.vocab_size, str(self.device))
 
 
 def on_setup(work: Callable[[Setup, bool], None]) -> Callable[..., None]:
@@ -178,70 +137,4 @@ def prepare(
     corpus: str, preset: str | None, file: Path | None, sets: list[str] | None, device: str, corpora: Path | None
 ) -> Setup:
     """What the usual options name."""
-    from tui.cli.train import gather
-
     return make_setup(corpus, gather(preset, file, sets or []), device, corpora)
-
-
-def make_setup(
-    corpus: str, config: Config, device: str, corpora: Path | None, base: tuple[RunDir, str] | None = None
-) -> Setup:
-    """A run with these settings; by the tokenizer of its `base` where it is fine-tuned."""
-    from engine.text.catalog import find_corpus
-    from engine.tokenizers.dataset import TokenDataset, material
-    from engine.training.device import ready_device
-    from engine.training.precision import settled
-
-    where = ready_device(device, config.train.precision)
-    tokenizer = None
-    if base is not None:
-        from engine.training.checkpoint import choose_checkpoint, load_checkpoint
-        from engine.training.fork import check_base
-
-        parent = load_checkpoint(choose_checkpoint(*base))
-        check_base(base[0], parent, config)
-        tokenizer = parent.tokenizer
-    with progress("preparing") as report:
-        text = material(find_corpus(corpus, corpora), progress=report)
-        dataset = TokenDataset.open(text, config.data, progress=report, tokenizer=tokenizer)
-    dataset.check(config.model.block_size)
-    return Setup(settled(config, dataset, where)[0], dataset, where)
-
-
-def show_forecast(setup: Setup, as_json: bool) -> None:
-    """`train --dry-run`: what the run would need and how long it would take."""
-    from engine.plan.measure import pace_of, problem
-    from engine.training.step import make_step
-    from tui.text import fmt_bytes, fmt_count
-
-    told = setup.forecast()
-    if told.fits is not False:
-        try:
-            told = replace(told, pace=pace_of(make_step(*setup), setup.dataset))
-        except (MemoryError, RuntimeError) as error:  # PyTorch's own for want of memory are RuntimeErrors
-            raise UserError(problem(error)) from None
-    if as_json:
-        print_json(told.to_dict() | {"device": str(setup.device), "precision": setup.config.train.precision})
-        return
-    fits = "" if told.fits is None else ", fits" if told.fits else ", does not fit"
-    parts = ", ".join(f"{kind} {fmt_bytes(getattr(told, kind))}" for kind in KINDS)
-    print_facts(
-        [
-            ("device", setup.device),
-            ("precision", setup.config.train.precision),
-            ("parameters", f"{told.params:,}"),
-            ("memory", f"{fmt_bytes(told.memory)}{fits} ({parts})"),
-            ("tokens", f"{fmt_count(told.tokens_per_step)} a step, {fmt_count(told.total_tokens)} in all"),
-            ("epochs", f"{told.epochs:.2f}" if told.epochs is not None else None),
-            *time_facts(told, setup.config),
-        ]
-    )
-
-
-def time_facts(told: Forecast, config: Config) -> list[tuple[str, str]]:
-    """The run's time, in the words of the form."""
-    from tui.state.estimate import TOO_LARGE, time_words
-
-    if told.pace is None:
-        return [("time", TOO_LARGE)]
-    return list(zip(("step", "whole run"), time_words(told, config.train.compile), strict=False))

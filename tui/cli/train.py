@@ -115,7 +115,7 @@ def train(
     parent = None if base is None else base_of(base, runs)
     settings = gather(preset, config, sets or [], steps, seed, parent, lora)
     if dry_run:
-        from tui.cli.measure import make_setup, show_forecast
+        from tui.cli.setup import make_setup, show_forecast
 
         show_forecast(make_setup(str(corpus), settings, device or "auto", corpora, parent), as_json)
         return
