@@ -315,7 +315,9 @@ class GPT(nn.Module):
         self.norm_embd = Norm(config) if config.embd_norm else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.norm_f: nn.Module = Norm(config)
-        self.head = None if config.tie_embeddings else Linear(config.n_embd, (rows,), False, "head", quiet=True)
+        self.head: nn.Module | None = None
+        if not config.tie_embeddings:
+            self.head = Linear(config.n_embd, (rows,), False, "head", quiet=True)
 
     def make_positions(self, config: ModelConfig, rows: int) -> None:
         """Learned positions are weights; the other tables follow from the settings and are never saved."""
@@ -392,7 +394,7 @@ class GPT(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, vocab_size)."""
-        return self.capped(F.linear(x, self.wte.weight if self.head is None else self.head.weight))
+        return self.capped(F.linear(x, self.wte.weight) if self.head is None else self.head(x))
 
     def capped(self, scores: Tensor) -> Tensor:
         """Scores (..., rows) -> logits (..., vocab_size), without rows that only pad the vocabulary."""

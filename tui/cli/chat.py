@@ -12,7 +12,7 @@ import typer
 from engine.errors import UserError
 from tui.cli.options import Run, RunsDir
 from tui.cli.output import complain, is_terminal, pour, say
-from tui.cli.sample import DEFAULT, Checkpoint, MinP, Penalty, Seed, Stop, Temperature, Tokens, TopK, TopP
+from tui.cli.sample import DEFAULT, Checkpoint, Int8, MinP, Penalty, Seed, Stop, Temperature, Tokens, TopK, TopP
 from tui.terminal.signals import PROCESS
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def chat(
     seed: Seed = None,
     stop: Stop = None,
     checkpoint: Checkpoint = "best",
+    int8: Int8 = False,
     runs: RunsDir = Path("runs"),
 ) -> None:
     """Talk with a run's model. /reset forgets what was said, /quit or Ctrl-D ends."""
@@ -37,8 +38,7 @@ def chat(
     from engine.runs.layout import find_run
     from engine.sampling.chat import Chat
     from engine.sampling.settings import SamplingSettings
-    from engine.training.checkpoint import load_model
-    from tui.cli.writing import run_template
+    from tui.cli.writing import Source, run_template
 
     settings = SamplingSettings(
         temperature=temperature,
@@ -51,7 +51,7 @@ def chat(
         stop=tuple(map(typed, stop or ())),
     ).check()
     found = find_run(run, runs)
-    model, tokenizer, step = load_model(found, checkpoint, say=complain)
+    model, tokenizer, step = Source(found, checkpoint, int8).load()
     if is_terminal():
         say(f"{found.name} at step {step:,}; /reset forgets what was said, /quit or Ctrl-D ends")
     talk(Chat(model, tokenizer, run_template(found), settings))

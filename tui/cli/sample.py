@@ -13,7 +13,7 @@ from engine.errors import UserError
 from engine.sampling.settings import SamplingSettings
 from tui.cli.options import CorporaDir, Json, Run, RunsDir
 from tui.cli.output import pour, print_json, printable, say
-from tui.cli.writing import LIVE, Written, open_writer, run_template, search, side_by_side
+from tui.cli.writing import LIVE, Source, Written, open_writer, run_template, search, side_by_side
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
@@ -41,6 +41,9 @@ Stop = Annotated[
     list[str] | None,
     typer.Option("--stop", metavar="TEXT", help=r"Ends the text (\n is a line end, \t a tab); repeatable."),
 ]
+Int8 = Annotated[
+    bool, typer.Option("--int8", help="Matrices in 8 bits: quicker for large models; what it costs in loss is told.")
+]
 Raw = Annotated[bool, typer.Option("--raw", help="Give the prompt as it is, not in the corpus' template.")]
 
 
@@ -64,6 +67,7 @@ def sample(
     stop: Stop = None,
     raw: Raw = False,
     checkpoint: Checkpoint = "best",
+    int8: Int8 = False,
     copied: Annotated[
         bool, typer.Option("--copied", help="Tell the longest passage that stands in the corpus word for word.")
     ] = False,
@@ -96,8 +100,9 @@ def sample(
         settings = settings.replace(stop=(*settings.stop, *template.stops))
     given = default_prompt(found) if asked is None else template.apply(asked) if template else asked
     quiet = as_json or out is not None
+    source = Source(found, checkpoint, int8, corpora)
     texts: list[str] = []
-    for number, pieces in enumerate(streams(found, checkpoint, given, settings, num, beams, length_penalty)):
+    for number, pieces in enumerate(streams(source, given, settings, num, beams, length_penalty)):
         if num > 1 and not quiet:
             typer.echo(f"{'' if number == 0 else chr(10)}--- {number + 1} of {num} ---")
         shown = "" if template and asked is not None else given
@@ -118,29 +123,23 @@ def sample(
 
 
 def streams(
-    run: RunDir,
-    checkpoint: str,
-    prompt: str,
-    settings: SamplingSettings,
-    num: int,
-    beams: int,
-    length_penalty: float,
+    source: Source, prompt: str, settings: SamplingSettings, num: int, beams: int, length_penalty: float
 ) -> Iterator[Iterable[str | Written]]:
     """`num` texts, each as its pieces and its end; with a seed, text number i is drawn with seed + i.
 
     A single text comes as it is written. Several are decoded side by side, some at a time, which takes little longer
     than one; only a trainer at work writes one after the other.
     """
-    if beams > 1 or (num > 1 and checkpoint != LIVE):
+    if beams > 1 or (num > 1 and source.checkpoint != LIVE):
         whole = (
-            search(run, checkpoint, prompt, settings, num, beams, length_penalty)
+            search(source, prompt, settings, num, beams, length_penalty)
             if beams > 1
-            else side_by_side(run, checkpoint, prompt, settings, num)
+            else side_by_side(source, prompt, settings, num)
         )
         for written in whole:
             yield (written.text, written)
         return
-    writer = open_writer(run, checkpoint)
+    writer = open_writer(source)
     for number in range(num):
         yield writer(prompt, settings if settings.seed is None else settings.replace(seed=settings.seed + number))
 

@@ -11,9 +11,13 @@ from engine.errors import UserError
 from tui.cli.output import complain
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from engine.model.gpt import GPT
     from engine.runs.layout import RunDir
     from engine.sampling.settings import SamplingSettings
     from engine.text.template import Template
+    from engine.tokenizers.base import Tokenizer
 
 LIVE = "live"
 
@@ -33,20 +37,47 @@ class Written:
 Writer = Callable[[str, "SamplingSettings"], Iterator["str | Written"]]
 
 
-def open_writer(run: RunDir, checkpoint: str = "best") -> Writer:
+@dataclass(frozen=True)
+class Source:
+    """Whose weights write, and how they are held."""
+
+    run: RunDir
+    checkpoint: str = "best"
+    int8: bool = False
+    corpora: Path | None = None
+
+    def load(self) -> tuple[GPT, Tokenizer, int]:
+        """(model, tokenizer, step) of the checkpoint; what 8 bits cost is told on stderr.
+
+        Raises CheckpointError when there is no such checkpoint or it is damaged, UserError where 8 bits cannot be.
+        """
+        from engine.training.checkpoint import load_model
+
+        model, tokenizer, step = load_model(self.run, self.checkpoint, say=complain)
+        if self.int8:
+            from engine.plan.int8 import in_int8
+
+            complain(in_int8(self.run, model, tokenizer, self.corpora))
+        return model, tokenizer, step
+
+
+def open_writer(source: Source) -> Writer:
     """A function that writes: pieces of text as they come, then `Written`.
 
-    Raises CheckpointError when there is no such checkpoint or it is damaged, RunError when nobody trains the run.
+    Raises as `Source.load` does, and RunError when nobody trains the run.
     """
-    return live_writer(run) if checkpoint == LIVE else loaded_writer(run, checkpoint)
+    if source.checkpoint != LIVE:
+        return loaded_writer(source)
+    if source.int8:
+        raise UserError("a trainer at work writes with its own weights; --int8 is for a checkpoint, e.g. last")
+    return live_writer(source.run)
 
 
-def loaded_writer(run: RunDir, checkpoint: str) -> Writer:
+def loaded_writer(source: Source) -> Writer:
     """Writes with a checkpoint's weights, in this process."""
     from engine.sampling.generate import Done, generate
-    from engine.training.checkpoint import load_model
 
-    model, tokenizer, step = load_model(run, checkpoint, say=complain)
+    model, tokenizer, step = source.load()
 
     def write(prompt: str, settings: SamplingSettings) -> Iterator[str | Written]:
         for piece in generate(model, tokenizer, prompt, settings):
@@ -58,13 +89,12 @@ def loaded_writer(run: RunDir, checkpoint: str) -> Writer:
     return write
 
 
-def side_by_side(run: RunDir, checkpoint: str, prompt: str, settings: SamplingSettings, num: int) -> Iterator[Written]:
+def side_by_side(source: Source, prompt: str, settings: SamplingSettings, num: int) -> Iterator[Written]:
     """`num` texts with a checkpoint's weights, in batches. Raises as `open_writer` does."""
     from engine.sampling.draw import fresh_seed
     from engine.sampling.generate import BATCH, SEEDS, generate_many
-    from engine.training.checkpoint import load_model
 
-    model, tokenizer, step = load_model(run, checkpoint, say=complain)
+    model, tokenizer, step = source.load()
     first = fresh_seed() if settings.seed is None else settings.seed
     for start in range(0, num, BATCH):
         batch = settings.replace(seed=(first + start) % SEEDS)
@@ -73,21 +103,14 @@ def side_by_side(run: RunDir, checkpoint: str, prompt: str, settings: SamplingSe
 
 
 def search(
-    run: RunDir,
-    checkpoint: str,
-    prompt: str,
-    settings: SamplingSettings,
-    num: int,
-    beams: int,
-    length_penalty: float,
+    source: Source, prompt: str, settings: SamplingSettings, num: int, beams: int, length_penalty: float
 ) -> list[Written]:
     """The `num` likeliest texts that `beams` beams find, best first. Raises as `open_writer` does."""
     from engine.sampling.beam import beam_search
-    from engine.training.checkpoint import load_model
 
-    if checkpoint == LIVE:
+    if source.checkpoint == LIVE:
         raise UserError("a trainer at work writes without beams; name a checkpoint, e.g. --checkpoint last")
-    model, tokenizer, step = load_model(run, checkpoint, say=complain)
+    model, tokenizer, step = source.load()
     began = time.perf_counter()
     found = beam_search(model, tokenizer, prompt, settings, beams, num=num, length_penalty=length_penalty)
     rate = sum(len(beam.ids) for beam in found) / max(1e-9, time.perf_counter() - began)

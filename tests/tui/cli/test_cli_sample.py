@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,27 @@ def test_sample_refuses(trained: Trained, args: list[str], said: str) -> None:
     assert result.exit_code == 1
     assert said in one_complaint(result)
     assert not result.stdout, "the complaint stands at the end of a line that was begun"
+
+
+def test_8_bits_write_and_say_what_they_cost(trained: Trained) -> None:
+    options = ("--prompt", "how far", "--seed", 3, "--tokens", 12, "--int8")
+    for more in ((), ("--num", 2), ("--beams", 2)):
+        result = invoke("sample", "first", *options, *more)
+        assert result.exit_code == 0 and result.stdout.strip()
+        (line,) = result.stderr.splitlines()
+        told = re.fullmatch(r"tinytui: int8: val loss (\d\.\d{4}) for (\d\.\d{4}), on [\d,]+ held-out tokens", line)
+        assert told and abs(float(told[1]) - float(told[2])) < 0.05
+    assert "int8: val loss" in invoke("chat", "first", "--int8", "--tokens", 4, input="how far\n").stderr
+    live = invoke("sample", "first", "--checkpoint", "live", "--int8")
+    assert live.exit_code == 1 and "--int8 is for a checkpoint" in one_complaint(live)
+
+
+def test_8_bits_without_the_corpus_write_all_the_same(trained: Trained) -> None:
+    told = json.loads((trained.path / "run.json").read_text())
+    told["corpus"] |= {"name": "gone", "path": None}
+    (trained.path / "run.json").write_text(json.dumps(told))
+    result = invoke("sample", "first", "--int8", "--tokens", 4)
+    assert result.exit_code == 0 and "int8: what it costs in loss is not known: run.json of first" in result.stderr
 
 
 def test_a_damaged_checkpoint_is_named(trained: Trained) -> None:
