@@ -63,15 +63,16 @@ class Chat:
         return self._answer(prompt, generate(self.model, self.tokenizer, ids, settings, cancelled=cancelled))
 
     def _answer(self, prompt: str, pieces: Iterator[Piece | Done]) -> Iterator[Piece | Done]:
-        answer = ""
+        answer, over = "", False
         try:
             for piece in pieces:
                 answer += piece.text if isinstance(piece, Piece) else ""
                 if isinstance(piece, Done):
                     self.history.append((prompt, answer))
+                    over = True
                 yield piece
         except GeneratorExit:
-            if answer and (not self.history or self.history[-1] != (prompt, answer)):
+            if answer and not over:
                 self.history.append((prompt, answer))
             raise
 
