@@ -47,7 +47,7 @@ class Int8Linear(nn.Module):
         if len(flat) <= FEW:
             out = torch._weight_int8pack_mm(flat, self.rows, self.scale).float()
         else:
-            parts = self.rows.split(max(1, CHUNK // self.rows.size(1)))
+            parts = torch.split(self.rows, max(1, CHUNK // self.rows.size(1)))
             out = torch.cat([F.linear(flat, part.bfloat16()) for part in parts], dim=1).float() * self.scale.float()
         if self.bias is not None:
             out += self.bias

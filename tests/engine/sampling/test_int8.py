@@ -1,4 +1,4 @@
-"""8-bit weights: near the ones they are made from, the same product by either way, and a text that is mostly the same."""
+"""8-bit weights: near the ones they are made from, one product by either way, a text that is mostly the same."""
 
 from __future__ import annotations
 
@@ -80,5 +80,5 @@ def test_weights_are_a_quarter(tiny: MakeModel) -> None:
 
 
 def test_what_has_no_matrices_is_refused(tiny: MakeModel) -> None:
-    with pytest.raises(UserError, match="kind bigram.*leave --int8 out"):
+    with pytest.raises(UserError, match=r"kind bigram.*leave --int8 out"):
         to_int8(tiny(30, kind="bigram", position="none"))
