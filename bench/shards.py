@@ -2,10 +2,10 @@
 
     python -m bench.shards [--megabytes 216] [--folder /somewhere/large] [--rounds 1] [--only prepare,cold]
 
-Writes a JSONL of made-up documents (20,000 different words) and makes shards of it by tokenizers of three kinds. GPT-2's
-own merges are used where they are on this machine, else as many of our own, which take as long. Then shards of random
-ids are read as a training reads them, 16 windows of 1,024 ids every 30 ms, after the system was asked to forget them:
-with and without a word of what comes next. The folder needs about ten times the size free.
+Writes a JSONL of made-up documents (20,000 different words) and makes shards of it by tokenizers of three kinds.
+GPT-2's own merges are used where they are on this machine, else as many of our own, which take as long. Then shards
+of random ids are read as a training reads them, 16 windows of 1,024 ids every 30 ms, after the system was asked to
+forget them: with and without a word of what comes next. The folder needs about ten times the size free.
 """
 
 from __future__ import annotations
