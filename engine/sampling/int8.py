@@ -43,7 +43,9 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., n_in) -> (..., n_out)."""
-        flat = F.pad(x.reshape(-1, self.n_in).bfloat16(), (0, self.rows.size(1) - self.n_in))
+        flat = x.reshape(-1, self.n_in).bfloat16()
+        if self.n_in % WIDTH:
+            flat = F.pad(flat, (0, -self.n_in % WIDTH))
         if len(flat) <= FEW:
             out = torch._weight_int8pack_mm(flat, self.rows, self.scale).float()
         else:
