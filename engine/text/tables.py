@@ -12,6 +12,7 @@ from typing import Any
 
 from engine.errors import CorpusError
 from engine.text.chats import chat_key, checked, turns
+from engine.text.prepared import is_prepared, no_text
 from engine.text.rows import columns_of, rows_of
 from engine.text.source import Format, Source
 from engine.text.template import Template
@@ -149,8 +150,10 @@ class TablePreview:
 def preview_table(path: Path, rows: int = ROWS) -> TablePreview | None:
     """The beginning of the table at `path`, read only so far; None for what is text.
 
-    Raises CorpusError for what is missing, damaged, or needs an extra.
+    Raises CorpusError for what is missing, damaged, needs an extra, or is tokens.
     """
+    if is_prepared(Path(path).expanduser()):
+        raise CorpusError(no_text(path))
     with Source(Path(path).expanduser()) as source:
         if source.format == "text":
             return None

@@ -20,8 +20,10 @@ import pytest
 from engine.config import DataConfig
 from engine.errors import CorpusError, TokenizerError
 from engine.process import environment
-from engine.text.catalog import find_corpus
+from engine.text.catalog import add_corpus, find_corpus
+from engine.text.pages import beginning
 from engine.text.prepared import META, UNIT, Prepared, is_prepared, read_prepared
+from engine.text.tables import preview_table
 from engine.tokenizers import pieces, prepare
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.bpe import BpeTokenizer
@@ -425,8 +427,16 @@ def test_other_ways_to_use_a_folder_are_refused(tmp_path: Path) -> None:
     made(path, tmp_path / "made")
     corpus = find_corpus(f"{tmp_path / 'made'}/")
     assert corpus.available
-    with pytest.raises(CorpusError, match="holds tokens, not text"):
-        corpus.prepare()
+    asked: list[Callable[[], object]] = [
+        corpus.prepare,
+        lambda: beginning(corpus),
+        lambda: preview_table(tmp_path / "made"),
+        lambda: add_corpus(tmp_path / "made", "mine", tmp_path / "own"),
+    ]
+    for each in asked:
+        with pytest.raises(CorpusError, match="holds tokens, not text"):
+            each()
+    assert not (tmp_path / "own" / "mine").exists()
     with pytest.raises(CorpusError, match="made with another tokenizer"):
         TokenDataset.open(material(corpus), BYTES, tokenizer=CharTokenizer.train([tale(600)]))
     with pytest.raises(CorpusError, match="record_starts"):
