@@ -396,4 +396,4 @@ def open_workbench(
         code = finish(app.session.training, runs_dir, ending, signals)
     if broken is not None:
         raise broken
-    return code or app.return_code or 0
+    return code or int(ending is Ending.BROKEN)  # Textual's own also tells of a terminal that went

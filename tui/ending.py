@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from engine.errors import UserError
 from tui.state import detached
 from tui.terminal.driver import Terminal
+from tui.terminal.hangup import hung_up
 from tui.terminal.signals import Ending, Signals, leave_if_hurried
 from tui.text import clean
 
@@ -43,14 +44,19 @@ def run_screen(app: Workbench, signals: Signals) -> tuple[Ending, Exception | No
                 if app._driver is not None:
                     app._driver.stop_application_mode()
                     app._driver.close()
-    if ending is Ending.HANGUP:
-        signals.hang_up()  # its own look at the terminal said so
+    if ending is Ending.HANGUP or (ending is None and terminal_gone(app)):
+        signals.hang_up()  # whatever went wrong then, went wrong for want of it
     if signals.ending is not None:
         return signals.ending, None
     broken = broken or app._exception
     if broken is not None or app.return_code:
         return Ending.BROKEN, broken
     return ending or Ending.LEAVE, None
+
+
+def terminal_gone(app: Workbench) -> bool:
+    """Whether the terminal that the screen was on is no more there."""
+    return isinstance(app._driver, Terminal) and hung_up(app._driver.fileno)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[3]
 # Each place of the way in a process of its own, forked from one that has imported all; the terminal's other end is in
 # there too, so that it goes at that place and nowhere else. The "training" is a file, so that no torch is needed.
 PROGRAM = """
-import fcntl, importlib, os, pty, sys, termios, traceback
+import errno, fcntl, importlib, os, pty, sys, termios, traceback
 from pathlib import Path
 import tui.app, tui.cli, tui.cli.app, tui.cli.output, tui.cli.train, tui.cli.workbench, tui.state.session
 import engine.config, engine.runs.layout, textual.drivers.linux_driver, tui.screens.train.screen
@@ -45,24 +45,29 @@ def terminal(controlling):
     sys.stdin, sys.stdout, sys.stderr = (open(fd, mode, closefd=False) for fd, mode in enumerate("rww"))
     return master
 
-def goes_after(name, master):
+def goes_after(name, master, way):
     module, _, attribute = name.rpartition(".")
     owner = importlib.import_module(module) if ":" not in module else getattr(
         importlib.import_module(module.partition(":")[0]), module.partition(":")[2])
-    plain = getattr(owner, attribute)
+    plain, gone = getattr(owner, attribute), []
     def call(*args, **kwargs):
         result = plain(*args, **kwargs)
+        if gone:
+            return result
+        gone.append(True)
         os.close(master)
+        if way == "with an error":
+            raise OSError(errno.EIO, "as of a screen that is taken apart")
         return result
     setattr(owner, attribute, call)
 
-def train(name, controlling):
-    goes_after(name, terminal(controlling))
+def train(name, way):
+    goes_after(name, terminal(way == "with a signal"), way)
     sys.argv = ["tinytui", "train", "t.txt", "--tui"]
     tui.cli.main()
 
-def speak(name, controlling):
-    master = terminal(controlling)
+def speak(name, way):
+    master = terminal(way == "with a signal")
     PROCESS.install()
     os.close(master)
     tui.cli.output.say("x" * 100_000)
@@ -80,7 +85,7 @@ for place in sys.argv[1:]:
         begun[pid] = place
     else:
         try:
-            (speak if name == "speak" else train)(name, way == "with a signal")
+            (speak if name == "speak" else train)(name, way)
         except SystemExit as end:
             os._exit(end.code or 0)
         except BaseException:
@@ -97,6 +102,8 @@ PLACES = (
     "tui.app:Workbench.compose with a signal",
     "tui.cli.train.has_screen without a word",
     "tui.app:Workbench.__init__ without a word",
+    "tui.app:Workbench._first_place with an error",
+    "tui.app:Workbench._poll with an error",
 )
 
 
