@@ -87,6 +87,8 @@ def _loaded(name: str) -> Any:
     datasets = _library()
     if is_saved(Path(name)):
         found = datasets.load_from_disk(name)
+    elif Path(name).exists():
+        found = datasets.load_dataset(name, streaming=True)
     else:
         asked = _NAME.fullmatch(name)
         if asked is None:

@@ -37,6 +37,12 @@ if TYPE_CHECKING:
 
 SHARD = 100_007_936  # ids of a shard: 200 MB of uint16
 EVERY = 5.0  # seconds between two words in meta.json of how far it is: what a kill costs at most, with a piece
+_OTHER = {
+    "source": "another source",
+    "documents": "other columns, another --boundary or --val-fraction",
+    "tokenizer": "another tokenizer",
+    "shard_tokens": "another --shard-tokens",
+}
 _SAMPLED = 64  # pieces that a vocabulary is learned from, where they are so many
 
 
@@ -162,7 +168,7 @@ def _begun(folder: Path, asked: dict[str, Any]) -> Prepared | None:
             f"{asked['source']} has changed since {folder} was begun with it; restore it, or choose another folder"
         )
     if other is not None:
-        raise CorpusError(f"{folder} was begun with another {other.replace('_', ' ')}; choose another folder")
+        raise CorpusError(f"{folder} was begun with {_OTHER[other]}; choose another folder")
     return known
 
 

@@ -31,7 +31,7 @@ from engine.tokenizers.byte import ByteTokenizer
 from engine.tokenizers.char import CharTokenizer
 from engine.tokenizers.dataset import TokenDataset, material
 from engine.tokenizers.documents import Ask, FileDocuments, Piece
-from engine.tokenizers.pieces import encode_pieces, open_documents
+from engine.tokenizers.pieces import open_documents
 from engine.tokenizers.prepare import ask_for
 from engine.tokenizers.shards import check_all
 from engine.tokenizers.word import WordTokenizer
@@ -201,13 +201,12 @@ def test_documents_between_marks_are_the_same_in_pieces_of_any_size(mark: str, t
     assert {"x", "é"} <= {str(each).strip() for each, _ in found[0]}
 
 
-@pytest.mark.parametrize("workers", [2, 3])
-def test_the_folder_is_the_same_whatever_the_number_of_processes(workers: int, tmp_path: Path) -> None:
+def test_the_folder_is_the_same_whatever_the_number_of_processes(tmp_path: Path) -> None:
     path = tmp_path / "all.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows(900)))
     data = DataConfig(tokenizer="bpe", vocab_size=300)
     made(path, tmp_path / "by one", data)
-    made(path, tmp_path / "by more", data, workers=workers)
+    made(path, tmp_path / "by more", data, workers=3)
     assert files_of(tmp_path / "by one") == files_of(tmp_path / "by more")
     assert not [name for name in files_of(tmp_path / "by one") if name.startswith(".")]
 
@@ -298,8 +297,8 @@ def test_a_changed_source_or_another_wish_is_refused_in_one_line(tmp_path: Path)
         ("begun with another source", lambda: made(other, folder)),
         ("another tokenizer", lambda: made(path, folder, DataConfig(tokenizer="char"))),
         ("another tokenizer", lambda: made(path, folder, tokenizer=ByteTokenizer())),
-        ("another shard tokens", lambda: made(path, folder, shard_tokens=2 * UNIT)),
-        ("another documents", lambda: made(path, folder, val_fraction=0.2)),
+        ("another --shard-tokens", lambda: made(path, folder, shard_tokens=2 * UNIT)),
+        ("another --boundary or --val-fraction", lambda: made(path, folder, val_fraction=0.2)),
     ]
     for says, ask in refused:
         with pytest.raises(CorpusError, match=says) as told:
@@ -340,7 +339,7 @@ def test_what_cannot_be_made_is_said_in_one_line(tmp_path: Path) -> None:
             "a bpe vocabulary has at least",
             lambda: made(text, tmp_path / "e", DataConfig(tokenizer="bpe", vocab_size=9)),
         ),
-        ("is not among the 3 of this tokenizer", lambda: made(text, tmp_path / "f", tokenizer=known, workers=2)),
+        ("is not among the 3 of this tokenizer", lambda: made(text, tmp_path / "f", tokenizer=known)),
         ("no file", lambda: made(tmp_path / "none.txt", tmp_path / "g")),
         ("cannot make", lambda: made(text, text / "under")),
     ]
@@ -480,10 +479,8 @@ def test_pieces_do_not_depend_on_who_reads_them(tmp_path: Path) -> None:
     ask = ask_for(str(path))[1].model_copy(update={"piece_bytes": 1000})
     with open_documents(ask) as one, open_documents(ask) as other:
         assert one.pieces() == other.pieces() and one.state() == other.state()
-        alone = list(encode_pieces(one, ByteTokenizer(), tmp_path, one.pieces(), 0, 1))
-        assert [each.tokens for each in alone] == [
-            each.tokens for each in encode_pieces(other, ByteTokenizer(), tmp_path, other.pieces(), 0, 2)
-        ]
+        for piece in one.pieces()[::-1]:
+            assert list(one.read(piece)) == list(other.read(piece))
     assert Piece(0).whole and not Piece(0, 1, 5).whole
 
 
@@ -498,11 +495,11 @@ def test_memory_does_not_grow_with_a_source(tmp_path: Path) -> None:
         "    prepare.prepare(name, ask, Path(source + '.made'), DataConfig(tokenizer='byte'), shard_tokens=65536)\n"
         "    print(peak())\n"
     )
-    for times in (8, 64):
+    for times in (4, 24):
         (tmp_path / f"{times}.txt").write_text(text * times)
     done = subprocess.run(
-        [sys.executable, "-c", measure, str(tmp_path / "8.txt"), str(tmp_path / "64.txt")],
+        [sys.executable, "-c", measure, str(tmp_path / "4.txt"), str(tmp_path / "24.txt")],
         env=environment(), capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     small, large = map(int, done.stdout.split())
-    assert large - small < 3e6 < (tmp_path / "64.txt").stat().st_size / 4
+    assert large - small < 2e6 < (tmp_path / "24.txt").stat().st_size / 2
