@@ -1,4 +1,4 @@
-"""Other processes of this very program."""
+"""Other processes of this very program, and whether this one is one of several that train together."""
 
 from __future__ import annotations
 
@@ -43,3 +43,22 @@ def start(
         env=environment(**more),
         start_new_session=True,
     )
+
+
+def start_group(module: str, *arguments: str, size: int, restarts: int = 0, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    """So many processes of `module` that find each other, by PyTorch's launcher: the process that looks after them.
+
+    When one of them dies it ends the others, and begins again with all of them, `restarts` times at most.
+    """
+    from engine.machine import usable_threads
+
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, usable_threads() // size))
+    options = ("--standalone", f"--nproc-per-node={size}", f"--max-restarts={restarts}", "-m", module)
+    return start("torch.distributed.run", *options, *arguments, stdout=log, stderr=log, OMP_NUM_THREADS=threads)
+
+
+def rank() -> int | None:
+    """This process' number among those that a launcher (`torchrun`, `srun`) started to train together; None alone."""
+    if os.environ.get("WORLD_SIZE", "1") == "1" or not {"RANK", "MASTER_ADDR"} <= os.environ.keys():
+        return None
+    return int(os.environ["RANK"])

@@ -99,6 +99,7 @@ class Parent(Entry):
 class Environment(Entry):
     device: Name | None = None
     threads: Whole | None = None
+    ranks: Whole | None = None
     torch: Name | None = None
     host: Name | None = None
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from engine.config import Config, TrainConfig
-from engine.errors import ConfigError, is_out_of_memory
+from engine.errors import is_out_of_memory
 from engine.tokenizers.dataset import TokenDataset
 from engine.training.ranks import ALONE, Ranks
 from engine.training.shortage import free_memory
@@ -55,6 +55,8 @@ class HostBatches(Batches):
 
     def get(self, step: int, micro: int) -> tuple[Tensor, Tensor]:
         x, y = self.dataset.batch(self.seed + self.salt, self.number(step, micro), self.size, self.length)
+        later = (step, micro + 1) if micro + 1 < self.micros else (step + 1, 0)
+        self.dataset.ahead(self.seed + self.salt, self.number(*later), self.size, self.length)
         inputs, targets = torch.from_numpy(x), torch.from_numpy(y)
         if self.device.type == "cpu":
             return inputs, targets
@@ -81,17 +83,6 @@ class ResidentBatches(Batches):
             offsets = offsets.pin_memory().to(self.device, non_blocking=True)
         tokens = self.ids[offsets[:, None] + self.window].long() & self.mask
         return tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
-
-
-def check_shares(config: Config, ranks: int) -> None:
-    """Raises ConfigError where a step's sequences cannot be parted evenly among so many ranks."""
-    size, micros = config.train.batch_size, config.train.grad_accum
-    if (size * micros) % ranks:
-        near = max(1, round(size * micros / ranks)) * ranks
-        raise ConfigError(
-            f"{size * micros} sequences a step (train.batch_size {size} x train.grad_accum {micros}) cannot be parted "
-            f"evenly among {ranks} processes; try --set train.batch_size={near // ranks} train.grad_accum={ranks}"
-        )
 
 
 def make_batches(dataset: TokenDataset, config: Config, device: torch.device, ranks: Ranks = ALONE) -> Batches:

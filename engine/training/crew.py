@@ -18,16 +18,17 @@ import torch
 from torch import Tensor
 
 from engine.config import Config
-from engine.errors import TrainingError, is_out_of_memory
+from engine.errors import TrainingError, UserError, is_out_of_memory
 from engine.model import build_for
 from engine.model.gpt import GPT
 from engine.runs.layout import RunDir
 from engine.tokenizers.dataset import TokenDataset
 from engine.tokenizers.table import tokenizer_from_dict
-from engine.training.batches import check_shares, make_batches
+from engine.training.batches import make_batches
 from engine.training.compile import compile_step
 from engine.training.device import ready_device
 from engine.training.evaluate import Evaluation, evaluate
+from engine.training.memory import check_shares
 from engine.training.optim import Optimizer
 from engine.training.ranks import ALONE, LostRankError, Ranks
 from engine.training.sharded import draw_weights, fill, shard, whole
@@ -253,12 +254,19 @@ def _group_for_saving() -> Any:
     return dist.new_group(backend="gloo")
 
 
-def follow(ranks: Ranks) -> None:
-    """What a rank other than 0 does from beginning to end. Raises UserError; LostRankError when rank 0 is gone."""
-    with ranks.exchange():
+def follow() -> None:
+    """What a rank other than 0 does from beginning to end. Raises UserError; LostRankError when rank 0 is gone.
+
+    Why it ends otherwise than rank 0 said, the others can read.
+    """
+    ranks = Ranks.join()
+    try:
         job: Job = ranks.share()
-    device = ready_device(ranks.device_name(job.device), job.config.train.precision)
-    ranks.introduce(str(device))
-    dataset = open_dataset(RunDir(job.run), job.corpora_dir, tokenizer_from_dict(job.tokenizer))
-    crew = Crew(job.config, dataset, device, ranks, drawn=job.drawn, parallel=job.parallel)
-    crew.follow()
+        device = ready_device(ranks.device_name(job.device), job.config.train.precision)
+        ranks.introduce(str(device))
+        dataset = open_dataset(RunDir(job.run), job.corpora_dir, tokenizer_from_dict(job.tokenizer))
+        Crew(job.config, dataset, device, ranks, drawn=job.drawn, parallel=job.parallel).follow()
+    except BaseException as error:
+        ranks.say_the_end(str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
+        raise
+    ranks.leave()

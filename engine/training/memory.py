@@ -67,6 +67,17 @@ def activation_estimate(config: Config, vocab_size: int, gpu: bool = False) -> i
     return tokens * (blocks + 4 * C + 2 * norm) + at_once * logits + casts
 
 
+def check_shares(config: Config, ranks: int) -> None:
+    """Raises ConfigError where a step's sequences cannot be parted evenly among so many ranks."""
+    size, micros = config.train.batch_size, config.train.grad_accum
+    if (size * micros) % ranks:
+        near = max(1, round(size * micros / ranks)) * ranks
+        raise ConfigError(
+            f"{size * micros} sequences a step (train.batch_size {size} x train.grad_accum {micros}) cannot be parted "
+            f"evenly among {ranks} processes; try --set train.batch_size={near // ranks} --set train.grad_accum={ranks}"
+        )
+
+
 def choose_parallel(config: Config, vocab_size: int, device: str, ranks: int) -> str:
     """How so many ranks train: `ddp` where each device has room for the whole model, `fsdp` where not; "" for one.
 

@@ -20,6 +20,7 @@ import psutil
 import torch
 from torch import Tensor
 
+from engine import process
 from engine.errors import ConfigError, TrainingError, is_out_of_memory
 
 NUMBERS = 4
@@ -68,7 +69,7 @@ class Ranks:
     @classmethod
     def join(cls) -> Ranks:
         """The group that this process was started in, when all have come. Raises LostRankError when they do not."""
-        if not in_a_group():
+        if process.rank() is None:
             return ALONE
         import torch.distributed as dist
         from torch.distributed.rendezvous import rendezvous
@@ -225,11 +226,6 @@ class Ranks:
 
 
 ALONE = Ranks()
-
-
-def in_a_group() -> bool:
-    """Whether `torchrun`, or what does as it does, started this process as one of several."""
-    return all(name in os.environ for name in ("RANK", "MASTER_ADDR")) and os.environ.get("WORLD_SIZE", "1") != "1"
 
 
 def _first_line(error: BaseException) -> str:

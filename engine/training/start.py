@@ -17,7 +17,7 @@ from engine.text.prepared import Tokens, no_text
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.dataset import TokenDataset, material
 from engine.tokenizers.table import least_vocab
-from engine.training.memory import check_memory
+from engine.training.memory import check_memory, check_shares
 
 Progress = Callable[[str, float], None]
 
@@ -35,13 +35,16 @@ def start_run(
     device: str = "auto",
     base: tuple[RunDir, str | int] | None = None,
     progress: Progress | None = None,
+    ranks: int = 1,
 ) -> RunDir:
     """Make the run's directory, ready for a `TrainingHost`; its tokens are cached, so training starts at once.
 
-    `base` is the (run, checkpoint) to fine-tune; `config` begins as `fork.fine_tuning_config` of it.
+    `ranks` is how many processes are to train it. `base` is the (run, checkpoint) to fine-tune; `config` begins as
+    `fork.fine_tuning_config` of it.
     Raises CorpusError, TokenizerError, ConfigError, CheckpointError or RunError, and then has made nothing.
     """
-    check_memory(config, least_vocab(config.data), device)
+    check_shares(config, ranks)
+    check_memory(config, least_vocab(config.data), device, ranks)
     found = find_corpus(corpus, corpora_dir)
     text = material(found, progress=progress)
     parent = None
@@ -58,7 +61,7 @@ def start_run(
     dataset.check(config.model.block_size)
     if isinstance(text, Tokens) and parent is None:
         config = config.replace(text.settings)
-    check_memory(config, dataset.tokenizer.vocab_size, device)
+    check_memory(config, dataset.tokenizer.vocab_size, device, ranks)
     if config.train.prompts == (DEFAULT_SAMPLE_PROMPT,) and found.template is not None and found.examples:
         prompt, stops = found.template.apply(found.examples[0]), found.template.stops
         config = config.replace({"train.sample_prompt": prompt, "train.sample_stop": stops[0] if stops else ""})
@@ -90,7 +93,7 @@ def start_run(
         parent=None
         if base is None or parent is None
         else {"run": base[0].name, "path": str(base[0].path), "step": parent.step, "how": "fine-tune"},
-        environment={**environment(), "device": device},
+        environment={**environment(), "device": device, **({"ranks": ranks} if ranks > 1 else {})},
         fill=fill,
     )
 

@@ -459,7 +459,8 @@ class Trainer:
             "device": name,
             "threads": torch.get_num_threads(),
             "muon_dtype": str(muon_dtype(self.device)).removeprefix("torch."),
-            **({} if self.crew.ranks.alone else {"ranks": self.crew.ranks.size, "parallel": self.crew.parallel}),
+            "ranks": self.crew.ranks.size,
+            **({} if self.crew.ranks.alone else {"parallel": self.crew.parallel}),
         }
 
     def evaluates(self) -> dict[str, int]:

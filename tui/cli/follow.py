@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from engine.runs.layout import RunDir
     from engine.runs.reader import RunReader
     from engine.training.host import TrainingHost
+    from engine.training.processes import Processes
     from tui.cli.views import View
 
 PERIOD = 0.25  # seconds between two looks at the run directory
 
 
-def follow(host: TrainingHost, reader: RunReader, view: View, signals: Signals) -> int:
+def follow(host: TrainingHost | Processes, reader: RunReader, view: View, signals: Signals) -> int:
     """Show the run until its trainer has ended. Returns the exit code; raises TrainingError when training failed.
 
     SIGINT, SIGTERM and SIGQUIT end it with a checkpoint. When the terminal has gone, it trains on into the run's log.

@@ -16,6 +16,8 @@ from tui.terminal.signals import PROCESS
 if TYPE_CHECKING:
     from engine.config import Config
     from engine.runs.layout import RunDir
+    from engine.training.host import TrainingHost
+    from engine.training.processes import Processes
 
 
 def begin(
@@ -28,6 +30,7 @@ def begin(
     corpora: Path | None = None,
     device: str = "auto",
     base: tuple[RunDir, str] | None = None,
+    size: int = 1,
 ) -> RunDir:
     """A new run, ready to train; what takes time (tokens of a large text) is told on a terminal's stderr.
 
@@ -49,6 +52,7 @@ def begin(
             device=device,
             base=base,
             progress=report,
+            ranks=size,
         )
     if left_out := (read_info(run).get("corpus") or {}).get("left_out"):
         say(f"left out of {corpus}: {left_out}", err=True)
@@ -67,14 +71,21 @@ def go_on(run: RunDir, steps: int | None) -> None:
 
 def train_here(run: RunDir, corpora: Path | None, as_json: bool = False, quiet: bool = False) -> int:
     """Train in this process' worker thread and show it on stdout, unless `quiet`; the exit code."""
-    from engine.runs.reader import RunReader
+    from engine import process
     from engine.training.host import TrainingHost
+
+    return show_training(TrainingHost(run, corpora_dir=corpora, in_group=process.rank() == 0), as_json, quiet)
+
+
+def show_training(host: TrainingHost | Processes, as_json: bool = False, quiet: bool = False) -> int:
+    """Train and show it on stdout, unless `quiet`, to its end; the exit code."""
+    from engine.runs.reader import RunReader
     from tui.cli.follow import cursor_while_stopped, follow
     from tui.cli.views import Lines, ProgressLine, Records, Silence, View
 
+    run = host.run
     reader = RunReader(run)
     reader.poll()
-    host = TrainingHost(run, corpora_dir=corpora)
     with PROCESS.watching() as signals:
         view: View
         if quiet:
@@ -89,9 +100,9 @@ def train_here(run: RunDir, corpora: Path | None, as_json: bool = False, quiet: 
             view.close()
 
 
-def leave(run: RunDir, runs: Path, as_json: bool) -> None:
+def leave(run: RunDir, runs: Path, as_json: bool, size: int = 1, restarts: int = 0) -> None:
     """Train `run` in the background; returns once that process has the run."""
-    pid = detached.leave(run, runs)
+    pid = detached.leave(run, runs, size, restarts)
     if as_json:
         print_json({"name": run.name, "path": str(run.path), "pid": pid})
     else:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engine import process
 from engine.errors import UserError
-from tui.cli.launch import begin, end, go_on, leave, train_here
+from tui.cli.launch import begin, end, go_on, leave, show_training, train_here
 from tui.cli.options import (
     CORPUS,
     ConfigFile,
@@ -26,12 +27,17 @@ from tui.cli.options import (
 )
 from tui.cli.output import say
 from tui.cli.workbench import has_screen, open_workbench
+from tui.state import detached
+from tui.state.detached import began_with
 from tui.state.first import FIRST_CORPUS, first_config, first_start
 from tui.terminal.signals import PROCESS
 
 if TYPE_CHECKING:
     from engine.config import Config
     from engine.runs.layout import RunDir
+
+
+MOST_PROCESSES = 1024
 
 
 def demo(steps: Steps = None, runs: RunsDir = Path("runs"), corpora: CorporaDir = None) -> None:
@@ -76,6 +82,15 @@ def train(
     config: ConfigFile = None,
     sets: Sets = None,
     detach: Annotated[bool, typer.Option("--detach", help="Train in the background; says how to open it.")] = False,
+    nproc: Annotated[
+        str | None,
+        typer.Option(
+            "--nproc", metavar="N|gpu", help="Train with N processes, a device each; unset: as begun."
+        ),
+    ] = None,
+    restarts: Annotated[
+        int, typer.Option("--restarts", metavar="R", min=0, help="With --nproc: begin again R times when one dies.")
+    ] = 0,
     tui: Annotated[bool, typer.Option("--tui", help="Train in the workbench.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Train nothing: say what the run would need, and how long it would take.")
@@ -85,6 +100,13 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a model on a text. Ctrl-C stops with a checkpoint; --resume goes on exactly there."""
+    if (rank := process.rank()) is not None:
+        if nproc is not None or detach or tui or dry_run:
+            ctx.fail("a launcher has started this as one of several: leave --nproc, --detach, --tui and --dry-run out")
+        if rank > 0:
+            follow_rank_0()
+            return
+    size = how_many(nproc)
     if (corpus is None) == (resume is None):
         ctx.fail("name a CORPUS to train on, or --resume RUN, and not both")
     if detach and tui:
@@ -106,7 +128,7 @@ def train(
         for option, value in new_only.items():
             if value not in (None, []):
                 ctx.fail(f"a resumed run keeps its settings: leave {option} out, or fork it (tinytui runs fork)")
-        train_on(resume, steps, detach, tui, runs, corpora, as_json)
+        train_on(resume, steps, detach, tui, runs, corpora, as_json, size, restarts)
         return
     if base is None and lora is not None:
         ctx.fail("--lora adapts a trained model: name it with --from RUN")
@@ -120,7 +142,7 @@ def train(
         show_forecast(make_setup(str(corpus), settings, device or "auto", corpora, parent), as_json)
         return
     chosen = preset or ("tuned" if parent else default_preset())
-    if tui and device is None and parent is None:
+    if tui and device is None and parent is None and size in (None, 1):
         from tui.state.training import Start
 
         open_workbench(runs, corpora, job=Start(str(corpus), settings, chosen, name))
@@ -134,34 +156,84 @@ def train(
         corpora=corpora,
         device=device or "auto",
         base=parent,
+        size=size or 1,
     )
-    if tui:
+    train_begun(run, detach, tui, runs, corpora, as_json, size or 1, restarts)
+
+
+def train_begun(
+    run: RunDir, detach: bool, tui: bool, runs: Path, corpora: Path | None, as_json: bool, size: int, restarts: int
+) -> None:
+    """Train a run that is ready, here or in the background, by one process or several."""
+    if tui and size > 1:  # the same screen, on processes of their own
+        detached.leave(run, runs, size, restarts)
+        open_workbench(runs, corpora, run=run)
+    elif tui:
         from tui.state.training import Resume
 
         open_workbench(runs, corpora, job=Resume(run))
     elif detach:
-        leave(run, runs, as_json)
+        leave(run, runs, as_json, size, restarts)
+    elif size > 1:
+        code = show_training(detached.processes(run, runs, size, restarts), as_json)
+        end(run, runs, code, as_json=as_json)
     else:
         end(run, runs, train_here(run, corpora, as_json), as_json=as_json)
 
 
+def how_many(nproc: str | None) -> int | None:
+    """Processes that `--nproc` asks for; `gpu` is one for each GPU. None where nothing is asked for."""
+    if nproc is None or process.rank() is not None:
+        return None
+    if nproc == "gpu":
+        from engine.telemetry import Telemetry
+
+        telemetry = Telemetry()
+        found = len(telemetry.sample().devices)
+        telemetry.close()
+        if not found:
+            raise UserError("--nproc gpu: there is no GPU here; give a number, and see tinytui doctor")
+        return found
+    if not nproc.isdecimal() or not 1 <= int(nproc) <= MOST_PROCESSES:
+        raise UserError(f"--nproc takes a number from 1 to {MOST_PROCESSES} or gpu, not {nproc!r:.40}")
+    return int(nproc)
+
+
+def follow_rank_0() -> None:
+    """Train as one of several that a launcher started, all the others but the first: rank 0 has the run and decides."""
+    import signal
+
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):  # rank 0 ends with a checkpoint
+        signal.signal(each, signal.SIG_IGN)
+    from engine.training.crew import follow
+
+    follow()
+
+
 def train_on(
-    name: str, steps: int | None, detach: bool, tui: bool, runs: Path, corpora: Path | None, as_json: bool
+    name: str,
+    steps: int | None,
+    detach: bool,
+    tui: bool,
+    runs: Path,
+    corpora: Path | None,
+    as_json: bool,
+    size: int | None,
+    restarts: int,
 ) -> None:
     """`train --resume`."""
     from engine.runs.layout import find_run
 
     run = find_run(name, runs)
-    if tui:
+    if size is None and process.rank() is None:
+        size = began_with(run)
+    if tui and size == 1:
         from tui.state.training import Resume
 
         open_workbench(runs, corpora, job=Resume(run, steps))
         return
     go_on(run, steps)
-    if detach:
-        leave(run, runs, as_json)
-    else:
-        end(run, runs, train_here(run, corpora, as_json), as_json=as_json)
+    train_begun(run, detach, tui, runs, corpora, as_json, size or 1, restarts)
 
 
 def open_run(run: Run, runs: RunsDir = Path("runs"), corpora: CorporaDir = None, plain: PlainLines = False) -> None:

@@ -6,27 +6,31 @@ import os
 import shlex
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from engine import process
 from engine.errors import TrainingError
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
+    from engine.training.processes import Processes
 
 MOST_SAID = 1 << 16  # bytes at the end of a log among which its last line is
 DETACHED_WITHIN = 60.0  # seconds in which a background process must have taken its run
 
 
-def leave(run: RunDir, runs: Path) -> int:
-    """Train `run` in a background process with a session of its own; its pid, once that process has the run.
+def leave(run: RunDir, runs: Path, size: int = 1, restarts: int = 0) -> int:
+    """Train `run` in a background process (or several) with a session of its own; its pid, once it has the run.
 
     Raises TrainingError where the process ended without having begun.
     """
     from engine.runs.status import read_status
 
-    pid = detach(run, runs)
+    pid = detach(run, runs, size, restarts)
     deadline = time.monotonic() + DETACHED_WITHIN
     try:
         while time.monotonic() < deadline and not at_work(read_status(run), pid):
@@ -49,19 +53,45 @@ def left_words(run: RunDir, runs: Path, pid: int) -> tuple[str, str]:
     )
 
 
-def detach(run: RunDir, runs_dir: Path) -> int:
+def detach(run: RunDir, runs_dir: Path, size: int = 1, restarts: int = 0) -> int:
     """Start a process of its own that resumes `run` exactly where it stopped; its pid.
 
-    Its output goes to the run's log; it survives this process and its terminal.
+    Its output goes to the run's log; it survives this process and its terminal. Of several processes it is the pid of
+    the one that looks after them.
     """
-    words = ("--runs", str(runs_dir), "train", "--resume", str(run.path))
+    if size > 1:
+        several = processes(run, runs_dir, size, restarts)
+        several.start()
+        return several.pid
     with run.log.open("ab") as log:
-        return process.start("tui.cli", *words, stdout=log, stderr=log).pid
+        return process.start("tui.cli", *words_to_resume(run, runs_dir), stdout=log, stderr=log).pid
+
+
+def processes(run: RunDir, runs_dir: Path, size: int, restarts: int = 0) -> Processes:
+    """So many processes that resume `run`, not started yet."""
+    from engine.training.processes import Processes
+
+    return Processes(run, "tui.cli", words_to_resume(run, runs_dir), size, restarts)
+
+
+def began_with(run: RunDir) -> int:
+    """How many processes the run was begun with."""
+    from engine.runs.status import read_info
+
+    size = (read_info(run).get("environment") or {}).get("ranks")
+    return size if isinstance(size, int) and size > 0 else 1
+
+
+def words_to_resume(run: RunDir, runs_dir: Path) -> tuple[str, ...]:
+    return ("--runs", str(runs_dir), "train", "--resume", str(run.path))
 
 
 def at_work(status: dict[str, Any], pid: int) -> bool:
-    """Whether process `pid` is past all that can go wrong at the start of its training."""
-    return status.get("pid") == pid and (bool(status.get("socket")) or status.get("phase") == "training")
+    """Whether process `pid`, or one that it started, is past all that can go wrong at the start of its training."""
+    own = status.get("pid") == pid
+    with suppress(psutil.Error):
+        own = own or status.get("pid") in [each.pid for each in psutil.Process(pid).children()]
+    return own and (bool(status.get("socket")) or status.get("phase") == "training")
 
 
 def exit_code(pid: int) -> int | None:

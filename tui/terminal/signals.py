@@ -30,6 +30,7 @@ from tui.terminal.hangup import give_up
 
 if TYPE_CHECKING:
     from engine.training.host import TrainingHost
+    from engine.training.processes import Processes
 
 HURRY = 30.0
 """Seconds that a checkpoint under way still gets once an end was asked for a second time."""
@@ -203,7 +204,7 @@ class Signals:
         raise KeyboardInterrupt
 
 
-def leave_if_hurried(host: TrainingHost, signals: Signals) -> None:
+def leave_if_hurried(host: TrainingHost | Processes, signals: Signals) -> None:
     """End the process without the checkpoint it waits for, when that is worth nothing or takes too long.
 
     That is, once an end was asked for twice: at once before the first step, else HURRY seconds later. Any number of
