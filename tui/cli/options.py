@@ -58,7 +58,7 @@ CorporaDir = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or path.", autocompletion=complete_run)]
 SOURCES = "text, tables (CSV, JSONL, Parquet), conversations, a folder (with a slash) or an archive of them"
-CORPUS = f"A corpus' name, or a path: {SOURCES}."
+CORPUS = f"A corpus' name, or a path: {SOURCES}; or tokens made ahead."
 CorpusArgument = Annotated[
     str,
     typer.Argument(
