@@ -104,7 +104,7 @@ class Documents(AbstractContextManager["Documents"], ABC):
     ending: str
 
     def __init__(self, ask: Ask) -> None:
-        self.ask = ask
+        self.ask, self.form = ask, ask.form
         self.counted: Counter[str] = Counter()
 
     @abstractmethod
@@ -124,14 +124,15 @@ class Documents(AbstractContextManager["Documents"], ABC):
         return ""
 
     def held_out(self, text: str) -> bool:
-        """Whether a document is for validation."""
-        number = int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+        """Whether a document is for validation, whatever blanks and marks are around it."""
+        bare = text.removesuffix(self.ask.boundary or "").strip().encode("utf-8", "surrogatepass")
+        number = int.from_bytes(blake2b(bare, digest_size=8).digest(), "little")
         return number < self.ask.val_fraction * 2.0**64
 
     def record(self, row: dict[str, Any], where: str) -> Iterator[Document]:
         """The document of a row, if there is text in it."""
         ask = self.ask
-        if text := record_of(row, where, ask.columns, ask.form, ask.chat, self.counted):
+        if text := record_of(row, where, ask.columns, self.form, ask.chat, self.counted):
             yield Document(text, self.held_out(text))
 
     def __exit__(

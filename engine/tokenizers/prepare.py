@@ -287,7 +287,7 @@ def _learned(
     path = folder / ".sample.tmp"
     if kind.made_by is None:
         return train_tokenizer(data, Text(path, 0, ""), 0)
-    form = documents.ask.form
+    form = documents.form
     try:
         with path.open("wb") as file:
             for text in _characters(documents, pieces) if kind.of_all else _sample(documents, pieces):

@@ -463,6 +463,19 @@ def test_texts_one_after_the_other_are_cut_at_one_place(tmp_path: Path) -> None:
     assert whole == "".join(text + "\n" for text in [*texts, texts[0]])
 
 
+def test_the_last_document_of_a_text_is_known_without_the_mark_after_it(tmp_path: Path) -> None:
+    template = {"record": "Q {prompt} A {response}--"}
+    for text in (f"Q {number} A yes" for number in range(60)):
+        path = tmp_path / "marks.txt"
+        path.write_text(f"{text}--\n{text}--")
+        ask = Ask(path=str(path), boundary="--", template=template, val_fraction=0.5)
+        with FileDocuments(ask) as documents:
+            sides = [each.val for piece in documents.pieces() for each in documents.read(piece)]
+            path.write_text(f"{text}--\n{text}")
+            sides += [each.val for piece in documents.pieces() for each in documents.read(piece)]
+        assert len(sides) == 4 and len(set(sides)) == 1
+
+
 def test_a_packed_text_is_cut_inside(tmp_path: Path) -> None:
     text = tale(500)
     with gzip.open(tmp_path / "tale.txt.gz", "wt") as file:
