@@ -80,7 +80,7 @@ class Forecast:
         if self.eval_seconds <= EVAL_SHARE * (rest + self.eval_seconds):
             return None
         room = EVAL_SHARE / (1.0 - EVAL_SHARE) * rest / (self.evaluations * self.pace.eval_token_seconds)
-        return max(LEAST_EVALUATED, 1 << int(math.log2(max(1.0, room))))
+        return 1 << int(math.log2(max(LEAST_EVALUATED, room)))
 
     @property
     def sample_seconds(self) -> float | None:
