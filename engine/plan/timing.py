@@ -37,6 +37,7 @@ def median_seconds(
     """
     times: list[float] = []
     began = time.perf_counter()
+    spent = 0.0
     while not times or (spent < 2 * seconds and (spent < seconds or len(times) <= 2 * WARM_UPS)):
         before = time.perf_counter()
         work()
