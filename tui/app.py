@@ -26,7 +26,7 @@ from tui.actions import ACTIONS, bindings
 from tui.ending import ScreenEnder, finish, run_screen
 from tui.inorder import InOrder
 from tui.keys import Keyed
-from tui.memory import few_arenas
+from tui.memory import GIVEN_BACK_SECONDS, few_arenas, give_back
 from tui.places import PLACES
 from tui.screens.workscreen import WorkScreen
 from tui.state.leftat import NAME as LEFT_AT
@@ -140,6 +140,8 @@ class Workbench(InOrder, Keyed, Paced, Themed, App[Ending]):
         for wrong in settings_of(self.session.kept)[1]:
             self._news.add(Notice(wrong, bad=True))
         self.set_interval(POLL, self._poll)
+        # it takes some milliseconds, and belongs to nobody: with the files' thread
+        self.session.reads.ask("memory", lambda _: give_back(), lambda _: None, every=GIVEN_BACK_SECONDS)
         self.screen.call_after_refresh(self._open_first)
 
     def _first_place(self) -> Left:
