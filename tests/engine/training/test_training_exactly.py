@@ -62,6 +62,7 @@ def test_a_rate_set_by_hand_holds_for_its_schedule_alone(sets: dict[str, float])
     for steps in (50, 100, 200):
         assert scale({"max_steps": steps}) == 0.25
     assert scale({"max_steps": 50}, 4.0) == scale({}, 4.0) == 4.0
+    assert scale({"max_steps": 200}, 1.5, at=99) == 1.0
     assert 1.0 <= scale({"max_steps": 200}, 4.0, at=99) < 4.0, "late in the old schedule the rate was low"
 
 
