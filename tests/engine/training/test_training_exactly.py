@@ -12,14 +12,20 @@ from typing import Any
 import pytest
 import torch
 
-from engine.config import TrainConfig
+from engine.config import TrainConfig, load_preset
+from engine.model import build_model
+from engine.plan.timing import median_seconds
 from engine.runs.layout import RunDir
+from engine.runs.reader import RunReader
 from engine.runs.schema import DamagedError
-from engine.runs.status import read_info
+from engine.runs.status import read_info, read_status
 from engine.tokenizers.char import CharTokenizer
 from engine.training import compile as compiling
+from engine.training import imported
 from engine.training.fork import fine_tuning_config
+from engine.training.imported import import_run
 from engine.training.optim import muon_dtype
+from engine.training.saving import fresh_state
 from engine.training.start import start_run
 from engine.training.state import _scale_after
 from engine.training.verify import _check_step
@@ -101,3 +107,42 @@ def test_matrices_are_turned_in_bfloat16_where_that_is_multiplied(monkeypatch: p
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda fast=fast: fast)
         assert muon_dtype(torch.device("cpu")) == dtype
         assert muon_dtype(torch.device("cuda")) == torch.bfloat16
+
+
+def test_a_run_that_has_not_begun_has_done_nothing() -> None:
+    state = fresh_state()
+    watch = state.pop("watch")
+    nothing = {"tokens": 0, "train_seconds": 0.0, "eval_seconds": 0.0, "lr_scale": 1.0, "rollbacks": 0}
+    assert state == {**nothing, "val_loss": None, "environment": {}}
+    sums = {"since_best": 0, "train_sum": 0.0, "train_count": 0, "overfits": False, "alarmed": False}
+    assert {name: value for name, value in watch.items() if value is not None} == sums
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_work_is_timed_to_its_end_on_the_device(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda where: done.append(f"waited for {where}"))
+    told: list[float] = []
+    where = torch.device(device)
+    assert median_seconds(lambda: done.append("work"), where, 1e-9, told.append) >= 0.0
+    each = ["work"] if device == "cpu" else ["work", "waited for cuda"]
+    assert done == each * (len(done) // len(each)) and told[-1] == 1.0 and len(told) == done.count("work")
+
+
+def test_an_imported_model_is_a_run_that_ended_at_its_beginning(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config, tokenizer = load_preset("nano").model, CharTokenizer("abc")
+    weights = {name: each.detach() for name, each in build_model(config, 3).named_parameters()}
+    monkeypatch.setattr(imported, "read_tokenizer", lambda folder: tokenizer)
+    monkeypatch.setattr(imported, "import_model", lambda folder: (config, weights))
+    run = import_run(tmp_path / "their model", tmp_path / "runs")
+    reader = RunReader(run)
+    reader.poll()
+    (event,) = reader.events
+    assert (event["kind"], event["step"], event["path"]) == ("imported", 0, str(tmp_path / "their model"))
+    status = read_status(run)
+    params = sum(each.numel() for each in weights.values())
+    assert [status[name] for name in ("state", "step", "steps", "params")] == ["finished", 0, 0, params]
+    assert reader.info["corpus"] == {"name": "unknown", "path": None, "sha256": ""}
+    assert run.checkpoint_steps() == [0]
