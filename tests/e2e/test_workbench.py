@@ -26,7 +26,7 @@ from engine.errors import UserError
 from engine.runs.layout import RunDir
 from tests.engine.training.conftest import tiny_text
 from tests.terminal import Terminal
-from tui.cli.app import app
+from tui.cli.app import make_app
 
 TINYTUI = [sys.executable, "-m", "tui.cli"]
 SMALL = [
@@ -94,7 +94,8 @@ def weights(place: Path, name: str, step: int) -> str:
 
 def headless(place: Path, *words: str) -> Result:
     """The command in this process."""
-    return CliRunner().invoke(app, ["--runs", str(place / "runs"), *words])
+    given = ["--runs", str(place / "runs"), *words]
+    return CliRunner().invoke(make_app(given), given)
 
 
 def in_background(place: Path, env: dict[str, str], name: str) -> subprocess.Popen[bytes]:

@@ -25,7 +25,7 @@ from engine.runs.lock import RunLock
 from engine.runs.reader import RunReader
 from engine.runs.sample_lines import copied_part
 from engine.training.verify import verify_checkpoint
-from tui.cli.app import app
+from tui.cli.app import make_app
 from tui.cli.output import one_line
 from tui.cli.views import Now, tell
 from tui.state.drafts import read_draft, write_draft
@@ -90,7 +90,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("damage")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TINYTUI_CACHE", str(folder / "cache"))
-        commands = typer.main.get_command(app)  # once, for making it takes as long as most commands
+        commands = typer.main.get_command(make_app())  # once, for making it takes as long as most commands
         patch.setattr(typer.testing, "_get_command", lambda _app: commands)
         patch.chdir(folder)
         run = start(folder, "sound", "train.ema=0.5")
@@ -129,7 +129,7 @@ def within(seconds: float) -> Iterator[None]:
 
 def ask(*command: str) -> Result:
     with within(LIMIT):
-        return CliRunner().invoke(app, list(command), input="a cat\n")
+        return CliRunner().invoke(make_app(command), list(command), input="a cat\n")
 
 
 def judged(command: tuple[str, ...], *names: str) -> Result:

@@ -286,14 +286,14 @@ def test_fifty_prompts_at_once(target: Target, campaign: Callable[..., Campaign]
 AS_ANOTHER = """
 import json, os, sys
 from typer.testing import CliRunner
-from tui.cli.app import app
+from tui.cli.app import make_app
 import encodings.ascii, pwd
 import engine.control, engine.training.start, tui.cli.live, tui.cli.writing
 for command in (["runs", "show"], ["runs", "verify"]):  # all that is loaded late; others may not read this Python
-    assert CliRunner().invoke(app, [*command, sys.argv[1]]).exit_code == 0
+    assert CliRunner().invoke(make_app(), [*command, sys.argv[1]]).exit_code == 0
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 for line in sys.argv[2:]:
-    result = CliRunner().invoke(app, json.loads(line))
+    result = CliRunner().invoke(make_app(), json.loads(line))
     print(json.dumps([result.exit_code, result.stderr]))
 """
 OTHERS = (

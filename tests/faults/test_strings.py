@@ -235,7 +235,9 @@ def commands_of(pick: Callable[[], str], folder: Path) -> list[list[str]]:
 
 
 def test_no_command_lets_text_drive_the_terminal(campaign: Callable[..., Campaign], tmp_path: Path) -> None:
-    import tui.cli.app  # noqa: F401 - once, for all that are forked
+    import tui.cli.app
+
+    tui.cli.app.make_app()  # once, for all that are forked
 
     if WHOLE:  # and torch, which takes longer to load than most commands take
         import engine.training.host

@@ -40,9 +40,9 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a terminal of few letters shows question marks for the others
     code = 1
     try:
-        from tui.cli.app import app
+        from tui.cli.app import make_app
 
-        app(prog_name="tinytui")
+        make_app(sys.argv[1:])(prog_name="tinytui")
     except SystemExit as ending:
         code = ending.code if isinstance(ending.code, int) else 0
     except BrokenPipeError:  # whoever read it has gone

@@ -1,24 +1,25 @@
 """The Typer application: commands by room, one-line errors, and the workbench when no command is named.
 
 Modules of commands are light: whatever is heavy (torch, numpy, pydantic, Rich, Textual) is imported inside the command
-that needs it, so that help answers at once.
+that needs it, so that help answers at once. And only the command that is called is made: Typer takes longer to make all
+of them than the rest of a start without Textual.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperGroup
 
 from engine.errors import UserError, is_out_of_memory
-from tui.cli import bench, chat, corpora, doctor, ladder, measure, presets, runs, sample, serve, tokenizer, train
 from tui.cli.options import CorporaDir, PlainLines, RunsDir
 from tui.cli.output import complain
-from tui.cli.plain import plain_runs
 from tui.cli.workbench import open_workbench
 from tui.terminal.signals import PROCESS
 
@@ -125,14 +126,6 @@ def need_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, hard))
 
 
-app = typer.Typer(
-    cls=CommandGroup,
-    rich_markup_mode=None,  # importing Rich for the help would cost as much as all the rest of it
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-
-
 def show_version(asked: bool) -> None:
     if asked:
         from importlib.metadata import PackageNotFoundError, version
@@ -144,7 +137,6 @@ def show_version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(invoke_without_command=True)
 def root(
     ctx: typer.Context,
     runs: RunsDir = Path("runs"),
@@ -163,24 +155,68 @@ def root(
     if ctx.invoked_subcommand not in OUTLIVING:
         PROCESS.plain()
     if ctx.invoked_subcommand is None and plain:
+        from tui.cli.plain import plain_runs
+
         plain_runs(runs)
     elif ctx.invoked_subcommand is None:
         open_workbench(runs, corpora)
 
 
-app.command(rich_help_panel="Train")(train.demo)
-app.command(rich_help_panel="Train")(train.train)
-app.command(rich_help_panel="Train")(ladder.ladder)
-app.command("open", rich_help_panel="Train")(train.open_run)
-app.command(rich_help_panel="Train")(serve.serve)
-app.command("serve-session", hidden=True)(serve.serve_session)
-app.command(rich_help_panel="Prompt")(sample.sample)
-app.command(rich_help_panel="Prompt")(chat.chat)
-app.add_typer(runs.app, name="runs", rich_help_panel="Keep")
-app.add_typer(corpora.app, name="corpora", rich_help_panel="Keep")
-app.add_typer(tokenizer.app, name="tokenizer", rich_help_panel="Keep")
-app.command(rich_help_panel="This machine")(presets.presets)
-app.command(rich_help_panel="This machine")(measure.profile)
-app.add_typer(measure.app, name="tune", rich_help_panel="This machine")
-app.command(rich_help_panel="This machine")(bench.bench)
-app.command(rich_help_panel="This machine")(doctor.doctor)
+class Named(NamedTuple):
+    """A command, or a group of them, under its panel of the help: what of which module of `tui.cli`."""
+
+    name: str
+    module: str
+    made_by: str
+    panel: str | None
+
+
+COMMANDS = (
+    Named("demo", "train", "demo", "Train"),
+    Named("train", "train", "train", "Train"),
+    Named("ladder", "ladder", "ladder", "Train"),
+    Named("open", "train", "open_run", "Train"),
+    Named("serve", "serve", "serve", "Train"),
+    Named("serve-session", "serve", "serve_session", None),
+    Named("sample", "sample", "sample", "Prompt"),
+    Named("chat", "chat", "chat", "Prompt"),
+    Named("runs", "runs", "app", "Keep"),
+    Named("corpora", "corpora", "app", "Keep"),
+    Named("tokenizer", "tokenizer", "app", "Keep"),
+    Named("presets", "presets", "presets", "This machine"),
+    Named("profile", "measure", "profile", "This machine"),
+    Named("tune", "measure", "app", "This machine"),
+    Named("bench", "bench", "bench", "This machine"),
+    Named("doctor", "doctor", "doctor", "This machine"),
+)
+
+
+def make_app(given: Sequence[str] | None = None) -> typer.Typer:
+    """The application as far as the arguments `given` call for it; all of it without."""
+    app = typer.Typer(
+        cls=CommandGroup,
+        rich_markup_mode=None,  # importing Rich for the help would cost as much as all the rest of it
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    app.callback(invoke_without_command=True)(root)
+    for each in COMMANDS if given is None else called(given):
+        made = getattr(import_module(f"tui.cli.{each.module}"), each.made_by)
+        if isinstance(made, typer.Typer):
+            app.add_typer(made, name=each.name, rich_help_panel=each.panel)
+        else:
+            app.command(each.name, rich_help_panel=each.panel, hidden=each.panel is None)(made)
+    return app
+
+
+def called(given: Sequence[str]) -> Sequence[Named]:
+    """The command that these arguments call, none where they open the workbench; all where neither is certain."""
+    if any(name.startswith("_") and name.endswith("_COMPLETE") for name in os.environ):
+        return COMMANDS
+    rest = iter(given)
+    for argument in rest:
+        if argument in ("--runs", "--corpora"):
+            next(rest, None)
+        elif argument not in ("--plain", "--debug") and not argument.startswith(("--runs=", "--corpora=")):
+            return [each for each in COMMANDS if each.name == argument] or COMMANDS
+    return ()

@@ -10,8 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from engine import process
 from engine.errors import TrainingError
 
@@ -88,6 +86,8 @@ def words_to_resume(run: RunDir, runs_dir: Path) -> tuple[str, ...]:
 
 def at_work(status: dict[str, Any], pid: int) -> bool:
     """Whether process `pid`, or one that it started, is past all that can go wrong at the start of its training."""
+    import psutil
+
     own = status.get("pid") == pid
     with suppress(psutil.Error):
         own = own or status.get("pid") in [each.pid for each in psutil.Process(pid).children()]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-import tomllib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -76,6 +75,8 @@ def load_keymap(known: Collection[str]) -> tuple[dict[str, str], list[str]]:
     path = settings_path().with_name("keymap.toml")
     try:
         with path.open("rb") as file:
+            import tomllib  # not at every start
+
             found = tomllib.load(file) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else {}
     except FileNotFoundError:
         return {}, []

@@ -14,7 +14,7 @@ from typing import Any
 
 from typer.testing import CliRunner, Result
 
-from tui.cli.app import app
+from tui.cli.app import make_app
 
 ROOT = Path(__file__).parents[3]
 TINY = (
@@ -45,7 +45,7 @@ def small_text(seed: int = 0) -> str:
 
 
 def invoke(*args: object, input: str | bytes | None = None) -> Result:
-    return CliRunner().invoke(app, [str(arg) for arg in args], input=input)
+    return CliRunner().invoke(make_app([*map(str, args)]), [*map(str, args)], input=input)
 
 
 def one_complaint(result: Result) -> str:

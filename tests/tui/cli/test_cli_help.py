@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from cli_for_tests import Cli, Trained, command, environment, invoke, one_complaint
 
+from tui.cli import app as program
 from tui.cli import spare_the_others
-from tui.cli.app import PANELS
+from tui.cli.app import PANELS, called
 
 COMMANDS = {
     (): [
@@ -41,6 +42,33 @@ def test_the_help_is_in_panels() -> None:
     text = invoke("--help").stdout
     places = [text.index(f"\n{panel}:\n") for panel in PANELS]
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ("", []),
+        ("--runs train --plain", []),
+        ("--runs=x --debug --corpora train", []),
+        ("--runs x open train", ["open"]),
+        ("--corpora=x serve-session --help", ["serve-session"]),
+        ("train --runs demo", ["train"]),
+        *((given, None) for given in ("trian", "--help train", "-h", "--version", "--bogus train", "-- train")),
+    ],
+)
+def test_only_the_command_that_is_called_is_made(
+    given: str, names: list[str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = called(given.split())
+    assert [each.name for each in found] == names if names is not None else found == program.COMMANDS
+    monkeypatch.setenv("_TINYTUI_COMPLETE", "complete_bash")
+    assert called(given.split()) == program.COMMANDS
+
+
+def test_a_mistaken_name_is_told_with_those_there_are() -> None:
+    for typed, meant in (("trian", "train"), ("rusn", "runs")):
+        result = invoke(typed)
+        assert result.exit_code == 2 and meant in one_complaint(result)
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -245,7 +245,7 @@ def invoke(*arguments: str) -> tuple[int, str]:
     """A command line in this process: its exit code, and all that it says."""
     from typer.testing import CliRunner
 
-    from tui.cli.app import app
+    from tui.cli.app import make_app
 
-    result = CliRunner().invoke(app, list(arguments))
+    result = CliRunner().invoke(make_app(), list(arguments))
     return result.exit_code, result.output
