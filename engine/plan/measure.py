@@ -45,7 +45,7 @@ def measure_pace(config: Config, vocab_size: int, device: str = "auto") -> Pace:
     dataset = made_up(config, vocab_size, where)
     if config.train.precision != "auto":
         return pace_of(make_step(config, dataset, where), dataset)
-    precision = choose(config, dataset, where, short=False).precision
+    precision = choose(config, dataset, where, small=False).precision
     pace = pace_of(make_step(config.replace({"train.precision": precision}), dataset, where), dataset)
     return replace(pace, precision=precision)
 

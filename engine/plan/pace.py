@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from engine import process
 from engine.config import Config
 from engine.machine import usable_threads
-from engine.training.precision import too_short
+from engine.training.precision import too_small
 
 LIMIT_SECONDS = 60.0
 """A measurement that takes longer than this is given up; loading torch is part of it."""
@@ -53,11 +53,11 @@ class Pace:
 def essential(config: Config, vocab_size: int) -> Config:
     """`config` with every setting the pace does not depend on at its default: two runs of one pace are equal so.
 
-    `train.compile` is left out: a compiler takes longer than anyone waits for a forecast. A run that is too short for
+    `train.compile` is left out: a compiler takes longer than anyone waits for a forecast. A run that is too small for
     its arithmetic to be chosen by trial has fp32 here too.
     """
     train = {name: getattr(config.train, name) for name in MATTERS}
-    if config.train.precision == "auto" and too_short(config, vocab_size):
+    if config.train.precision == "auto" and too_small(config, vocab_size):
         train["precision"] = "fp32"
     return Config.model_validate({"model": config.model.model_dump(), "train": train})
 

@@ -29,6 +29,8 @@ WORTH = 1.1
 """Times as fast as fp32 that bf16 must be to be taken: less is within what a machine's speed varies by."""
 LEAST_FLOPS = 1e12
 """Of a whole run, some ten seconds on two cores: one that is smaller is over before a trial has paid."""
+LEAST_STEP = 2e8
+"""Operations of a step, some milliseconds: in one that is smaller it is not the products that take the time."""
 TRIAL_TOKENS = 1024
 """In a step that is tried, at most, or one sequence."""
 TRIAL_SECONDS, TRIAL_SHARE = 1.0, 0.01
@@ -48,10 +50,10 @@ class Choice(NamedTuple):
     seconds: dict[str, float]
 
 
-def too_short(config: Config, vocab_size: int) -> bool:
-    """Whether the run is too small for a trial to pay. Needs no torch."""
+def too_small(config: Config, vocab_size: int) -> bool:
+    """Whether the run, or its step, is too small for a trial to pay. Needs no torch."""
     flops = flops_per_token(config.model, vocab_size) * config.tokens_per_step
-    return flops * config.train.max_steps < LEAST_FLOPS
+    return flops < LEAST_STEP or flops * config.train.max_steps < LEAST_FLOPS
 
 
 def settled(config: Config, dataset: TokenDataset, device: torch.device) -> tuple[Config, Choice | None]:
@@ -62,8 +64,8 @@ def settled(config: Config, dataset: TokenDataset, device: torch.device) -> tupl
     return config.replace({"train.precision": choice.precision}), choice
 
 
-def choose(config: Config, dataset: TokenDataset, device: torch.device, *, short: bool | None = None) -> Choice:
-    """The arithmetic for `config` here; `short` says whether the run is too small for a trial, where that is known."""
+def choose(config: Config, dataset: TokenDataset, device: torch.device, *, small: bool | None = None) -> Choice:
+    """The arithmetic for `config` here; `small` says whether the run is too small for a trial, where that is known."""
     import torch
 
     if device.type == "cuda":
@@ -72,8 +74,8 @@ def choose(config: Config, dataset: TokenDataset, device: torch.device, *, short
         return Choice("fp32", "this GPU does not multiply bf16", {})
     if not torch.cpu._is_avx512_bf16_supported():
         return Choice("fp32", "this CPU does not multiply bf16", {})
-    if short or (short is None and too_short(config, dataset.tokenizer.vocab_size)):
-        return Choice("fp32", "the run is too short to try others", {})
+    if small or (small is None and too_small(config, dataset.tokenizer.vocab_size)):
+        return Choice("fp32", "the run is too small to try others", {})
     key = kept_key(config, dataset.tokenizer.vocab_size)
     known = _kept().get(key)
     if known is None:

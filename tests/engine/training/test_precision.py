@@ -21,7 +21,7 @@ from engine.runs.status import read_config
 from engine.tokenizers.dataset import TokenDataset
 from engine.training import precision
 from engine.training.checkpoint import load_checkpoint
-from engine.training.precision import choose, decided, settled, too_short, trial_config
+from engine.training.precision import choose, decided, settled, too_small, trial_config
 from engine.training.start import resume_run
 from engine.training.verify import verify_checkpoint
 
@@ -34,6 +34,7 @@ CPU = torch.device("cpu")
 def tried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every run is long enough for a trial, and no trial takes long."""
     monkeypatch.setattr(precision, "LEAST_FLOPS", 0.0)
+    monkeypatch.setattr(precision, "LEAST_STEP", 0.0)
     monkeypatch.setattr(precision, "TRIAL_SECONDS", 0.0)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
 
@@ -73,17 +74,20 @@ def test_what_cannot_gain_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose(config, tokens(config), CPU).precision == "fp32", "a run that is over at once"
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     monkeypatch.setattr(precision, "LEAST_FLOPS", 0.0)
+    monkeypatch.setattr(precision, "LEAST_STEP", 0.0)
     assert choose(config, tokens(config), CPU) == ("fp32", "this CPU does not multiply bf16", {})
     for able, expected in ((True, "bf16"), (False, "fp32")):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, able=able: able)
         assert choose(config, tokens(config), torch.device("cuda", 0)).precision == expected
 
 
-def test_what_is_too_short_goes_by_the_whole_run() -> None:
+def test_what_is_too_small_goes_by_the_step_and_the_whole_run() -> None:
     nano = load_preset("nano")
-    assert not too_short(nano, 65) and too_short(nano.replace({"train.max_steps": 100}), 65)
-    assert not too_short(nano.replace({"train.max_steps": 100, "train.grad_accum": 40}), 65)
-    assert too_short(load_preset("bigram"), 65), "there is no product in it"
+    assert not too_small(nano, 65) and too_small(nano.replace({"train.max_steps": 100}), 65)
+    assert not too_small(nano.replace({"train.max_steps": 100, "train.grad_accum": 40}), 65)
+    tiny = nano.replace({"model.n_embd": 16, "model.block_size": 32, "train.max_steps": 10**8})
+    assert too_small(tiny, 65), "it is not the products that take the time"
+    assert too_small(load_preset("bigram"), 65), "there is no product in it"
 
 
 def test_a_trial_is_made_once_for_a_machine_and_a_shape(tried: None, monkeypatch: pytest.MonkeyPatch) -> None:
