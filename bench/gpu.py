@@ -38,6 +38,7 @@ from engine.tokenizers.dataset import TokenDataset
 from engine.training.compile import compile_step
 from engine.training.device import set_matmul_precision
 from engine.training.live import LivePrompter, LiveWeights
+from engine.training.precision import settled
 from engine.training.step import TrainStep, make_step
 
 TARGET = 1.4697  # nats a character: the best validation loss in nanoGPT's README, on one A100
@@ -126,11 +127,12 @@ def forms(take_step: TrainStep) -> Iterator[tuple[str, str]]:
 
 def steps(title: str, config: Config, dataset: TokenDataset, device: torch.device, rate: float, seconds: float) -> None:
     """Speed and memory of both forms of the step."""
+    config, _ = settled(config, dataset, device)
     set_matmul_precision(config.train.precision)
     operations = flops_per_token(config.model, dataset.tokenizer.vocab_size) * config.tokens_per_step
     take_step = make_step(config, dataset, device)
     params = count_parameters(config.model, dataset.tokenizer.vocab_size)
-    say(title, f"{params:,} parameters, {config.tokens_per_step:,} tokens a step")
+    say(title, f"{params:,} parameters, {config.tokens_per_step:,} tokens a step in {config.train.precision}")
     for name, note in forms(take_step):
         torch.cuda.reset_peak_memory_stats(device)
         each = time_steps(take_step, seconds)
@@ -162,7 +164,7 @@ def beside(preset: str, device: torch.device, seconds: float) -> None:
     """A prompt to the model in training: what either costs the other."""
     config = load_preset(preset).replace({"train.compile": False})
     dataset = made_up(config, len(LETTERS), device)
-    take_step, live = make_step(config, dataset, device), LiveWeights()
+    take_step, live = make_step(settled(config, dataset, device)[0], dataset, device), LiveWeights()
     alone = time_steps(take_step, seconds)
     vocab_size = dataset.tokenizer.vocab_size
     prompter = LivePrompter(live, lambda: build_for(config, vocab_size).to(device).eval(), dataset.tokenizer)

@@ -46,14 +46,15 @@ def build(checkout: Path, config: Config, vocab_size: int) -> Any:
 
 
 class Training:
-    """nanoGPT's training loop on a CPU in float32: batch, forward, backward, clip, AdamW, and the loss read each time.
+    """nanoGPT's training loop on a CPU, in float32 or under autocast, with the loss read each time.
 
-    `ids` is a file of uint16 token ids, opened anew for every batch as train.py does.
+    Batch, forward, backward, clip, AdamW. `ids` is a file of uint16 token ids, opened anew for every batch as train.py
+    does.
     """
 
-    def __init__(self, checkout: Path, config: Config, vocab_size: int, ids: Path) -> None:
+    def __init__(self, checkout: Path, config: Config, vocab_size: int, ids: Path, bf16: bool = False) -> None:
         torch.manual_seed(1337)
-        self.config, self.ids, self.done = config, ids, 0
+        self.config, self.ids, self.done, self.bf16 = config, ids, 0, bf16
         self.model = build(checkout, config, vocab_size).train()
         train = config.train
         with contextlib.redirect_stdout(io.StringIO()):
@@ -74,7 +75,8 @@ class Training:
         """One iteration; its loss."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.train.learning_rate
-        _, loss = self.model(*self.batch)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            _, loss = self.model(*self.batch)
         self.batch = self._batch()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.train.grad_clip)
