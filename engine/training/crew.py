@@ -8,6 +8,7 @@ averaged (`ddp`); or weights, gradients and optimizer's state lie in parts on al
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +32,7 @@ from engine.training.evaluate import Evaluation, evaluate
 from engine.training.memory import check_shares
 from engine.training.optim import Optimizer
 from engine.training.ranks import ALONE, LostRankError, Ranks
+from engine.training.saving import Contents, begin_checkpoint, finish_checkpoint
 from engine.training.sharded import draw_weights, fill, shard, whole
 from engine.training.sharded_saving import Writing, read_into
 from engine.training.start import open_dataset
@@ -75,6 +77,8 @@ class Crew:
             self.take_step = TrainStep(self.model, self.optimizer, self.batches, config, ranks)
             self._group = _group_for_saving() if self.sharded else None
         self.writing: Writing | None = None
+        """This rank's part of a checkpoint that is being written while training goes on, of a sharded model."""
+        self._under_way: tuple[Path, Contents] | None = None
         self.evaluating = self.lost = False
 
     def _make(self, drawn: bool) -> GPT:
@@ -245,6 +249,28 @@ class Crew:
         )
         sums = {name: each for part, _ in told for name, each in part.items()}
         return sums, next((problem for _, problem in told if problem), "")
+
+    # a sharded model's checkpoint, on rank 0
+
+    def begin_checkpoint(self, run: RunDir, contents: Contents) -> None:
+        """Have all ranks write their parts; `end_checkpoint` waits for them. Raises CheckpointError."""
+        folder = begin_checkpoint(run, contents.step)
+        self.save(folder)
+        self._under_way = (folder, contents)
+
+    def end_checkpoint(self, run: RunDir) -> tuple[Contents, str]:
+        """What was begun, under its name once all parts stand; and why it is not, in one line, or nothing."""
+        assert self._under_way is not None
+        (folder, contents), self._under_way = self._under_way, None
+        shards, why = self.settle()
+        if why:
+            shutil.rmtree(folder, ignore_errors=True)
+            return contents, f"cannot write {run.checkpoint(contents.step)}: {why}"
+        try:
+            finish_checkpoint(run, folder, contents, shards)
+        except UserError as error:
+            return contents, str(error)
+        return contents, ""
 
 
 def _group_for_saving() -> Any:

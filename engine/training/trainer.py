@@ -6,7 +6,6 @@ The trainer appends to the run directory and reads its command queue. It knows n
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from typing import Any, NoReturn
 
@@ -27,7 +26,7 @@ from engine.training.live import LiveWeights
 from engine.training.memory import activations_by_part, memory_split
 from engine.training.optim import muon_dtype
 from engine.training.orders import carry_out
-from engine.training.saving import Contents, begin_checkpoint, finish_checkpoint, prune, write_checkpoint
+from engine.training.saving import Contents, prune, write_checkpoint
 from engine.training.schedule import is_evaluated, lr_multiplier
 from engine.training.shortage import in_room
 from engine.training.state import contents, restore
@@ -74,9 +73,6 @@ class Trainer:
         self.log = StepLog(writer, self.config, self.device)
         self.copies = CopyCheck(self.dataset)
         self.beside = SamplesBeside(crew, self.copies)
-        self._saving: Contents | None = None
-        """The checkpoint whose tensors are being written while training goes on, of a sharded model."""
-        self._saving_in = self.writer.run.checkpoints
         self._retrying = False
         self._idled = 0.0
 
@@ -127,7 +123,7 @@ class Trainer:
         train = self.config.train
         last = self.step >= train.max_steps
         self._write_samples()
-        if self._saving is not None and (self.crew.writing is None or self.crew.writing.done):
+        if self.crew.writing is not None and self.crew.writing.done:
             self._finish_saving()
         evaluated = is_evaluated(self.step, train)
         better = evaluated and self.evaluate()
@@ -205,6 +201,7 @@ class Trainer:
                 "last_val_bpb": last.bits_per_byte if known else None,
             }
         if pace := self.take_step.pace:
+            fields["parallel"] = self.crew.parallel
             fields["ranks"] = [
                 {"rank": each.rank, "host": each.host, "pid": each.pid, "device": each.device, **said._asdict()}
                 for each, said in zip(self.crew.ranks.members, pace, strict=True)
@@ -349,7 +346,7 @@ class Trainer:
         self.writer.status(phase="checkpointing")
         if why := until(self, self._write_checkpoint, waiting.DISK_RETRY_SECONDS):
             raise unsaved(self, why)
-        if self._saving is None:
+        if self.crew.writing is None:
             self._say_saved(self.step, self.val_loss())
         self.writer.status(phase="training", message="")
 
@@ -389,44 +386,32 @@ class Trainer:
     def _begin_saving(self) -> str:
         """Have all ranks begin a checkpoint of this step. Raises CheckpointError."""
         self._finish_saving()
-        self._saving_in = begin_checkpoint(self.writer.run, self.step)
-        self.crew.save(self._saving_in)
-        self._saving = contents(self)
-        if self.leaving or self._retrying:
-            return self._sealed()
-        return ""
+        self.crew.begin_checkpoint(self.writer.run, contents(self))
+        return self._sealed()[1] if self.leaving or self._retrying else ""
 
     def _finish_saving(self) -> None:
         """Wait for the checkpoint that is being written, if one is; where it failed it is written again."""
-        if self._saving is None:
+        if self.crew.writing is None:
             return
         self.writer.status(phase="checkpointing")
-        step, val_loss = self._saving.step, self._saving.state["val_loss"]
-        if why := self._sealed():
-            self.writer.event("alarm", step, alarm="checkpoint", message=f"{why}; it is written again")
+        saved, why = self._sealed()
+        if why:
+            self.writer.event("alarm", saved.step, alarm="checkpoint", message=f"{why}; it is written again")
             self._retrying = True
             try:
                 self.checkpoint()
             finally:
                 self._retrying = False
         else:
-            self._say_saved(step, val_loss)
+            self._say_saved(saved.step, saved.state["val_loss"])
         self.writer.status(phase="training", message="")
 
-    def _sealed(self) -> str:
-        """The checkpoint under way under its name, once all parts stand; why it is not, or nothing."""
-        saving, self._saving = self._saving, None
-        assert saving is not None
-        shards, why = self.crew.settle()
-        if why:
-            shutil.rmtree(self._saving_in, ignore_errors=True)
-            return f"cannot write {self.writer.run.checkpoint(saving.step)}: {why}"
-        try:
-            finish_checkpoint(self.writer.run, self._saving_in, saving, shards)
-        except UserError as error:
-            return str(error)
-        self.checkpoint_step, self.writer.restored = saving.step, False
-        return ""
+    def _sealed(self) -> tuple[Contents, str]:
+        """The checkpoint that was under way, and why it does not stand, or nothing."""
+        saved, why = self.crew.end_checkpoint(self.writer.run)
+        if not why:
+            self.checkpoint_step, self.writer.restored = saved.step, False
+        return saved, why
 
     @property
     def saved(self) -> bool:
