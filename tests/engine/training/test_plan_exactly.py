@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from engine.config import ModelConfig, load_preset
-from engine.model.sizes import attention_shape, flops_per_token
-from engine.plan import pace, timing
+from engine.model.sizes import attention_shape, count_parameters, flops_per_token
+from engine.plan import bench, pace, timing
 from engine.plan.forecast import LEAST_EVALUATED, forecast
 from engine.plan.pace import Measuring, Pace
+from engine.tokenizers.table import expected_vocab
 
 from .conftest import tiny_config
 
@@ -92,3 +93,46 @@ def test_an_evaluation_of_a_short_text_is_timed_on_all_of_it(monkeypatch: pytest
     whole = timing.made_up(config, 9, step.device)
     assert timing.time_evaluation(step, replace(whole, val=whole.val[:13]), 0.1) == 6.0 / 12
     assert seen == [13]
+
+
+@pytest.mark.parametrize(
+    ("sets", "why", "made"),
+    [
+        ((), None, "one operation after the other"),
+        (("train.compile=true",), "", "compiled"),
+        (("train.compile=true",), "no compiler", "not compiled (no compiler)"),
+    ],
+)
+def test_the_speed_of_a_device_is_what_was_timed(
+    monkeypatch: pytest.MonkeyPatch, sets: tuple[str, ...], why: str | None, made: str
+) -> None:
+    config, told = tiny_config("train.precision=fp32", *sets), list[tuple[str, float]]()
+    compiled: list[int] = []
+
+    def steps(take_step: Any, seconds: float, report: Any) -> float:
+        report(0.5)
+        return 0.25 if seconds == 3.0 else -1.0
+
+    def compiles(take_step: Any, step: int) -> str:
+        compiled.append(step)
+        return why or ""
+
+    monkeypatch.setattr(bench, "compile_step", compiles)
+    monkeypatch.setattr(bench, "time_steps", steps)
+    monkeypatch.setattr(bench, "time_writing", lambda model, data, tokens, seconds: (tokens == 100) * seconds / 1500)
+    found = bench.bench_device(config, torch.device("cpu"), 3.0, lambda what, done: told.append((what, done)))
+    assert told == [("making the step for cpu", 0.0), ("training on cpu", 0.5), ("writing on cpu", 0.0)]
+    assert compiled == ([] if why is None else [0])
+    params = count_parameters(config.model, expected_vocab(config.data))
+    facts = found.to_dict()
+    assert facts.pop("peak_memory_bytes") > 1 << 20 and facts.pop("name").endswith(" threads")
+    assert facts == {
+        "device": "cpu",
+        "precision": "fp32",
+        "step": made,
+        "params": params,
+        "tokens_per_step": config.tokens_per_step,
+        "step_ms": 250.0,
+        "train_tokens_per_second": config.tokens_per_step / 0.25,
+        "decode_tokens_per_second": 500.0,
+    }
