@@ -12,7 +12,7 @@ from typing import Any
 from engine.config import Config, DataConfig, TrainConfig
 from engine.model.sizes import count_parameters, flops_per_token
 from engine.plan.pace import Pace
-from engine.training.memory import memory_estimate
+from engine.training.memory import memory_estimate, micro_batch
 from engine.training.schedule import first_evaluation
 
 EVAL_SHARE = 0.1
@@ -48,10 +48,14 @@ class Forecast:
     evaluated: int | None
     """Of them in an evaluation."""
     pace: Pace | None
+    processes: int = 1
+    """Those that train it; memory is of one of them."""
+    parallel: str = ""
+    """How several train it: ddp or fsdp."""
 
     @property
     def memory(self) -> int:
-        """Bytes that training holds at the end of the forward pass."""
+        """Bytes that training, or each process of it, holds at the end of the forward pass."""
         return self.weights + self.gradients + self.optimizer + self.activations
 
     @property
@@ -109,17 +113,29 @@ def forecast(
     *,
     val_tokens: int | None = None,
     pace: Pace | None = None,
+    processes: int = 1,
+    parallel: str = "",
 ) -> Forecast:
-    """The forecast of a run on a corpus of so many tokens, on a GPU or CPU with `available` bytes of memory."""
+    """The forecast of a run on a corpus of so many tokens, on a GPU or CPU with `available` bytes of memory.
+
+    Of several processes, that train as `choose_parallel` says, each has a GPU with so much, or all share the CPU's.
+    """
     if pace is not None and pace.precision:
         config = config.replace({"train.precision": pace.precision})
     model, train = config.model, config.train
     params = count_parameters(model, vocab_size)
     total = config.tokens_per_step * train.max_steps
     evaluations, samples = occasions(train)
+    memory = memory_estimate(config, vocab_size, gpu)
+    if processes > 1:
+        size = micro_batch(train.batch_size, max(1, train.batch_size * train.grad_accum // processes))
+        memory = memory_estimate(config.replace({"train.batch_size": size}), vocab_size, gpu)
+        if parallel == "fsdp":
+            memory |= {part: -(-held // processes) for part, held in memory.items() if part != "activations"}
+        available = available if gpu or available is None else available // processes
     return Forecast(
         params=params,
-        **memory_estimate(config, vocab_size, gpu),
+        **memory,
         tokens_per_step=config.tokens_per_step,
         total_tokens=total,
         flops_per_step=flops_per_token(model, vocab_size) * config.tokens_per_step,
@@ -132,6 +148,8 @@ def forecast(
         val_tokens=val_tokens,
         evaluated=None if val_tokens is None else min(val_tokens, config.data.val_tokens or val_tokens),
         pace=pace,
+        processes=processes,
+        parallel=parallel,
     )
 
 

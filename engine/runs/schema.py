@@ -137,6 +137,17 @@ class Info(Entry):
     environment: Environment | None = None
 
 
+class RankNow(Entry):
+    """One of several processes that train a run."""
+
+    rank: Whole
+    host: Name = ""
+    pid: Whole | None = None
+    device: Name = ""
+    seconds: Seconds
+    memory: Whole
+
+
 class Status(Entry):
     """`status.json`."""
 
@@ -165,6 +176,8 @@ class Status(Entry):
     device: Name | None = None
     memory: dict[str, Whole | None] | None = None
     peak_memory_bytes: Whole | None = None
+    parallel: Name | None = None
+    ranks: list[RankNow] | None = None
 
 
 class Owner(Entry):

@@ -11,6 +11,7 @@ from torch import Tensor
 from engine.config import Config, TrainConfig
 from engine.errors import is_out_of_memory
 from engine.tokenizers.dataset import TokenDataset
+from engine.training.memory import micro_batch
 from engine.training.ranks import ALONE, Ranks
 from engine.training.shortage import free_memory
 
@@ -34,7 +35,7 @@ class Batches(ABC):
         """Cut the global batch into a share for each rank, and that into micro-batches as `train` says."""
         self.whole = train.batch_size * train.grad_accum
         self.share = self.whole // self.ranks.size
-        self.size = next(n for n in range(min(train.batch_size, self.share), 0, -1) if self.share % n == 0)
+        self.size = micro_batch(train.batch_size, self.share)
         self.micros = self.share // self.size
 
     @abstractmethod

@@ -78,16 +78,24 @@ def check_shares(config: Config, ranks: int) -> None:
         )
 
 
-def choose_parallel(config: Config, vocab_size: int, device: str, ranks: int) -> str:
+def micro_batch(size: int, share: int) -> int:
+    """Sequences at once of the `share` of a step's that a process has: at most `size`, and the share parts evenly."""
+    return next(n for n in range(min(size, share), 0, -1) if share % n == 0)
+
+
+def choose_parallel(
+    config: Config, vocab_size: int, device: str, ranks: int, whole: tuple[int | None, bool] | None = None
+) -> str:
     """How so many ranks train: `ddp` where each device has room for the whole model, `fsdp` where not; "" for one.
 
-    As `train.parallel` says, where it says one of the two.
+    As `train.parallel` says, where it says one of the two. `whole` is what `whole_memory` says of the device, where
+    that is known already.
     """
     if ranks == 1:
         return ""
     if config.train.parallel != "auto":
         return str(config.train.parallel)
-    total, gpu = whole_memory(device)
+    total, gpu = whole or whole_memory(device)
     if total is None:
         return "ddp"
     need = memory_estimate(config, vocab_size, gpu)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from tui.state.several import RankWatch
 from tui.state.worker import Ticket
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Follower:
         self.run = run
         self._reader: RunReader | None = None
         self._told = 0
+        self._ranks = RankWatch()
 
     def look(self, ticket: Ticket) -> Look | None:
         """What there is to see, None when that is what the look before saw; raises RunError for what is no run."""
@@ -44,4 +46,4 @@ class Follower:
         fresh = tuple(reader.events[self._told :]) if not first else ()
         self._told = len(reader.events)
         view = reader.view()
-        return Look(view, latest(view), fresh)
+        return Look(view, replace(latest(view), several=self._ranks.look(view.status)), fresh)

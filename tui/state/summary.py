@@ -12,6 +12,7 @@ from tui.text import Part, clean, fmt_count, fmt_duration, fmt_loss, fmt_lr
 if TYPE_CHECKING:
     from engine.runs.reader import RunReader, RunView
     from engine.runs.series import Series
+    from tui.state.several import Several
 
 # state -> (mark, word, role)
 STATES: dict[str, tuple[str, str, str]] = {
@@ -60,6 +61,8 @@ class Latest:
     best_step: int | None = None
     train_s: float | None = None
     left_s: float | None = None
+    several: Several | None = None
+    """The processes that train it, where there is more than one."""
 
     @property
     def fraction(self) -> float:

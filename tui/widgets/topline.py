@@ -83,7 +83,7 @@ class TopLine(Painted):
 def run_line(name: str, now: Latest, width: int) -> list[Part]:
     """The line in `width` cells; the parts with the highest rank leave first."""
     far: list[tuple[int, Callable[[int], list[Part]]]] = [
-        (8, lambda _: [("tinytui  ", "bright bold")]),
+        (9, lambda _: [("tinytui  ", "bright bold")]),
         (1, lambda _: [(f"{clean(name, keep_newlines=False)}  ", "bright")]),
         (3, lambda _: [state_part(now.state, now.phase), ("  ", "")]),
         (2, lambda _: [("step ", "dim")]),
@@ -91,10 +91,11 @@ def run_line(name: str, now: Latest, width: int) -> list[Part]:
         (4, lambda room: _bar(now.fraction, min(BAR, room)) if room >= LEAST_BAR else []),
         (5, lambda _: [(fmt_percent(now.fraction), "foreground")] if now.steps else []),
         (6, lambda _: _eta(now.left_s)),
-        (7, lambda _: [("  ", ""), (per_second(now.tokens_per_s), "foreground")] if now.tokens_per_s else []),
+        (8, lambda _: [("  ", ""), (per_second(now.tokens_per_s), "foreground")] if now.tokens_per_s else []),
+        (7, lambda _: [("  ", ""), (now.several.words, "foreground")] if now.several else []),
     ]
     parts: list[Part] = []
-    for most in range(8, -1, -1):
+    for most in range(9, -1, -1):
         kept = [(rank, make) for rank, make in far if rank <= most]
         room = width - sum(width_of(make(0)) for rank, make in kept)
         parts = [part for rank, make in kept for part in make(room if rank == 4 else 0)]

@@ -91,7 +91,7 @@ SEEN = Machine(
 
 
 def test_everything_of_a_machine_is_said() -> None:
-    rows = machine_rows(SEEN, lambda name: [0.2, 1.0] if name != "gpu 1" else [], 100, pid=103)
+    rows = machine_rows(SEEN, lambda name: [0.2, 1.0] if name != "gpu 1" else [], 100, pids={103})
     lines = ["".join(text for text, _ in row) for row in rows]
     text = "\n".join(lines)
     for said in ("gpu 0", " 87%", "62°C", "412 W", "1,830 MHz", "44.0 GiB of 139 GiB", "4 cores", "31.0 GiB left"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from tui.screens.train.machine import machine_rows
+from tui.screens.train.ranks import rank_rows, ranks_line
 from tui.state.machine import Gpu, Load, MachineWatch
 from tui.state.summary import Latest
 from tui.text import MISSING, Part, clean, fmt_bytes, fmt_count, fmt_duration, fmt_loss, fmt_lr, fmt_percent, width_of
@@ -66,12 +67,17 @@ class DeviceView(Painted):
         self.repaint()
 
     def paint(self, width: int, height: int) -> list[list[Part]]:
-        watch = self._device.watch
-        if watch is None or watch.machine is None:
+        watch, several = self._device.watch, self._device.now.several
+        if watch is None:
             return device_rows(self._device, width, height)
-        machine = machine_rows(watch.machine, watch.hour, width, watch.pid)
-        rows = device_rows(self._device, width, max(LEAST_RUN, height - len(machine) - 1))
-        return [*rows, [], *machine][:height]
+        parts: list[list[list[Part]]] = []
+        if several is not None:
+            parts.append(rank_rows(several, width, height - LEAST_RUN - 1))
+        if watch.machine is not None:
+            own = frozenset() if watch.pid is None else several.pids if several is not None else frozenset({watch.pid})
+            parts.append(machine_rows(watch.machine, watch.hour, width, own))
+        rows = device_rows(self._device, width, max(LEAST_RUN, height - sum(len(part) + 1 for part in parts)))
+        return [*rows, *(row for part in parts for row in ([], *part))][:height]
 
 
 class DevicePane(Pane, can_focus=True):
@@ -83,7 +89,9 @@ class DevicePane(Pane, can_focus=True):
         "gradient before clipping (a spike is a warning), and tokens a second.",
         "ppl is e to the val loss; bpb, bits per byte, compares across tokenizers.",
         "Alone (z) it shows the whole machine: every GPU with its processes, the cores,",
-        "memory and disk, with the last hour of each.",
+        "memory and disk, with the last hour of each. Of several processes that train the",
+        "run it shows each: its own work for a step (without waiting for the others), how many",
+        "times the others' that is, its memory; ! marks one that keeps the others waiting.",
     )
 
     def compose(self) -> ComposeResult:
@@ -95,9 +103,9 @@ class DevicePane(Pane, can_focus=True):
 
 def device_rows(device: Device, width: int, height: int) -> list[list[Part]]:
     """At most `height` rows of `width` cells; each has a rank, and those ranked last are left out first."""
-    ranked: list[tuple[int, list[Part]]] = []
+    ranked: list[tuple[float, list[Part]]] = []
 
-    def add(rank: int, row: list[Part]) -> None:
+    def add(rank: float, row: list[Part]) -> None:
         ranked.append((rank, cut(row, width)))
 
     now = device.now
@@ -107,6 +115,8 @@ def device_rows(device: Device, width: int, height: int) -> list[list[Part]]:
         add(11, _split_bar(device.memory, width))
         for row in _split_words(device.memory, width):
             add(6, row)
+    if now.several is not None:
+        add(4.5, ranks_line(now.several, _label("ranks"), width))
     add(13, [])
     if device.now.lr is not None:
         add(5, _trend("lr", device.lr, fmt_lr(now.lr), width))

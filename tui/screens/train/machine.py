@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from tui.state.machine import Gpu, Machine
 from tui.text import MISSING, Part, clean, fit, fmt_bytes, fmt_duration, fmt_percent, width_of
@@ -18,11 +18,11 @@ SOON = 3600.0
 Hour = Callable[[str], Sequence[float]]
 
 
-def machine_rows(machine: Machine, hour: Hour, width: int, pid: int | None = None) -> list[list[Part]]:
-    """The machine in rows of `width`; `pid` is the trainer's process."""
+def machine_rows(machine: Machine, hour: Hour, width: int, pids: Collection[int] = ()) -> list[list[Part]]:
+    """The machine in rows of `width`; `pids` are the trainer's processes."""
     rows: list[list[Part]] = [[("this machine", "bright bold")]]
     for gpu in machine.gpus:
-        rows += _gpu(gpu, hour, width, pid)
+        rows += _gpu(gpu, hour, width, pids)
     busy = sum(machine.cores) / max(1, len(machine.cores))
     rows.append(_gauge("cpu", busy, f"{len(machine.cores)} cores", width))
     rows.append([_label("each"), (_levels(machine.cores, width - LABEL), "band")])
@@ -39,7 +39,7 @@ def machine_rows(machine: Machine, hour: Hour, width: int, pid: int | None = Non
     return [cut(row, width) for row in rows]
 
 
-def _gpu(gpu: Gpu, hour: Hour, width: int, pid: int | None) -> list[list[Part]]:
+def _gpu(gpu: Gpu, hour: Hour, width: int, pids: Collection[int]) -> list[list[Part]]:
     facts = [
         f"{gpu.temperature:.0f}°C" if gpu.temperature is not None else "",
         f"{gpu.power:.0f} W" if gpu.power is not None else "",
@@ -53,7 +53,7 @@ def _gpu(gpu: Gpu, hour: Hour, width: int, pid: int | None) -> list[list[Part]]:
     rows.append([_label("hour"), (_levels(hour(f"gpu {gpu.index}"), width - LABEL), "band")])
     processes = sorted(gpu.processes, key=lambda each: -(each.memory or 0))
     for each in processes[:MOST_PROCESSES]:
-        mine = each.pid == pid
+        mine = each.pid in pids
         owner = fit(each.owner or MISSING, 12)
         row: list[Part] = [_label(""), (f"{each.pid:>8} ", "bright" if mine else "dim"), (owner, "foreground")]
         row += [(f" {fmt_bytes(each.memory):>9} ", "foreground"), (clean(each.name, keep_newlines=False), "dim")]
