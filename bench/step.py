@@ -5,9 +5,9 @@
 
 Each preset in the precision that `auto` comes to on this machine, unless it names one; nanoGPT, of the first preset's
 shape, in float32 as its README runs it on a CPU and under autocast to bfloat16. `--sequences` are those of a step.
-A round is `--steps` steps of each in turn. All read each step's loss, as they do when they log every step. Training sets
-the process' memory allocator for its steps (`keep_freed_memory`), and in one process nanoGPT has the gain of that too;
-with `--separate` each has a process of its own, as in use, and the blocks still take turns.
+A round is `--steps` steps of each in turn. All read each step's loss, as they do when they log every step.
+Training sets the process' memory allocator for its steps (`keep_freed_memory`), and in one process nanoGPT has the gain
+of that too; with `--separate` each has a process of its own, as in use, and the blocks still take turns.
 """
 
 from __future__ import annotations
