@@ -26,7 +26,7 @@ from engine.runs.writer import RunWriter
 from engine.training import memory
 from engine.training.batches import HostBatches
 from engine.training.checkpoint import load_checkpoint, load_model
-from engine.training.fork import fork_run
+from engine.training.fork import fine_tuning_config, fork_run
 from engine.training.memory import check_shares, choose_parallel, memory_estimate
 from engine.training.ranks import ALONE, Ranks
 from engine.training.shares import deal, rows_of
@@ -181,6 +181,47 @@ def test_losses_are_those_of_one_rank(size: int, parallel: str, alone: RunDir, z
     assert ours.weights.keys() == theirs.weights.keys() and ours.optimizer.keys() == theirs.optimizer.keys()
     for name, weight in theirs.weights.items():
         torch.testing.assert_close(ours.weights[name], weight, atol=2e-3, rtol=0)
+
+
+@WHOLE
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+@pytest.mark.parametrize(
+    ("preset", "sets", "within"),
+    [
+        ("nanogpt-char-cpu", (), 1e-4),  # learned positions, LayerNorm, a head that is the embedding
+        ("nano", ("model.n_kv_head=1", "model.mlp=swiglu", "model.qk_norm=true", "model.init=gpt2"), 1e-4),
+        ("nano", ("train.precision=bf16",), 3e-2),
+        ("blocks", (), 1e-4),
+        ("decoder", (), 1e-4),
+    ],
+)
+def test_every_kind_of_model_trains_as_alone(
+    start: Start, zygote: Zygote, preset: str, sets: tuple[str, ...], within: float, parallel: str
+) -> None:
+    one, two = (
+        start(name, *SIX, "model.dropout=0", *sets, f"train.parallel={parallel}", preset=preset) for name in ("1", "2")
+    )
+    assert zygote.train(one, 1) == [0]
+    assert zygote.train(two, 2) == [0, 0], read_status(two).get("problem")
+    assert_same(one, two, within)
+
+
+@WHOLE
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_adapters_alone_are_trained(start: Start, zygote: Zygote, corpus: Path, parallel: str) -> None:
+    base = start("base", *SIX)
+    assert train(base).state == "finished"
+    tuned = []
+    for size in (1, 2):
+        changes = {"train.lora_r": 2, "train.parallel": parallel, "train.max_steps": 6}
+        config = fine_tuning_config(base, "last").replace(changes)
+        run = start_run(str(corpus), config, base.path.parent, name=f"of-{size}", device="cpu", base=(base, "last"))
+        assert zygote.train(run, size) == [0] * size, read_status(run).get("problem")
+        tuned.append(run)
+    assert_same(*tuned)
+    before, after = (load_checkpoint(tuned[1].checkpoint(step)).weights for step in (0, 6))
+    assert torch.equal(before["wte.weight"], after["wte.weight"])
+    assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
 @WHOLE
