@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from textual.widget import Widget
 
     _Base = App[Any]
-    Place = tuple[Screen[Any], Widget | None]
 else:
     _Base = object
 
@@ -36,6 +35,9 @@ class InOrder(_Base):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._inputs: deque[events.Event] = deque()
         self._under_way = False
+        self._rounds = self._left = 0
+        self._place: tuple[Screen[Any], Widget | None] | None = None
+        self._way: Iterator[MessagePump] = iter(())
         super().__init__(*args, **kwargs)
 
     async def on_event(self, event: events.Event) -> None:
@@ -51,28 +53,28 @@ class InOrder(_Base):
             self._under_way = not isinstance(event, events.MouseMove)
             await super().on_event(event)
             if self._under_way:
-                self._follow(ROUNDS, MOST_ROUNDS)
+                self._rounds, self._left = ROUNDS, MOST_ROUNDS
+                self._follow()
 
-    def _follow(self, rounds: int, left: int) -> None:
-        """Go from queue to queue the way that keys go, so often, and once more wherever that has led elsewhere."""
-        place = self.screen, self.screen.focused
-        way: list[MessagePump] = [*(place[1] or place[0]).ancestors_with_self]
-        self._hop(iter(way), place, rounds - 1, left - 1)
+    def _follow(self) -> None:
+        """Go from queue to queue the way that keys go, once more, and yet again where that has led elsewhere."""
+        self._rounds, self._left = self._rounds - 1, self._left - 1
+        self._place = self.screen, self.screen.focused
+        self._way = iter((self._place[1] or self._place[0]).ancestors_with_self)
+        self._hop()
 
-    def _hop(self, way: Iterator[MessagePump], place: Place, rounds: int, left: int) -> None:
+    def _hop(self) -> None:
         """On to the next queue that is not closed; the app's own is the last."""
-        for node in way:
-            if node is self:
-                break
-            if node.call_later(self._hop, way, place, rounds, left):
+        for node in self._way:
+            if node is not self and node.post_message(events.Callback(callback=self._hop)):
                 return
-        self.call_later(self._back, place, rounds, left)
+        self.post_message(events.Callback(callback=self._back))
 
-    async def _back(self, place: Place, rounds: int, left: int) -> None:
-        if place != (self.screen, self.screen.focused):
-            rounds = ROUNDS
-        if rounds and left:
-            self._follow(rounds, left)
+    async def _back(self) -> None:
+        if self._place != (self.screen, self.screen.focused):
+            self._rounds = ROUNDS
+        if self._rounds and self._left:
+            self._follow()
         else:
             self._under_way = False
             await self._give_on()

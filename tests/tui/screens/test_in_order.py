@@ -28,6 +28,7 @@ from tui.screens.runs.screen import RunsScreen
 from tui.screens.train.promptinput import PromptInput
 from tui.screens.train.screen import TrainScreen
 from tui.widgets.form import SettingsForm
+from tui.widgets.oneline import OneLine
 from tui.widgets.slider import Slider
 
 CTRL_A, CTRL_G, CTRL_J, CTRL_P, CTRL_U, CTRL_W, ENTER = map(chr, (1, 7, 10, 16, 21, 23, 13))
@@ -168,3 +169,17 @@ async def test_nothing_waits_for_ever(runs: Path, typed: str) -> None:
         await burst(pilot, typed * 3)
         await burst(pilot, f"{ESCAPE}{ESCAPE}1{CTRL_P}a")
         assert value(app) == "a"
+
+
+async def test_a_letter_lays_nothing_out(runs: Path) -> None:
+    """All of the screen but the line that is typed stays where it is."""
+    app = Workbench(runs, run=write_run(runs))
+    laid: list[object] = []
+    async with at(app) as pilot:
+        await burst(pilot, "p")
+        line = app.screen.focused
+        assert isinstance(line, OneLine)
+        line.screen.screen_layout_refresh_signal.subscribe(line, laid.append)
+        await burst(pilot, f"two words{LEFT}{BACKSPACE}")
+        assert line.value == "two wors" and laid == []
+        assert line.virtual_size.width == line.content_width

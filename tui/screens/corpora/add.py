@@ -21,6 +21,7 @@ from tui.state.session import Session
 from tui.text import Part, Row, clean, fit, fmt_bytes
 from tui.widgets.form import Field, SettingsForm
 from tui.widgets.menu import Menu
+from tui.widgets.oneline import OneLine
 from tui.widgets.rows import Rows, cut, wrap
 
 if TYPE_CHECKING:
@@ -46,9 +47,7 @@ class PathScreen(Dialogue[str]):
         with Vertical(id="box") as box:
             box.border_title = "add a corpus: which file or folder?"
             box.border_subtitle = "tab complete   ↑↓ move   ⏎ take it   esc close"
-            field = Input(placeholder="a text, a table, an archive, or a folder/", id="path", compact=True)
-            field.cursor_blink = False
-            yield field
+            yield OneLine(placeholder="a text, a table, an archive, or a folder/", id="path")
             yield Menu(empty="reading …", id="found")
             yield Rows(id="said")
 

@@ -12,6 +12,7 @@ from textual.widgets import Input
 from engine.errors import UserError
 from tui.screens.dialogs.dialogue import Dialogue
 from tui.text import clean
+from tui.widgets.oneline import OneLine
 from tui.widgets.rows import Rows, wrapped
 
 
@@ -28,9 +29,7 @@ class AskScreen(Dialogue[Any]):
         with Vertical(id="box") as box:
             box.border_title = self._title
             box.border_subtitle = "⏎ set   esc close"
-            field = Input(self._value, id="value", compact=True)
-            field.cursor_blink = False
-            yield field
+            yield OneLine(self._value, id="value")
             yield Rows(id="said")
 
     def on_mount(self) -> None:

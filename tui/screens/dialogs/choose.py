@@ -16,6 +16,7 @@ from tui.actions import bindings
 from tui.screens.dialogs.dialogue import Dialogue
 from tui.text import Part, clean, fit, width_of
 from tui.widgets.menu import Menu
+from tui.widgets.oneline import OneLine
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,7 @@ class ChooseScreen(Dialogue[Any]):
         with Vertical(id="box") as box:
             box.border_title = clean(self._title, keep_newlines=False)
             box.border_subtitle = "⏎ choose   ↑↓ move   esc close"
-            field = Input(placeholder="type to search", id="filter", compact=True)
-            field.cursor_blink = False
-            yield field
+            yield OneLine(placeholder="type to search", id="filter")
             yield Menu(empty=self._empty, id="choices")
 
     def on_mount(self) -> None:

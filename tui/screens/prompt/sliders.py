@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from textual.widgets import Input
-
 from tui.state.conversation import Sheet
+from tui.widgets.oneline import OneLine
 from tui.widgets.slider import MIN_P, REPETITION, TEMPERATURE, TOKENS, TOP_P, Scale, Slider, top_k_scale
 
 SEED_DIGITS = 19
@@ -31,8 +30,6 @@ def _id(name: str) -> str:
     return {"max_tokens": "tokens"}.get(name, name.replace("_", "-"))
 
 
-def seed_input() -> Input:
+def seed_input() -> OneLine:
     """The line of the seed."""
-    seed = Input(type="integer", compact=True, max_length=SEED_DIGITS, id="seed")
-    seed.cursor_blink = False
-    return seed
+    return OneLine(type="integer", max_length=SEED_DIGITS, id="seed")

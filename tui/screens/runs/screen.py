@@ -22,6 +22,7 @@ from tui.state.news import Notice
 from tui.state.runstable import LIVE, SORTS, Facts, RunsReader
 from tui.text import Part, Row, clean
 from tui.widgets.menu import Menu
+from tui.widgets.oneline import OneLine
 from tui.widgets.rows import Rows
 
 if TYPE_CHECKING:
@@ -52,11 +53,7 @@ class RunsScreen(Doing):
     def body(self) -> ComposeResult:
         with Horizontal(id="runs-line"):
             yield Rows(id="count")
-            field = Input(
-                placeholder="name, corpus:notes, state:running, val<1.5, lr>1e-3 …", id="filter", compact=True
-            )
-            field.cursor_blink = False
-            yield field
+            yield OneLine(placeholder="name, corpus:notes, state:running, val<1.5, lr>1e-3 …", id="filter")
         with Vertical(id="table") as box:
             box.border_title = "runs"
             yield Rows(id="head")

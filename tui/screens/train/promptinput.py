@@ -8,15 +8,15 @@ from typing import ClassVar
 from textual import events
 from textual.binding import BindingType
 from textual.message import Message
-from textual.widgets import Input
 
 from tui.actions import bindings
 from tui.text import clean
+from tui.widgets.oneline import OneLine
 
 NEWLINE = "⏎"
 
 
-class PromptInput(Input):
+class PromptInput(OneLine):
     """The prompt being typed. `text` has real newlines."""
 
     scope = "ask"
@@ -29,8 +29,7 @@ class PromptInput(Input):
         by: int
 
     def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(placeholder="type a prompt", compact=True, id=id, select_on_focus=False)
-        self.cursor_blink = False
+        super().__init__(placeholder="type a prompt", id=id, select_on_focus=False)
 
     @property
     def text(self) -> str:
