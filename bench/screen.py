@@ -154,6 +154,8 @@ def command(runs: Path, name: str, *more: str, part: str = "") -> list[str]:
 
 def start_up(runs: Path) -> None:
     helps, paints, keys = [], [], []
+    with Terminal([*TINYTUI, "--runs", str(runs)]) as terminal:  # the first one compiles
+        terminal.wait("esc")
     for _ in range(7):
         began = time.perf_counter()
         subprocess.run([*TINYTUI, "--help"], capture_output=True, check=True)
@@ -255,6 +257,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         runs = Path(folder)
         os.environ["XDG_CONFIG_HOME"] = folder
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # as a person has it, everything is compiled once
+        os.environ["PYTHONPYCACHEPREFIX"] = str(runs / "compiled")
         if "start" in parts:
             start_up(runs / "none")
         if "training" in parts:
