@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from pilot_for_tests import live_run, on_screen, until
 from runs_for_tests import write_run
-from test_footer import press_all
 from textual import events
 from textual.pilot import Pilot
 
@@ -338,19 +337,6 @@ async def test_every_part_is_reached_and_seen_at_every_size(kept: RunDir, runs: 
                     await pilot.pause()
                 assert seen == set(PARTS[view]), (view, size)
                 assert here.view == view
-
-
-async def test_every_key_of_the_footer_does_what_it_says(kept: RunDir, runs: Path) -> None:
-    app = Workbench(runs, run=kept)
-    async with app.run_test(size=(400, 40)) as pilot:
-        here = await go(pilot, app)
-        await pilot.press("minus", "a")
-        await settle(pilot, app)
-        for place in (here.query_one(TokenMap), here.query_one(Wall), here.query_one(HeadMap)):
-            place.focus()
-            await until(pilot, lambda place=place: app.focused is place)  # type: ignore[misc]
-            await pilot.pause()
-            assert await press_all(pilot, app, place) >= 6
 
 
 async def test_clicks_choose_tokens_heads_views(kept: RunDir, runs: Path) -> None:

@@ -13,10 +13,8 @@ from typing import Any
 import pytest
 from pilot_for_tests import on_screen, until
 from runs_for_tests import write_run
-from test_footer import press_all
 from textual import events
 from textual.pilot import Pilot
-from textual.widget import Widget
 
 from engine.control import CommandQueue, ControlServer
 from engine.runs.layout import RunDir
@@ -39,8 +37,6 @@ from tui.screens.train.promptinput import PromptInput
 from tui.state.nexttoken import next_token
 from tui.state.prompting import PromptJob
 from tui.theme import ANSI, CONTRAST, DARK, LIGHT
-from tui.widgets.keybar import KeyBar
-from tui.widgets.slider import Slider
 
 KEPT = Path(__file__).parents[2] / "kept" / "format-1" / "runs" / "grouped-heads"
 WORDS = (" sore", " throat", " x", " 3", " days", ".")
@@ -466,26 +462,6 @@ async def test_every_pane_is_reached_and_seen_at_every_size(runs: Path) -> None:
                 await pilot.pause()
             assert seen == [EditorPane, AnswerPane, SamplingPane, BarsPane], size
         await pilot.resize_terminal(*SIZES[0])
-
-
-async def test_every_key_of_the_footer_does_what_it_says(runs: Path) -> None:
-    run = write_run(runs, step=340)
-    with talking(run):
-        app = Workbench(runs, run=run)
-        async with app.run_test(size=(400, 40)) as pilot:
-            here = await go(pilot, app)
-            await until(pilot, lambda: app.session.live)
-            await pilot.press("p", "enter")
-            await answered(pilot, app, 1)
-            await pilot.press("escape", "r")
-            await answered(pilot, app, 2)
-            places: list[Widget] = [editor(app), here.pane.text, here.query_one(Slider), here.query_one(BarsPane).bars]
-            for place in places:
-                place.focus()
-                await until(pilot, lambda place=place: app.focused is place)  # type: ignore[misc]
-                await pilot.pause()
-                assert here.query_one(KeyBar)
-                assert await press_all(pilot, app, place) >= 4
 
 
 @pytest.mark.parametrize(
