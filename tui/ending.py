@@ -21,6 +21,7 @@ from tui.terminal.signals import Ending, Signals, leave_if_hurried
 from tui.text import clean
 
 if TYPE_CHECKING:
+    from engine.runs.layout import RunDir
     from tui.app import Workbench
     from tui.state.training import Training
 
@@ -122,6 +123,8 @@ def finish(training: Training | None, runs_dir: Path, ending: Ending, signals: S
         return 0
     while ending is Ending.DETACH and training.starting and not signals.stopping:
         training.wait(0.25)  # only a run that has begun can be handed over
+    if training.run is not None and training.left is not None:
+        return tell_left(training.run, runs_dir, training.left)
     tell(f"{name_of(training)}: writing a checkpoint …")
     end_training(training, signals)
     if ending is Ending.DETACH and not signals.stopping:
@@ -159,7 +162,12 @@ def hand_over(training: Training, runs_dir: Path) -> int:
     except UserError as error:
         tell(f"{name_of(training)} could not be detached: {error}")
         return 1
-    for line in detached.left_words(training.run, runs_dir, pid):
+    return tell_left(training.run, runs_dir, pid)
+
+
+def tell_left(run: RunDir, runs_dir: Path, pid: int) -> int:
+    """What is trained by process `pid` now; the exit code."""
+    for line in detached.left_words(run, runs_dir, pid):
         tell(line)
     return 0
 
@@ -167,6 +175,9 @@ def hand_over(training: Training, runs_dir: Path) -> int:
 def tell_end(training: Training, runs_dir: Path) -> None:
     """The last words about a training that was asked to end."""
     name, run, host = name_of(training), training.run, training.host
+    if run is not None and training.left is not None:
+        tell_left(run, runs_dir, training.left)
+        return
     if run is None or host is None:
         tell(f"{name}: {training.error or 'ended before its training began'}")
         return

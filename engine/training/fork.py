@@ -36,11 +36,13 @@ def fork_run(
     *,
     name: str | None = None,
     changes: Mapping[str, Any] | None = None,
+    ranks: int | None = None,
 ) -> RunDir:
     """A new run with all of `run` up to its checkpoint at `step` (or "best", "last"), to go on exactly from there.
 
-    `changes` are settings (`{"train.learning_rate": 1e-4}`) that differ from there on. Raises CheckpointError when
-    there is no such checkpoint or it is damaged, ConfigError for settings that cannot change in the middle of a run.
+    `changes` are settings (`{"train.learning_rate": 1e-4}`) that differ from there on. `ranks` is how many processes
+    are to train it; as many as `run` where it is not given. Raises CheckpointError when there is no such checkpoint or
+    it is damaged, ConfigError for settings that cannot change in the middle of a run.
     """
     for key in changes or ():
         section, setting = split_key(key)
@@ -80,7 +82,7 @@ def fork_run(
             "how": "fork",
             "changes": dict(changes or {}),
         },
-        environment=info.get("environment") or {},
+        environment={**(info.get("environment") or {}), **({} if ranks is None else {"ranks": ranks})},
         fill=fill,
     )
 

@@ -41,10 +41,14 @@ class Processes:
             raise TrainingError(f"{self.size} processes cannot be started: {error.strerror}") from None
 
     @property
-    def pid(self) -> int:
-        """Of the process that looks after the others."""
+    def launcher(self) -> subprocess.Popen[bytes]:
+        """The process that looks after the others, once it was started."""
         assert self._launcher is not None
-        return self._launcher.pid
+        return self._launcher
+
+    @property
+    def pid(self) -> int:
+        return self.launcher.pid
 
     @property
     def alive(self) -> bool:

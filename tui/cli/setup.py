@@ -29,21 +29,25 @@ class Setup(NamedTuple):
     dataset: TokenDataset
     device: Device
 
-    def forecast(self, pace: Pace | None = None) -> Forecast:
-        """What this run needs here, and how long it takes at a pace measured here."""
+    def forecast(self, pace: Pace | None = None, processes: int = 1) -> Forecast:
+        """What this run, or each of its processes, needs here, and how long it takes at a pace measured here."""
         from engine.plan.forecast import forecast
         from engine.telemetry import available_memory
+        from engine.training.memory import choose_parallel
 
         available, of_gpu = available_memory()
         on_gpu = self.device.type == "cuda"
+        vocab_size = self.dataset.tokenizer.vocab_size
         return forecast(
             self.config,
-            self.dataset.tokenizer.vocab_size,
+            vocab_size,
             len(self.dataset.train),
             available if of_gpu == on_gpu else None,  # beside a GPU the CPU's memory is not asked
             on_gpu,
             val_tokens=len(self.dataset.val),
             pace=pace,
+            processes=processes,
+            parallel=choose_parallel(self.config, vocab_size, str(self.device), processes),
         )
 
     def check(self) -> None:
@@ -78,14 +82,14 @@ def make_setup(
     return Setup(settled(config, dataset, where)[0], dataset, where)
 
 
-def show_forecast(setup: Setup, as_json: bool) -> None:
+def show_forecast(setup: Setup, as_json: bool, processes: int = 1) -> None:
     """`train --dry-run`: what the run would need and how long it would take."""
     from engine.plan.measure import pace_of, problem
     from engine.training.step import make_step
     from tui.text import fmt_bytes, fmt_count
 
-    told = setup.forecast()
-    if told.fits is not False:
+    told = setup.forecast(processes=processes)
+    if told.fits is not False and processes == 1:
         try:
             told = replace(told, pace=pace_of(make_step(*setup), setup.dataset))
         except (MemoryError, RuntimeError) as error:  # PyTorch's own for want of memory are RuntimeErrors
@@ -94,13 +98,15 @@ def show_forecast(setup: Setup, as_json: bool) -> None:
         print_json(told.to_dict() | {"device": str(setup.device), "precision": setup.config.train.precision})
         return
     fits = "" if told.fits is None else ", fits" if told.fits else ", does not fit"
+    each = " each" if told.processes > 1 else ""
     parts = ", ".join(f"{kind} {fmt_bytes(getattr(told, kind))}" for kind in KINDS)
     print_facts(
         [
             ("device", setup.device),
             ("precision", setup.config.train.precision),
+            ("processes", f"{told.processes:,}, {told.parallel}" if told.processes > 1 else None),
             ("parameters", f"{told.params:,}"),
-            ("memory", f"{fmt_bytes(told.memory)}{fits} ({parts})"),
+            ("memory", f"{fmt_bytes(told.memory)}{each}{fits} ({parts})"),
             ("tokens", f"{fmt_count(told.tokens_per_step)} a step, {fmt_count(told.total_tokens)} in all"),
             ("epochs", f"{told.epochs:.2f}" if told.epochs is not None else None),
             *time_facts(told, setup.config),
@@ -110,8 +116,8 @@ def show_forecast(setup: Setup, as_json: bool) -> None:
 
 def time_facts(told: Forecast, config: Config) -> list[tuple[str, str]]:
     """The run's time, in the words of the form."""
-    from tui.state.estimate import TOO_LARGE, time_words
+    from tui.state.estimate import SEVERAL, TOO_LARGE, time_words
 
     if told.pace is None:
-        return [("time", TOO_LARGE)]
+        return [("time", SEVERAL if told.processes > 1 and told.fits is not False else TOO_LARGE)]
     return list(zip(("step", "whole run"), time_words(told, config.train.compile), strict=False))

@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from engine.runs.layout import RunDir
 
 
-MOST_PROCESSES = 1024
-
-
 def demo(steps: Steps = None, runs: RunsDir = Path("runs"), corpora: CorporaDir = None) -> None:
     """Train a first model at once, on synthetic clinical notes."""
     if has_screen():
@@ -84,9 +81,7 @@ def train(
     detach: Annotated[bool, typer.Option("--detach", help="Train in the background; says how to open it.")] = False,
     nproc: Annotated[
         str | None,
-        typer.Option(
-            "--nproc", metavar="N|gpu", help="Train with N processes, a device each; unset: as begun."
-        ),
+        typer.Option("--nproc", metavar="N|gpu", help="Train with N processes, a device each; unset: as begun."),
     ] = None,
     restarts: Annotated[
         int, typer.Option("--restarts", metavar="R", min=0, help="With --nproc: begin again R times when one dies.")
@@ -106,7 +101,7 @@ def train(
         if rank > 0:
             follow_rank_0()
             return
-    size = how_many(nproc)
+    size = asked_for(nproc)
     if (corpus is None) == (resume is None):
         ctx.fail("name a CORPUS to train on, or --resume RUN, and not both")
     if detach and tui:
@@ -137,15 +132,18 @@ def train(
     parent = None if base is None else base_of(base, runs)
     settings = gather(preset, config, sets or [], steps, seed, parent, lora)
     if dry_run:
+        from engine.training.memory import check_shares
         from tui.cli.setup import make_setup, show_forecast
 
-        show_forecast(make_setup(str(corpus), settings, device or "auto", corpora, parent), as_json)
+        check_shares(settings, size or 1)
+        show_forecast(make_setup(str(corpus), settings, device or "auto", corpora, parent), as_json, size or 1)
         return
     chosen = preset or ("tuned" if parent else default_preset())
-    if tui and device is None and parent is None and size in (None, 1):
+    if tui and device is None and parent is None:
         from tui.state.training import Start
 
-        open_workbench(runs, corpora, job=Start(str(corpus), settings, chosen, name))
+        job = Start(str(corpus), settings, chosen, name, processes=size or 1, restarts=restarts)
+        open_workbench(runs, corpora, job=job)
         return
     run = begin(
         str(corpus),
@@ -165,13 +163,10 @@ def train_begun(
     run: RunDir, detach: bool, tui: bool, runs: Path, corpora: Path | None, as_json: bool, size: int, restarts: int
 ) -> None:
     """Train a run that is ready, here or in the background, by one process or several."""
-    if tui and size > 1:  # the same screen, on processes of their own
-        detached.leave(run, runs, size, restarts)
-        open_workbench(runs, corpora, run=run)
-    elif tui:
+    if tui:
         from tui.state.training import Resume
 
-        open_workbench(runs, corpora, job=Resume(run))
+        open_workbench(runs, corpora, job=Resume(run, processes=size, restarts=restarts))
     elif detach:
         leave(run, runs, as_json, size, restarts)
     elif size > 1:
@@ -181,22 +176,21 @@ def train_begun(
         end(run, runs, train_here(run, corpora, as_json), as_json=as_json)
 
 
-def how_many(nproc: str | None) -> int | None:
-    """Processes that `--nproc` asks for; `gpu` is one for each GPU. None where nothing is asked for."""
+def asked_for(nproc: str | None) -> int | None:
+    """Processes that `--nproc` asks for; None where nothing is asked for."""
     if nproc is None or process.rank() is not None:
         return None
-    if nproc == "gpu":
-        from engine.telemetry import Telemetry
+    from engine.errors import ConfigError
+    from engine.telemetry import Telemetry
+    from tui.state.several import how_many
 
-        telemetry = Telemetry()
-        found = len(telemetry.sample().devices)
-        telemetry.close()
-        if not found:
-            raise UserError("--nproc gpu: there is no GPU here; give a number, and see tinytui doctor")
-        return found
-    if not nproc.isdecimal() or not 1 <= int(nproc) <= MOST_PROCESSES:
-        raise UserError(f"--nproc takes a number from 1 to {MOST_PROCESSES} or gpu, not {nproc!r:.40}")
-    return int(nproc)
+    telemetry = Telemetry()
+    gpus = len(telemetry.sample().devices) if nproc == "gpu" else 0
+    telemetry.close()
+    try:
+        return how_many(nproc, gpus)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error), param_hint="--nproc") from None
 
 
 def follow_rank_0() -> None:
@@ -227,10 +221,10 @@ def train_on(
     run = find_run(name, runs)
     if size is None and process.rank() is None:
         size = began_with(run)
-    if tui and size == 1:
+    if tui:
         from tui.state.training import Resume
 
-        open_workbench(runs, corpora, job=Resume(run, steps))
+        open_workbench(runs, corpora, job=Resume(run, steps, processes=size, restarts=restarts))
         return
     go_on(run, steps)
     train_begun(run, detach, tui, runs, corpora, as_json, size or 1, restarts)

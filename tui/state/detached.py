@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import signal
+import subprocess
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,30 +17,36 @@ if TYPE_CHECKING:
     from engine.runs.layout import RunDir
     from engine.training.processes import Processes
 
-MOST_SAID = 1 << 16  # bytes at the end of a log among which its last line is
+MOST_SAID = 1 << 16  # bytes of a log among which a complaint is
 DETACHED_WITHIN = 60.0  # seconds in which a background process must have taken its run
 
 
-def leave(run: RunDir, runs: Path, size: int = 1, restarts: int = 0) -> int:
+def leave(
+    run: RunDir, runs: Path, size: int = 1, restarts: int = 0, given_up: Callable[[], bool] = lambda: False
+) -> int:
     """Train `run` in a background process (or several) with a session of its own; its pid, once it has the run.
 
-    Raises TrainingError where the process ended without having begun.
+    Raises TrainingError where the process ended without having begun, or was ended because it was given up.
     """
     from engine.runs.status import read_status
 
-    pid = detach(run, runs, size, restarts)
+    said = run.log.stat().st_size if run.log.exists() else 0
+    started = detach(run, runs, size, restarts)
     deadline = time.monotonic() + DETACHED_WITHIN
     try:
-        while time.monotonic() < deadline and not at_work(read_status(run), pid):
-            if (code := exit_code(pid)) is not None:
+        while time.monotonic() < deadline and not at_work(read_status(run), started.pid):
+            if (code := started.poll()) is not None:
                 if code:
-                    raise TrainingError(last_line(run) or f"the background process ended at once; see {run.log}")
+                    raise TrainingError(why_not(run, said) or f"the background process ended at once; see {run.log}")
                 break  # a short run may be over by now
+            if given_up():
+                started.terminate()
+                raise TrainingError("the start was given up")
             time.sleep(0.05)
     except KeyboardInterrupt:  # cancelled is cancelled: nothing trains on behind one's back
-        os.kill(pid, signal.SIGTERM)
+        started.terminate()
         raise
-    return pid
+    return started.pid
 
 
 def left_words(run: RunDir, runs: Path, pid: int) -> tuple[str, str]:
@@ -51,18 +57,18 @@ def left_words(run: RunDir, runs: Path, pid: int) -> tuple[str, str]:
     )
 
 
-def detach(run: RunDir, runs_dir: Path, size: int = 1, restarts: int = 0) -> int:
-    """Start a process of its own that resumes `run` exactly where it stopped; its pid.
+def detach(run: RunDir, runs_dir: Path, size: int = 1, restarts: int = 0) -> subprocess.Popen[bytes]:
+    """Start a process of its own that resumes `run` exactly where it stopped.
 
-    Its output goes to the run's log; it survives this process and its terminal. Of several processes it is the pid of
-    the one that looks after them.
+    Its output goes to the run's log; it survives this process and its terminal. Of several processes it is the one
+    that looks after them.
     """
     if size > 1:
         several = processes(run, runs_dir, size, restarts)
         several.start()
-        return several.pid
+        return several.launcher
     with run.log.open("ab") as log:
-        return process.start("tui.cli", *words_to_resume(run, runs_dir), stdout=log, stderr=log).pid
+        return process.start("tui.cli", *words_to_resume(run, runs_dir), stdout=log, stderr=log)
 
 
 def processes(run: RunDir, runs_dir: Path, size: int, restarts: int = 0) -> Processes:
@@ -76,7 +82,12 @@ def began_with(run: RunDir) -> int:
     """How many processes the run was begun with."""
     from engine.runs.status import read_info
 
-    size = (read_info(run).get("environment") or {}).get("ranks")
+    return ranks_in(read_info(run))
+
+
+def ranks_in(info: Mapping[str, Any]) -> int:
+    """How many processes a run was begun with, by its run.json."""
+    size = (info.get("environment") or {}).get("ranks")
     return size if isinstance(size, int) and size > 0 else 1
 
 
@@ -94,21 +105,19 @@ def at_work(status: dict[str, Any], pid: int) -> bool:
     return own and (bool(status.get("socket")) or status.get("phase") == "training")
 
 
-def exit_code(pid: int) -> int | None:
-    """The exit code of a child of this process; None while it lives."""
-    found, status = os.waitpid(pid, os.WNOHANG)
-    return os.waitstatus_to_exitcode(status) if found else None
+def why_not(run: RunDir, since: int) -> str:
+    """Why a background process ended: the first complaint in its log `since` so many bytes.
 
-
-def last_line(run: RunDir) -> str:
-    """What a background process said last."""
+    After it come those of the others of its kind, and what looks after them has much to say.
+    """
     try:
         with run.log.open("rb") as log:
-            log.seek(max(0, run.log.stat().st_size - MOST_SAID))
-            lines = log.read(MOST_SAID).decode("utf-8", errors="replace").strip().splitlines()
+            log.seek(since)
+            lines = log.read(MOST_SAID).decode("utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    return lines[-1].removeprefix("tinytui: ") if lines else ""
+    complaints = [line for line in lines if line.startswith("tinytui: ")]
+    return complaints[0].removeprefix("tinytui: ") if complaints else ""
 
 
 def how_to(command: str, run: RunDir, runs: Path) -> str:

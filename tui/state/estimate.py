@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MEASURING = "measuring…"
 BUSY = "not measured while a run trains"
 TOO_LARGE = "not measured: it does not fit"
+SEVERAL = "not measured for several processes"
 STILL_SECONDS = 0.9
 """How long the settings must have rested before they are measured."""
 

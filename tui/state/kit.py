@@ -41,6 +41,12 @@ class Kit:
     presets: Mapping[str, Preset] = field(default_factory=dict)
     runs: tuple[str, ...] = ()
     memory: Mapping[str, tuple[int | None, bool]] = field(default_factory=dict)
+    whole: Mapping[str, tuple[int | None, bool]] = field(default_factory=dict)
+    """As `memory`, but all that there is."""
+
+    @property
+    def gpus(self) -> int:
+        return sum(name.startswith("cuda:") for name in self.memory)
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -69,12 +75,16 @@ class KitReader:
     def __init__(self, runs_dir: Path, corpora_dir: Path | None) -> None:
         self.runs_dir, self.corpora_dir = runs_dir, corpora_dir
         self._before: Kit | None = None
+        self._whole: dict[str, tuple[int | None, bool]] = {}
 
     def look(self, ticket: Ticket) -> Kit | None:
         """What there is now; None when that is what the look before saw."""
-        from engine.telemetry import available_by_device
+        from engine.telemetry import available_by_device, whole_memory
 
-        found = Kit(self._corpora(), presets(), self._runs(), available_by_device())
+        free = available_by_device()
+        if self._whole.keys() != free.keys():
+            self._whole = {name: whole_memory(name) for name in free}
+        found = Kit(self._corpora(), presets(), self._runs(), free, self._whole)
         if found == self._before:
             return None
         self._before = found

@@ -150,12 +150,12 @@ class Session:
     def poll(self) -> bool:
         """Pick up what is new; True when anything the screen shows may have changed."""
         training, wanted = self.training, self._to_show
-        if wanted is not None and wanted.host is not None and wanted.run is not None:
+        if wanted is not None and wanted.begun and wanted.run is not None:
             self.open(wanted.run)
         if training is not None and training.error is not None:
             self.training = None
             self._not_begun(training, training.error)
-        elif wanted is not None and wanted is self._to_show and wanted.host is None and not wanted.alive:
+        elif wanted is not None and wanted is self._to_show and not wanted.begun and not wanted.alive:
             self._not_begun(wanted, "the start was given up; n begins a new run")
         if self._talks is not None:
             self._talks.save_drafts()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tui.state.detached import began_with, leave
 from tui.state.worker import one_line
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ class ForkFrom:
     config: Config
     corpus: str
     preset: str
+    processes: int = 1
+    """That train the other run."""
 
 
 @dataclass(frozen=True)
@@ -40,21 +43,28 @@ class Start:
     """The run that is fine-tuned, and which of its checkpoints."""
     fork: ForkFrom | None = None
     showing: Showing | None = None
+    processes: int = 1
+    """More than one train it together, as processes of their own."""
+    restarts: int = 0
 
 
 @dataclass(frozen=True)
 class Resume:
-    """A stopped run to go on with in this process."""
+    """A stopped run to go on with, in this process or as several of their own; as many as before, where not said."""
 
     run: RunDir
     max_steps: int | None = None
     device: str | None = None
+    processes: int | None = None
+    restarts: int = 0
 
 
 class Training:
     """The training of this process: started in a thread of its own, since a corpus may take seconds to prepare.
 
-    `stage` and `fraction` say how far the start is; then `run` and `host` are set, or `error`.
+    `stage` and `fraction` say how far the start is; then `run` and `host` are set, or `error`. A run of several
+    processes is only begun from here: with `left`, the id of the one that looks after them, it is none of this
+    process' any more.
     """
 
     def __init__(self, job: Start | Resume, runs_dir: Path, corpora_dir: Path | None) -> None:
@@ -62,6 +72,7 @@ class Training:
         self.stage, self.fraction = "reading the corpus", 0.0
         self.run: RunDir | None = job.run if isinstance(job, Resume) else None
         self.host: TrainingHost | None = None
+        self.left: int | None = None
         self.error: str | None = None
         self._runs_dir, self._corpora_dir = runs_dir, corpora_dir
         self._cancelled = False
@@ -74,6 +85,11 @@ class Training:
     @property
     def starting(self) -> bool:
         return self._thread.is_alive()
+
+    @property
+    def begun(self) -> bool:
+        """Whether its run has a trainer, and can be shown."""
+        return self.run is not None and (self.host is not None or self.left is not None)
 
     @property
     def alive(self) -> bool:
@@ -98,10 +114,15 @@ class Training:
                     device=self.job.device,
                     base=self.job.base,
                     progress=self._progress,
+                    ranks=self.job.processes,
                 )
             else:
                 run = resume_run(self.job.run, max_steps=self.job.max_steps)
             self.run = run
+            size = self.job.processes or began_with(run)
+            if size > 1:
+                self._leave(run, size)
+                return
             device = self.job.device if isinstance(self.job, Resume) else None
             host = TrainingHost(run, device=device, corpora_dir=self._corpora_dir)
             with self._gate:
@@ -111,6 +132,15 @@ class Training:
                 self.host = host
         except Exception as error:  # also a bug: the screen lives on and names it
             self.error = one_line(error)
+
+    def _leave(self, run: RunDir, size: int) -> None:
+        """Begin it as so many processes of their own, which nothing that ends here ends. Raises UserError."""
+        from engine.runs.status import read_config
+        from engine.training.memory import check_shares
+
+        check_shares(read_config(run), size)
+        self.stage, self.fraction = f"starting {size} processes", 0.0
+        self.left = leave(run, self._runs_dir, size, self.job.restarts, lambda: self._cancelled)
 
     def _progress(self, stage: str, fraction: float) -> None:
         self.stage, self.fraction = stage, fraction
@@ -142,4 +172,4 @@ def _forked(job: Start, fork: ForkFrom, runs_dir: Path) -> RunDir:
         for name, value in settings.items()
         if value != before[section][name]
     }
-    return resume_run(fork_run(fork.run, fork.step, runs_dir, name=job.name, changes=changes))
+    return resume_run(fork_run(fork.run, fork.step, runs_dir, name=job.name, changes=changes, ranks=job.processes))

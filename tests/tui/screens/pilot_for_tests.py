@@ -92,7 +92,7 @@ class FakeTraining:
 
     def __init__(self, run: RunDir) -> None:
         self.run, self.host, self.error, self.stage, self.fraction = run, None, None, "", 0.0
-        self.alive = True
+        self.alive, self.begun, self.left = True, False, None
         self.asked = False
 
     def stop(self) -> None:

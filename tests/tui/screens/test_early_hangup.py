@@ -20,7 +20,8 @@ import engine.config, engine.runs.layout, textual.drivers.linux_driver, tui.scre
 from tui.terminal.signals import PROCESS
 
 class Training:
-    run = host = None
+    run = host = left = None
+    begun = False
     error = "made up"
     stage, fraction, starting, alive = "", 0.0, False, False
     def __init__(self, job, runs_dir, corpora_dir):

@@ -34,7 +34,7 @@ from engine.runs.layout import RunDir
 STEPS = int(sys.argv[1])
 
 class Training:
-    error, host, stage, fraction, starting = None, None, "waiting", 0.0, False
+    error, host, left, begun, stage, fraction, starting = None, None, None, False, "waiting", 0.0, False
     def __init__(self, job, runs_dir, corpora_dir):
         self.run = RunDir(Path("runs/made-up").absolute())
         self.steps, self.told = STEPS, threading.Event()

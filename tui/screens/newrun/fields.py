@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 from engine.config import FREE_IN_A_FORK, SECTIONS, Config, as_typed
-from engine.errors import UserError
+from engine.errors import ConfigError, UserError
+from tui.state.several import MOST, how_many
 from tui.widgets.form import Field, Heading
 
-CORPUS, PRESET, FROM, NAME, DEVICE = "corpus", "preset", "from", "name", "device"
+CORPUS, PRESET, FROM, NAME, DEVICE, PROCESSES = "corpus", "preset", "from", "name", "device", "processes"
 MAIN = (
     "train.max_steps",
     "train.batch_size",
@@ -65,15 +66,31 @@ def with_machine(rows: list[Field | Heading], devices: Sequence[str], runs: Sequ
     """The form with a run to tune after the preset, and the device after the name."""
     tune = "a run whose model is trained on, as RUN or RUN@STEP; empty: a new model"
     device = "where to train; auto takes the first GPU when there is one"
-    after: dict[str, Field] = {
-        PRESET: Field(FROM, "fine-tune from", "", tune, "", ("", *runs), True, prose=True),
-        NAME: Field(DEVICE, "device", "auto", device, "", tuple(devices), True),
+    after: dict[str, tuple[Field, ...]] = {
+        PRESET: (Field(FROM, "fine-tune from", "", tune, "", ("", *runs), True, prose=True),),
+        NAME: (Field(DEVICE, "device", "auto", device, "", tuple(devices), True), processes_field()),
     }
-    return [
-        each
-        for row in rows
-        for each in (row, *([after[row.key]] if isinstance(row, Field) and row.key in after else []))
-    ]
+    return [each for row in rows for each in (row, *(after.get(row.key, ()) if isinstance(row, Field) else ()))]
+
+
+def processes_field(filled: int = 1) -> Field:
+    """How many processes train the run."""
+    about = "how many train it together, a device each, and go on without this screen; gpu: one for each GPU"
+    return Field(PROCESSES, "processes", str(filled), about, f"from 1 to {MOST:,}")
+
+
+def processes_of(text: str, config: Config | None, device: str, gpus: int) -> int:
+    """Processes as typed, that can train `config` on `device` where there are so many GPUs. Raises ConfigError."""
+    from engine.training.memory import check_shares
+
+    size = how_many(text.strip() or "1", gpus)
+    if size > 1 and device.startswith("cuda:"):
+        raise ConfigError(f"{size} processes cannot train on one {device}; take device auto or cuda, a GPU for each")
+    if size > gpus and gpus and device != "cpu":
+        raise ConfigError(f"there {'is 1 GPU' if gpus == 1 else f'are {gpus} GPUs'} here; take no more processes, or device cpu")
+    if config is not None:
+        check_shares(config, size)
+    return size
 
 
 def fields_of_tuning(rows: list[Field | Heading]) -> list[Field | Heading]:
@@ -91,10 +108,10 @@ def fields_of_tuning(rows: list[Field | Heading]) -> list[Field | Heading]:
     return [row for row, after in zip(kept, [*kept[1:], None], strict=True) if not _bare(row, after)]
 
 
-def fields_of_fork(base: Config, corpus: str, preset: str, name: str) -> list[Field | Heading]:
+def fields_of_fork(base: Config, corpus: str, preset: str, name: str, processes: int = 1) -> list[Field | Heading]:
     """The form for a run that goes on from a checkpoint: what may change there.
 
-    Corpus and preset are the parent's; `name` is given where none is.
+    Corpus, preset and how many `processes` train it are the parent's; `name` is given where none is.
     """
     rows = fields_for(base, (), corpus, preset, (preset,))
     kept: list[Field | Heading] = [
@@ -106,6 +123,8 @@ def fields_of_fork(base: Config, corpus: str, preset: str, name: str) -> list[Fi
             row = Field(NAME, "name", "", f"the new run's name; empty: {name}'s, its step and a number")
         if isinstance(row, Heading) or row.key in (PRESET, NAME) or row.key in free:
             kept.append(row)
+        if isinstance(row, Field) and row.key == NAME:
+            kept.append(processes_field(processes))
     return [row for row, after in zip(kept, [*kept[1:], None], strict=True) if not _bare(row, after)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tui.state.estimate import TOO_LARGE, PaceWatch, time_words
+from tui.state.estimate import SEVERAL, TOO_LARGE, PaceWatch, time_words
 from tui.text import Part, Row, clean, fmt_bytes, fmt_count
 from tui.widgets.rows import wrap
 
@@ -15,25 +15,49 @@ if TYPE_CHECKING:
 
 
 def forecast_rows(
-    config: Config, size: int | None, memory: tuple[int | None, bool] | None, pace: PaceWatch, width: int
+    config: Config,
+    size: int | None,
+    memory: tuple[int | None, bool] | None,
+    pace: PaceWatch,
+    width: int,
+    processes: int = 1,
+    whole: tuple[int | None, bool] | None = None,
 ) -> list[Row]:
-    """Time, memory and size of a run with these settings on a corpus of `size` bytes; the pace is looked after."""
+    """Time, memory and size of a run with these settings on a corpus of `size` bytes; the pace is looked after.
+
+    `memory` is what is free on the device and whether that is a GPU, `whole` all that it has.
+    """
     from engine.plan.forecast import forecast
     from engine.tokenizers.table import expected_tokens, expected_vocab
+    from engine.training.memory import choose_parallel
 
     tokens, val_tokens = expected_tokens(size, config.data) if size is not None else (None, None)
     vocab_size = expected_vocab(config.data)
-    told = forecast(config, vocab_size, tokens, *(memory or (None, False)), val_tokens=val_tokens)
-    pace.look_at(None if told.fits is False else config, vocab_size)
+    parallel = choose_parallel(config, vocab_size, "", processes, whole or (None, False))
+    told = forecast(
+        config,
+        vocab_size,
+        tokens,
+        *(memory or (None, False)),
+        val_tokens=val_tokens,
+        processes=processes,
+        parallel=parallel,
+    )
+    pace.look_at(None if told.fits is False or processes > 1 else config, vocab_size)
     told = replace(told, pace=pace.pace)
     epochs = f"{told.epochs:.2f}" if told.epochs is not None else "–"
     fits: Part = ("", "")
     if told.fits is not None:
         fits = ("✔ fits", "good") if told.fits else ("✖ does not fit", "alarm")
     where = "" if memory is None else " of the GPU" if memory[1] else ""
+    each: list[tuple[str, str, Part]] = []
+    if processes > 1:
+        where = " of each GPU" if where else " a process"
+        each = [("processes", f"{processes:,}", (parallel, "dim"))]
     figures: list[tuple[str, str, Part]] = [
         ("parameters", fmt_count(told.params), ("", "")),
-        ("memory", fmt_bytes(told.memory), fits),
+        *each,
+        ("memory each" if each else "memory", fmt_bytes(told.memory), fits),
         ("  free now", fmt_bytes(told.available), (where.strip(), "dim")),
         ("  weights", fmt_bytes(told.weights), ("", "")),
         ("  gradients", fmt_bytes(told.gradients), ("", "")),
@@ -54,6 +78,8 @@ def _time(told: Forecast, config: Config, pace: PaceWatch, width: int) -> list[R
     """The run's time, measured on this machine, or what keeps it from being known."""
     if told.fits is False:
         return [[(TOO_LARGE, "dim")]]
+    if told.processes > 1:
+        return [[(SEVERAL, "dim")]]
     if told.pace is None:
         return [[(clean(line, keep_newlines=False), "dim")] for line in wrap(pace.said, width)]
     first, *more = time_words(told, config.train.compile)

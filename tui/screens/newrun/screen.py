@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
@@ -20,11 +21,13 @@ from tui.screens.newrun.fields import (
     FROM,
     NAME,
     PRESET,
+    PROCESSES,
     changes_of,
     config_of,
     fields_for,
     fields_of_fork,
     fields_of_tuning,
+    processes_of,
     with_machine,
 )
 from tui.screens.newrun.forecast import forecast_rows
@@ -65,6 +68,7 @@ class NewRunScreen(Dialogue[Start]):
         self._tuning: Tuning | None = None
         self._config: Config | None = None
         self._forecast_of: Config | None = None
+        self._processes = 1
         self._pace = PaceWatch(session)
 
     def compose(self) -> ComposeResult:
@@ -126,7 +130,8 @@ class NewRunScreen(Dialogue[Start]):
         form, kit = self.query_one(SettingsForm), self._kit
         rows: list[Field | Heading]
         if self._fork is not None:
-            rows = fields_of_fork(self._fork.config, corpus, self._preset, self._fork.run.name)
+            fork = self._fork
+            rows = fields_of_fork(fork.config, corpus, self._preset, fork.run.name, fork.processes)
         else:
             tuned = self._tuning.config if self._tuning is not None else None
             try:
@@ -205,6 +210,10 @@ class NewRunScreen(Dialogue[Start]):
         device = form.value(DEVICE).strip()
         if device and (said := self._no_device(device)):
             errors[DEVICE] = said
+        try:
+            self._processes = processes_of(form.value(PROCESSES), config, device, self._kit.gpus)
+        except UserError as error:
+            errors[PROCESSES] = str(error)
         if (name := form.value(NAME)).strip():
             from engine.runs.layout import check_name
 
@@ -214,7 +223,7 @@ class NewRunScreen(Dialogue[Start]):
                 errors[NAME] = str(error)
         form.set_errors(errors)
         self._config = config if not errors else None
-        self._show_forecast(config if FROM not in errors else None)
+        self._show_forecast(config if FROM not in errors and PROCESSES not in errors else None)
         self._say_field(form.field, errors)
 
     def _no_device(self, device: str) -> str:
@@ -307,12 +316,10 @@ class NewRunScreen(Dialogue[Start]):
             self.app.say(Notice(f"kept as preset {name}{before}"))
             if not self.built:
                 return
-            self._kit = Kit(
-                self._kit.corpora, {**self._kit.presets, name: Preset(kept, about)}, self._kit.runs, self._kit.memory
-            )
+            self._kit = replace(self._kit, presets={**self._kit.presets, name: Preset(kept, about)})
             if self._fork is None and self._tuning is None:
                 form = self.query_one(SettingsForm)
-                typed = {key: text for key, text in form.typed().items() if key in (NAME, DEVICE)}
+                typed = {key: text for key, text in form.typed().items() if key in (NAME, DEVICE, PROCESSES)}
                 self._preset = name
                 self._fill(form.value(CORPUS), typed)
 
@@ -342,8 +349,9 @@ class NewRunScreen(Dialogue[Start]):
             rows.append([("no forecast while a setting is wrong", "dim")])
         else:
             device = form.value(DEVICE).strip() or "auto"
-            memory = kit.memory.get("cuda:0" if device == "cuda" else device)
-            rows += forecast_rows(config, kit.corpora.get(form.value(CORPUS)), memory, self._pace, SIDE)
+            name = "cuda:0" if device == "cuda" else device
+            corpus, free, whole = kit.corpora.get(form.value(CORPUS)), kit.memory.get(name), kit.whole.get(name)
+            rows += forecast_rows(config, corpus, free, self._pace, SIDE, self._processes, whole)
         self.query_one("#forecast", Rows).show(rows)
 
     def action_start(self) -> None:
@@ -363,7 +371,8 @@ class NewRunScreen(Dialogue[Start]):
         base, preset = None, self._preset
         if self._tuning is not None and self._tuning.run is not None:
             base, preset = (self._tuning.run, self._tuning.which), TUNED
-        self.dismiss(Start(corpus, self._config, preset, name or None, device or "auto", base=base, fork=self._fork))
+        start = Start(corpus, self._config, preset, name or None, device or "auto", base, self._fork)
+        self.dismiss(replace(start, processes=self._processes))
 
     def _go_to_next_error(self) -> None:
         form = self.query_one(SettingsForm)
