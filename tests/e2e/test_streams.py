@@ -126,12 +126,10 @@ def test_no_traceback_drives_a_terminal(place: Path, words: list[str]) -> None:
     assert all(each.isprintable() or each == "\n" for each in said), ascii(said)
 
 
-@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
-def test_closed_streams_are_silence(place: Path, closed: str) -> None:
-    name = f"closed-{len(closed)}"
-    done = run(place, "train", "t.txt", "--name", name, *SMALL, shell=f'exec "$@" {closed}')
+def test_closed_streams_are_silence(place: Path) -> None:
+    done = run(place, "train", "t.txt", "--name", "closed", *SMALL, shell='exec "$@" <&- >&- 2>&-')
     assert done.returncode == 0 and not done.stderr, done.stderr
-    lines = (place / "runs" / name / "metrics.jsonl").read_bytes().splitlines()
+    lines = (place / "runs" / "closed" / "metrics.jsonl").read_bytes().splitlines()
     assert len(lines) > 10 and all(line.startswith(b"{") for line in lines)
 
 
