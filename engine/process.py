@@ -45,16 +45,17 @@ def start(
     )
 
 
-def start_group(module: str, *arguments: str, size: int, restarts: int = 0, log: IO[bytes]) -> subprocess.Popen[bytes]:
+def start_group(
+    module: str, *arguments: str, size: int, restarts: int = 0, threads: int, log: IO[bytes]
+) -> subprocess.Popen[bytes]:
     """So many processes of `module` that find each other, by PyTorch's launcher: the process that looks after them.
 
-    When one of them dies it ends the others, and begins again with all of them, `restarts` times at most.
+    Each has `threads`, unless the environment says how many. When one of them dies it ends the others, and begins again
+    with all of them, `restarts` times at most.
     """
-    from engine.machine import usable_threads
-
-    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, usable_threads() // size))
+    count = os.environ.get("OMP_NUM_THREADS") or str(threads)
     options = ("--standalone", f"--nproc-per-node={size}", f"--max-restarts={restarts}", "-m", module)
-    return start("torch.distributed.run", *options, *arguments, stdout=log, stderr=log, OMP_NUM_THREADS=threads)
+    return start("torch.distributed.run", *options, *arguments, stdout=log, stderr=log, OMP_NUM_THREADS=count)
 
 
 def rank() -> int | None:

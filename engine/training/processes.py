@@ -16,6 +16,7 @@ import psutil
 from engine import process
 from engine.control import ControlClient
 from engine.errors import RunError, TrainingError
+from engine.machine import usable_threads
 from engine.runs.layout import RunDir
 from engine.runs.status import read_status
 
@@ -35,7 +36,12 @@ class Processes:
         try:
             with self.run.log.open("ab") as log:
                 self._launcher = process.start_group(
-                    self._module, *self._words, size=self.size, restarts=self.restarts, log=log
+                    self._module,
+                    *self._words,
+                    size=self.size,
+                    restarts=self.restarts,
+                    threads=max(1, usable_threads() // self.size),
+                    log=log,
                 )
         except OSError as error:
             raise TrainingError(f"{self.size} processes cannot be started: {error.strerror}") from None

@@ -82,7 +82,8 @@ class Ranks:
         try:
             store, rank, size = next(rendezvous("env://", timeout=SILENCE))
             if os.environ.get("GROUP_WORLD_SIZE") == "1":  # a launcher that begins again has the same store as before
-                store = dist.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+                attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+                store = dist.PrefixStore(f"attempt {attempt}", store)  # type: ignore[attr-defined]
             dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=SILENCE)
         except (RuntimeError, ValueError) as error:
             raise LostRankError(f"the ranks did not come together: {_first_line(error)}") from None

@@ -87,7 +87,8 @@ def processes_of(text: str, config: Config | None, device: str, gpus: int) -> in
     if size > 1 and device.startswith("cuda:"):
         raise ConfigError(f"{size} processes cannot train on one {device}; take device auto or cuda, a GPU for each")
     if size > gpus and gpus and device != "cpu":
-        raise ConfigError(f"there {'is 1 GPU' if gpus == 1 else f'are {gpus} GPUs'} here; take no more processes, or device cpu")
+        there = "is 1 GPU" if gpus == 1 else f"are {gpus} GPUs"
+        raise ConfigError(f"there {there} here; take no more processes, or device cpu")
     if config is not None:
         check_shares(config, size)
     return size
