@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from engine.errors import UserError
 from engine.model.gpt import GPT, Linear
-from engine.sampling.one_row import ColumnLinear
 
 FEW = 8
 """Rows of x, at most, for which PyTorch's product with 8-bit weights is the quicker one."""
@@ -66,7 +65,7 @@ def to_int8(model: GPT) -> GPT:
         (parent, name, layer)
         for parent in model.modules()
         for name, layer in parent.named_children()
-        if isinstance(layer, Linear | ColumnLinear)
+        if isinstance(layer, Linear)
     ]
     if not layers or next(model.parameters()).device.type != "cpu":
         what = "runs on a GPU" if layers else f"(kind {model.config.kind}) has no matrices of this kind"

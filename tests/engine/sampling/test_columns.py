@@ -4,49 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import pytest
 import torch
-import torch.nn.functional as F
 
 from engine.model.gpt import GPT, Linear
 from engine.sampling.draw import make_generator
-from engine.sampling.one_row import ColumnLinear, for_decoding
+from engine.sampling.one_row import for_decoding
 
 MakeModel = Callable[..., GPT]
 
 
-@pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize(("n_in", "n_out"), [(1, 1), (1, 7), (2, 3), (3, 2), (64, 65), (65, 64)])
-def test_one_row_and_many_are_the_same_product(n_in: int, n_out: int, bias: bool) -> None:
-    g = make_generator(n_in)
-    layer = Linear(n_in, (n_out,), bias)
-    with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=g))
-    columns = ColumnLinear(layer)
-    assert torch.equal(columns.weight, layer.weight)
-    for shape in ((n_in,), (1, n_in), (1, 1, n_in), (2, n_in), (2, 3, n_in)):
-        x = torch.randn(shape, generator=g)
-        expected = F.linear(x, layer.weight, layer.bias)
-        with torch.inference_mode():
-            torch.testing.assert_close(columns(x), expected, atol=1e-5, rtol=1e-5)
-        learned = columns(x)  # with gradients it is an ordinary layer
-        torch.testing.assert_close(learned, expected, atol=1e-5, rtol=1e-5)
-        assert learned.requires_grad
+def laid_out(model: GPT) -> list[bool]:
+    """Of each matrix, whether a column of it lies together in memory."""
+    layers = [module for module in model.modules() if isinstance(module, Linear)]
+    return [layer.weight.t().is_contiguous() for layer in layers]
 
 
-def test_the_product_is_the_same_bits_for_any_number_of_threads() -> None:
-    g = make_generator(0)
-    layer, x = Linear(257, (130,), bias=False), torch.randn(1, 257, generator=g)
-    columns = ColumnLinear(layer.requires_grad_(False))
-    columns.weight.copy_(torch.randn(130, 257, generator=g))
+def test_the_product_is_the_same_bits_for_any_number_of_threads(tiny: MakeModel) -> None:
+    model = for_decoding(tiny(257, n_embd=132))
+    layers = [module for module in model.modules() if isinstance(module, Linear)]
+    rows = [torch.randn(1, 1, layer.in_features, generator=make_generator(0)) for layer in layers]
     before = torch.get_num_threads()
     try:
-        with torch.inference_mode():
-            results = []
-            for threads in (1, 2, 3):
-                torch.set_num_threads(threads)
-                results.append(columns(x))
+        results = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            with torch.inference_mode():
+                results.append(torch.cat([layer(x).flatten() for layer, x in zip(layers, rows, strict=True)]))
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(result, results[0]) for result in results)
@@ -57,13 +40,15 @@ def test_only_what_gains_by_it_is_laid_out(tiny: MakeModel) -> None:
     names = {name: parameter.clone() for name, parameter in model.named_parameters()}
     frozen = next(name for name in names if name.endswith("qkv.weight"))
     model.get_parameter(frozen).requires_grad_(False)
-    laid_out = for_decoding(model.train())
-    assert laid_out is model and not model.training
-    assert {name: parameter.shape for name, parameter in model.named_parameters()} == {
-        name: parameter.shape for name, parameter in names.items()
-    }
+    decoding = for_decoding(model.train())
+    assert decoding is model and not model.training and all(laid_out(model))
     assert all(torch.equal(model.get_parameter(name), value) for name, value in names.items())
     assert not model.get_parameter(frozen).requires_grad
-    assert any(isinstance(module, ColumnLinear) for module in model.modules())
-    for other in (tiny(30).bfloat16(), tiny(30, kind="bigram", position="none")):
-        assert not any(isinstance(module, ColumnLinear) for module in for_decoding(other).modules())
+    for other in (tiny(30).bfloat16(), tiny(30, kind="single-head", position="learned", n_head=1)):
+        assert not any(laid_out(for_decoding(other)))
+
+
+def test_a_model_laid_out_says_the_same(tiny: MakeModel) -> None:
+    ids = torch.randint(30, (2, 7), generator=make_generator(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(for_decoding(tiny(30))(ids), tiny(30)(ids), atol=1e-5, rtol=1e-5)
