@@ -142,9 +142,10 @@ def test_it_is_begun_as_it_was_asked_for(start: Start, monkeypatch: pytest.Monke
         return Launcher()
 
     monkeypatch.setattr("engine.process.start_group", group)
+    monkeypatch.setattr("engine.training.processes.usable_threads", lambda: 7)
     made = Processes(run, "a.module", ("one", "two"), 3, restarts=2)
     made.start()
-    assert began == [(("a.module", "one", "two"), {"size": 3, "restarts": 2})]
+    assert began == [(("a.module", "one", "two"), {"size": 3, "restarts": 2, "threads": 2})]
     assert made.alive and made.pid == Launcher.pid
     made.join(0.5)
     assert made._launcher.waited == [0.5]  # type: ignore[union-attr]
