@@ -63,3 +63,8 @@ def rank() -> int | None:
     if os.environ.get("WORLD_SIZE", "1") == "1" or not {"RANK", "MASTER_ADDR"} <= os.environ.keys():
         return None
     return int(os.environ["RANK"])
+
+
+def group_size() -> int:
+    """How many processes a launcher started with this one, itself included."""
+    return 1 if rank() is None else int(os.environ["WORLD_SIZE"])

@@ -169,9 +169,10 @@ def load_model(
     """(model for writing with, its tokenizer, step): the averaged weights where the run keeps them.
 
     A damaged "best" or "last" is passed over for the next one that is whole, which `say` is told in one line each.
-    Raises CheckpointError when there is none, or the one asked for by its step is damaged.
+    Of the checkpoint's files all but the optimizer's are read. Raises CheckpointError when there is none, or the one
+    asked for by its step is damaged.
     """
-    model, checkpoint = _first_whole(run, which, device, say, optimizer=True)
+    model, checkpoint = _first_whole(run, which, device, say)
     return for_decoding(model), checkpoint.tokenizer, checkpoint.step
 
 
@@ -182,13 +183,13 @@ def load_to_inspect(
     *,
     say: Callable[[str], None] = warnings.warn,
 ) -> tuple[GPT, Tokenizer, int]:
-    """As `load_model`, for reading many tokens at once; of the checkpoint's files all but the optimizer's are read."""
-    model, checkpoint = _first_whole(run, which, device, say, optimizer=False)
+    """As `load_model`, for reading many tokens at once."""
+    model, checkpoint = _first_whole(run, which, device, say)
     return model.eval(), checkpoint.tokenizer, checkpoint.step
 
 
 def _first_whole(
-    run: RunDir, which: str | int, device: str | torch.device, say: Callable[[str], None], *, optimizer: bool
+    run: RunDir, which: str | int, device: str | torch.device, say: Callable[[str], None]
 ) -> tuple[GPT, Checkpoint]:
     """The first model that `which` may mean and its checkpoint."""
     steps = run.checkpoint_steps()
@@ -196,7 +197,7 @@ def _first_whole(
     problems: list[str] = []
     for path in paths:
         try:
-            checkpoint = load_checkpoint(path, optimizer)
+            checkpoint = load_checkpoint(path, optimizer=False)
             model = checkpoint_model(checkpoint).to(device)
         except CheckpointError as error:
             problems.append(str(error))

@@ -189,7 +189,7 @@ class Crew:
     # -- weights and state ---------------------------------------------------------------------------------------------
 
     def weights(self) -> dict[str, Tensor]:
-        """The weights to write with, by name, whole: on rank 0."""
+        """The weights to write with, by name, whole: on rank 0, those of a sharded model in the host's memory."""
         named = self.optimizer.weights()
         if not self.sharded:
             return named
@@ -198,7 +198,7 @@ class Crew:
         for name, tensor in named.items():
             full = self._reached(partial(whole, tensor))
             if self.ranks.leads:
-                found[name] = full
+                found[name] = full.cpu()  # its device may have no room for all of them
         return found
 
     def state(self) -> dict[str, Tensor]:

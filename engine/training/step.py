@@ -151,7 +151,11 @@ class TrainStep:
             self._exchanged = None
 
     def clear(self) -> None:
-        """The parameters have no gradient."""
+        """The parameters have no gradient. With several ranks it lies where it is exchanged from, and stays there."""
+        if self.replicated is not None:
+            if held := [each.grad for each in self.trained if each.grad is not None]:  # none before the first step
+                torch._foreach_zero_(held)
+            return
         for parameter in self.trained:
             parameter.grad = None
 

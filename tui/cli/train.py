@@ -154,7 +154,7 @@ def train(
         corpora=corpora,
         device=device or "auto",
         base=parent,
-        size=size or 1,
+        size=size or process.group_size(),
     )
     train_begun(run, detach, tui, runs, corpora, as_json, size or 1, restarts)
 
