@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import torch
@@ -22,7 +23,7 @@ class StepLog:
         self.tokens_per_s = 0.0
         self.counted = (0, 0)
         """A step and the tokens trained on up to it; from there on each step has as many as the settings say."""
-        self._memory, self._memory_read = 0, 0.0
+        self._memory, self._memory_read = 0, -math.inf
 
     def tokens(self, step: int) -> int:
         """Tokens trained on up to the end of `step`: counted, since a fork may go on with another batch size."""

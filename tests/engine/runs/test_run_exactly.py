@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from engine.config import load_preset
 from engine.runs import tail
-from engine.runs.compare import at_step
+from engine.runs.compare import at_step, settings_of
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.runs.series import Series
+from engine.runs.status import read_info
 from engine.runs.tail import TOO_LONG, Tail
 from engine.runs.writer import RunWriter
 
@@ -85,3 +87,13 @@ def test_lines_come_whole_whatever_is_read_at_a_time(
             assert piece.endswith(b"\n")
             found += tail.split_lines(piece)
     assert found == [TOO_LONG if len(line) > 32 else line for line in lines]
+
+
+def test_the_settings_of_a_run_are_all_there_are(run: RunDir) -> None:
+    """By their full names, to be compared with another's."""
+    found = settings_of(run)
+    tree = load_preset("nano").model_dump(mode="json")
+    wanted = {f"{section}.{name}": value for section, values in tree.items() for name, value in values.items()}
+    environment = read_info(run)["environment"]
+    machine = {name: environment.get(name) for name in ("device", "threads", "torch")}
+    assert found == {"corpus": "soap", **wanted, **machine} and machine["threads"] and len(wanted) > 30

@@ -75,6 +75,8 @@ def test_of_a_source_that_is_read(tmp_path: Path) -> None:
         assert read == [0.1, 0.4, 1.0]
         folder.at(folder.parts[1], 0.5)
         assert folder.fraction == 0.25
+        folder.done = 2000  # of files that grew meanwhile
+        assert folder.fraction == 1.0
 
 
 def test_of_statistics(

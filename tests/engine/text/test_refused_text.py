@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 from collections.abc import Iterator
 
@@ -57,6 +58,14 @@ def test_a_nul_is_named_with_its_place(before: int, block: int) -> None:
 
     with pytest.raises(CorpusError, match=f"file is not text: a NUL byte at offset {before + 1:,}$"):
         list(utf8(blocks(), "file"))
+
+
+@pytest.mark.parametrize(("block", "place"), [(4, 10_000), (4096, 8192)])
+def test_a_nul_of_a_wide_encoding_is_named_with_its_block(block: int, place: int) -> None:
+    data = codecs.BOM_UTF16_LE + ("a" * 5000 + "\0").encode("utf-16-le")
+    blocks = (data[at : at + block] for at in range(0, len(data), block))
+    with pytest.raises(CorpusError, match=f"a NUL byte at offset {place:,}$"):
+        list(utf8(blocks, "file"))
 
 
 @pytest.mark.parametrize("block", [2, 3, 7])
