@@ -47,6 +47,8 @@ def summary(run: RunDir) -> dict[str, Any]:
     reader = RunReader(run)
     reader.poll()
     facts = _facts(run, reader.info, reader.status)
+    if ranks := reader.status.get("ranks"):
+        facts["ranks"] = ranks
     series = reader.series
     if len(series):
         facts["step"] = max(int(facts["step"] or 0), int(series.step[-1]))

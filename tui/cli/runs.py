@@ -127,6 +127,15 @@ def show_facts(run: RunDir, facts: dict[str, Any]) -> None:
             ("lies in", run.path),
         ]
     )
+    if ranks := facts.get("ranks"):
+        typer.echo()
+        print_table(
+            [">rank", "host", "device", ">own work", ">memory"],
+            (
+                [str(r["rank"]), r["host"], r["device"], f"{1000 * r['seconds']:,.0f} ms", fmt_bytes(r["memory"])]
+                for r in ranks
+            ),
+        )
     if facts.get("checkpoints"):
         typer.echo()
         print_table(
