@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,11 +15,22 @@ from engine.config import load_preset
 from engine.runs import tail
 from engine.runs.compare import at_step, settings_of
 from engine.runs.layout import RunDir
+from engine.runs.lock import hostname
+from engine.runs.log import AppendLog
 from engine.runs.reader import RunReader
 from engine.runs.series import Series
 from engine.runs.status import read_info
+from engine.runs.summary import overview
 from engine.runs.tail import TOO_LONG, Tail
 from engine.runs.writer import RunWriter
+
+
+def failing(error: BaseException) -> Callable[..., Any]:
+    def fails(*_: object, **__: object) -> Any:
+        raise error
+
+    return fails
+
 
 MARK = b'\n{"torn":true}\n'
 
@@ -97,3 +112,35 @@ def test_the_settings_of_a_run_are_all_there_are(run: RunDir) -> None:
     environment = read_info(run)["environment"]
     machine = {name: environment.get(name) for name in ("device", "threads", "torch")}
     assert found == {"corpus": "soap", **wanted, **machine} and machine["threads"] and len(wanted) > 30
+
+
+def test_the_problem_of_a_run_is_in_its_numbers(run: RunDir) -> None:
+    with RunWriter(run) as writer:
+        writer.status(state="finished", step=1)
+    assert overview(run)["problem"] is None
+    run.status_json.write_text(json.dumps({"state": "running", "pid": 7, "host": hostname()}))
+    assert overview(run)["problem"] == ("its process 7 ended without a word; resume with tinytui train --resume soap-1")
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 100])
+def test_what_a_sync_lost_is_written_again_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """A disk may take it piece by piece."""
+    path = tmp_path / "log"
+    path.write_bytes(b"kept before\n")
+    records = AppendLog(path)
+    records.append(b"one\n", 1)
+    records.append(b"two\n", 2)
+    real, sync = os.pwrite, os.fsync
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", failing(OSError(errno.EIO, "Input/output error")))
+        with pytest.raises(OSError, match="Input/output"):
+            records.sync()
+    os.truncate(path, 12)
+    with path.open("ab") as file:
+        file.write(b"\0" * 8)  # what the system let go of
+    monkeypatch.setattr("os.pwrite", lambda fd, data, at: real(fd, data[:at_once], at))
+    records.sync()
+    assert path.read_bytes() == b"kept before\none\ntwo\n" and not records._unsynced and sync is os.fsync
+    records.close()
