@@ -172,6 +172,7 @@ def terminal(folder: Path, *words: str) -> Iterator[tuple[int, Callable[[Callabl
         os.close(fd)
 
 
+@pytest.mark.skipif(not WHOLE, reason="a group of processes at a real terminal; make faults")
 def test_several_are_begun_on_the_screen_and_go_on_without_it(tmp_path: Path) -> None:
     """With FAULTS=whole a rank is killed too: its launcher begins again, and the same screen sees it go on."""
     (tmp_path / "small.txt").write_text("one small step after another goes on.\n" * 200)
