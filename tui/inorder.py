@@ -7,8 +7,10 @@ goes where the focus was before that key moved it. Here each waits until all tha
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from textual import events
@@ -27,6 +29,8 @@ ROUNDS = 2
 """Ways from the focus up to the app: behind the key itself, and behind the messages that were sent for it."""
 MOST_ROUNDS = 12
 """Where the focus does not come to rest."""
+PATIENCE = 0.5
+"""Seconds for one key. A queue on its way may be closed with the word still in it, and must not hold all other keys."""
 
 
 class InOrder(_Base):
@@ -35,6 +39,8 @@ class InOrder(_Base):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._inputs: deque[events.Event] = deque()
         self._under_way = False
+        self._turn = 0
+        """Number of the input that is under way: what is left of one that was given up says nothing any more."""
         self._rounds = self._left = 0
         self._place: tuple[Screen[Any], Widget | None] | None = None
         self._way: Iterator[MessagePump] = iter(())
@@ -51,30 +57,49 @@ class InOrder(_Base):
         while self._inputs and not self._under_way:
             event = self._inputs.popleft()
             self._under_way = not isinstance(event, events.MouseMove)
-            await super().on_event(event)
+            self._turn += 1
+            turn = self._turn
             if self._under_way:
+                asyncio.get_running_loop().call_later(PATIENCE, self._late, turn)
+            await super().on_event(event)
+            if self._under_way and turn == self._turn:
                 self._rounds, self._left = ROUNDS, MOST_ROUNDS
-                self._follow()
+                self._follow(turn)
 
-    def _follow(self) -> None:
+    def _late(self, turn: int) -> None:
+        if self._under_way and turn == self._turn:
+            self.post_message(events.Callback(callback=partial(self._done, turn)))
+
+    def _follow(self, turn: int) -> None:
         """Go from queue to queue the way that keys go, once more, and yet again where that has led elsewhere."""
         self._rounds, self._left = self._rounds - 1, self._left - 1
         self._place = self.screen, self.screen.focused
         self._way = iter((self._place[1] or self._place[0]).ancestors_with_self)
-        self._hop()
+        self._hop(turn)
 
-    def _hop(self) -> None:
+    def _hop(self, turn: int) -> None:
         """On to the next queue that is not closed; the app's own is the last."""
+        if turn != self._turn:
+            return
         for node in self._way:
-            if node is not self and node.post_message(events.Callback(callback=self._hop)):
+            if node is not self and node.post_message(events.Callback(callback=partial(self._hop, turn))):
                 return
-        self.post_message(events.Callback(callback=self._back))
+        self.post_message(events.Callback(callback=partial(self._back, turn)))
 
-    async def _back(self) -> None:
+    async def _back(self, turn: int) -> None:
+        if turn != self._turn:
+            return
+        if not self.screen_stack:
+            await self._done(turn)
+            return
         if self._place != (self.screen, self.screen.focused):
             self._rounds = ROUNDS
         if self._rounds and self._left:
-            self._follow()
+            self._follow(turn)
         else:
+            await self._done(turn)
+
+    async def _done(self, turn: int) -> None:
+        if self._under_way and turn == self._turn:
             self._under_way = False
             await self._give_on()

@@ -133,8 +133,10 @@ async def still_answers(pilot: Pilot[Any]) -> None:
     app = pilot.app
     await pilot.resize_terminal(100, 30)
     for _ in range(6):
+        await until(pilot, lambda: not app._inputs and not app._under_way)  # type: ignore[attr-defined]
         if isinstance(app.screen, ModalScreen):
             await pilot.press("escape")
+    await until(pilot, lambda: not app._inputs and not app._under_way)  # type: ignore[attr-defined]
     assert not isinstance(app.screen, ModalScreen), f"{app.screen} stays open"
     await pilot.press("ctrl+p")
     await until(pilot, lambda: isinstance(app.screen, ChooseScreen))

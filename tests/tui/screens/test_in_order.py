@@ -183,3 +183,25 @@ async def test_a_letter_lays_nothing_out(runs: Path) -> None:
         await burst(pilot, f"two words{LEFT}{BACKSPACE}")
         assert line.value == "two wors" and laid == []
         assert line.virtual_size.width == line.content_width
+
+
+async def test_a_queue_that_closes_with_the_word_in_it_holds_no_other_key(runs: Path) -> None:
+    """A widget may be taken away between being told and saying it: what is typed goes on all the same."""
+    app = Workbench(runs, run=write_run(runs, "one", state="finished", step=100))
+    async with at(app) as pilot:
+        swallowed: list[Any] = []
+        screen = app.screen
+        plain = screen.post_message
+
+        def swallow(message: Any) -> bool:
+            if isinstance(message, events.Callback) and not swallowed:
+                swallowed.append(message)
+                return True
+            return plain(message)
+
+        screen.post_message = swallow  # type: ignore[method-assign]
+        await burst(pilot, CTRL_P)
+        assert swallowed
+        await until(pilot, lambda: isinstance(app.screen, ModalScreen))
+        await burst(pilot, ESCAPE)
+        assert app.screen is screen
