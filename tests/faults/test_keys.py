@@ -126,6 +126,14 @@ async def throw(pilot: Pilot[Any], dice: random.Random) -> None:
     if dice.random() < 0.05:  # a pause, in which what was begun comes to its end
         await asyncio.sleep(0.1)
     pilot.app._poll()
+    await all_taken(pilot, but=2 * BATCH)  # no hand is further ahead of the screen
+
+
+async def all_taken(pilot: Pilot[Any], but: int = 0) -> None:
+    """Wait until all keys but so many have had their turn, each after the one before."""
+    app = pilot.app
+    assert isinstance(app, Workbench)
+    await until(pilot, lambda: len(app._inputs) <= but and (but > 0 or not app._under_way), seconds=60.0)
 
 
 async def still_answers(pilot: Pilot[Any]) -> None:
@@ -133,10 +141,10 @@ async def still_answers(pilot: Pilot[Any]) -> None:
     app = pilot.app
     await pilot.resize_terminal(100, 30)
     for _ in range(6):
-        await until(pilot, lambda: not app._inputs and not app._under_way)  # type: ignore[attr-defined]
+        await all_taken(pilot)
         if isinstance(app.screen, ModalScreen):
             await pilot.press("escape")
-    await until(pilot, lambda: not app._inputs and not app._under_way)  # type: ignore[attr-defined]
+    await all_taken(pilot)
     assert not isinstance(app.screen, ModalScreen), f"{app.screen} stays open"
     await pilot.press("ctrl+p")
     await until(pilot, lambda: isinstance(app.screen, ChooseScreen))
