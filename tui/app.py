@@ -249,6 +249,7 @@ class Workbench(InOrder, Keyed, Paced, Themed, App[Ending]):
             self.add_mode(name, lambda: screen)
         if self.current_mode != name:
             await self.switch_mode(name)
+            self._note_place()  # at once: the next poll may be too late
 
     def action_go(self, name: str) -> None:
         """Go to a numbered screen; a dialogue over the present one stays there."""

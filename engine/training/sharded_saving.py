@@ -6,7 +6,6 @@ group, and each only what it needs.
 
 from __future__ import annotations
 
-import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import CheckpointError
-from engine.files import sync_folder
+from engine.files import sync, sync_folder
 from engine.training.verify import sha256_of
 
 SUFFIX = ".safetensors"
@@ -53,8 +52,7 @@ class Writing:
         try:
             self._future.result()
             if self.file.exists():  # a rank without a part writes none
-                with self.file.open("rb") as file:
-                    os.fsync(file.fileno())
+                sync(self.file)
                 self.sums[self.file.name] = sha256_of(self.file)
             sync_folder(self.folder)
         except Exception as error:  # of many layers; all mean that it is not written

@@ -164,7 +164,7 @@ def test_a_training_s_run_is_shown_once_and_never_over_one_asked_for_since(runs:
     session.training = session._to_show = training
     session.open(shown)
     settle(session)
-    training.host = object()
+    training.host, training.begun = object(), True
     session.poll()
     assert session.run == shown
     session.open(damage(write_run(runs, "broken", step=3)))
