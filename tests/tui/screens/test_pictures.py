@@ -98,8 +98,12 @@ def test_quitting(snap_compare: Snap, runs: Path) -> None:
 @pytest.mark.parametrize("key", ["question_mark", "ctrl+p", "l"], ids=["help", "palette", "rate"])
 def test_dialogues(snap_compare: Snap, bench: Callable[..., Workbench], key: str) -> None:
     async def press(pilot: Pilot[Any]) -> None:
-        await settle(pilot)
+        for _ in range(3):  # what lies behind a dialogue is drawn as it stood: let it come to rest first
+            pilot.app._poll()  # type: ignore[attr-defined]
+            await settle(pilot)
         await pilot.press(key)
-        await settle(pilot)
+        for _ in range(3):
+            pilot.app._poll()  # type: ignore[attr-defined]
+            await settle(pilot)
 
     assert snap_compare(bench(state="running", step=340), terminal_size=(100, 30), run_before=press)
