@@ -322,7 +322,9 @@ def test_commands_and_prompts_reach_rank_0(start: Start, zygote: Zygote, paralle
     client.send("pause")
     wait_for(lambda: read_status(run).get("state") == "paused")
     assert list(client.prompt("a cat", {"max_tokens": 2, "seed": 1}))[-1]["done"]["tokens"] == 2
+    paused_at = int(read_status(run)["step"])
     client.send("resume")
+    wait_for(lambda: int(read_status(run)["step"]) > paused_at)
     client.send("learning_rate", value=1e-4)
     client.send("stop", checkpoint=True)
     assert group.wait() == [0, 0]

@@ -36,6 +36,13 @@ async def settle(pilot: Pilot[Any]) -> None:
     await still(pilot)
 
 
+async def rest(pilot: Pilot[Any]) -> None:
+    """What lies behind a dialogue is drawn as it stood when the dialogue came: let everything be read and drawn."""
+    for _ in range(3):
+        pilot.app._poll()  # type: ignore[attr-defined]
+        await settle(pilot)
+
+
 @pytest.mark.parametrize("theme", [DARK, LIGHT])
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 def test_training(snap_compare: Snap, bench: Callable[..., Workbench], size: tuple[int, int], theme: str) -> None:
@@ -75,11 +82,11 @@ def test_runs(snap_compare: Snap, runs: Path, size: tuple[int, int]) -> None:
             runs, f"ward-notes-nano-{number}", state=state, step=100 * number, best_val_loss=1.0, best_val_step=100
         )
 
-    async def rest(pilot: Pilot[Any]) -> None:
+    async def previewed(pilot: Pilot[Any]) -> None:
         await until(pilot, lambda: any(preview.shown for preview in pilot.app.screen.query(RunPreview)))
         await settle(pilot)
 
-    assert snap_compare(Workbench(runs), terminal_size=size, run_before=rest)
+    assert snap_compare(Workbench(runs), terminal_size=size, run_before=previewed)
 
 
 def test_quitting(snap_compare: Snap, runs: Path) -> None:
@@ -87,10 +94,10 @@ def test_quitting(snap_compare: Snap, runs: Path) -> None:
     app = Workbench(runs, run=run)
 
     async def press(pilot: Pilot[Any]) -> None:
-        await settle(pilot)
         app.session.training = SimpleNamespace(run=run, host=None, error=None, alive=True)
+        await rest(pilot)
         await pilot.press("q")
-        await settle(pilot)
+        await rest(pilot)
 
     assert snap_compare(app, terminal_size=(100, 30), run_before=press)
 
@@ -98,12 +105,8 @@ def test_quitting(snap_compare: Snap, runs: Path) -> None:
 @pytest.mark.parametrize("key", ["question_mark", "ctrl+p", "l"], ids=["help", "palette", "rate"])
 def test_dialogues(snap_compare: Snap, bench: Callable[..., Workbench], key: str) -> None:
     async def press(pilot: Pilot[Any]) -> None:
-        for _ in range(3):  # what lies behind a dialogue is drawn as it stood: let it come to rest first
-            pilot.app._poll()  # type: ignore[attr-defined]
-            await settle(pilot)
+        await rest(pilot)
         await pilot.press(key)
-        for _ in range(3):
-            pilot.app._poll()  # type: ignore[attr-defined]
-            await settle(pilot)
+        await rest(pilot)
 
     assert snap_compare(bench(state="running", step=340), terminal_size=(100, 30), run_before=press)
