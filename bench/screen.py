@@ -155,7 +155,7 @@ def command(runs: Path, name: str, *more: str, part: str = "") -> list[str]:
 def start_up(runs: Path) -> None:
     helps, paints, keys = [], [], []
     with Terminal([*TINYTUI, "--runs", str(runs)]) as terminal:  # the first one compiles
-        terminal.wait("esc")
+        terminal.wait("tinytui")
     for _ in range(7):
         began = time.perf_counter()
         subprocess.run([*TINYTUI, "--help"], capture_output=True, check=True)

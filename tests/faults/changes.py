@@ -6,7 +6,7 @@ import ast
 import difflib
 import random
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -35,10 +35,15 @@ class Mutant:
         return f"{self.file}: {self.diff()}"
 
 
-def draw(seed: int, wanted: int) -> Iterator[Mutant]:
-    """Different mutants: a file by its length, a place in it, one of the changes possible there."""
+def draw(seed: int, wanted: int, only: Sequence[str] = ()) -> Iterator[Mutant]:
+    """Different mutants: a file by its length, a place in it, one of the changes possible there.
+
+    `only` names files or rooms, from `engine/`, where not all are meant; they must hold as many as are wanted.
+    """
     rng = random.Random(seed)
     files = sorted(path for room in ROOMS for path in (ROOT / "engine" / room).glob("*.py"))
+    if only:
+        files = [path for path in files if any(path.relative_to(ROOT / "engine").is_relative_to(name) for name in only)]
     weights = [len(path.read_text(encoding="utf-8").splitlines()) for path in files]
     places = {path: _places(path) for path in files}
     seen: set[tuple[str, str]] = set()

@@ -39,6 +39,7 @@ def main() -> int:
     asked.add_argument("--count", type=int, default=200)
     asked.add_argument("--seed", type=int, default=int(time.time()))
     asked.add_argument("--workers", type=int, default=2)
+    asked.add_argument("--only", nargs="+", default=(), help="files or rooms, from engine/: training/ranks.py text")
     options = asked.parse_args()
     found = covered(options.workers)
     free: SimpleQueue[Trial] = SimpleQueue()
@@ -61,7 +62,7 @@ def main() -> int:
             killers[noticed].append(mutant)
         return "killed" if noticed else "survived"
 
-    mutants = list(draw(options.seed, options.count))
+    mutants = list(draw(options.seed, options.count, options.only))
     tally: dict[tuple[str, str], int] = defaultdict(int)
     with ExitStack() as stack, ThreadPoolExecutor(options.workers) as pool:
         for number in range(options.workers):
