@@ -137,8 +137,7 @@ def trial_config(config: Config) -> Config:
 
 
 def _seconds(take_step: Any, step: int) -> float:
-    """Of CPU time, so that what else the machine does meanwhile, and a choice that is kept, have nothing to do with
-    each other; by the threads that share the work, it is what the step takes on a quiet machine."""
+    """CPU time over the threads that share it: a choice that is kept must not be of a busy moment."""
     import torch
 
     before = time.process_time()
