@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def ask_to_stop(app: Workbench, run: RunDir) -> None:
     """Stop the trainer of `run` with a checkpoint, after asking, whichever process it is in."""
     here = app.session.trains(run)
-    who = "is trained by this process" if here else "is trained by another process, which ends then"
+    who = "is trained by this process" if here else "is trained outside this screen; that training ends then"
     words = [[(clean(run.name, keep_newlines=False), "bright bold"), (f" {who}", "foreground")]]
     ways = (
         Way("y", "stop", "write a checkpoint and end; it can be resumed exactly", True),
