@@ -36,10 +36,10 @@ def characters(blocks: Iterator[bytes], start: int, end: int | None, at: int, na
             data = data.lstrip(_INSIDE) if start else data
             begun = bool(data)
         low = at - len(data)
-        over = end is not None and at > end
-        if over and end is not None:
-            inside = data[max(0, end - low) :]
-            data = data[: len(data) - len(inside.lstrip(_INSIDE))]
+        over = False
+        if end is not None and at > end:
+            behind = data[max(0, end - low) :].lstrip(_INSIDE)  # empty where a character goes on in the next block
+            data, over = data[: len(data) - len(behind)], bool(behind)
         if text := _decode(decoder, data, low, name, over):
             yield text
         if over:

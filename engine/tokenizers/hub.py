@@ -123,8 +123,6 @@ def _failures(name: str) -> Iterator[None]:
         yield
     except CorpusError:
         raise
-    except GeneratorExit:
-        raise
     except Exception as error:
         words = " ".join(str(error).split())[:200] or type(error).__name__
         raise CorpusError(f"cannot read {PREFIX}{name}: {words}") from None

@@ -19,7 +19,7 @@ from engine.tokenizers.base import Ids
 
 _RESIDENT = 256 << 20  # bytes of a file that may count as this process' memory
 _AROUND = 1 << 21  # bytes the kernel may map when one of them is touched (a large folio of its file cache)
-_SHARED, _FIXED = 0x01, 0x10  # of mmap(2), the same on Linux and macOS; Python has no name for the second
+_FIXED = 0x10  # of mmap(2), the same on Linux and macOS; Python has no name for it
 
 
 class Mapped:
@@ -84,7 +84,7 @@ def _side_by_side(paths: Sequence[Path]) -> mmap.mmap:
     place = np.frombuffer(room, np.uint8).ctypes.data
     for path, size in zip(paths, sizes, strict=True):
         with path.open("rb") as file:
-            found = _mmap()(place, size, mmap.PROT_READ, _SHARED | _FIXED, file.fileno(), 0)
+            found = _mmap()(place, size, mmap.PROT_READ, mmap.MAP_SHARED | _FIXED, file.fileno(), 0)
         if found != place:
             raise OSError(error := ctypes.get_errno(), os.strerror(error), str(path))
         place += size

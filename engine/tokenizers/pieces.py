@@ -70,12 +70,13 @@ def encode_piece(documents: Documents, tokenizer: Tokenizer, folder: Path, numbe
         with ExitStack() as stack:
             files = [stack.enter_context(path.open("wb", buffering=CHUNK)) for path in paths]
             for document in documents.read(piece):
+                before = tokens[document.val]
                 for text in _chunks(document, "" if mark else documents.ending):
                     ids = tokenizer.encode(text)
                     tokens[document.val] += len(ids)
                     n_bytes[document.val] += int(tokenizer.byte_lengths[ids].sum())
                     files[document.val].write(ids.astype(little, copy=False).data)
-                if document.ends and after is not None:
+                if document.ends and after is not None and tokens[document.val] != before:
                     tokens[document.val] += 1
                     files[document.val].write(after.astype(little, copy=False).data)
                 count[document.val] += document.ends

@@ -140,7 +140,7 @@ def _writing(folder: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Nobody else fills the folder meanwhile. Raises CorpusError when somebody does."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
@@ -271,9 +271,8 @@ def _finished(folder: Path, about: Prepared, documents: Documents, tokenizer: To
                 f"nothing of {documents.ask.path} fell to {what}; give a {which} --val-fraction, or more text, "
                 f"and another folder"
             )
-        first = int(np.fromfile(shard_path(folder, name, 0), tokenizer.dtype.newbyteorder("<"), 1)[0])
-        text = 0 if about.mark and first == tokenizer.special[about.mark] else len(tokenizer.token_bytes(first))
-        changes[name] = split.model_copy(update={"first": text})
+        first = np.fromfile(shard_path(folder, name, 0), tokenizer.dtype.newbyteorder("<"), 1).item()
+        changes[name] = split.model_copy(update={"first": len(tokenizer.token_bytes(first))})
     about = about.model_copy(update=changes)
     _say(folder, about)
     return about
