@@ -138,6 +138,9 @@ class DataConfig(_Section):
         "error", description="what a character outside the vocabulary does"
     )
     record_starts: bool = Field(False, description="sequences begin where records begin, not anywhere in the text")
+    loss: Literal["all", "answers"] = Field(
+        "all", description="what is learned and evaluated; answers: of prompts and answers those alone"
+    )
 
 
 class TrainConfig(_Section):

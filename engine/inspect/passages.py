@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from engine.inspect.losses import AT_FIRST, Cancelled, Ids, portion_for, windows_losses
 from engine.model.gpt import GPT
+from engine.tokenizers.answers import Answers
 
 PASSAGE = 48
 """Tokens of a passage."""
@@ -21,7 +22,7 @@ MOST_TOKENS = 100_000
 
 @dataclass(frozen=True)
 class Passage:
-    """`length` tokens of a split from `start` on, with their mean loss in nats.
+    """`length` tokens of a split from `start` on, with the mean loss in nats of those that count.
 
     The model saw the split from `window` on: `text_losses` of `ids[window : start + length]` gives the same losses.
     """
@@ -65,14 +66,15 @@ def worst_passages(
     most: int = 10,
     length: int = PASSAGE,
     most_tokens: int = MOST_TOKENS,
+    answers: Answers | None = None,
     cancelled: Cancelled | None = None,
 ) -> Iterator[Worst]:
     """The worst passages of a split as they are found; the last one given is of all that is looked at.
 
     A passage is judged with at least half a context before it where there is so much: at the beginning of a window a
     model knows nothing yet, and those would be the worst of all. Passages do not overlap. A split of more than
-    `most_tokens` is sampled by spans evenly spread over it, the same each time. Ends early after a yes from
-    `cancelled`.
+    `most_tokens` is sampled by spans evenly spread over it, the same each time. Where only `answers` were learned
+    they alone count, in passages of which they are a quarter. Ends early after a yes from `cancelled`.
     """
     spans = _spans(len(ids) - 1, model.config.block_size, length, most_tokens)
     length = min(length, _longest(model.config.block_size))
@@ -84,8 +86,11 @@ def worst_passages(
         rows = _alike(spans[done : done + together])
         windows = np.stack([np.asarray(ids[span.window : span.end + 1]) for span in rows])
         losses = windows_losses(model, windows[:, :-1], windows[:, 1:], portion, 1).loss.reshape(len(rows), -1)
-        for span, row in zip(rows, losses, strict=True):
-            for passage in _passages(span, row, length):
+        counts = np.ones_like(losses, bool)
+        if answers is not None:
+            counts = answers.mask(np.array([span.window for span in rows]), losses.shape[1])
+        for span, row, counted in zip(rows, losses, counts, strict=True):
+            for passage in _passages(span, row, counted, length):
                 heapq.heappush(found, (passage.loss, -passage.start, passage))
                 if len(found) > most:
                     heapq.heappop(found)
@@ -116,10 +121,11 @@ def _alike(spans: Sequence[_Span]) -> list[_Span]:
     return list(takewhile(lambda span: span.end - span.window == width, spans))
 
 
-def _passages(span: _Span, losses: NDArray[np.float32], length: int) -> Iterator[Passage]:
+def _passages(span: _Span, losses: NDArray[np.float32], counted: NDArray[np.bool_], length: int) -> Iterator[Passage]:
     """The passages of a span, whose window has these losses (T,). A rest of less than half of one is left out."""
     for at in range(span.first, span.end, length):
         n = min(length, span.end - at)
-        if 2 * n >= length or at == 0:
-            mean = float(losses[at - span.window : at - span.window + n].mean(dtype=np.float64))
-            yield Passage(at + 1, n, mean, span.window)
+        here = slice(at - span.window, at - span.window + n)
+        told = losses[here][counted[here]]
+        if (2 * n >= length or at == 0) and 4 * len(told) >= n:
+            yield Passage(at + 1, n, float(told.mean(dtype=np.float64)), span.window)

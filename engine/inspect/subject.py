@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from engine.errors import UserError
 from engine.model.gpt import GPT
 from engine.runs.layout import RunDir
+from engine.tokenizers.answers import Answers
 from engine.tokenizers.base import Ids, Tokenizer
 from engine.tokenizers.table import load_tokenizer
 from engine.training.checkpoint import load_to_inspect
@@ -40,9 +41,15 @@ def open_subject(
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """The validation split of a run: `ids` (n,), a memory map."""
+    """The validation split of a run: `ids` (n,), a memory map. `answers` say which tokens alone were learned, if not
+    all."""
 
     ids: Ids
+    answers: Answers | None = None
+
+    def counted(self, start: int, n: int) -> NDArray[np.bool_]:
+        """(n,) which of the targets count that follow the token at `start`."""
+        return np.ones(n, bool) if self.answers is None else self.answers.mask(np.array([start]), n).reshape(n)
 
     def passages(self, length: int) -> int:
         """How many passages of `length` tokens there are; the last may be shorter."""
@@ -62,7 +69,8 @@ class HeldOut:
 
 def open_held_out(run: RunDir, tokenizer: Tokenizer, corpora_dir: Path | None = None) -> HeldOut:
     """The text that `run` is evaluated on. Raises CorpusError when its corpus is gone or has changed since."""
-    return HeldOut(open_dataset(run, corpora_dir, tokenizer).val)
+    dataset = open_dataset(run, corpora_dir, tokenizer)
+    return HeldOut(dataset.val, dataset.answers[1] if dataset.answers is not None else None)
 
 
 def run_tokenizer(run: RunDir, corpora_dir: Path | None = None) -> Tokenizer:

@@ -343,9 +343,9 @@ class GPT(nn.Module):
         return self.logits(x[:, -1:] if last else x)
 
     def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross entropy in nats of targets (B, T), as a float32 scalar; those of -100 are left out."""
+        """Mean cross entropy in nats of targets (B, T), as a float32 scalar; those of -100 are left out. 0 for none."""
         sums = self.loss_sums(ids, targets, logits_at_once(self.vocab_size))
-        return torch.stack(sums).sum() / (targets != -100).sum()
+        return torch.stack(sums).sum() / (targets != -100).sum().clamp(min=1)
 
     def loss_sums(self, ids: Tensor, targets: Tensor, tokens: int) -> list[Tensor]:
         """Sums of the cross entropy over at most `tokens` targets each: so many logits are made at once."""

@@ -29,7 +29,7 @@ REACH = 1 << 26  # bytes searched for a record boundary to either side of the sp
 class Text:
     """A UTF-8 file (no byte order mark, LF line ends), its size and hash, and what ends its records, if anything.
 
-    `left_out` says in words what of the source is not in it.
+    `left_out` says in words what of the source is not in it, `template` how prompts and answers stand in it.
     """
 
     path: Path
@@ -37,6 +37,7 @@ class Text:
     sha256: str
     boundary: str | None = None
     left_out: str = ""
+    template: Template | None = None
 
     def split(self, val_fraction: float) -> int:
         """The byte offset where validation begins: int((1 - val_fraction) * n_bytes), moved to where a text may be cut.
@@ -178,7 +179,7 @@ class Corpus:
         if self.builder is not None:
             from engine.text.stdlib import build_stdlib
 
-            return _as_text(build_stdlib(cache, progress), cache, progress, self.boundary)
+            return _as_text(build_stdlib(cache, progress), cache, progress, self.boundary, template=self.template)
         if self.url is not None and not self.path.is_file():
             raise CorpusError(
                 f"{self.name} is not on this machine yet: tinytui corpora fetch {self.name}, "
@@ -197,11 +198,18 @@ class Corpus:
                     )
                 )
             if found and not (found.bom or found.crlf):
-                return Text(self.path.resolve(), found.n_bytes, found.sha256, self.boundary)
+                return Text(self.path.resolve(), found.n_bytes, found.sha256, self.boundary, template=self.template)
             made = rendered(source, Recipe(self.columns, self.chat, self.template, self.boundary), cache, progress)
-        return _as_text(made.path, cache, progress, made.boundary, made.left_out)
+        return _as_text(made.path, cache, progress, made.boundary, made.left_out, self.template)
 
 
-def _as_text(path: Path, cache: Path, progress: Progress | None, boundary: str | None, left_out: str = "") -> Text:
+def _as_text(
+    path: Path,
+    cache: Path,
+    progress: Progress | None,
+    boundary: str | None,
+    left_out: str = "",
+    template: Template | None = None,
+) -> Text:
     found = remembered_scan(path, cache, progress, ours=True)
-    return Text(path.resolve(), found.n_bytes, found.sha256, boundary, left_out)
+    return Text(path.resolve(), found.n_bytes, found.sha256, boundary, left_out, template)

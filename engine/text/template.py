@@ -40,12 +40,22 @@ class Template:
         """Strings that end an answer: `stop`, or the suffix (`<END>`), or where the next record begins."""
         if self.stop:
             return self.stop
-        visible = self.suffix.rstrip("\n")
-        if visible:
-            return (visible,)
-        if "\n\n" in self.suffix or not self.prefix:
-            return (self.suffix,) if self.suffix else ()
-        return (self.suffix + self.prefix.rstrip(),)
+        end = self.suffix.rstrip("\n") or self.suffix + self._after
+        return (end,) if end else ()
+
+    @property
+    def _after(self) -> str:
+        """What follows the suffix, where that is but the end of a line and answers may have some."""
+        return "" if self.suffix.rstrip("\n") or "\n\n" in self.suffix else self.prefix.rstrip()
+
+    @property
+    def marks(self) -> tuple[str, str, str] | None:
+        """How answers are found in the training text: what stands before one, its end, and what follows that.
+
+        None when nothing stands before an answer, or nothing after it.
+        """
+        found = self.infix, self.suffix, self._after
+        return found if self.infix and self.suffix + self._after else None
 
     def apply(self, prompt: str) -> str:
         """What the model is given: the record up to the point where the answer begins."""

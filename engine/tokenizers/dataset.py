@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from engine.errors import CorpusError
 from engine.folders import cache_dir
 from engine.text.prepared import TOKENIZER, Tokens
+from engine.tokenizers.answers import LEFT_OUT, Answers, find_answers
 from engine.tokenizers.base import Ids, Tokenizer
 from engine.tokenizers.cache import cached_tokenizer, cached_tokens
 from engine.tokenizers.mapped import Mapped
@@ -43,7 +44,8 @@ class TokenDataset:
     """The training and validation tokens of a corpus.
 
     `train` and `val` are 1-D arrays of ids (memory-mapped, read-only). `train_bytes` and `val_bytes` are the UTF-8
-    bytes that the *targets* of the split stand for, that is all its tokens but the first, which nothing predicts.
+    bytes that the *targets* of the split stand for: all its tokens but the first, which nothing predicts. With
+    `answers` those of validation are of the answers alone.
     """
 
     train: Ids
@@ -58,6 +60,8 @@ class TokenDataset:
     cut: int = 0
     records: NDArray[np.int64] | None = None
     """Where in `train` sequences may begin, rising from 0; None: anywhere."""
+    answers: tuple[Answers, Answers] | None = None
+    """Of training and of validation, the tokens that alone are learned and evaluated; None: all."""
 
     @classmethod
     def open(
@@ -84,10 +88,15 @@ class TokenDataset:
         else:
             tokenizer = tokenizer.with_unknown(data.unknown)
         if data.record_starts and not text.boundary:
-            raise CorpusError("this text has no records to begin at; leave data.record_starts out, or use a table")
+            raise CorpusError(
+                "this text has no records to begin at; use --set data.record_starts=false, or a table of records"
+            )
         train, val = cached_tokens(text, tokenizer, cut, cache, progress)
         starts = record_starts(train.ids, tokenizer, text.boundary) if data.record_starts and text.boundary else None
-        made = (train.ids, val.ids, tokenizer, train.n_bytes, val.n_bytes, text.sha256, (train, val), text, cut, starts)
+        answers = _answers(text, train.ids, val.ids, tokenizer) if data.loss == "answers" else None
+        val_bytes = val.n_bytes if answers is None else answers[1].n_bytes(val.ids, tokenizer)
+        maps = (train, val)
+        made = (train.ids, val.ids, tokenizer, train.n_bytes, val_bytes, text.sha256, maps, text, cut, starts, answers)
         return cls(*made)
 
     @classmethod
@@ -102,13 +111,20 @@ class TokenDataset:
                 f"the tokens in {folder} were made with another tokenizer than that of the model; "
                 "prepare them again with --tokenizer RUN"
             )
-        if data.record_starts:
-            raise CorpusError(f"the tokens in {folder} do not say where records begin; leave data.record_starts out")
+        for wanted, what, name in (
+            (data.record_starts, "where records begin", "record_starts=false"),
+            (data.loss == "answers", "which of them are answers", "loss=all"),
+        ):
+            if wanted:
+                raise CorpusError(f"the tokens in {folder} do not say {what}; use --set data.{name}")
         train, val = open_shards(about, folder)
         return cls(train.ids, val.ids, own, train.n_bytes, val.n_bytes, about.sha256, (train, val))
 
-    def check(self, block_size: int) -> None:
-        """Raises CorpusError unless both splits have a whole window of `block_size` tokens and the target after it."""
+    def check(self, block_size: int, most: int | None = None) -> None:
+        """Raises CorpusError unless both splits have a whole window of `block_size` tokens and the target after it.
+
+        With `answers` some must be in reach of the sequences, and of an evaluation of `most` tokens.
+        """
         least = block_size + 1
         for name, ids, mend in (
             ("training", self.train, "a longer text"),
@@ -120,6 +136,15 @@ class TokenDataset:
                     f"the {name} split has {len(ids):,} tokens, and a context of {block_size:,} needs {least:,}; "
                     f"use {mend}{shorter}"
                 )
+        if self.answers is None:
+            return
+        if self.records is not None and not self.answers[0].targets(self.records, block_size).any():
+            raise CorpusError(
+                f"no answer begins in the first {block_size:,} tokens of its record; use a larger "
+                "--set model.block_size, or --set data.record_starts=false"
+            )
+        if not self.val_targets(block_size, most):
+            raise CorpusError("no answer is in the tokens that are evaluated; use a larger --set data.val_tokens")
 
     def offsets(self, seed: int, first: int, count: int, block_size: int) -> NDArray[np.int64]:
         """(count,) where in `train` the sequences number `first`, `first` + 1, … of a run with this seed start.
@@ -143,7 +168,8 @@ class TokenDataset:
     def batch(self, seed: int, first: int, count: int, block_size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Inputs x and targets y of those sequences, both (count, block_size) int64, y being x moved on by one token.
 
-        A pure function of its arguments: there is no loader whose state a resumed run could lose.
+        Targets that do not count are LEFT_OUT. A pure function of its arguments: there is no loader whose state a
+        resumed run could lose.
         """
         starts = self.offsets(seed, first, count, block_size)
         rows = np.lib.stride_tricks.as_strided(
@@ -154,7 +180,10 @@ class TokenDataset:
         )[starts]
         if self._maps is not None:
             self._maps[0].touched(count, block_size + 1)
-        return rows[:, :-1].astype(np.int64), rows[:, 1:].astype(np.int64)
+        x, y = rows[:, :-1].astype(np.int64), rows[:, 1:].astype(np.int64)
+        if self.answers is not None:
+            y[~self.answers[0].mask(starts, block_size)] = LEFT_OUT
+        return x, y
 
     def ahead(self, seed: int, first: int, count: int, block_size: int) -> None:
         """Says that `batch` will be asked for those sequences next: their pages are fetched meanwhile, if need be."""
@@ -162,11 +191,29 @@ class TokenDataset:
             self._maps[0].ahead(self.offsets(seed, first, count, block_size), block_size + 1)
 
     def val_targets(self, block_size: int, most: int | None = None) -> int:
-        """How many tokens of `val` are targets in `val_batches`: all but the first, or about `most` if fewer."""
+        """How many tokens of `val` are targets in `val_batches`: all but the first, or about `most` if fewer.
+
+        With `answers` those of them that count.
+        """
+        if self.answers is None:
+            return self._val_read(block_size, most)
+        return sum(int(self.answers[1].targets(*part).sum()) for part in self._val_windows(block_size, most))
+
+    def _val_read(self, block_size: int, most: int | None) -> int:
+        """How many tokens an evaluation goes through."""
         targets = max(0, len(self.val) - 1)
         if most is None or most >= targets or targets < block_size:
             return targets
         return max(1, most // block_size) * block_size
+
+    def _val_windows(self, block_size: int, most: int | None) -> Iterator[tuple[NDArray[np.int64], int]]:
+        """Where the windows of `val_batches` start, and how wide they are: the whole ones, then a shorter last one."""
+        targets, chosen = max(0, len(self.val) - 1), self._val_read(block_size, most)
+        windows, whole = targets // block_size, chosen // block_size
+        if whole:
+            yield np.arange(whole, dtype=np.int64) * windows // whole * block_size, block_size
+        if chosen == targets and whole * block_size < targets:
+            yield np.array([whole * block_size]), targets - whole * block_size
 
     def val_batches(
         self, block_size: int, batch_size: int, most: int | None = None
@@ -176,33 +223,43 @@ class TokenDataset:
         Every token but the first is the target of exactly one; a shorter last window comes alone. With `most` fewer,
         as many whole windows as that holds, spread evenly over `val`, the same ones every time.
         """
-        targets, chosen = max(0, len(self.val) - 1), self.val_targets(block_size, most)
-        windows, whole = targets // block_size, chosen // block_size
-        starts = np.arange(whole, dtype=np.int64) * windows // max(1, whole) * block_size
-        for first in range(0, whole, batch_size):
-            part = starts[first : first + batch_size]
-            yield self._val_batch(part, block_size)
-        if chosen == targets and whole * block_size < targets:
-            yield self._val_batch(np.array([whole * block_size]), targets - whole * block_size)
+        for starts, width in self._val_windows(block_size, most):
+            for first in range(0, len(starts), batch_size):
+                yield self._val_batch(starts[first : first + batch_size], width)
 
     def _val_batch(self, starts: NDArray[np.int64], width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         ids = self.val[starts[:, None] + np.arange(width + 1)].astype(np.int64)
         if self._maps is not None:
             self._maps[1].touched(1, ids.size)
-        return ids[:, :-1].copy(), ids[:, 1:].copy()
+        x, y = ids[:, :-1].copy(), ids[:, 1:].copy()
+        if self.answers is not None:
+            y[~self.answers[1].mask(starts, width)] = LEFT_OUT
+        return x, y
 
     def bits_per_byte(self, loss: float) -> float:
-        """The mean validation loss in nats a token as bits a byte of text: loss / ln 2 * (len(val) - 1) / val_bytes.
+        """The mean validation loss in nats a token as bits a byte of text: loss / ln 2 * targets / val_bytes.
 
         Exact where all targets were evaluated, as both counts are of them. Comparable between tokenizers, which the
         loss is not. nan without targets.
         """
-        return loss / math.log(2) * (len(self.val) - 1) / self.val_bytes if self.val_bytes else math.nan
+        return loss / math.log(2) * self.val_targets(len(self.val) - 1) / self.val_bytes if self.val_bytes else math.nan
 
 
 def material(corpus: Corpus, cache: Path | None = None, progress: Progress | None = None) -> Text | Tokens:
     """What a corpus is trained on: its text (see `Corpus.prepare`), or the tokens that were made of it. CorpusError."""
     return corpus.prepared if corpus.prepared is not None else corpus.prepare(cache, progress)
+
+
+def _answers(text: Text, train: Ids, val: Ids, tokenizer: Tokenizer) -> tuple[Answers, Answers]:
+    """The answers in both splits. Raises CorpusError where there are none."""
+    marks = text.template.marks if text.template is not None else None
+    if marks is None:
+        raise CorpusError("this text has no prompts with answers; use --set data.loss=all, or a table that has both")
+    found = find_answers(train, tokenizer, marks), find_answers(val, tokenizer, marks)
+    for name, answers in zip(("training", "validation"), found, strict=True):
+        if not len(answers):
+            raise CorpusError(f"no answer, as the corpus' template has them, is in the {name} split; use a longer text")
+    return found
 
 
 def _phase(seed: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from engine.config import Config, TrainConfig
 from engine.errors import is_out_of_memory
+from engine.tokenizers.answers import LEFT_OUT
 from engine.tokenizers.dataset import TokenDataset
 from engine.training.memory import micro_batch
 from engine.training.ranks import ALONE, Ranks
@@ -40,7 +42,27 @@ class Batches(ABC):
 
     @abstractmethod
     def get(self, step: int, micro: int) -> tuple[Tensor, Tensor]:
-        """Inputs and targets, int64 (B, T), for micro-batch `micro` of the step after `step`."""
+        """Inputs and targets, int64 (B, T), for micro-batch `micro` of the step after `step`.
+
+        Targets that do not count are LEFT_OUT.
+        """
+
+    def parts(self, step: int, micro: int) -> float:
+        """By what that micro-batch's mean loss is divided for its part of the step's, the ranks' parts being averaged.
+
+        By its share of all targets of the step that count: the step's mean is the same however it is parted. nan when
+        none counts in the whole step.
+        """
+        if self.dataset.answers is None:
+            return self.micros
+        first = self.number(step, 0, 0)
+        starts = self.dataset.offsets(self.seed + self.salt, first, self.whole, self.length)
+        counted = self.dataset.answers[0].targets(starts, self.length)
+        own = self.number(step, micro) - first
+        mine, total = int(counted[own : own + self.size].sum()), int(counted.sum())
+        if not mine:
+            return math.inf if total else math.nan
+        return total / (mine * self.ranks.size)
 
     def offsets(self, step: int, micro: int, rank: int | None = None) -> np.ndarray:
         """Where in the training split the sequences of that micro-batch (of another rank) begin, int64 (B,)."""
@@ -79,11 +101,16 @@ class ResidentBatches(Batches):
         self.window = torch.arange(config.model.block_size + 1, device=device)
 
     def get(self, step: int, micro: int) -> tuple[Tensor, Tensor]:
-        offsets = torch.from_numpy(self.offsets(step, micro))
-        if self.device.type == "cuda":
-            offsets = offsets.pin_memory().to(self.device, non_blocking=True)
+        starts, answers = self.offsets(step, micro), self.dataset.answers
+        offsets = self._moved(starts)
+        left_out = None if answers is None else self._moved(~answers[0].mask(starts, self.length))
         tokens = self.ids[offsets[:, None] + self.window].long() & self.mask
-        return tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+        x, y = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+        return x, y if left_out is None else y.masked_fill_(left_out, LEFT_OUT)
+
+    def _moved(self, array: np.ndarray) -> Tensor:
+        tensor = torch.from_numpy(array)
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
 
 
 def make_batches(dataset: TokenDataset, config: Config, device: torch.device, ranks: Ranks = ALONE) -> Batches:

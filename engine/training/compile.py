@@ -51,7 +51,7 @@ def _tried(take_step: TrainStep, step: int) -> tuple[float, float]:
     """Loss and gradient norm of a micro-batch."""
     torch.manual_seed(step_seed(take_step.config.train.seed, step))
     take_step.clear()
-    loss = take_step.micro_batch(*take_step.batches.get(step, 0))
+    loss = take_step.micro_batch(*take_step.batches.get(step, 0), take_step.batches.micros)
     return float(loss), float(get_total_norm(gradients(take_step.trained)))
 
 

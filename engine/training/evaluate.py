@@ -1,4 +1,7 @@
-"""Evaluation: every target of the validation split counts once, in consecutive windows of the context; or some do."""
+"""Evaluation: every target of the validation split counts once, in consecutive windows of the context; or some do.
+
+With `data.loss = answers` those of answers alone count.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from torch import Tensor
 
 from engine.errors import TrainingError, is_out_of_memory
 from engine.model.gpt import GPT
+from engine.tokenizers.answers import LEFT_OUT
 from engine.tokenizers.dataset import TokenDataset
 from engine.training.device import autocast
 from engine.training.ranks import ALONE, Ranks
@@ -106,7 +110,7 @@ def evaluate(
     finally:
         model.train(was_training)
     targets = sum(int(row[1]) for row in rows)
-    loss = sum(row[0] for row in rows) / targets
+    loss = sum(row[0] for row in rows) / targets if targets else math.nan
     return Evaluation(loss, dataset.bits_per_byte(loss), targets, time.monotonic() - began)
 
 
@@ -173,7 +177,7 @@ class _Share:
             done += self.portion.rows
             if counts:
                 self.waiting += sums
-                self.targets += y[part].size
+                self.targets += int(np.count_nonzero(y[part] != LEFT_OUT))
                 if len(self.waiting) >= QUEUED:
                     self.total = _added(self.total, self.waiting)
         return goes_on

@@ -107,13 +107,14 @@ def fine_tuning_config(parent: RunDir, which: str | int = "best") -> Config:
     changes: dict[str, Any] = {f"train.{rate}": getattr(config.train, rate) / 10 for rate in rates}
     changes |= {"train.warmup_steps": 0, "train.lora_r": 0}
     changes |= {"train.sample_prompt": "\n", "train.sample_prompts": None, "train.sample_stop": ""}
+    changes |= {"data.record_starts": False, "data.loss": "all"}  # which hang on the corpus as well
     return config.replace(changes)
 
 
 def check_base(parent: RunDir, checkpoint: Checkpoint, config: Config) -> None:
     """Raise ConfigError, naming both sides, when `config` is of another model or tokenizer than the checkpoint."""
     theirs, vocab = checkpoint.config, checkpoint.tokenizer.vocab_size
-    free = ("dropout", "val_fraction", "val_tokens", "unknown")
+    free = ("dropout", "val_fraction", "val_tokens", "unknown", "record_starts", "loss")
     for section in ("model", "data"):
         for name, value in getattr(config, section).model_dump().items():
             before = getattr(getattr(theirs, section), name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from engine.config import Config
@@ -14,6 +15,7 @@ from engine.runs.writer import RunWriter
 from engine.text.catalog import find_corpus
 from engine.text.corpus import Text
 from engine.text.prepared import Tokens, no_text
+from engine.text.template import Template
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.dataset import TokenDataset, material
 from engine.tokenizers.table import least_vocab
@@ -58,7 +60,7 @@ def start_run(
         raise ConfigError("lora adapts a trained model; name it with --from RUN")
     tokenizer = parent.tokenizer if parent is not None else None
     dataset = TokenDataset.open(text, config.data, progress=progress, tokenizer=tokenizer)
-    dataset.check(config.model.block_size)
+    dataset.check(config.model.block_size, config.data.val_tokens)
     if isinstance(text, Tokens) and parent is None:
         config = config.replace(text.settings)
     check_memory(config, dataset.tokenizer.vocab_size, device, ranks)
@@ -127,8 +129,10 @@ def open_dataset(run: RunDir, corpora_dir: Path | None = None, tokenizer: Tokeni
 
     Raises CorpusError when its corpus is gone or has changed since.
     """
-    data = read_config(run).data
-    return TokenDataset.open(_trained_on(run, corpora_dir), data, tokenizer=tokenizer)
+    data, text = read_config(run).data, _trained_on(run, corpora_dir)
+    if isinstance(text, Text) and (form := read_info(run).get("template")):  # which a card may have otherwise by now
+        text = replace(text, template=Template.from_dict(form))
+    return TokenDataset.open(text, data, tokenizer=tokenizer)
 
 
 def corpus_text(run: RunDir, corpora_dir: Path | None = None) -> Text:

@@ -39,7 +39,7 @@ def step_seed(seed: int, step: int, rank: int = 0) -> int:
 
 
 class Result(NamedTuple):
-    """What a step came to: its mean loss in nats, the norm of its gradient before clipping."""
+    """What a step came to: its mean loss in nats, the norm of its gradient before clipping; nan of no targets."""
 
     loss: float
     grad_norm: float
@@ -82,6 +82,8 @@ class TrainStep:
 
         Raises MicroBatchTooLargeError, or what tells of too little memory for the update: nothing was changed then.
         """
+        if math.isnan(self.batches.parts(step, 0)):  # no answer is in it: there is nothing to learn
+            return Result(math.nan, math.nan, bad=False)
         torch.manual_seed(step_seed(self.config.train.seed, step, self.ranks.rank))
         mean = self.forward_backward(step)
         grads = gradients(self.trained)
@@ -113,7 +115,7 @@ class TrainStep:
         try:
             for micro in range(self.batches.micros):
                 with self._together(last=micro == self.batches.micros - 1):
-                    loss = self.micro_batch(*self.batches.get(step, micro))
+                    loss = self.micro_batch(*self.batches.get(step, micro), self.batches.parts(step, micro))
                 total = loss if total is None else total + loss
             if self.scaler.enabled:
                 torch._foreach_div_(gradients(self.trained), self.scaler.scale)
@@ -125,11 +127,14 @@ class TrainStep:
         assert total is not None
         return total.float()
 
-    def micro_batch(self, x: Tensor, y: Tensor) -> Tensor:
-        """Adds the gradient of inputs and targets (B, T) to the parameters'; returns their share of the mean loss."""
+    def micro_batch(self, x: Tensor, y: Tensor, parts: float) -> Tensor:
+        """Adds the gradient of inputs and targets (B, T) to the parameters'; returns their share of the mean loss.
+
+        That is one part of so many; see `Batches.parts`.
+        """
         function = self.loss_function if self._exchanged is None else self._exchanged
         with autocast(self.config.train.precision, x.device):
-            loss = function(x, y) / self.batches.micros
+            loss = function(x, y) / parts
         self._backward_at = time.perf_counter()
         (loss * self.scaler.scale if self.scaler.enabled else loss).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
@@ -175,7 +180,7 @@ class TrainStep:
         bad = -1
         for micro in range(self.batches.micros):
             self.clear()
-            loss = self.micro_batch(*self.batches.get(step, micro))
+            loss = self.micro_batch(*self.batches.get(step, micro), self.batches.parts(step, micro))
             norm = get_total_norm(gradients(self.trained), foreach=True)
             here = math.isfinite(loss) and (self.sharded or math.isfinite(norm))  # a sharded gradient is of all ranks
             bad = micro if bad < 0 and not here else bad

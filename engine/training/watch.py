@@ -41,7 +41,9 @@ class Watch:
         return watch
 
     def trained(self, loss: float) -> None:
-        """Note the loss of one step."""
+        """Note the loss of one step, if it has one."""
+        if not math.isfinite(loss):  # nothing was learned from it
+            return
         self.running = loss if self.running is None else SPIKE_MEMORY * self.running + (1.0 - SPIKE_MEMORY) * loss
         self.train_sum += loss
         self.train_count += 1

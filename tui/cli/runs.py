@@ -98,10 +98,13 @@ def show(run: Run, runs: RunsDir = Path("runs"), as_json: Json = False) -> None:
 
 
 def show_facts(run: RunDir, facts: dict[str, Any]) -> None:
+    from tui.state.summary import setting
     from tui.text import fmt_bytes, fmt_count, fmt_duration, fmt_loss
 
+    alone = " of answers alone" if setting(facts, "data", "loss") == "answers" else ""
+
     def with_step(loss: float | None, step: int | None) -> str | None:
-        return None if loss is None else fmt_loss(loss) + (f" at step {step:,}" if step is not None else "")
+        return None if loss is None else fmt_loss(loss) + alone + (f" at step {step:,}" if step is not None else "")
 
     perplexity, bpb = facts.get("val_perplexity"), facts.get("val_bits_per_byte")
     print_facts(

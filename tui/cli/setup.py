@@ -78,7 +78,7 @@ def make_setup(
     with progress("preparing") as report:
         text = material(find_corpus(corpus, corpora), progress=report)
         dataset = TokenDataset.open(text, config.data, progress=report, tokenizer=tokenizer)
-    dataset.check(config.model.block_size)
+    dataset.check(config.model.block_size, config.data.val_tokens)
     return Setup(settled(config, dataset, where)[0], dataset, where)
 
 

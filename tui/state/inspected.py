@@ -54,6 +54,7 @@ class Source:
 @dataclass(frozen=True, eq=False)
 class LookedText:
     """A text in tokens. Those before `first` are there for the model alone, those before `judged` are only context.
+    `counted` (n,) are those in the figures: from there on all, or the answers where they alone were learned.
 
     `ids` int64 (n,); `pieces` says what each token writes, harmless, `⏎` before each newline. `passages` is how many
     passages of this length the held-out text has, and `counts` how often each token occurs, most frequent first.
@@ -67,7 +68,13 @@ class LookedText:
     bytes_per_token: float
     first: int
     judged: int
+    counted: NDArray[np.bool_]
     passages: int = 0
+
+    @property
+    def in_part(self) -> bool:
+        """Whether answers alone count."""
+        return not self.counted[self.judged :].all()
 
     def label(self, id: int) -> str:
         """A token for display, in one line."""
@@ -96,8 +103,8 @@ class Read:
         losses = self.losses
         if losses is None:
             return None
-        first = self.text.judged - losses.start
-        return replace(losses, ids=losses.ids[first:], loss=losses.loss[first:]) if first > 0 else losses
+        counted = self.text.counted[losses.start : losses.start + len(losses)]
+        return replace(losses, ids=losses.ids[counted], loss=losses.loss[counted])
 
     @cached_property
     def figures(self) -> tuple[int, float, float] | None:
@@ -231,7 +238,7 @@ def looked_text(held: Held, run: RunDir, tokenizer: Tokenizer, source: Source) -
     from engine.inspect.vocabulary import cut
     from engine.sampling.generate import start_token
 
-    first, judged, passages = 1, 1, 0
+    first, judged, passages, learned = 1, 1, 0, None
     if source.kind == "typed":
         own = tokenizer.encode(source.typed).astype(np.int64)[:MOST_TYPED]
         if not len(own):
@@ -246,14 +253,17 @@ def looked_text(held: Held, run: RunDir, tokenizer: Tokenizer, source: Source) -
         if source.passage is not None:
             passage = source.passage
             ids = split.ids[passage.window : passage.start + passage.length].astype(np.int64)
-            first, judged = 0, passage.start - passage.window
+            first, judged, place = 0, passage.start - passage.window, passage.window
         else:
             number = min(source.number, max(0, passages - 1))
-            ids, first = split.passage(number, source.length), min(1, number)
-    facts = cut(tokenizer, ids[first:])
+            ids, first, place = split.passage(number, source.length), min(1, number), number * source.length
+        learned = split.counted(place, len(ids) - 1)
+    facts, counted = cut(tokenizer, ids[first:]), np.arange(len(ids)) >= judged
+    if learned is not None:
+        counted[1:] &= learned
     return LookedText(
         source, tokenizer, ids, pieces_of(tokenizer, ids), tuple(facts.counts), facts.bytes_per_token,
-        first, judged, passages,
+        first, judged, counted, passages,
     )  # fmt: skip
 
 
@@ -319,7 +329,7 @@ def read_worst(held: Held, run: RunDir, step: int, ticket: Ticket) -> tuple[Wors
     found: tuple[Worst, tuple[str, ...], int] | None = None
     known: dict[Passage, str] = {}
     said = 0.0
-    for worst in worst_passages(subject.model, split.ids, cancelled=lambda: ticket.cancelled):
+    for worst in worst_passages(subject.model, split.ids, answers=split.answers, cancelled=lambda: ticket.cancelled):
         done = worst.looked_at == worst.wanted
         if not done and monotonic() - said < PUBLISH_EVERY:
             continue

@@ -59,7 +59,7 @@ def loss_rows(inspector: Inspector, width: int) -> Lines:
             rows += [[], [(clean(read.why, keep_newlines=False), "val")]]
     if read.figures is not None:
         judged, mean, bits = read.figures
-        count = f"{judged:,}" if read.whole else f"{judged:,} so far"
+        count = (f"{judged:,}" if read.whole else f"{judged:,} so far") + (" of answers" if text.in_part else "")
         rows += [
             *heading("this passage" if text.source.kind == "worst" else "this text"),
             [("loss ", "dim"), (fmt_loss(mean), "bright"), ("  a token of ", "dim"), (count, "foreground")],

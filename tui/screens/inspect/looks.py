@@ -52,10 +52,9 @@ def look(inspector: Inspector, *, marks: bool) -> Look:
     """How each token looks in this view; with `marks` nothing is told by its ground alone."""
     read, text, cursor = inspector.read, inspector.text, inspector.cursor
     assert read is not None and text is not None
-    judged = text.judged
 
     def loss(place: int) -> tuple[str, float | None]:
-        nats = read.loss_of(place) if place >= judged else None
+        nats = read.loss_of(place) if text.counted[place] else None
         return ("dim", None) if nats is None else (heat(nats), min(1.0, nats / math.log(2) / MOST_BITS))
 
     def boundary(place: int) -> tuple[str, float | None]:

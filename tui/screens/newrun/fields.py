@@ -31,7 +31,7 @@ SECTION_TITLES = {"model": "model", "data": "data", "train": "training"}
 
 TUNED = ("train.lora_r", "train.lora_alpha")
 """Settings that mean something where a run is fine-tuned alone."""
-FREE_IN_TUNING = ("model.dropout", "data.val_fraction", "data.unknown")
+FREE_IN_TUNING = ("model.dropout", "data.val_fraction", "data.unknown", "data.record_starts", "data.loss")
 """Settings of model and data that a fine-tuning may change."""
 
 

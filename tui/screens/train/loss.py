@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MOST_LINES = 3
 EMPTY = "the loss is drawn here from the first step on"
+OF_TOKENS = ("loss", "bits per byte")
+"""Of which tokens these are, is said where it is not all."""
 
 
 class _Wrapper(textwrap.TextWrapper):
@@ -83,6 +85,8 @@ class LossPane(Pane):
         """In the border: what is drawn and how, and what happened under the crosshair."""
         name = self._look.metric.name if self._look.metric is not METRICS[0] else "loss"
         words = self._look.words().removeprefix(name).strip()
+        if name in OF_TOKENS and self._view is not None and setting(self._view.info, "data", "loss") == "answers":
+            name += " of answers"
         self.say_title(Content.assemble((name, ""), (f"  {words}" if words else "", "$accent")))
         room = max(0, self.size.width - 6)
         said = "; ".join(dict.fromkeys(mark.words for mark in self.query_one(LossPlot).pointed()))
