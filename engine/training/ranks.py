@@ -96,7 +96,8 @@ class Ranks:
         if wanted.startswith("cuda:"):
             raise ConfigError(f"{self.size} processes cannot train on one {wanted}; use --device cuda, a GPU for each")
         if self.local >= torch.cuda.device_count():
-            raise ConfigError(f"there are {torch.cuda.device_count()} GPUs here; start so many processes, not more")
+            count = torch.cuda.device_count()
+            raise ConfigError(f"there are {count} GPUs here; start so many processes (--nproc {count}), not more")
         return f"cuda:{self.local}"
 
     def introduce(self, device: str) -> None:
