@@ -3,6 +3,7 @@
 with Zygote(cache) as zygote:
     group = zygote.begin(run, 2)    # their pids; rank 0 trains the run, the others follow
     group.wait()                    # their exit codes
+    zygote.do(module, name)         # a function, in such a process
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import socket
 import subprocess
 import sys
 import time
+import traceback
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +66,11 @@ class Zygote:
 
     def train(self, run: RunDir, size: int) -> list[int]:
         return self.begin(run, size).wait()
+
+    def do(self, module: str, name: str) -> None:
+        """A function of `module`, in a process of its own; what fails there fails the test in its words."""
+        said = self.ask({"do": name, "of": module})
+        assert not said, said
 
     def ask(self, what: dict[str, Any]) -> Any:
         assert self._process.stdin is not None and self._process.stdout is not None
@@ -124,6 +132,25 @@ def _begin(what: dict[str, Any]) -> list[int]:
     return pids
 
 
+def _do(module: str, name: str) -> str:
+    """What went wrong in a process of its own that called the function, or nothing."""
+    read, write = os.pipe()
+    if (pid := os.fork()) == 0:
+        said = "it ended"
+        try:
+            getattr(import_module(module), name)()
+            said = ""
+        except BaseException:
+            said = traceback.format_exc()
+        finally:
+            os.write(write, said.encode()[-60_000:])  # all of it lies in the pipe until it is read
+            os._exit(1 if said else 0)
+    os.close(write)
+    _, status = os.waitpid(pid, 0)
+    with os.fdopen(read) as pipe:
+        return pipe.read() or (f"it ended with {status}" if status else "")
+
+
 def _ends(pids: list[int], seconds: float) -> list[int]:
     deadline, codes = time.monotonic() + seconds, dict[int, int]()
     while len(codes) < len(pids):
@@ -145,9 +172,13 @@ def main() -> None:
 
     for line in sys.stdin:
         what = json.loads(line)
-        answer = _ends(what["wait"], what["seconds"]) if "wait" in what else _begin(what)
+        if "do" in what:
+            answer: Any = _do(what["of"], what["do"])
+        else:
+            answer = _ends(what["wait"], what["seconds"]) if "wait" in what else _begin(what)
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
+    os._exit(0)  # what was loaded takes its time to be put away
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ import gc
 import json
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,11 +18,12 @@ from engine.errors import RunError, UserError
 from engine.model import build_model
 from engine.model.gpt import GPT
 from engine.sampling.distribution import distribution
-from engine.sampling.generate import Piece, generate
+from engine.sampling.generate import Done, Piece, generate
 from engine.sampling.kept import KeptLogits
 from engine.sampling.settings import SamplingSettings
 from engine.sampling.top import TopLogits
 from engine.tokenizers.char import CharTokenizer
+from engine.training import live
 from engine.training.live import AT_ONCE, LivePrompter, LiveWeights, each_within
 
 from .conftest import tiny_config
@@ -207,3 +209,140 @@ def test_who_waits_for_weights_is_told_when_there_are_none() -> None:
     for _ in range(2 * AT_ONCE):  # and nobody keeps a place
         with pytest.raises(RunError, match="training has ended"):
             list(prompter({"prompt": "a"}, lambda: False))
+
+
+# -- waiting for weights -----------------------------------------------------------------------------------------------
+
+
+class Waits:
+    """A condition that is waited for by a clock of its own; `each` is what happens meanwhile."""
+
+    def __init__(self, weights: LiveWeights, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.passed, self.real = list[float](), weights._ready
+        self.each: Callable[[], object] = lambda: None
+        weights._ready = self  # type: ignore[assignment]
+        monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: round(sum(self.passed), 6)))
+
+    def __enter__(self) -> object:
+        return self.real.__enter__()
+
+    def __exit__(self, *rest: Any) -> None:
+        self.real.__exit__(*rest)
+
+    def wait(self, seconds: float) -> None:
+        self.passed.append(seconds)
+        self.each()
+
+    def notify_all(self) -> None:
+        self.real.notify_all()
+
+
+def test_a_step_is_waited_for_two_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = LiveWeights()
+    waits = Waits(weights, monkeypatch)
+    model = build_model(tiny_config().model, 3)
+    with pytest.raises(RunError, match=r"^no step ended while the prompt waited; try again, or prompt a checkpoint$"):
+        weights.take(model, lambda: False)
+    assert set(waits.passed) == {0.2} and 120.0 <= sum(waits.passed) < 120.5 and weights._waiting == []
+    waits.passed.clear()
+    with pytest.raises(RunError, match="no step ended"):
+        weights.take(model, lambda: len(waits.passed) == 3)
+    assert len(waits.passed) == 3 and weights._waiting == []
+
+
+def test_weights_come_at_a_boundary_to_all_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nobody is asked for them where nobody waits."""
+    weights = LiveWeights()
+    waits = Waits(weights, monkeypatch)
+    first, second = (build_model(tiny_config().model, 3) for _ in range(2))
+    given = dict(build_model(tiny_config().model, 3, torch.Generator().manual_seed(5)).named_parameters())
+    other = live._Waiter(second)
+    weights._waiting.append(other)
+    waits.each = lambda: weights.serve(9, lambda: given) if len(waits.passed) == 2 else None
+    assert weights.take(first, lambda: False) == 9 == other.step and len(waits.passed) == 2
+    for model in (first, second):
+        assert all(torch.equal(each, given[name]) for name, each in model.named_parameters())
+    weights.serve(10, lambda: pytest.fail("nobody waits"))
+    weights.end()
+    with pytest.raises(RunError, match=r"^training has ended; prompt one of its checkpoints$"):
+        weights.take(first, lambda: False)
+
+
+class Places:
+    """Stands for the places of prompts, all of which are taken until `free` have been asked for."""
+
+    def __init__(self, waits: list[float], free: float) -> None:
+        self.waits, self.free = waits, free
+
+    def acquire(self, timeout: float) -> bool:
+        self.waits.append(timeout)
+        return len(self.waits) >= self.free
+
+
+@pytest.mark.parametrize(("free", "cancelled", "tries"), [(3, 99, 3), (9e9, 4, 4), (9e9, 9e9, 601)])
+def test_a_place_is_waited_for_two_minutes(
+    monkeypatch: pytest.MonkeyPatch, free: float, cancelled: float, tries: int
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: round(sum(waits), 6)))
+    prompter = LivePrompter(LiveWeights(), lambda: pytest.fail("no place"), CharTokenizer("abc"))
+    prompter._places = Places(waits, free)  # type: ignore[assignment]
+    if free == 3:
+        prompter._sit_down(lambda: len(waits) >= cancelled)
+    else:
+        with pytest.raises(RunError, match=r"^2 prompts are being answered; try again when one has ended$"):
+            prompter._sit_down(lambda: len(waits) >= cancelled)
+    assert waits == [0.2] * tries
+    prompter.live.end()
+    waits.clear()
+    prompter._places = Places(waits, 9e9)  # type: ignore[assignment]
+    with pytest.raises(RunError, match="training has ended"):
+        prompter._sit_down(lambda: False)
+    assert waits == [0.2]
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        ({}, ("", (), 0, None)),
+        ({"prompt": "ab", "forced": [1], "alternatives": 3}, ("ab", [1], 3, None)),
+        ({"top": 1}, ("", (), 0, KeptLogits)),
+    ],
+)
+def test_what_a_request_leaves_out_is_nothing(
+    monkeypatch: pytest.MonkeyPatch, request_: dict[str, Any], expected: Any
+) -> None:
+    asked: list[Any] = []
+
+    def writes(model: Any, tokenizer: Any, prompt: str, settings: Any, **how: Any) -> Iterator[Any]:
+        keep = how["keep"]
+        asked.append((prompt, how["forced"], how["alternatives"], None if keep is None else type(keep)))
+        yield Done("text", 2, "length", 3, 0.5, 4.0)
+
+    weights = LiveWeights()
+    monkeypatch.setattr(weights, "take", lambda target, cancelled: 7)
+    monkeypatch.setattr(live, "generate", writes)
+    prompter = LivePrompter(weights, lambda: build_model(tiny_config().model, 3), CharTokenizer("abc"))
+    (said,) = prompter(request_, lambda: False)
+    assert asked == [expected] and said["done"]["step"] == 7 and said["done"]["text"] == "text"
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("out of memory"), ValueError("a bug")])
+def test_a_prompt_without_room_gives_back_what_it_can(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """And its place, whatever went wrong."""
+    freed: list[int] = []
+    monkeypatch.setattr(live, "free_memory", lambda: freed.append(1))
+
+    def build() -> Any:
+        raise error
+
+    prompter = LivePrompter(LiveWeights(), build, CharTokenizer("abc"))
+    out = isinstance(error, RuntimeError)
+    for _ in range(AT_ONCE + 1):
+        prompter.live.kept = []
+        with pytest.raises(RunError if out else ValueError, match="no memory for this prompt" if out else "a bug"):
+            list(prompter({"prompt": "a"}, lambda: False))
+    assert len(freed) == (AT_ONCE + 1 if out else 0)
+    prompter.live.kept = [build_model(tiny_config().model, 3)]
+    prompter.live.free()
+    assert prompter.live.kept == []

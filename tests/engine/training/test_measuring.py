@@ -6,7 +6,7 @@ import json
 import runpy
 import signal
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -147,6 +147,24 @@ def test_a_sample_that_is_not_written_takes_no_time(monkeypatch: pytest.MonkeyPa
     config = tiny_config("train.sample_tokens=0")
     dataset = made_up(config, 9, CPU)
     assert measure.pace_of(make_step(config, dataset, CPU), dataset).sample_token_seconds == 0.0
+
+
+@pytest.mark.parametrize("named", ["auto", "fp32", "bf16"])
+def test_the_pace_of_auto_is_that_of_what_it_comes_to(monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+    """Of a run that was found large enough for a trial: the settings that came here are its."""
+    asked: list[Any] = []
+
+    def chosen(config: Any, dataset: Any, device: Any, small: bool) -> Any:
+        asked.append((config.train.precision, small))
+        return SimpleNamespace(precision="bf16")
+
+    monkeypatch.setattr(measure, "ready_device", lambda device, precision: CPU)
+    monkeypatch.setattr(measure, "choose", chosen)
+    monkeypatch.setattr(measure, "make_step", lambda config, *_: config.train.precision)
+    monkeypatch.setattr(measure, "pace_of", lambda step, dataset: replace(PACE, step_seconds=float(step == "bf16")))
+    found = measure.measure_pace(tiny_config(f"train.precision={named}"), 20)
+    assert found == replace(PACE, step_seconds=float(named != "fp32"), precision="bf16" if named == "auto" else "")
+    assert asked == ([("auto", False)] if named == "auto" else [])
 
 
 def test_what_goes_wrong_is_told_in_one_line() -> None:

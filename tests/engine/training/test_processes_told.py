@@ -63,12 +63,15 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 @pytest.mark.parametrize("steps", [(), (4,), (4, 9)])
+@pytest.mark.parametrize("problem", ["no room", ""])
 @pytest.mark.parametrize(
     ("told", "state"), [("finished", "finished"), ("stopped", "stopped"), ("failed", "failed"), ("odd", "failed")]
 )
-def test_how_it_ended_is_what_the_run_says(start: Start, told: str, state: str, steps: tuple[int, ...]) -> None:
+def test_how_it_ended_is_what_the_run_says(
+    start: Start, told: str, state: str, problem: str, steps: tuple[int, ...]
+) -> None:
     run = start("ended")
-    says(run, state=told, problem="no room" if told == "failed" else "")
+    says(run, state=told, problem=problem)
     for step in steps:
         run.checkpoint(step).mkdir(parents=True)
     assert of(run).state is None and of(run).error is None and of(run).alive
@@ -76,7 +79,7 @@ def test_how_it_ended_is_what_the_run_says(start: Start, told: str, state: str, 
     assert (ended.state, ended.alive, ended.untold()) == (state, False, {})
     if state != "failed":
         assert ended.error is None
-    elif told == "failed":
+    elif told == "failed" and problem:
         assert ended.error == "no room"
     else:
         stands = f"the checkpoint of step {steps[-1]} stands, go on with tinytui train --resume ended" if steps else ""
@@ -142,10 +145,11 @@ def test_it_is_begun_as_it_was_asked_for(start: Start, monkeypatch: pytest.Monke
         return Launcher()
 
     monkeypatch.setattr("engine.process.start_group", group)
-    monkeypatch.setattr("engine.training.processes.usable_threads", lambda: 7)
-    made = Processes(run, "a.module", ("one", "two"), 3, restarts=2)
-    made.start()
-    assert began == [(("a.module", "one", "two"), {"size": 3, "restarts": 2, "threads": 2})]
+    for usable, threads in ((7, 2), (3, 1), (2, 1)):
+        monkeypatch.setattr("engine.training.processes.usable_threads", lambda usable=usable: usable)
+        made = Processes(run, "a.module", ("one", "two"), 3, restarts=2)
+        made.start()
+        assert began.pop() == (("a.module", "one", "two"), {"size": 3, "restarts": 2, "threads": threads})
     assert made.alive and made.pid == Launcher.pid
     made.join(0.5)
     assert made._launcher.waited == [0.5]  # type: ignore[union-attr]

@@ -7,6 +7,7 @@ from pathlib import Path
 from engine.config import load_config
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
+from engine.text.catalog import find_corpus
 from engine.training.start import start_run
 
 from .conftest import TINY, train
@@ -23,6 +24,8 @@ def test_samples_are_asked_and_ended_in_the_corpus_own_format(tmp_path: Path) ->
     sets = [*TINY, "train.max_steps=2", "train.eval_every=2", "train.sample_tokens=400", "data.tokenizer=word"]
     run = start_run("dialogues", load_config("nano", sets=[*sets, "data.vocab_size=400"]), tmp_path)
     sample = samples_of(run)[-1]
+    found = find_corpus("dialogues")
+    assert found.template is not None and sample["prompt"] == found.template.apply(found.examples[0])
     assert str(sample["prompt"]).startswith("You: ") and str(sample["prompt"]).endswith("\nBot: ")
     assert sample["settings"]["stop"] == ["<END>"] and "<END>" not in str(sample["text"])  # type: ignore[index]
 

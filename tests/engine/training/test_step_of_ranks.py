@@ -1,0 +1,95 @@
+"""The training step of one of several ranks: what it tells the others, and what it makes of what they tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from engine.training import step as steps
+from engine.training.step import TrainStep, make_step
+
+from .conftest import tiny_config
+from .told import CPU, tokens
+
+CONFIG = ("model.n_layer=1", "train.batch_size=4", "train.grad_accum=2", "train.grad_clip=0.5")
+
+
+def step_of(*sets: str) -> TrainStep:
+    return make_step(tiny_config(*CONFIG, *sets), tokens(), CPU)
+
+
+def test_a_step_is_the_mean_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    take_step = step_of()
+    rows = [[1.0, 3.0, 0.25, 1000.0], [2.0, 4.0, 0.5, 2001.0]]
+    asked: list[Any] = []
+    take_step._seconds = 0.125
+    take_step.ranks = SimpleNamespace(gather=lambda numbers: asked.append(numbers) or rows)  # type: ignore[assignment]
+    monkeypatch.setattr(steps, "memory_now", lambda device: 7)
+    assert take_step._of_all(1.5, 2.5) == (1.5, 3.0)
+    assert asked == [(1.5, 2.5, 0.125, 7)]
+    assert take_step.pace == [(0.25, 1000), (0.5, 2001)] and type(take_step.pace[1].memory) is int
+    take_step.sharded = True
+    assert take_step._of_all(1.5, 2.5) == (1.5, 5.0)
+
+
+def test_gradients_are_exchanged_with_the_last_micro_batch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    take_step = step_of("train.batch_size=2", "train.grad_accum=4")
+    quiet: list[bool] = [False]
+    seen: list[bool] = []
+
+    class Replicated:
+        def __call__(self, x: Any, y: Any) -> Any:
+            seen.append(quiet[0])
+            return take_step.model.loss(x, y)
+
+        def no_sync(self) -> Any:
+            @contextmanager
+            def silent() -> Iterator[None]:
+                quiet[0] = True
+                yield
+                quiet[0] = False
+
+            return silent()
+
+    take_step.replicated = Replicated()
+    take_step.forward_backward(0)
+    assert seen == [True, True, True, False]
+    seen.clear()
+    take_step.bad_micro_batch(0)
+    assert seen == [], "each is tried by its own rank alone"
+
+
+@pytest.mark.parametrize(
+    ("found", "blamed"),
+    [([-1.0, -1.0], None), ([-1.0, 0.0], (1, 0)), ([2.0, 0.0], (0, 2)), ([0.0, -1.0], (0, 0))],
+)
+def test_the_first_rank_with_a_bad_micro_batch_is_blamed(found: list[float], blamed: tuple[int, int] | None) -> None:
+    take_step = step_of()
+    take_step.ranks = SimpleNamespace(rank=0, gather=lambda numbers: [[each] for each in found])  # type: ignore[assignment]
+    assert take_step.bad_micro_batch(0) == blamed
+
+
+@pytest.mark.parametrize(("sharded", "told"), [(False, 1), (True, -1)])
+def test_of_a_parted_model_the_loss_alone_tells_which_it_was(sharded: bool, told: int) -> None:
+    """Its gradient is that of all ranks."""
+    take_step = step_of("train.batch_size=2", "train.grad_accum=4")
+    asked: list[Any] = []
+    take_step.ranks = SimpleNamespace(rank=0, gather=lambda numbers: asked.append(numbers) or [[-1.0]])  # type: ignore[assignment]
+    take_step.sharded = sharded
+    plain, made = take_step.micro_batch, []
+
+    def one(*batch: Any) -> Any:
+        loss = plain(*batch)
+        made.append(loss)
+        if len(made) in (2, 3):
+            take_step.trained[0].grad = torch.full_like(take_step.trained[0], torch.inf)
+        return loss
+
+    take_step.micro_batch = one  # type: ignore[method-assign]
+    take_step.bad_micro_batch(0)
+    assert asked == [(told,)] and len(made) == 4
