@@ -202,7 +202,7 @@ class FileDocuments(Documents):
                 inside = target - before
                 if self._is_plain(part):
                     return number, Text(part.path, part.n_bytes, "").character_start(inside)
-                unpacked = sum(map(len, self._source.blocks(part))) if inside else 0
+                unpacked = sum(map(len, self._source.blocks(part)))
                 return number, int(inside / part.n_bytes * unpacked)
             before += part.n_bytes
         raise CorpusError(f"no text in {self._source.path}{self._source.left_out()}; a corpus needs text")

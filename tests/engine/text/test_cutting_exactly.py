@@ -20,7 +20,7 @@ def test_the_first_space_behind_a_word_is_found(at: int, place: int) -> None:
     assert cut_after(io.BytesIO(b"-" * 50 + text), 50 + place, 50 + len(text)) == 50 + place + at
 
 
-@pytest.mark.parametrize("character", ["a", "é", "€", "😀"])
+@pytest.mark.parametrize("character", ["a", "é", "€", "😀", "À", "ÿ", "\x7f"])
 @pytest.mark.parametrize("before", range(WINDOW - 5, WINDOW + 2))
 def test_it_is_found_behind_a_character_that_lies_over_an_edge(before: int, character: str) -> None:
     text = b"x" * before + character.encode()

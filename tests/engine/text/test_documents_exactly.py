@@ -245,7 +245,16 @@ def test_a_folder_of_tables_is_no_text_to_be_looked_at(tmp_path: Path, monkeypat
     for number in range(3):
         (folder / f"{number}.jsonl").write_text('{"text": "a"}\n')
     monkeypatch.setattr(documents, "is_text", None)
+    monkeypatch.setattr(FileDocuments, "_is_plain", None)
     assert asked(folder, format="jsonl", columns=("text",), piece_bytes=28).pieces() == [Piece(0, 2), Piece(2)]
+    assert asked(folder, format="jsonl", columns=("text",), piece_bytes=14).pieces() == [Piece(0), Piece(1), Piece(2)]
+
+
+def test_what_turns_out_to_be_no_text_is_left_out(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "some", "a", "\x89PNG\r\n", "b")
+    (folder / "01.txt").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(500))
+    made = asked(folder, boundary="--", piece_bytes=1)
+    assert made.pieces() == [Piece(0), Piece(2)] and "01.txt (" in made.left_out
 
 
 def test_an_ask_has_bounds() -> None:

@@ -14,7 +14,7 @@ from engine.text import ranges
 from engine.text.ranges import between_marks, characters, decoded, raw, without_bom
 from engine.text.source import Part
 
-TEXT = "aé€😀b€"
+TEXT = "aé€\x7f😀À\x7fÿb€"  # characters to both sides of those bytes that go on with one, and their edges
 DATA = TEXT.encode()
 BEGINS = [len(TEXT[:i].encode()) for i in range(len(TEXT))]
 
