@@ -83,7 +83,7 @@ class Crew:
 
     def _make(self, drawn: bool) -> GPT:
         vocab = self.dataset.tokenizer.vocab_size
-        generator = torch.Generator().manual_seed(self.config.train.seed % 2**63)
+        generator = torch.Generator().manual_seed(self.config.train.seed)
         model = build_for(self.config, vocab, generator, drawn=drawn and not self.sharded)
         if not self.sharded:
             return model.to(self.device).train()

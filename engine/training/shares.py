@@ -17,11 +17,11 @@ from engine.training.sharded import is_sharded
 
 def deal(costs: Sequence[float], ranks: int) -> list[int]:
     """The owner of each item: the dearest first, to whoever has least so far. The same on every rank."""
-    owners, loads = [0] * len(costs), [0.0] * ranks
+    owners, loads = dict[int, int](), [0.0] * ranks
     for item in sorted(range(len(costs)), key=lambda item: (-costs[item], item)):
         owners[item] = loads.index(min(loads))
         loads[owners[item]] += costs[item]
-    return owners
+    return [owners[item] for item in range(len(costs))]
 
 
 def rows_of(rows: int, rank: int, ranks: int) -> int:

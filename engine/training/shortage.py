@@ -43,7 +43,6 @@ def in_room(trainer: Trainer, take: Callable[[], Result]) -> Result:
     """
     freed = False
     while True:
-        in_update = False
         try:
             return take()
         except Exception as error:

@@ -14,6 +14,7 @@ from engine.config import Config
 from engine.errors import CheckpointError, ConfigError, TrainingError, UserError
 from engine.runs.layout import RunDir
 from engine.training import crew as module
+from engine.training import step as steps
 from engine.training.crew import Crew
 from engine.training.ranks import LostRankError, Ranks
 from engine.training.sharded_saving import Writing, _told_of
@@ -114,18 +115,18 @@ def test_a_rank_without_room_says_so_and_what_would_help(monkeypatch: pytest.Mon
     made, _ = leading(rank=rank)
     monkeypatch.setattr(made, "take_step", failing(NO_ROOM))
     with pytest.raises(TrainingError) as told:
-        made.step(6.0, 1.0)
+        made.step(7.0, 1.0)
     assert str(told.value) == (
-        f"out of memory at step 7 on rank {rank}; lower train.batch_size and raise train.grad_accum as much, or use "
+        f"out of memory at step 8 on rank {rank}; lower train.batch_size and raise train.grad_accum as much, or use "
         "--set train.parallel=fsdp or more processes"
     )
     monkeypatch.setattr(made, "take_step", failing(ValueError("a bug")))
     with pytest.raises(ValueError, match="a bug"):
-        made.step(6.0, 1.0)
+        made.step(7.0, 1.0)
     alone = crew()
     monkeypatch.setattr(alone, "take_step", failing(NO_ROOM))
     with pytest.raises(torch.OutOfMemoryError):
-        alone.step(6.0, 1.0)  # which smaller micro-batches may help
+        alone.step(7.0, 1.0)  # which smaller micro-batches may help
 
 
 @pytest.mark.parametrize(
@@ -231,6 +232,32 @@ def test_a_run_of_one_is_never_parted() -> None:
     assert (made.parallel, made.sharded, made._group, made.writing, made.lost) == ("fsdp", False, None, None, False)
 
 
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+@pytest.mark.parametrize("drawn", [False, True])
+def test_a_model_is_parted_where_that_was_chosen(monkeypatch: pytest.MonkeyPatch, parallel: str, drawn: bool) -> None:
+    """Then nobody draws the whole of it, and who saves it has a group of its own."""
+    did: list[str] = []
+    monkeypatch.setattr(steps, "_replicated", lambda take_step: did.append("replicated"))
+    monkeypatch.setattr(module, "shard", lambda model, device, ranks: did.append("parted"))
+    monkeypatch.setattr(module, "draw_weights", lambda model, generator: did.append("drawn"))
+    monkeypatch.setattr(module, "_group_for_saving", lambda: "a group")
+    told = Told()
+    made = crew(ranks=told, parallel=parallel, drawn=drawn)
+    assert made.model.training and (made.parallel, made.sharded) == (parallel, parallel == "fsdp")
+    if parallel == "ddp":
+        assert did == ["replicated"] and made._group is None
+        assert not drawn or torch.equal(flat(made.model), flat(crew().model))
+        return
+    assert did == ["parted", *(["drawn"] if drawn else []), "replicated"] and made._group == "a group"
+    named = dict(made.model.named_parameters())
+    for told.rank in (0, 1):  # whole, and in the memory of the host, with rank 0 alone
+        told.orders.clear()
+        weights = made.weights()
+        assert told.orders == ([] if told.rank else [("weights",)])
+        assert weights.keys() == (set() if told.rank else named.keys())
+        assert all(torch.equal(each, named[name]) for name, each in weights.items())
+
+
 # -- parts of a checkpoint ---------------------------------------------------------------------------------------------
 
 
@@ -251,9 +278,10 @@ def test_what_all_wrote_is_told_by_name(others: list[Any], problem: str) -> None
     assert why == problem and waited == [True] and made.writing is None and told.orders == [("settle",)]
 
 
+@pytest.mark.parametrize("gone", [False, True])
 @pytest.mark.parametrize("how", ["well", "a rank has no room", "rank 0 has no room"])
 def test_a_checkpoint_in_parts_stands_when_all_its_parts_do(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str, gone: bool
 ) -> None:
     made, run = crew(), RunDir(tmp_path)
     folder = tmp_path / "begun"
@@ -271,6 +299,8 @@ def test_a_checkpoint_in_parts_stands_when_all_its_parts_do(
 
     monkeypatch.setattr(module, "finish_checkpoint", finish)
     monkeypatch.setattr(made, "settle", lambda: ({"a": "1"}, "no room there" if how == "a rank has no room" else ""))
+    if gone:
+        folder.rmdir()
     found, why = made.end_checkpoint(run)
     said = {
         "a rank has no room": f"cannot write {run.checkpoint(4)}: no room there",
@@ -278,7 +308,7 @@ def test_a_checkpoint_in_parts_stands_when_all_its_parts_do(
     }
     assert found is contents and why == said.get(how, "") and made._under_way is None
     assert finished == ([(run, folder, contents, {"a": "1"})] if how == "well" else [])
-    assert folder.is_dir() is (how != "a rank has no room")
+    assert folder.is_dir() is (how != "a rank has no room" and not gone)
 
 
 class Future:

@@ -124,7 +124,7 @@ class Short:
         self.ends, self.did = list(ends), list[Any]()
         monkeypatch.setattr(shortage, "free_memory", lambda: self.did.append("freed"))
         self.trainer: Any = SimpleNamespace(
-            step=6,
+            step=7,
             config=tiny_config("train.batch_size=4", "train.grad_accum=3"),
             log=SimpleNamespace(),
             live=SimpleNamespace(free=lambda: self.did.append("no copy")),
@@ -149,7 +149,7 @@ class Short:
 
 def told(size: int, micros: int, more: str = "") -> list[Any]:
     message = f"out of memory: micro-batch {size} x {micros} instead, the global batch is the same{more}"
-    return ["shrunk", ("alarm", 6, {"alarm": "memory", "message": message}), size]
+    return ["shrunk", ("alarm", 7, {"alarm": "memory", "message": message}), size]
 
 
 FREED = ["no copy", "freed"]
@@ -176,11 +176,11 @@ def test_first_what_nobody_needs_is_given_back_then_the_micro_batch_is_parted(
 @pytest.mark.parametrize(
     ("ends", "said"),
     [
-        ((NO_ROOM, NO_ROOM), "out of memory in the update of step 7; end what else needs memory, resume"),
-        ((NO_MICRO, NO_ROOM), "out of memory in the update of step 7; end what else needs memory, resume"),
+        ((NO_ROOM, NO_ROOM), "out of memory in the update of step 8; end what else needs memory, resume"),
+        ((NO_MICRO, NO_ROOM), "out of memory in the update of step 8; end what else needs memory, resume"),
         (
             (NO_MICRO,) * 4,
-            "out of memory at step 7 with a micro-batch of one sequence; "
+            "out of memory at step 8 with a micro-batch of one sequence; "
             "lower model.block_size, model.n_embd or model.n_layer in a new run",
         ),
     ],

@@ -276,7 +276,7 @@ def test_a_step_that_is_not_finite_is_told_with_its_batch(
     words: str,
 ) -> None:
     one, told = telling(tmp_path, "train.learning_rate=0.5")
-    one.step = 6
+    one.step = 7
     one.crew.ranks = SimpleNamespace(size=ranks, alone=ranks == 1)  # type: ignore[assignment]
     calls: list[int] = []
     monkeypatch.setattr(one.crew, "which", lambda step: calls.append(step) or found)
@@ -286,12 +286,12 @@ def test_a_step_that_is_not_finite_is_told_with_its_batch(
     monkeypatch.setattr(one.batches, "offsets", lambda *where: wanted.append(where) or offsets[: len(offsets)])
     with pytest.raises(TrainingError) as error:
         one._stop_before(Result(math.nan, 2.0, True))
-    assert calls == [6] * asked and wanted == [(6, *reversed(found or (0, 0)))]
+    assert calls == [7] * asked and wanted == [(7, *reversed(found or (0, 0)))]
     rest = "; lower train.learning_rate (0.5) or raise train.warmup_steps (0)"
-    assert str(error.value).startswith("step 7: the loss is nan; stopped before the update, ")
+    assert str(error.value).startswith("step 8: the loss is nan; stopped before the update, ")
     assert f", {words}" in str(error.value) and str(error.value).endswith(f"tokens 100, 101, 102, 103, …{rest}")
     record = {"what": "the loss is nan", "micro_batch": number, "batch_offsets": list(range(100, 164))}
-    assert told == [("not_finite", 7, record)]
+    assert told == [("not_finite", 8, record)]
     offsets = offsets[:4]
     with pytest.raises(TrainingError, match=r": the gradient norm is inf; .* 100, 101, 102, 103; lower"):
         one._stop_before(Result(1.0, math.inf, True))
