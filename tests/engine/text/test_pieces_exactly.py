@@ -213,6 +213,20 @@ def test_an_order_is_a_line_and_a_dead_process_takes_none() -> None:
     a_helper(b"", Dead()).order(1)
 
 
+def test_an_end_is_asked_for_and_waited_for_and_leaves_no_pipe_open() -> None:
+    class Full(io.BytesIO):
+        def close(self) -> None:
+            super().close()
+            raise BrokenPipeError  # what was not written yet
+
+    done: list[str] = []
+    made = a_helper(b"", Full())
+    made._process.kill, made._process.wait = lambda: done.append("kill"), lambda: done.append("wait")  # type: ignore
+    made.close()
+    stdin, stdout = made._process.stdin, made._process.stdout
+    assert done == ["kill", "wait"] and stdin is not None and stdin.closed and stdout is not None and stdout.closed
+
+
 def test_an_answer_is_said_with_its_length(monkeypatch: pytest.MonkeyPatch) -> None:
     wrote = io.BytesIO()
     monkeypatch.setattr(helper.sys, "stdout", SimpleNamespace(buffer=wrote))

@@ -264,8 +264,11 @@ def test_what_is_not_said_is_nothing() -> None:
 
 
 def test_a_later_format_is_named(tmp_path: Path) -> None:
-    (tmp_path / META).write_bytes(dump(about(format=1)))
-    assert read_prepared(tmp_path).path == tmp_path
+    for format in (0, 1):
+        (tmp_path / META).write_bytes(dump(about(format=format)))
+        assert (
+            read_prepared(tmp_path).path == tmp_path and read_prepared(tmp_path).sha256 == about(format=format).sha256
+        )
     (tmp_path / META).write_bytes(dump(about(format=2)))
     with pytest.raises(CorpusError, match="is of format 2, and this program knows up to 1; install a newer one"):
         read_prepared(tmp_path)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
+import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,3 +37,24 @@ def test_counting_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert statistics.statistics(text, 0.1, tell) is not None
     shares = [share for what, share in told if what == "counting"]
     assert shares == sorted(shares) and 0 < shares[0] <= shares[-1] == 1 and len(shares) >= blocks
+
+
+def test_compression_is_at_the_levels_that_are_told() -> None:
+    """gzip's and zstd's own where nothing is said of it are 6 and 3; texts are packed with 6 and 9."""
+    rng = random.Random(3)
+    words = ["".join(rng.choices("abcdefgh", k=rng.randrange(2, 7))) for _ in range(300)]
+    data = " ".join(rng.choices(words, [1 / (i + 1) for i in range(300)], k=2000)).encode()
+    zstandard = pytest.importorskip("zstandard")
+
+    def size(machine: Any) -> int:
+        return len(machine.compress(data)) + len(machine.flush())
+
+    zstd = [size(zstandard.ZstdCompressor(level=level).compressobj()) for level in (8, 9, 10)]
+    gzip = [size(zlib.compressobj(level, wbits=31)) for level in (5, 6, 7)]
+    assert len(set(zstd)) == len(set(gzip)) == 3, "a level more or less shows"
+    packed = statistics._Compressed()
+    for at in range(0, len(data), 1000):
+        packed.feed(data[at : at + 1000])
+    assert packed.bits_per_byte(4) == (2.0 * gzip[1], 2.0 * zstd[1])
+    empty = statistics._Compressed().bits_per_byte(0)
+    assert empty[0] == 8 * len(zlib.compressobj(6, wbits=31).flush())
