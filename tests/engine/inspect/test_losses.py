@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from engine.inspect import losses as module
 from engine.inspect.losses import Losses, joined, text_losses
 from engine.inspect.passages import Worst, worst_passages
+from engine.tokenizers.answers import Answers
 from engine.tokenizers.byte import ByteTokenizer
 from engine.tokenizers.dataset import TokenDataset
 from engine.training.evaluate import Portion, evaluate
@@ -118,6 +119,19 @@ def test_the_worst_passages_are_those_of_the_highest_mean(
     every = last(worst_passages(model, ids, most=1000, length=length)).passages
     assert [each.loss for each in every[:most]] == [each.loss for each in found.passages]
     assert sum(each.length for each in every) > (n - 1) / 2
+
+
+def test_where_answers_alone_were_learned_they_alone_are_judged(make: MakeModel) -> None:
+    model, ids = make(block_size=8), some_ids(120, 1)
+    answers = Answers(np.array([10, 40, 80]), np.array([20, 60, 90]))
+    found = last(worst_passages(model, ids, most=1000, length=4, answers=answers)).passages
+    seen = 0
+    for each in found:
+        counted = answers.mask(np.array([each.start - 1]), each.length)[0]
+        shown = joined(list(text_losses(model, ids[each.window : each.start + each.length]))).loss[-each.length :]
+        assert counted.any() and shown[counted].mean() == pytest.approx(each.loss, abs=1e-4)
+        seen += int(counted.sum())
+    assert seen == 40, "none of an answer is left out where a token is a quarter of a passage"
 
 
 def test_what_is_strange_is_found(make: MakeModel) -> None:

@@ -20,11 +20,12 @@ from engine.inspect.attention import attention_maps
 from engine.inspect.lens import logit_lens
 from engine.inspect.losses import joined, text_losses
 from engine.inspect.passages import worst_passages
-from engine.inspect.subject import Subject, open_held_out, open_subject
+from engine.inspect.subject import HeldOut, Subject, open_held_out, open_subject
 from engine.model import build_model
 from engine.runs.layout import RunDir, create_run
 from engine.runs.writer import RunWriter
 from engine.sampling.generate import start_token
+from engine.tokenizers.answers import Answers
 from engine.tokenizers.byte import ByteTokenizer
 from tui.state.inspected import LENGTH, LENGTHS, Held, Source, around, pieces_of
 from tui.state.inspector import Inspector, Inspectors
@@ -155,6 +156,18 @@ def test_the_worst_passages_are_shown_as_they_were_judged(desk: Desk) -> None:
         assert inspector.cursor == read.text.judged
     inspector.turn(0)
     assert inspector.source == Source()
+
+
+def test_the_figures_are_of_answers_where_they_alone_were_learned(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = open_subject(desk.run, "best").tokenizer
+    split = HeldOut(open_held_out(desk.run, tokenizer).ids, Answers(np.array([0, 20]), np.array([9, 30])))
+    monkeypatch.setattr(engine.inspect.subject, "open_held_out", lambda *_: split)
+    desk.read()
+    read, counted = desk.inspector.read, [*range(1, 9), *range(20, 30)]
+    assert read is not None and read.figures is not None and read.text.in_part
+    assert np.flatnonzero(read.text.counted).tolist() == counted
+    losses = [read.loss_of(place) for place in counted]
+    assert read.figures[0] == 18 and read.figures[1] == pytest.approx(np.mean(losses))
 
 
 def test_a_search_that_is_left_is_not_taken_for_a_whole_one(desk: Desk) -> None:
