@@ -122,7 +122,7 @@ class TrainStep:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            raise MicroBatchTooLargeError(f"step {step + 1}") from None
+            raise MicroBatchTooLargeError from None
         self._seconds = self._backward_at - began
         assert total is not None
         return total.float()

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from engine.training import step as steps
+from engine.training.shortage import MicroBatchTooLargeError
 from engine.training.step import TrainStep, make_step, step_seed
 
 from .conftest import tiny_config
@@ -62,6 +63,49 @@ def test_gradients_are_exchanged_with_the_last_micro_batch_alone(monkeypatch: py
     seen.clear()
     take_step.bad_micro_batch(0)
     assert seen == [], "each is tried by its own rank alone"
+
+
+@pytest.mark.parametrize("exchanged", [False, True])
+def test_gradients_are_cleared_where_they_lie(exchanged: bool) -> None:
+    """Those that are exchanged stay where they are exchanged from; none are there before the first step."""
+    take_step = step_of()
+    take_step.replicated = "many" if exchanged else None
+    take_step.clear()
+    assert all(each.grad is None for each in take_step.trained)
+    for each in take_step.trained[1:]:
+        each.grad = torch.ones_like(each)
+    held = [each.grad for each in take_step.trained]
+    take_step.clear()
+    if exchanged:
+        assert all(each.grad is was for each, was in zip(take_step.trained, held, strict=True))
+        assert not any(each.any() for each in held[1:] if each is not None)
+    else:
+        assert all(each.grad is None for each in take_step.trained)
+
+
+def test_a_micro_batch_without_room_is_no_other_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    take_step = step_of()
+    for error, found in (
+        (torch.OutOfMemoryError("out of memory"), MicroBatchTooLargeError),
+        (MemoryError(), MicroBatchTooLargeError),
+        (ValueError("a bug"), ValueError),
+    ):
+
+        def fails(*_: Any, error: Exception = error) -> Any:
+            raise error
+
+        monkeypatch.setattr(take_step, "micro_batch", fails)
+        with pytest.raises(found):
+            take_step.forward_backward(0)
+
+
+def test_the_loss_of_a_step_is_the_sum_of_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    take_step = step_of("train.batch_size=2", "train.grad_accum=4")
+    losses = iter([0.5, 0.25, 2.0, 4.0])
+    monkeypatch.setattr(take_step, "micro_batch", lambda *_: torch.tensor(next(losses), dtype=torch.float64))
+    take_step._backward_at = 5.0
+    loss = take_step.forward_backward(0)
+    assert float(loss) == 6.75 and loss.dtype == torch.float32
 
 
 @pytest.mark.parametrize(
