@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import runpy
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -291,3 +292,22 @@ def test_parts_end_where_a_text_may_be_cut(tmp_path: Path) -> None:
 
     assert parts(0, 14, 4) == [(0, 5), (5, 11), (11, 14)] and parts(0, 14, 6) == [(0, 8), (8, 14)]
     assert parts(3, 12, 2) == [(3, 8), (8, 11), (11, 12)] and parts(3, 12, 100) == [(3, 12)] and parts(5, 5, 1) == []
+
+
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
+@pytest.mark.parametrize("module", ["pieces", "encoding"])
+def test_a_module_of_helpers_works_when_it_is_run(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = listed(tmp_path).ask
+    text = {"path": ask.path, "n_bytes": 4, "sha256": "0", "boundary": None}
+    told = {
+        "tokenizer": ByteTokenizer().to_dict(),
+        "ask": ask.model_dump(mode="json"),
+        "folder": str(tmp_path),
+        "text": text,
+    }
+    order: Any = [0, vars(Piece(0))] if module == "pieces" else [0, 4]
+    wrote = io.BytesIO()
+    monkeypatch.setattr("sys.stdin", lines(told, order))
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(buffer=wrote))
+    runpy.run_module(f"engine.tokenizers.{module}", run_name="__main__")
+    assert a_helper(wrote.getvalue()).answer()
