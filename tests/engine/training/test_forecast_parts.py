@@ -192,3 +192,49 @@ def test_fewer_tokens_are_proposed_where_evaluations_would_take_over_a_tenth_of_
     assert bounded.eval_seconds is not None and bounded.run_seconds is not None
     assert bounded.eval_seconds <= 0.1 * bounded.run_seconds
     assert forecast(config, 65, pace=pace).enough is None, "the split's length is not known"
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+@pytest.mark.parametrize(
+    ("size", "accum", "processes", "micro"), [(8, 1, 3, 2), (8, 3, 3, 8), (4, 2, 4, 2), (2, 1, 5, 1), (6, 1, 1, 6)]
+)
+def test_each_of_several_processes_holds_its_part(
+    size: int, accum: int, processes: int, micro: int, parallel: str, gpu: bool
+) -> None:
+    """A micro-batch of its share; of a parted model so many a part, rounded up; of the machine's memory its share."""
+    config = load_config("nano", sets=(*SMALL, f"train.batch_size={size}", f"train.grad_accum={accum}"))
+    parallel = parallel if processes > 1 else ""
+    found = forecast(config, 65, 10_000, 1003, gpu, processes=processes, parallel=parallel)
+    one = forecast(config.replace({"train.batch_size": micro}), 65, gpu=gpu)
+    parts = processes if parallel == "fsdp" else 1
+    for name in ("weights", "gradients", "optimizer"):
+        assert getattr(found, name) == -(-getattr(one, name) // parts), name
+    assert found.activations == one.activations
+    assert found.available == (1003 if gpu else 1003 // processes)
+    assert (found.processes, found.parallel) == (processes, parallel)
+    assert found.tokens_per_step == config.tokens_per_step, "all together"
+    assert forecast(config, 65, gpu=gpu, processes=processes).available is None
+
+
+def test_a_forecast_is_told_whole() -> None:
+    config = load_config(
+        "nano", sets=(*SMALL, "train.max_steps=100", "train.eval_every=50", "train.checkpoint_every=25")
+    )
+    pace = Pace(step_seconds=0.5, eval_token_seconds=0.25, sample_token_seconds=0.125, device="cpu", threads=2)
+    told = forecast(config, 65, 1000, 10**9, val_tokens=40, pace=pace).to_dict()
+    tokens = config.train.sample_tokens
+    samples, evaluations = told["samples"], told["evaluations"]
+    assert (told["train_seconds"], told["eval_seconds"]) == (50.0, evaluations * 40 * 0.25)
+    assert told["sample_seconds"] == samples * tokens * 0.125 and told["sample_tokens"] == tokens
+    assert told["run_seconds"] == told["train_seconds"] + told["eval_seconds"] + told["sample_seconds"]
+    assert told["fits"] is True and told["memory"] == sum(
+        told[name] for name in ("weights", "gradients", "optimizer", "activations")
+    )
+    assert told["enough"] is None or told["enough"] >= 4096
+    unknown = forecast(config, 65).to_dict()
+    assert all(
+        unknown[name] is None for name in ("train_seconds", "eval_seconds", "sample_seconds", "run_seconds", "fits")
+    )
+    nobody = forecast(config, 65, pace=pace)
+    assert nobody.eval_seconds is None and nobody.run_seconds == 50.0 + (nobody.sample_seconds or 0.0)

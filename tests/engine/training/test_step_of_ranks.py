@@ -118,8 +118,11 @@ def test_the_first_rank_with_a_bad_micro_batch_is_blamed(found: list[float], bla
     assert take_step.bad_micro_batch(0) == blamed
 
 
-@pytest.mark.parametrize(("sharded", "told"), [(False, 1), (True, -1)])
-def test_of_a_parted_model_the_loss_alone_tells_which_it_was(sharded: bool, told: int) -> None:
+@pytest.mark.parametrize(
+    ("bad", "sharded", "told"),
+    [((2, 3), False, 1), ((1, 3), False, 0), ((4,), False, 3), ((), False, -1), ((2,), True, -1)],
+)
+def test_of_a_parted_model_the_loss_alone_tells_which_it_was(bad: tuple[int, ...], sharded: bool, told: int) -> None:
     """Its gradient is that of all ranks."""
     take_step = step_of("train.batch_size=2", "train.grad_accum=4")
     asked: list[Any] = []
@@ -130,7 +133,7 @@ def test_of_a_parted_model_the_loss_alone_tells_which_it_was(sharded: bool, told
     def one(*batch: Any) -> Any:
         loss = plain(*batch)
         made.append(loss)
-        if len(made) in (2, 3):
+        if len(made) in bad:
             take_step.trained[0].grad = torch.full_like(take_step.trained[0], torch.inf)
         return loss
 

@@ -21,7 +21,6 @@ from .told import said, telling
 NO_ROOM = torch.OutOfMemoryError("out of memory")
 EARLY = {"reason": "early_stop"}
 STOP = {"do": "stop", "checkpoint": True}
-AT_ONCE = {"do": "stop", "checkpoint": False}
 
 
 def failing(error: BaseException) -> Any:
@@ -104,46 +103,6 @@ def test_samples_that_are_being_made_are_waited_for(tmp_path: Path) -> None:
         one._await_samples()
         assert waits == ([] if leaving else [0.1] * 3)
         assert told[0] == ("status", {"phase": "sampling"}) and said(told, "given up") == [("given up",)]
-
-
-# -- samples -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("stops", [False, True])
-def test_a_sample_of_every_prompt_until_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops: bool) -> None:
-    one, told = telling(tmp_path, 'train.sample_prompts=["a", "b"]', "train.ema=0.5")
-    one.step = 7
-    weights = [each.clone() for each in one.optimizer.averaged.values()]  # type: ignore[union-attr]
-    for each in one.optimizer.averaged.values():  # type: ignore[union-attr]
-        each.fill_(0.5)
-
-    def made(model: Any, tokenizer: Any, train: Any, number: int, between: Any, copies: Any) -> Sample:
-        assert (model.wte.weight == 0.5).all(), "the averaged weights are in their place"
-        assert between == one.between and copies is one.copies and tokenizer is one.dataset.tokenizer
-        if stops:
-            one.stop = STOP
-        return Sample({"number": number})
-
-    monkeypatch.setattr(module, "make_sample", made)
-    one.sample()
-    records = [("sample", {"step": 7, "number": number}) for number in (0, 1)]
-    assert told == [("status", {"phase": "sampling"}), *records[: 1 if stops else 2], ("status", {"phase": "training"})]
-    assert all(torch.equal(a, b) for a, b in zip(weights, one.optimizer.named.values(), strict=True))
-
-
-def test_without_tokens_there_is_no_sample_and_with_others_they_are_made_beside(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one, told = telling(tmp_path, "train.sample_tokens=0")
-    one.sample()
-    assert told == []
-    one, told = telling(tmp_path)
-    one.step = 7
-    one.crew.ranks = SimpleNamespace(alone=False)  # type: ignore[assignment]
-    monkeypatch.setattr(one, "_await_samples", lambda: told.append(("waited",)))
-    monkeypatch.setattr(one.beside, "begin", lambda step: told.append(("begun", step)))
-    one.sample()
-    assert told == [("waited",), ("begun", 7)]
 
 
 # -- checkpoints -------------------------------------------------------------------------------------------------------

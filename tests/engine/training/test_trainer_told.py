@@ -14,7 +14,7 @@ import torch
 from engine.errors import TrainingError, UserError
 from engine.training import trainer as module
 from engine.training import waiting
-from engine.training.evaluate import Evaluation, Interrupted
+from engine.training.evaluate import Evaluation
 from engine.training.step import RankPace, Result
 from engine.training.trainer import Trainer
 
@@ -31,6 +31,14 @@ def failing(error: BaseException) -> Any:
         raise error
 
     return fails
+
+
+def test_a_trainer_begins_with_nothing_done(tmp_path: Path) -> None:
+    one, told = telling(tmp_path)
+    assert (one.step, one.rollbacks, one.lr_scale, one.train_seconds, one.eval_seconds) == (0, 0, 1.0, 0.0, 0.0)
+    assert (one.owed, one.paused, one.stopping, one.leaving, one.saved) == (False, False, False, False, False)
+    assert (one.evaluation, one.checkpoint_step, one.stop, one.wanted, one.state) == (None, None, None, [], "running")
+    assert told == [] and one.val_loss() is None and one._retrying is False
 
 
 # -- the end -----------------------------------------------------------------------------------------------------------
@@ -382,55 +390,3 @@ def test_what_the_numbers_depend_on_is_told(tmp_path: Path, monkeypatch: pytest.
     one.device = torch.device("cuda", 1)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"the GPU {device}")
     assert one.environment()["device"] == "the GPU cuda:1"
-
-
-# -- evaluation --------------------------------------------------------------------------------------------------------
-
-
-def evaluating(one: Trainer, monkeypatch: pytest.MonkeyPatch, loss: float) -> None:
-    found = Evaluation(loss, loss / 2, 1000, 0.25)
-    monkeypatch.setattr(one.crew, "evaluate", lambda between: found if between == one.between else None)
-
-
-def test_an_evaluation_is_a_record_and_counts_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, told = telling(tmp_path)
-    one.step, one.train_seconds, one.eval_seconds, one.owed = 5, 3.5, 1.0, True
-    evaluating(one, monkeypatch, 2.0)
-    assert one.evaluate() is True and not one.owed and one.eval_seconds == 1.25
-    assert told[0] == ("status", {"phase": "evaluating"}) and told[-1][1]["phase"] == "training"
-    tokens = 5 * one.config.tokens_per_step
-    record = {"step": 5, "tokens": tokens, "time_s": 3.5, "val_loss": 2.0, "val_bpb": 1.0, "eval_s": 0.25}
-    assert said(told, "metric") == [("metric", record)] and said(told, "alarm") == []
-    assert one.val_loss() == 2.0 and (one.watch.best_loss, one.watch.best_step) == (2.0, 5)
-    assert one.evaluate() is False
-    one.step = 6
-    assert one.val_loss() is None
-    evaluating(one, monkeypatch, math.inf)
-    assert one.evaluate() is False and one.val_loss() is None
-    message = "the validation loss is inf; it never counts as the best, lower train.learning_rate"
-    assert said(told, "alarm") == [("alarm", 6, {"alarm": "validation", "message": message})]
-
-
-def test_overfitting_is_told_with_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, told = telling(tmp_path)
-    for step, loss, train in ((5, 2.0, 3.0), (10, 2.9, 1.0), (15, 2.9, 0.5)):
-        one.step = step
-        one.watch.trained(train)
-        evaluating(one, monkeypatch, loss)
-        one.evaluate()
-    fields = {"alarm": "overfitting", "best_val_loss": 2.0, "best_step": 5, "val_loss": 2.9}
-    assert said(told, "alarm") == [("alarm", 10, fields)]
-
-
-def test_an_evaluation_that_gives_way_is_owed_and_one_without_room_is_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one, told = telling(tmp_path)
-    monkeypatch.setattr(one.crew, "evaluate", failing(Interrupted()))
-    assert one.evaluate() is False and one.owed is True and one.evaluation is None
-    assert told == [("status", {"phase": "evaluating"})]
-    monkeypatch.setattr(one.crew, "evaluate", failing(NO_ROOM))
-    assert one.evaluate() is False and one.owed is False and one.evaluation is None
-    message = "no memory for an evaluation, not even of one sequence; it is left out, training goes on"
-    alarm = ("alarm", 0, {"alarm": "memory", "message": message})
-    assert told[2:] == [alarm, ("status", {"phase": "training"})]
