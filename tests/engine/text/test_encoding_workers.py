@@ -140,6 +140,12 @@ def test_a_sample_of_a_large_text_begins_with_its_first_and_ends_with_its_last_c
     assert list(learning.sampled(whole, 40, 1000)) == ["x" * 40]
 
 
+def test_a_sample_of_a_large_text_is_of_64_places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The same text gives the same vocabulary in every version."""
+    monkeypatch.setattr(learning, "MOST", 128)
+    assert list(learning.sampled(text_of(tmp_path / "text", b"x" * 150), 150, 1000)) == ["xx"] * 64
+
+
 def test_a_character_begins_where_its_first_byte_is(tmp_path: Path) -> None:
     content = "aé€😀b"
     text = text_of(tmp_path / "text", content.encode())

@@ -100,6 +100,13 @@ def test_a_sample_is_the_beginning_of_pieces_at_even_distances(
     assert made.read_pieces == read
 
 
+def test_a_sample_is_of_64_places() -> None:
+    """However many there are: the same source gives the same vocabulary in every version."""
+    made = Listed(*[[train("a")]] * 200)
+    assert len(list(prepare._sample(made, made.pieces()))) == 128
+    assert made.read_pieces == [number * 200 // 64 for number in range(64)]
+
+
 def test_of_a_long_document_so_many_characters_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepare, "MOST", 6)
     for chunks, taken in ((["abc", "def", "ghi"], 2), (["abcdef", "ghi"], 1), (["abcd", "e", "fgh", "i"], 3)):
