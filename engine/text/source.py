@@ -127,7 +127,7 @@ class Source:
     def newest(self) -> int:
         """When any of its files changed last, in nanoseconds."""
         if self.path.is_dir():
-            return max((part.stamp[0] for part in self.parts), default=0)
+            return max(part.stamp[0] for part in self.parts)
         return self.path.stat().st_mtime_ns
 
     def digest(self, progress: Progress | None = None) -> str:
