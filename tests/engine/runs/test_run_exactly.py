@@ -130,8 +130,9 @@ def test_what_a_sync_lost_is_written_again_where_it_was(
     path = tmp_path / "log"
     path.write_bytes(b"kept before\n")
     records = AppendLog(path)
-    records.append(b"one\n", 1)
-    records.append(b"two\n", 2)
+    lines = b"o" * 300 + b"ne\n", b"two\n"
+    records.append(lines[0], 1)
+    records.append(lines[1], 2)
     real, sync = os.pwrite, os.fsync
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", failing(OSError(errno.EIO, "Input/output error")))
@@ -139,8 +140,8 @@ def test_what_a_sync_lost_is_written_again_where_it_was(
             records.sync()
     os.truncate(path, 12)
     with path.open("ab") as file:
-        file.write(b"\0" * 8)  # what the system let go of
+        file.write(b"\0" * len(b"".join(lines)))  # what the system let go of
     monkeypatch.setattr("os.pwrite", lambda fd, data, at: real(fd, data[:at_once], at))
     records.sync()
-    assert path.read_bytes() == b"kept before\none\ntwo\n" and not records._unsynced and sync is os.fsync
+    assert path.read_bytes() == b"kept before\n" + b"".join(lines) and not records._unsynced and sync is os.fsync
     records.close()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from engine.errors import RunError
 from engine.model.gpt import GPT
 from engine.sampling.decode import Context
 from engine.sampling.generate import start_token
@@ -85,3 +86,9 @@ def test_an_empty_prompt_is_the_end_of_a_line() -> None:
     assert start_token(CharTokenizer("ab")) == 0
     assert start_token(CharTokenizer("ab\n")) == 2
     assert start_token(CharTokenizer("ab", unknown="skip")) == 0
+
+
+@pytest.mark.parametrize("ids", [{}, {"ids": "", "others": 1, "log_sum": 0.0}])
+def test_no_logits_at_all_are_none(ids: dict[str, object]) -> None:
+    with pytest.raises(RunError, match="the trainer's logits cannot be read"):
+        TopLogits.from_dict({"logits": "", **ids})
