@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +24,14 @@ from engine.training.ranks import ALONE, LostRankError, Ranks
 from .told import Writer
 
 Start = Callable[..., RunDir]
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> RunDir:
+    """A run's folder with nothing in it."""
+    run = RunDir(tmp_path / "run")
+    run.path.mkdir()
+    return run
 
 
 class Trains:
@@ -54,6 +63,7 @@ class Trains:
             raise self.unsaved
 
 
+TOO_LARGE = "out of memory: the model and its optimizer do not fit; lower model.n_layer or model.n_embd"
 LOST = LostRankError("rank 1 has died")
 BAD = TrainingError("step 4: the loss is nan")
 
@@ -78,7 +88,7 @@ BAD = TrainingError("step 4: the loss is nan")
     ],
 )
 def test_what_can_be_saved_is_saved_at_the_end(
-    start: Start,
+    bare: RunDir,
     monkeypatch: pytest.MonkeyPatch,
     error: Exception | None,
     step: int,
@@ -87,11 +97,10 @@ def test_what_can_be_saved_is_saved_at_the_end(
     saves: bool,
     steps: tuple[int, ...],
 ) -> None:
-    run = start("run")
     for each in steps:
-        run.checkpoint(each).mkdir(parents=True)
+        bare.checkpoint(each).mkdir(parents=True)
     trainer = Trains(error, step, saved, sharded, None)
-    host = TrainingHost(run)
+    host = TrainingHost(bare)
     monkeypatch.setattr(host, "_prepare", lambda writer: trainer)
     writer: Any = SimpleNamespace(serve_at=lambda place: trainer.did.append("served"), stuck="")
     if error is None:
@@ -109,8 +118,8 @@ def test_what_can_be_saved_is_saved_at_the_end(
     assert trainer.did == ["served", *ends, *(["saved"] if saves else []), "no prompts", "left"] and host.begun
 
 
-def test_what_cannot_be_saved_is_told_beside_what_ended_it(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    host = TrainingHost(start("run"))
+def test_what_cannot_be_saved_is_told_beside_what_ended_it(bare: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = TrainingHost(bare)
     writer: Any = SimpleNamespace(serve_at=lambda place: None, stuck="")
     monkeypatch.setattr(host, "_prepare", lambda writer: Trains(BAD, 4, 3, False, UserError("no room")))
     with pytest.raises(TrainingError, match=r"^step 4: the loss is nan; and no room$"):
@@ -242,10 +251,90 @@ def test_the_device_is_the_one_asked_for_else_the_runs(
     assert named == [device]
 
 
-def test_it_is_asked_to_end_and_waited_for(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    host = TrainingHost(start("run"))
+def test_it_is_asked_to_end_and_waited_for(bare: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = TrainingHost(bare)
     assert (host.error, host.state, host.begun, host.alive) == (None, None, False, False)
     host.stop()
     host.stop(checkpoint=False)
     assert host.commands.drain() == [{"do": "stop", "checkpoint": True}, {"do": "stop", "checkpoint": False}]
     assert host._thread.name == "train-run" and not host._thread.daemon
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "trace"),
+    [
+        (None, None, False),
+        (UserError("no room"), "no room", False),
+        (MemoryError(), TOO_LARGE, False),
+        (ValueError("a\n bug"), "ValueError: a bug", True),
+    ],
+)
+@pytest.mark.parametrize("full", [False, True])
+def test_how_it_ended_is_told_though_the_disk_be_full(
+    bare: RunDir, monkeypatch: pytest.MonkeyPatch, error: Exception | None, said: str | None, trace: bool, full: bool
+) -> None:
+    host, closed = TrainingHost(bare), list[bool]()
+    writer: Any = Writer(bare.path)
+    writer.close = lambda: closed.append(True)
+    host._writer = writer
+
+    def trains(writer: Any) -> str:
+        if error is not None:
+            raise error
+        return "stopped"
+
+    def event(kind: str, step: int, **fields: Any) -> None:
+        if full:
+            raise UserError("no space left on device")
+        writer.told.append((kind, step, fields))
+
+    monkeypatch.setattr(host, "_train", trains)
+    writer.event = event
+    host._run()
+    assert (host.state, host.error) == (("failed", said) if error else ("stopped", None)) and closed == [True]
+    if error is None:
+        assert writer.told == []
+        return
+    *events, status = writer.told
+    assert status == ("status", {"state": "failed", "phase": "", "message": said, "problem": said})
+    if full:
+        assert events == []
+        return
+    ((kind, step, fields),) = events
+    assert (kind, step, fields.pop("message")) == ("error", -1, said)
+    assert [*fields] == (["traceback"] if trace else []) and all("ValueError: a" in each for each in fields.values())
+
+
+@pytest.mark.parametrize("problem", ["", "no space left on device"])
+def test_a_run_that_cannot_say_that_it_begins_does_not(bare: RunDir, problem: str) -> None:
+    host, did = TrainingHost(bare), list[Any]()
+
+    def check() -> None:
+        did.append("checked")
+        if problem:
+            raise UserError(problem)
+
+    host._writer = SimpleNamespace(  # type: ignore[assignment]
+        __enter__=lambda: did.append("locked"),
+        status=lambda **fields: did.append(fields),
+        check=check,
+        close=lambda: did.append("closed"),
+    )
+    host._thread = SimpleNamespace(start=lambda: did.append("begun"))  # type: ignore[assignment]
+    if problem:
+        with pytest.raises(UserError, match=problem):
+            host.start()
+    else:
+        host.start()
+    loading = {"state": "running", "phase": "loading torch", "problem": None}
+    assert did == ["locked", loading, "checked", "closed" if problem else "begun"]
+
+
+def test_who_gives_it_up_says_why_before_the_lock_goes(bare: RunDir) -> None:
+    host, did = TrainingHost(bare), list[Any]()
+    host._writer = SimpleNamespace(  # type: ignore[assignment]
+        status=lambda **fields: did.append(fields), close=lambda: did.append("closed"), untold=lambda: {"state": "x"}
+    )
+    host.give_up("it took too long")
+    why = {"state": "stopped", "phase": "", "message": "it took too long", "problem": "it took too long"}
+    assert did == [why, "closed"] and host.untold() == {"state": "x"}
