@@ -9,7 +9,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from engine.config import Config, DataConfig, TrainConfig
+from engine.config import Config, TrainConfig
 from engine.model.sizes import count_parameters, flops_per_token
 from engine.plan.pace import Pace
 from engine.training.memory import memory_estimate, micro_batch
@@ -164,13 +164,3 @@ def occasions(train: TrainConfig) -> tuple[int, int]:
         evaluations += 1
         samples += first % train.checkpoint_every != 0
     return evaluations, samples * len(train.prompts) if train.sample_tokens else 0
-
-
-def expected_tokens(size: int, data: DataConfig) -> tuple[int, int]:
-    """Training and validation tokens of a text of `size` bytes before it is tokenized.
-
-    Exact for bytes, near for characters; about 3.3 bytes a BPE token.
-    """
-    each = {"char": 1.0, "byte": 1.0, "bpe": 3.3, "gpt2": 3.9, "word": 4.5}[data.tokenizer]
-    val = size * data.val_fraction
-    return int((size - val) / each), int(val / each)

@@ -25,10 +25,11 @@ NO_ROOM = torch.OutOfMemoryError("out of memory")
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Batches of two sequences, of which each rank does three until it hears of the others."""
+    vocab_size = tokens().tokenizer.vocab_size  # made once, by the bounds as they are
     monkeypatch.setitem(module.TOKENS_PER_BATCH, "cpu", 32)
     monkeypatch.setattr(module, "ROUND", 3)
     config = tiny_config("model.n_layer=1").model
-    return build_model(config, tokens().tokenizer.vocab_size, torch.Generator().manual_seed(1)).train()
+    return build_model(config, vocab_size, torch.Generator().manual_seed(1)).train()
 
 
 def evaluated(model: Any, ranks: Ranks, between: Any = None) -> Evaluation:
