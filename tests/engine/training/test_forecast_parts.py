@@ -89,6 +89,17 @@ def test_on_a_gpu_attention_keeps_what_goes_in_and_comes_out(dropout: float) -> 
     assert activation_estimate(config, 10, gpu=True) == expected
 
 
+def test_on_a_cpu_dropout_keeps_its_masks_and_attention_whole() -> None:
+    """A block of 8 tokens of 16 numbers in 2 heads, in fp32: the matrix of attention three times, masks of 4 bytes."""
+    sets = ("model.block_size=8", "model.n_embd=16", "model.n_head=2", "model.n_layer=1", "model.softcap=0")
+    more = ("model.mlp=relu2", "model.mlp_width=24", "train.batch_size=1", "train.precision=fp32", "model.dropout=0.1")
+    norms, products, mlp, masks = 2 * 16 * 4, 3 * 16 * 4, 2 * 24 * 4, 2 * 16 * 4
+    attention = 3 * 16 * 4 + 3 * 2 * 8 * 4
+    ends = 3 * 16 * 4 + 10 * 4
+    expected = 8 * (norms + products + attention + mlp + masks + ends)
+    assert activation_estimate(load_config("nano", sets=(*sets, *more)), 10) == expected
+
+
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_memory_is_the_sum_of_its_parts(optimizer: str, ema: float) -> None:
