@@ -16,6 +16,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from . import forked
+from .idle import idle
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is loaded
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="tinytui-state-")  # a bug made on purpose is nobody's own
 
@@ -47,8 +50,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """All modules are loaded now; as Python does it, all of them are looked through for each workbench's garbage."""
+    forked.serve()
     if sheet := sys.modules.get("textual.css.stylesheet"):
         parse_once(sheet)
+    for name in ("textual.app", "textual.pilot"):
+        if module := sys.modules.get(name):
+            module.wait_for_idle = idle  # type: ignore[attr-defined]
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)

@@ -20,6 +20,8 @@ from typing import Self
 
 import pyte
 
+from tests.forked import on_terminal
+
 KEYS = {
     "enter": "\r",
     "tab": "\t",
@@ -48,8 +50,12 @@ class Terminal:
         cwd: str | os.PathLike[str] | None = None,
         term: str = "xterm-256color",
         bandwidth: float | None = None,
+        forked: bool = False,
     ) -> None:
-        """`bandwidth` is that of the link to the program, in bytes a second; None is no limit."""
+        """`bandwidth` is that of the link to the program, in bytes a second; None is no limit.
+
+        forked: the program is a Python that need not load its libraries again (forked.py), in a test.
+        """
         self.bandwidth = bandwidth
         self.columns, self.rows = columns, rows
         self.screen = pyte.Screen(columns, rows)
@@ -58,16 +64,19 @@ class Terminal:
         self.open, self.exit_code = True, None  # type: bool, int | None
         self.first_byte: float | None = None
         self.started = time.monotonic()
-        self.pid, self.fd = pty.fork()
+        kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+        told = {**kept, "TERM": term, "COLORTERM": "truecolor", **(env or {})}
+        size = struct.pack("HHHH", rows, columns, 0, 0)
+        if forked:
+            self.pid, self.fd = on_terminal(command, cwd=cwd, env=told, size=size)
+        else:
+            self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            for name in ("COLUMNS", "LINES", "NO_COLOR"):
-                os.environ.pop(name, None)
-            os.environ.update(TERM=term, COLORTERM="truecolor", **(env or {}))
-            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+            fcntl.ioctl(0, termios.TIOCSWINSZ, size)
             if cwd is not None:
                 os.chdir(cwd)
             try:
-                os.execvpe(command[0], list(command), os.environ)  # readline sets COLUMNS behind its back
+                os.execvpe(command[0], list(command), told)
             finally:
                 os._exit(127)
         # a terminal answers queries (cursor position, device attributes)

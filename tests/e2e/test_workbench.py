@@ -25,6 +25,7 @@ from engine.control import ControlClient
 from engine.errors import UserError
 from engine.runs.layout import RunDir
 from tests.engine.training.conftest import tiny_text
+from tests.forked import Forked
 from tests.terminal import Terminal
 from tui.cli.app import make_app
 
@@ -100,7 +101,7 @@ def headless(place: Path, *words: str) -> Result:
 
 def in_background(place: Path, env: dict[str, str], name: str) -> subprocess.Popen[bytes]:
     """A training of that name in a process of its own."""
-    return subprocess.Popen(
+    return Forked(
         command(place, *TRAIN, "--name", name),
         env={**os.environ, **env},
         cwd=place,
@@ -144,14 +145,14 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_a_hung_up_terminal_costs_no_step_and_the_run_is_found_again(
     place: Path, env: dict[str, str], uninterrupted: str
 ) -> None:
-    with Terminal(command(place, *TRAIN, "--name", "hung", "--tui"), env=env, cwd=place) as first:
+    with Terminal(command(place, *TRAIN, "--name", "hung", "--tui"), env=env, cwd=place, forked=True) as first:
         pause(place, "hung")
         first.wait("paused", 60)
         first.hang_up()
         hung_at = status(place, "hung")["step"]
         assert hung_at < STEPS
 
-        with Terminal(command(place, "open", "hung"), env=env, cwd=place) as second:
+        with Terminal(command(place, "open", "hung"), env=env, cwd=place, forked=True) as second:
             second.wait("hung")
             second.wait("paused")
             second.key("p")
@@ -168,7 +169,7 @@ def test_a_hung_up_terminal_costs_no_step_and_the_run_is_found_again(
 
 
 def test_detached_training_goes_on_in_the_background(place: Path, env: dict[str, str], uninterrupted: str) -> None:
-    with Terminal(command(place, *TRAIN, "--name", "away", "--tui"), env=env, cwd=place) as terminal:
+    with Terminal(command(place, *TRAIN, "--name", "away", "--tui"), env=env, cwd=place, forked=True) as terminal:
         pause(place, "away")
         terminal.wait("paused", 60)
         terminal.key("q")

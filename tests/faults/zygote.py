@@ -15,6 +15,8 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from tests.forked import Forked
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -28,7 +30,7 @@ class Zygote:
         self._preload = {} if preload is None else {"LD_PRELOAD": str(preload)}
 
     def __enter__(self) -> Zygote:
-        self._process = subprocess.Popen(
+        self._process = Forked(
             [sys.executable, "-m", "tests.faults.zygote"],
             cwd=ROOT,
             stdin=subprocess.PIPE,

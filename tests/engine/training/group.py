@@ -23,6 +23,14 @@ from typing import Any
 
 from engine import process
 from engine.runs.layout import RunDir
+from tests.forked import Forked
+
+LOADED = (
+    *(f"engine.training.{name}" for name in ("crew", "host", "live", "precision", "trainer")),
+    *("torch._dynamo", "torch.distributed.fsdp", "torch.distributed.tensor"),
+    *("torch.distributed.checkpoint.hf_storage", "torch.distributed.checkpoint.state_dict_saver"),
+)
+"""What ranks load; parted ones seconds of it."""
 
 
 @dataclass
@@ -42,7 +50,7 @@ class Zygote:
     """Its processes compute with one thread each, Muon in float32 as everything else."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
+        self._process = Forked(
             [sys.executable, "-m", "tests.engine.training.group"],
             env=process.environment(OMP_NUM_THREADS="1"),
             cwd=process.HOME,
@@ -165,10 +173,8 @@ def _ends(pids: list[int], seconds: float) -> list[int]:
 
 def main() -> None:
 
-    import engine.training.crew
-    import engine.training.host
-    import engine.training.live
-    import engine.training.trainer  # noqa: F401
+    for name in LOADED:
+        import_module(name)
 
     for line in sys.stdin:
         what = json.loads(line)

@@ -14,6 +14,7 @@ from typing import Any
 
 from typer.testing import CliRunner, Result
 
+from tests.forked import Forked
 from tui.cli.app import make_app
 
 ROOT = Path(__file__).parents[3]
@@ -68,7 +69,7 @@ def command(*args: object) -> list[str]:
 
 def spawn(*args: object, **kwargs: Any) -> subprocess.Popen[str]:
     """The command in a process of its own."""
-    return subprocess.Popen(command(*args), text=True, env=environment(), **kwargs)
+    return Forked(command(*args), text=True, env=environment(), **kwargs)
 
 
 def wait_for(what: Callable[[], Any], seconds: float = 60.0) -> Any:

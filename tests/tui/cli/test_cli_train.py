@@ -3,12 +3,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pty
 import signal
 from pathlib import Path
 
 import pytest
 from cli_for_tests import TINY, Cli, Trained, command, environment, invoke, one_complaint, wait_for
+
+from tests.forked import on_terminal
 
 ENDLESS = ("--steps", "10000000", "--set", "train.checkpoint_every=10000000", "--set", "train.eval_every=10000000")
 
@@ -122,10 +123,7 @@ class Terminal:
     """A command in a pseudo-terminal of its own."""
 
     def __init__(self, folder: Path, *args: object) -> None:
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.chdir(folder)
-            os.execvpe(command()[0], command(*args), environment())
+        self.pid, self.fd = on_terminal(command(*args), cwd=folder, env=environment())
         os.set_blocking(self.fd, False)
         self.output = ""
 

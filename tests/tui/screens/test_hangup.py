@@ -14,12 +14,12 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
-from fcntl import ioctl
 from pathlib import Path
-from termios import ECHO, TIOCSWINSZ, tcgetattr
+from termios import ECHO, tcgetattr
 
 import pytest
 
+from tests.forked import on_terminal
 from tui.terminal.hangup import TerminalFile, hung_up
 
 ROOT = Path(__file__).parents[3]
@@ -73,12 +73,9 @@ class Child:
         self.folder, self.seen = folder, bytearray()
         script = folder / "program.py"
         script.write_text(textwrap.dedent(PROGRAM))
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            ioctl(0, TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
-            os.environ.update(TERM="xterm-256color", PYTHONPATH=str(ROOT), XDG_CONFIG_HOME=str(folder))
-            os.chdir(folder)
-            os.execv(sys.executable, [sys.executable, str(script), *map(str, given)])
+        command = [sys.executable, str(script), *map(str, given)]
+        env = {**os.environ, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT), "XDG_CONFIG_HOME": str(folder)}
+        self.pid, self.fd = on_terminal(command, cwd=folder, env=env, size=struct.pack("HHHH", 30, 100, 0, 0))
 
     def until(self, test: Callable[[], bool], seconds: float = 20.0, read: bool = True) -> None:
         end = time.monotonic() + seconds
