@@ -36,6 +36,7 @@ CUT = re.compile(r"(?<=\S)[ \t\n\r]")
 _MOST = 200_000  # units remembered, about 40 MB
 _LONGEST = 64  # characters of a unit worth remembering
 _INSIDE = bytes(range(0x80, 0xC0))  # bytes that go on with a character
+_WINDOW = 1 << 16  # bytes of a file looked at at a time
 HELD = 1 << 22  # characters held back for want of a place to cut; then it is cut anywhere: a unit takes 100 bytes each
 
 
@@ -106,9 +107,9 @@ def _last_cut(text: str) -> int:
 def cut_after(file: BinaryIO, place: int, end: int) -> int:
     """The first place at or after `place` to cut at; between any two characters when 4 MiB hold none."""
     first = None
-    for at in range(place, min(end, place + HELD), 1 << 16):
+    for at in range(place, min(end, place + HELD), _WINDOW):
         file.seek(at)
-        window = file.read((1 << 16) + 4)
+        window = file.read(_WINDOW + 4)
         whole = window.lstrip(_INSIDE)  # from the first character that begins in it
         characters = whole.decode("utf-8", "ignore")  # but for one cut at its end
         first = at + len(window) - len(whole) if first is None else first
