@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from engine.config import load_preset
-from engine.runs.layout import RunDir
+from engine.runs.layout import RunDir, new_name
 from engine.runs.sample_lines import CopiedPart, copied_part, newest
 from engine.runs.summary import export_csv, overview, perplexity, summary
 from engine.runs.writer import RunWriter
@@ -101,3 +101,25 @@ def test_what_a_sample_says_of_copying() -> None:
 
 def test_of_nothing_there_are_no_rows(run: RunDir, tmp_path: Path) -> None:
     assert export_csv(logged(run), tmp_path / "out.csv") == 5
+
+
+@pytest.mark.parametrize(
+    ("corpus", "preset", "names", "name"),
+    [
+        ("soap notes.csv", "nano", (), "soap-notes-nano-1"),
+        (
+            "soap",
+            "nano",
+            ("soap-nano-2", "soap-nano-10", "soap-nano-x", "other-nano-99", "soap-nano-3-1"),
+            "soap-nano-11",
+        ),
+        ("x" * 100, "nano", (), f"{'x' * 90}-1"),
+        ("é", "", (), "run-1"),
+    ],
+)
+def test_a_new_run_s_name_is_one_above_the_highest(
+    corpus: str, preset: str, names: tuple[str, ...], name: str, tmp_path: Path
+) -> None:
+    for each in names:
+        (tmp_path / each).mkdir()
+    assert new_name(tmp_path, corpus, preset) == name and new_name(tmp_path / "none", "a", "b") == "a-b-1"

@@ -11,9 +11,11 @@ import pytest
 from engine.config import DataConfig
 from engine.errors import CorpusError
 from engine.text import rows, statistics
+from engine.text.catalog import slug
 from engine.text.corpus import Text
 from engine.text.magic import no_text
 from engine.text.render import Recipe
+from engine.text.scan import remembered
 from engine.text.source import Part, Source
 from engine.text.web import Partial
 from engine.tokenizers.byte import ByteTokenizer
@@ -43,6 +45,48 @@ def test_what_is_kept_is_found_by_a_hash_of_what_it_is_of(tmp_path: Path) -> Non
     with Source(path) as source:
         key = Recipe(("text",), True, None, "--").key(source, "d")
     assert key == sha([2, "d", ["text", [False]], ["text"], True, None, "--"])[:32]
+
+
+def test_a_look_is_kept_under_the_place_that_was_looked_at(tmp_path: Path) -> None:
+    def kept(place: str) -> str:
+        remembered("scan", Path(place), ["key"], 0, tmp_path, lambda: {"n": 1})
+        return f"{hashlib.sha256(place.encode()).hexdigest()[:32]}-scan.json"
+
+    assert {kept("/a"), kept("/b")} == {path.name for path in (tmp_path / "checked").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("a" * 70, "a" * 64),
+        ("a" * 63 + "-b", "a" * 63),
+        ("a b  c_d.e-", "a-b-c_d.e"),
+        ("..", "corpus"),
+        ("é", "corpus"),
+        ("_a", "a"),
+    ],
+)
+def test_a_name_is_made_of_what_a_name_may_have(text: str, name: str) -> None:
+    assert slug(text) == name
+
+
+def test_of_what_is_left_out_four_are_named(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("a")
+    with Source(tmp_path / "t.txt") as source:
+        told = [source.left_out()]
+        for number in range(6):
+            source.skipped.append((f"{number}", "odd"))
+            told.append(source.left_out())
+        source.hidden = 1234
+        told.append(source.left_out())
+    named = [f"{number} (odd)" for number in range(4)]
+    assert told == [
+        "",
+        *(f"; left out: {', '.join(named[:count])}" for count in (1, 2, 3, 4)),
+        f"; left out: {', '.join(named)}, 1 more",
+        f"; left out: {', '.join(named)}, 2 more",
+        f"; left out: {', '.join(named)}, 2 more, 1,234 hidden",
+    ]
 
 
 @pytest.mark.parametrize(("coded", "name"), [("utf-16-le", "UTF-16LE"), ("utf-16-be", "UTF-16BE")])
