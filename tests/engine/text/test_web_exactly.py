@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import io
 import urllib.error
+import urllib.request
 from email.message import Message
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from engine.text.web import _cause, _decoder, _is_page, _version
+from engine.errors import CorpusError
+from engine.text.web import _cause, _decoder, _is_page, _Redirects, _version
 
 
 @pytest.mark.parametrize(
@@ -67,3 +70,40 @@ def test_why_a_connection_failed_is_said_in_the_system_s_words() -> None:
     assert _cause(urllib.error.URLError(refused)) == _cause(refused) == "connection refused"
     assert _cause(urllib.error.URLError("unknown url type: ftp")) == "unknown url type: ftp"
     assert isinstance(http.client.RemoteDisconnected("gone"), OSError)
+
+
+class Answer(io.BytesIO):
+    """As the library's: nothing more is read of one that is closed."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        return b"" if self.closed else super().read(size)
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize(
+    ("to", "where"),
+    [
+        ({"Location": "https://other/b.txt"}, "https://other/b.txt"),
+        ({"Location": "b.txt"}, "http://here/a/b.txt"),
+        ({"URI": "/c"}, "http://here/c"),
+        ({"Location": "file:///etc/passwd"}, "file"),
+        ({"Location": "ftp://other/b"}, "ftp"),
+    ],
+)
+def test_a_redirection_leads_to_http_alone(code: int, to: dict[str, str], where: str) -> None:
+    headers = Message()
+    for name, value in to.items():
+        headers[name] = value
+    request, answer, asked = urllib.request.Request("http://here/a/t.txt"), Answer(b"long"), list[str]()
+    redirects = _Redirects()
+    parent: Any = SimpleNamespace(open=lambda request, timeout: asked.append(request.full_url))
+    redirects.add_parent(parent)
+    request.timeout = 3.0
+    follow = getattr(redirects, f"http_error_{code}")
+    if "://" in where:
+        follow(request, answer, code, "moved", headers)
+        assert asked == [where]
+    else:
+        with pytest.raises(CorpusError, match=rf"^http://here/a/t\.txt leads away from http, to {where}:; fetch it"):
+            follow(request, answer, code, "moved", headers)
+    assert answer.closed
