@@ -32,6 +32,13 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Any:
     return build_model(config, vocab_size, torch.Generator().manual_seed(1)).train()
 
 
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The models whose losses were computed, one for each batch."""
+    plain, made = module._sums, list[Any]()
+    monkeypatch.setattr(module, "_sums", lambda model, *rest: made.append(model) or plain(model, *rest))
+    return made
+
+
 def evaluated(model: Any, ranks: Ranks, between: Any = None) -> Evaluation:
     model = deepcopy(model)
     try:
@@ -62,6 +69,13 @@ def test_all_have_the_loss_of_one_alone(monkeypatch: pytest.MonkeyPatch, small: 
 
 @pytest.mark.parametrize("at", [1, 2, 5])
 def test_a_stop_interrupts_all(monkeypatch: pytest.MonkeyPatch, small: Any, at: int) -> None:
+    """And who was told of it computes nothing more."""
+    batches = counted(monkeypatch)
+    with pytest.raises(Interrupted):
+        asked_alone = iter(range(1, 99))
+        evaluated(small, Ranks(), lambda: next(asked_alone) == at)
+    assert len(batches) == at - 1
+
     def do(ranks: Ranks) -> str:
         asked = 0
 
@@ -117,6 +131,7 @@ def test_parts_of_a_model_are_asked_of_all_for_every_batch(monkeypatch: pytest.M
     found = Hands(2, monkeypatch).run(do)
     assert made == [10, 10] and {each.tokens for each in found} == {MOST}
     made = [0, 0]
+    batches = counted(monkeypatch)
 
     def stopped(ranks: Ranks) -> None:
         def between() -> bool:
@@ -127,7 +142,7 @@ def test_parts_of_a_model_are_asked_of_all_for_every_batch(monkeypatch: pytest.M
             evaluated(small, ranks, between)
 
     Hands(2, monkeypatch).run(stopped)
-    assert made == [3, 3], "a round of three"
+    assert made == [3, 3] and len(batches) == 6, "a round of three, that is computed by both"
 
     def fails(self: Any, *rest: Any) -> bool:
         raise NO_ROOM
