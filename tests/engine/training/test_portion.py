@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from engine.training import evaluate
 from engine.training.evaluate import Evaluation, Portion
 
 CPU, GPU, OTHER = torch.device("cpu"), torch.device("cuda", 0), torch.device("meta")
@@ -51,3 +55,32 @@ def test_perplexity_is_a_number_for_any_loss() -> None:
     assert Evaluation(2.0, 1.0, 10, 1.0).perplexity == pytest.approx(math.e**2)
     assert Evaluation(699.5, 1.0, 10, 1.0).perplexity == pytest.approx(math.exp(699.5))
     assert Evaluation(700.5, 1.0, 10, 1.0).perplexity == Evaluation(1e9, 1.0, 10, 1.0).perplexity == math.exp(700.0)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("out of memory"), ValueError("a bug")])
+def test_what_has_no_room_is_tried_in_halves_until_it_is_the_least(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    freed: list[int] = []
+    monkeypatch.setattr(evaluate, "free_memory", lambda: freed.append(1))
+
+    def sums(x: torch.Tensor, y: torch.Tensor, tokens: int) -> list[torch.Tensor]:
+        if tokens > room:
+            raise error
+        return [x.sum() + y.sum()]
+
+    model: Any = SimpleNamespace(loss_sums=sums)
+    ids, portion, room = np.ones((2, 3), dtype=np.int64), Portion(2, 40), 20
+    if isinstance(error, ValueError):
+        with pytest.raises(ValueError, match="a bug"):
+            evaluate._sums(model, ids, ids, CPU, portion)
+        assert portion == Portion(2, 40) and freed == []
+        return
+    assert evaluate._sums(model, ids, ids, CPU, portion) is None and portion == Portion(1, 20) and freed == [1]
+    found = evaluate._sums(model, ids, ids, CPU, portion)
+    assert found is not None and [int(each) for each in found] == [12] and freed == [1]
+    room = 0
+    assert evaluate._sums(model, ids, ids, CPU, portion) is None and portion == Portion(1, 16)
+    with pytest.raises(torch.OutOfMemoryError):
+        evaluate._sums(model, ids, ids, CPU, portion)
+    assert freed == [1, 1]
