@@ -76,8 +76,8 @@ def test_training_waits_until_it_can_and_tells_how_long(bench: Bench) -> None:
 
 def test_a_short_pause_is_as_short_as_it_is(bench: Bench) -> None:
     found = iter([FULL, FULL, ""])
-    assert waiting.until(bench.trainer, lambda: next(found), 0.05) == ""
-    assert bench.waits == [0.05, 0.05] and bench.said[2] == ("waited", 7, {"seconds": 0.1, "message": FULL})
+    assert waiting.until(bench.trainer, lambda: next(found), 0.06) == ""
+    assert bench.waits == [0.06, 0.06] and bench.said[2] == ("waited", 7, {"seconds": 0.1, "message": FULL})
 
 
 def test_who_leaves_is_told_what_is_not_written(bench: Bench) -> None:
