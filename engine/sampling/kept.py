@@ -11,18 +11,21 @@ from torch import Tensor
 from engine.sampling.top import TopLogits
 
 BUDGET = 64 << 20
-"""Bytes: 300 tokens of GPT-2's vocabulary, a quarter of a million of 65 characters."""
+"""Bytes: 300 tokens of GPT-2's vocabulary."""
+MOST = 8192
+"""Tokens: twenty long answers. Of 65 characters one takes three times its bytes, and the budget would be 200 MB."""
 
 
 class KeptLogits:
-    """Raw logits of single tokens by a number each; the oldest go when they take more than `budget` bytes.
+    """Raw logits of single tokens by a number each; the oldest go when they take more than `budget` bytes, or are
+    more than `most`.
 
     They are kept as the sampler saw them, in float32: the rules give the same probabilities again, bit for bit on a
     CPU. May be used by several threads.
     """
 
-    def __init__(self, budget: int = BUDGET) -> None:
-        self.budget = budget
+    def __init__(self, budget: int = BUDGET, most: int = MOST) -> None:
+        self.budget, self.most = budget, most
         self._rows: OrderedDict[int, Tensor | TopLogits] = OrderedDict()
         self._bytes = 0
         self._next = 0
@@ -36,7 +39,7 @@ class KeptLogits:
             self._next += 1
             self._rows[number] = kept
             self._bytes += kept.nbytes
-            while self._bytes > self.budget:
+            while self._bytes > self.budget or len(self._rows) > self.most:
                 self._bytes -= self._rows.popitem(last=False)[1].nbytes
         return number
 

@@ -99,6 +99,7 @@ BOUNDS = {
         "KEPT": [(0.75, "it is full | 75% of it")],
         "ANSWER_SHARE": [(4, "a quarter at least")],
         "BUDGET": [(64 * MIB, "other rules on | 64 MiB ")],
+        "MOST": [(8192, "or 8,192 tokens ")],
         "SEEDS": [(2**63, "a seed | 9,223,372,036,854,775,807 ")],
     },
     "control": {

@@ -149,6 +149,9 @@ def test_the_oldest_go_and_the_budget_holds() -> None:
     keep.add(torch.zeros(3))
     keep.clear()
     assert keep.nbytes == 0
+    few = KeptLogits(most=2)  # a small row takes more than its bytes
+    assert [few.get(few.add(torch.zeros(1))) is None for _ in range(3)] == [False] * 3
+    assert [few.get(number) is None for number in range(3)] == [True, False, False] and few.nbytes == 8
 
 
 # the likeliest alone
