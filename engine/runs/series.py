@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 import reprlib
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain
+from operator import itemgetter
 from typing import Any, overload
 
 import numpy as np
@@ -15,10 +20,21 @@ from engine.runs.lines import TRAIN_KEYS, VAL_KEYS
 Floats = npt.NDArray[np.float64]
 Steps = npt.NDArray[np.int64]
 Record = Mapping[str, Any]
+Columns = dict[str, "array[float]"]
+"""The numbers of some records by their names."""
 
 MAX_STEP = 2**53
 """From here on floats are no longer all the whole numbers."""
-_NUMBERS = {int, float, type(None)}
+ROOM = 4
+"""Times the rows there are, when there is no more room."""
+
+
+def _pages(rows: int, size: int) -> Floats:
+    """(rows, size) numbers in pages of their own, which take memory when they are written, and give it back at once.
+
+    On the heap a table that grows leaves holes behind it, and its room for more would be of pages used before.
+    """
+    return np.frombuffer(mmap.mmap(-1, 8 * rows * size, flags=mmap.MAP_PRIVATE), np.float64).reshape(rows, size)
 
 
 class Table:
@@ -42,30 +58,35 @@ class Table:
         return self._values[self._column[key], : self.rows]
 
     def _grow(self, rows: int) -> None:
-        if rows <= len(self._steps):
-            return
-        size = max(rows, 2 * len(self._steps), 1024)
-        steps, values = np.empty(size, np.int64), np.empty((len(self.keys), size))
-        steps[: self.rows] = self.steps
-        values[:, : self.rows] = self._values[:, : self.rows]
-        self._steps, self._values = steps, values
+        if rows > len(self._steps):
+            self._move(max(rows, ROOM * len(self._steps), 1024))
 
-    def steps_of(self, records: Sequence[Record]) -> Steps | None:
-        """(records,) their steps, when they are whole numbers that go on rising from the last row."""
-        floats = _column(records, "step")
-        if not np.all((floats >= 0) & (floats < MAX_STEP)):  # NaN is neither
+    def _move(self, size: int) -> None:
+        """Goes on in memory of its own with room for `size` rows; who has the old sees what it saw."""
+        steps, values = self._steps, self._values
+        pages = _pages(1 + len(self.keys), size)
+        self._steps, self._values, self._shared = pages[0].view(np.int64), pages[1:], False
+        self._steps[: self.rows] = steps[: self.rows]
+        self._values[:, : self.rows] = values[:, : self.rows]
+
+    def steps_of(self, columns: Columns) -> Steps | None:
+        """(n,) the steps of n records, when they are whole numbers that go on rising from the last row."""
+        if "step" not in columns:
+            return None
+        floats = np.frombuffer(columns["step"])
+        last = self._steps[self.rows - 1] if self.rows else -1
+        if not (last < floats[0] and floats[-1] < MAX_STEP and (floats[1:] > floats[:-1]).all()):  # NaN is neither
             return None
         steps = floats.astype(np.int64)
-        last = self._steps[self.rows - 1] if self.rows else -1
-        return steps if np.array_equal(steps, floats) and np.all(np.diff(steps, prepend=last) > 0) else None
+        return steps if (steps == floats).all() else None
 
-    def extend(self, steps: Steps, records: Sequence[Record]) -> None:
-        """Appends records with these steps; their fields are numbers, or None."""
+    def extend(self, steps: Steps, columns: Columns) -> None:
+        """Appends records with these steps."""
         end = self.rows + len(steps)
         self._grow(end)
         self._steps[self.rows : end] = steps
         for key, index in self._column.items():
-            self._values[index, self.rows : end] = _column(records, key)
+            self._values[index, self.rows : end] = columns.get(key, np.nan)
         self.rows = end
 
     def add(self, step: int, values: dict[str, float]) -> str | None:
@@ -105,13 +126,20 @@ class Table:
 
     def _take_back(self, rows: int) -> None:
         if rows < self.rows:
-            if self._shared:  # what is shown elsewhere stays as it was
-                self._steps, self._values, self._shared = self._steps.copy(), self._values.copy(), False
             self.rows = rows
+            if self._shared:  # what is shown elsewhere stays as it was
+                self._move(len(self._steps))
 
 
-def _column(records: Sequence[Record], key: str) -> Floats:
-    return np.array([record.get(key) for record in records], np.float64)
+def _columns(records: Sequence[Record]) -> Columns:
+    """The numbers of records by their names, NaN where one is None or absent. Raises TypeError for what is none."""
+    keys: Iterable[str] = records[0]
+    if sum(map(len, records)) == len(records[0]) * len(records):
+        with suppress(KeyError, TypeError):  # all alike, as one program writes them
+            return {key: array("d", [*map(itemgetter(key), records)]) for key in keys}
+    keys = dict.fromkeys(chain.from_iterable(records))
+    found = ((key, (record.get(key) for record in records)) for key in keys)
+    return {key: array("d", [math.nan if each is None else each for each in values]) for key, values in found}
 
 
 class _Column:
@@ -166,18 +194,24 @@ class Series:
         return self.train.rows
 
     def extend(self, records: Sequence[Record]) -> bool:
-        """Adds many records at once; False, and none is added, when they have to be added one by one."""
-        if not set(map(type, chain.from_iterable(each.values() for each in records))) <= _NUMBERS:
-            return False
-        if any("resumed" in record for record in records):
-            return False
-        train = [record for record in records if "val_loss" not in record]
+        """Adds many records at once; False, and none is added, when they have to be added one by one.
+
+        Of true and false the caller has seen that none is in them: they would be taken for 1 and 0.
+        """
         val = [record for record in records if "val_loss" in record]
-        steps, val_steps = self.train.steps_of(train), self.val.steps_of(val)
-        if steps is None or val_steps is None:
-            return False
-        self.train.extend(steps, train)
-        self.val.extend(val_steps, val)
+        train = [record for record in records if "val_loss" not in record] if val else records
+        found = []
+        for table, part in ((self.train, train), (self.val, val)):
+            if part:
+                try:
+                    columns = _columns(part)
+                except TypeError:
+                    return False
+                if "resumed" in columns or (steps := table.steps_of(columns)) is None:
+                    return False
+                found.append((table, steps, columns))
+        for table, steps, columns in found:
+            table.extend(steps, columns)
         return True
 
     def add(self, record: dict[str, Any]) -> str | None:

@@ -73,3 +73,22 @@ print(anonymous() - before)
     (few,) = told(code)
     (many,) = told(code, MALLOC_ARENA_MAX="48")  # the user's word counts
     assert few < 0.6 * many
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
+def test_a_step_takes_its_eight_numbers() -> None:
+    """Also where the allocator keeps what is freed, as it does beside training, and while a screen holds a view."""
+    rows, grown = told("""
+from engine.machine import keep_freed_memory
+from engine.runs.series import Series
+keep_freed_memory()
+series, shown, rows = Series(), None, 60_000
+for step in range(rows + 1000):
+    series.add({"step": step, "loss": 1.5})
+    if step == 1000:
+        before = anonymous()
+    if step % 1000 == 0:
+        shown = series.snapshot()
+print(rows, anonymous() - before)
+""")
+    assert 0.9 * 64 * rows < grown < 1.25 * 64 * rows

@@ -34,16 +34,16 @@ class Follower:
 
     def look(self, ticket: Ticket) -> Look | None:
         """What there is to see, None when that is what the look before saw; raises RunError for what is no run."""
-        from engine.runs.reader import RunReader
+        from engine.runs.reader import MAX_VIEWED, RunReader
         from tui.state.summary import latest
 
         first = self._reader is None
         if self._reader is None:
-            self._reader = RunReader(self.run)
+            self._reader = RunReader(self.run, most=MAX_VIEWED)
         reader = self._reader
         if not reader.poll() and not first:
             return None
-        fresh = tuple(reader.events[self._told :]) if not first else ()
-        self._told = len(reader.events)
+        fresh = tuple(reader.events[max(0, self._told - reader.let_go) :]) if not first else ()
+        self._told = reader.let_go + len(reader.events)
         view = reader.view()
         return Look(view, replace(latest(view), several=self._ranks.look(view.status)), fresh)

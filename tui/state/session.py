@@ -51,9 +51,8 @@ class Session:
     def __init__(self, runs_dir: Path, corpora_dir: Path | None) -> None:
         self.runs_dir, self.corpora_dir = runs_dir, corpora_dir
         self.run: RunDir | None = None
-        self.view: RunView | None = None
-        """The run shown as the newest look found it; another object whenever something changed."""
-        self._now: Latest | None = None
+        self.look: Look | None = None
+        """The newest look at the run shown; another object whenever something changed."""
         self.training: Training | None = None
         self.showing: Showing | None = None
         self.problem = ""
@@ -106,7 +105,7 @@ class Session:
 
     def _take_look(self, look: Look) -> None:
         self._opening, self._taken = None, True
-        self.run, self.view, self._now = look.view.run, look.view, look.now
+        self.run, self.look = look.view.run, look
         if self.keeps_last and self.kept.get("last_run") != (path := str(self.run.path.absolute())):
             self.remember("last_run", path)
         self._tell_events(look.events)
@@ -142,7 +141,7 @@ class Session:
     def close(self) -> None:
         """Show no run, or the one this process trains."""
         self.reads.drop("run")
-        self.run = self.view = self._now = self._opening = None
+        self.run = self.look = self._opening = None
         self.problem = ""
         self._to_show = self.training if self.training is not None and self.training.alive else None
         self._taken = True
@@ -201,11 +200,16 @@ class Session:
                 self.notices.append(Notice(words[0], bad=words[1]))
 
     @property
+    def view(self) -> RunView | None:
+        """The run shown as the newest look found it."""
+        return self.look.view if self.look is not None else None
+
+    @property
     def now(self) -> Latest:
         """The newest numbers of the run shown."""
         from tui.state.summary import Latest
 
-        return self._now or Latest()
+        return self.look.now if self.look is not None else Latest()
 
     @property
     def status(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import socket
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -219,9 +220,9 @@ def test_records_are_added_together_only_when_nothing_is_to_be_said_of_any() -> 
     series = Series()
     assert series.extend([{"step": 1, "loss": 2.5}, {"step": 1, "val_loss": 3.0}, {"step": 2.0, "odd": None}])
     assert not series.extend([{"step": 3}, {"resumed": 2}]) and not series.extend([{"step": 3}, {"loss": 2.0}])
-    for step in (2, -1, 3.5, 2**53, True, "3", [3], None, float("nan")):
+    for step in (2, -1, 3.5, 2**53, "3", [3], None, float("nan")):
         assert not series.extend([{"step": step}]), step
-    for odd in (True, "1.5", [1.5], {}):
+    for odd in ("1.5", [1.5], {}):  # of true and false there is none in the block
         assert not series.extend([{"step": 3, "loss": 1.0}, {"step": 4, "loss": odd}]), odd
         assert not series.extend([{"step": 3, "unknown": odd}]), odd
     assert not series.extend([{"step": 3}, {"step": 3}]) and not series.extend(
@@ -232,13 +233,23 @@ def test_records_are_added_together_only_when_nothing_is_to_be_said_of_any() -> 
     assert series.extend([{"step": 2**53 - 1, "loss": 10**300}]) and series.loss[2] == 1e300
 
 
-def test_a_table_grows_by_doubling() -> None:
-    table = Table(("step", "loss"))
-    for rows, size in ((1024, 1024), (1025, 2048), (9000, 9000)):
+def test_a_table_grows_by_times_what_it_is() -> None:
+    table = Table(("step", "loss", "lr"))
+    for rows, size in ((1024, 1024), (1025, 4096), (17000, 17000)):
         table._grow(rows)
         assert len(table._steps) == size
-    table.extend(np.arange(3), [{"loss": 1.0}, {}, {"loss": None}])
-    assert table.steps.tolist() == [0, 1, 2] and np.isnan(table.column("loss")).tolist() == [False, True, True]
+    table.extend(np.arange(2), {"loss": array("d", [1.0, 2.0]), "odd": array("d", [3.0, 4.0])})
+    assert table.steps.tolist() == [0, 1] and table.column("loss").tolist() == [1, 2]
+    assert np.isnan(table.column("lr")).all()
+
+
+def test_of_records_that_are_not_alike_what_is_absent_is_no_number() -> None:
+    alike, others = Series(), Series()
+    assert alike.extend([{"step": 1, "loss": 1.0}, {"loss": 2.0, "step": 2}])
+    assert others.extend([{"step": 1, "loss": 1.0}, {"step": 2, "lr": 2.0}, {"step": 3, "loss": None}, {"step": 4}])
+    assert alike.loss.tolist() == [1.0, 2.0] and others.step.tolist() == [1, 2, 3, 4]
+    assert np.isnan(others.loss).tolist() == [False, True, True, True]
+    assert np.isnan(others.lr).tolist() == [True, False, True, True]
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,26 @@ def test_a_view_is_the_newest_of_all_there_is(run: RunDir, monkeypatch: pytest.M
     assert view.series.loss.tolist() == [1, 2, 3, 4, 5]
 
 
+def test_who_follows_for_days_holds_the_newest(run: RunDir) -> None:
+    found = RunReader(run, most=3)
+
+    def held() -> tuple[list[int], list[int], int]:
+        found.poll()
+        return [each["step"] for each in found.samples], [each["step"] for each in found.events], found.let_go
+
+    with RunWriter(run) as writer:
+        for step in range(1, 6):
+            writer.sample(step=step, prompt="", text=f"text {step}")
+            writer.event("noted", step)
+        assert held() == ([3, 4, 5], [3, 4, 5], 2)
+        writer.event("noted", 6)
+        assert held() == ([3, 4, 5], [4, 5, 6], 3)
+        writer.rewind(4)
+        assert held() == ([3, 4], [4, 5, 6], 3)
+    run.events.write_bytes(b'{"step":9,"kind":"x"}\n')
+    assert held() == ([3, 4], [9], 0)
+
+
 @pytest.mark.parametrize("state", ["finished", "running"])
 @pytest.mark.parametrize("removed", ["its folder", "its description"])
 def test_a_run_that_is_removed_while_it_is_shown_is_told_once(run: RunDir, state: str, removed: str) -> None:

@@ -21,7 +21,7 @@ from engine.runs.reader import RunReader
 from engine.runs.summary import overview
 from tui.app import Workbench
 from tui.screens.runs.lines import columns_for, line
-from tui.screens.runs.preview import RunPreview
+from tui.screens.runs.preview import Overlay, RunPreview
 from tui.screens.runs.screen import RunsScreen
 from tui.screens.train.device import DevicePane, DeviceView
 from tui.screens.train.loss import LossPane
@@ -315,6 +315,53 @@ async def test_a_broken_run_is_read_once_while_the_cursor_rests_on_it(runs: Path
         await pilot.press("up" if names.index("good") < names.index("broken") else "down")
         assert "run.json" not in str(preview.border_subtitle)  # of the run before nothing stays
         await until(pilot, lambda: preview.shown is not None and preview.shown.name == "good")
+
+
+def test_a_run_is_held_once_however_many_look_at_it(runs: Path) -> None:
+    one, two = write_run(runs, "one", step=3), write_run(runs, "two", step=3)
+    session = Session(runs, None)
+    session.open(one)
+    settle(session)
+    overlay, ticket = Overlay([one, two], session), Ticket("", len, len, len)
+    looks = overlay.look(ticket)
+    assert looks is not None and looks[0] is session.look and looks[1].view.run == two
+    assert list(overlay._followers) == [two] and overlay.look(ticket) is None
+    session.open(two)
+    settle(session)
+    looks = overlay.look(ticket)
+    assert looks is not None and looks[1] is session.look and looks[0].view.run == one
+    assert list(overlay._followers) == [one] and overlay.look(ticket) is None
+    session.end()
+
+
+def test_nothing_is_read_for_curves_that_nobody_sees(runs: Path) -> None:
+    run, session = write_run(runs, "one", step=3), Session(runs, None)
+    preview, ticket = RunPreview(session), Ticket("", len, len, len)
+    overlay = Overlay([run], session)
+    preview._rested += 1  # a poll, as comes while the screen is shown
+    assert preview._look(overlay, ticket) is not None
+    with run.events.open("ab") as file:
+        file.write(b'{"step":3,"kind":"noted"}\n')
+    assert preview._look(overlay, ticket) is None
+    preview._rested += 1
+    assert preview._look(overlay, ticket) is not None
+    session.end()
+
+
+def test_what_happens_is_told_once_however_little_of_it_is_held(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.runs.reader.MAX_VIEWED", 2)
+    run = write_run(runs, "one", step=3)
+    follower, ticket = Follower(run), Ticket("", len, len, len)
+
+    def told(*steps: int) -> list[int]:
+        with run.events.open("ab") as file:
+            file.writelines(b'{"step":%d,"kind":"noted"}\n' % step for step in steps)
+        look = follower.look(ticket)
+        assert look is not None
+        return [event["step"] for event in look.events]
+
+    assert told(4, 5, 6) == [], "of before"
+    assert told(7) == [7] and told(8, 9) == [8, 9] and told(10, 11, 12) == [11, 12] and told(13) == [13]
 
 
 async def test_a_new_run_is_seen_whole_whatever_was_zoomed_into_before(runs: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from textual.app import ComposeResult
 from textual.content import Content
@@ -29,7 +30,7 @@ class RunPreview(Pane):
         super().__init__(id="preview")
         self._session = session
         self._wanted: list[RunDir] = []
-        self._rested = 0
+        self._rested = self._looked = 0
         self.shown: RunDir | None = None
         """The first run whose curve is on the screen."""
 
@@ -44,7 +45,7 @@ class RunPreview(Pane):
     def look_at(self, runs: Sequence[RunDir]) -> None:
         """Show these runs as soon as the cursor rests; of those before nothing stays."""
         if list(runs) != self._wanted:
-            self._wanted, self._rested, self.shown = list(runs), 0, None
+            self._wanted, self._rested, self._looked, self.shown = list(runs), 0, 0, None
             self._session.reads.drop("preview")
             self.query_one(LossPlot).clear(EMPTY)
             self.say_title(Content("loss"))
@@ -55,8 +56,14 @@ class RunPreview(Pane):
         if self.display and self._wanted:
             self._rested += 1
             if self._rested == REST + 1:
-                look = Overlay(self._wanted).look
+                overlay = Overlay(self._wanted, self._session)
+                look = partial(self._look, overlay)
                 self._session.reads.ask("preview", look, self._draw, self._say, every=LOOK_EVERY)
+
+    def _look(self, overlay: Overlay, ticket: Ticket) -> list[Look] | None:
+        """Nothing is read while another screen is shown, where no poll comes from. For the worker's thread."""
+        before, self._looked = self._looked, self._rested
+        return overlay.look(ticket) if before != self._looked else None
 
     def _draw(self, looks: list[Look]) -> None:
         self.shown = looks[0].view.run
@@ -93,14 +100,21 @@ class RunPreview(Pane):
 
 
 class Overlay:
-    """Follows several runs at once. For a worker's thread."""
+    """Follows several runs at once, the one that the session shows by its eyes. For a worker's thread."""
 
-    def __init__(self, runs: Sequence[RunDir]) -> None:
-        self._followers = [Follower(run) for run in runs]
-        self._looks: dict[Follower, Look] = {}
+    def __init__(self, runs: Sequence[RunDir], session: Session) -> None:
+        self._runs, self._session = runs, session
+        self._followers: dict[RunDir, Follower] = {}
+        self._looks: dict[RunDir, Look] = {}
 
     def look(self, ticket: Ticket) -> list[Look] | None:
         """All runs as they are now; None when nothing is new. Raises RunError for what is no run."""
-        fresh = {each: look for each in self._followers if (look := each.look(ticket)) is not None}
-        self._looks |= fresh
-        return [self._looks[each] for each in self._followers] if fresh else None
+        before = dict(self._looks)
+        for run in self._runs:
+            shown = self._session.look
+            if shown is not None and shown.view.run == run:  # a million steps are held once
+                self._looks[run] = shown
+                self._followers.pop(run, None)
+            elif (look := self._followers.setdefault(run, Follower(run)).look(ticket)) is not None:
+                self._looks[run] = look
+        return [self._looks[run] for run in self._runs] if self._looks != before else None
