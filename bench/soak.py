@@ -1,13 +1,14 @@
 """Whether a workbench that trains grows: its memory interval by interval while every screen is used, and what holds it.
 
-    python -m bench.soak [--minutes 10] [--interval 30] [--apart] [--still] [--trace]
+    python -m bench.soak [--minutes 10] [--interval 30] [--apart] [--steps 500] [--still] [--trace]
 
 A tiny model trains, so that an hour's records, samples and checkpoints come in minutes: the workbench reads them, all
 screens are gone to in turn, keys are pressed, a prompt is sent. With --apart another process trains and the workbench
-only reads; with --still nothing is pressed. Told are the resident memory (anonymous pages: files mapped do not count),
-what the C library's allocator has in use and holds free, Python's blocks, objects and threads, and at the end what
-giving free pages back (`malloc_trim`) brings. With --trace the lines of Python that hold more at the end than after the
-first interval.
+only reads; with --steps nothing trains, and so many steps a second are written as a trainer writes them, a day's in
+minutes; with --still nothing is pressed. Told are the resident memory (anonymous pages: files mapped do not count),
+what the C library's allocator has in use and holds free, Python's blocks, objects and threads, what is known to grow
+with steps, and at the end what giving free pages back (`malloc_trim`) brings, and what a step left. With --trace the
+lines of Python that hold more at the end than after the first interval.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.machine import describe, say
+from bench.open_run import record, write_run
+from engine.runs.writer import RunWriter
 from tests.terminal import Terminal
 
 TINY = ("model.n_layer=1", "model.n_embd=32", "model.n_head=2", "model.block_size=64", "train.batch_size=4")
@@ -67,10 +70,31 @@ def pages() -> dict[str, int]:
     return found
 
 
+def held(objects: list[Any]) -> dict[str, float]:
+    """Megabytes of what is known to grow with steps and answers, and how many keys wait for the program."""
+    from engine.runs.series import Table
+    from engine.sampling.kept import KeptLogits
+    from tui.app import Workbench
+    from tui.widgets.reduce import Smoother
+
+    columns = {id(each._values): each._values.nbytes + each._steps.nbytes for each in objects if type(each) is Table}
+    return {
+        "columns": sum(columns.values()) / 1e6,
+        "averages": sum(each._values.nbytes for each in objects if type(each) is Smoother) / 1e6,
+        "logits": sum(each.nbytes for each in objects if type(each) is KeptLogits) / 1e6,
+        "logits kept": sum(len(each._rows) for each in objects if type(each) is KeptLogits),
+        "keys waiting": sum(
+            len(each._inputs) + each._message_queue.qsize() for each in objects if isinstance(each, Workbench)
+        ),
+    }
+
+
 def look() -> dict[str, Any]:
-    kinds = Counter(type(each).__qualname__ for each in gc.get_objects())
+    objects = gc.get_objects()
+    kinds = Counter(type(each).__qualname__ for each in objects)
     return {
         **pages(),
+        "held": held(objects),
         "allocator": allocator(),
         "blocks": sys.getallocatedblocks(),
         "threads": sorted(thread.name for thread in threading.enumerate()),
@@ -160,11 +184,44 @@ def train_command(runs: str) -> list[str]:
     return ["--runs", runs, "train", *corpus, *sets]
 
 
+class Steps:
+    """Writes a run as its trainer would, so many steps a second: records, and now and then an evaluation, a sample."""
+
+    EVERY = 1000
+
+    def __init__(self, runs: Path, rate: int) -> None:
+        self._run, self._rate, self._ended = write_run(runs, "long", 1), rate, threading.Event()
+        self._thread = threading.Thread(target=self._write, daemon=True)
+        self._thread.start()
+
+    def _write(self) -> None:
+        step = 1
+        with RunWriter(self._run) as writer:
+            while not self._ended.wait(0.1):
+                for _ in range(self._rate // 10):
+                    step += 1
+                    writer.metric(**json.loads(record(step)))
+                    if step % self.EVERY == 0:
+                        writer.metric(step=step, val_loss=2.0 + 1000 / step)
+                        writer.sample(step=step, prompt="Pt. has", text="a cough and no fever. " * 20, settings={})
+                        writer.event("checkpoint", step)
+                writer.status(state="running", phase="training", step=step, steps=1_000_000_000)
+
+    def terminate(self) -> None:
+        self._ended.set()
+
+    def wait(self) -> None:
+        self._thread.join()
+
+
 def soak(options: argparse.Namespace, folder: str) -> None:
     runs, path = f"{folder}/runs", f"{folder}/inside"
     inside = [sys.executable, "-m", "bench.soak", "--inside", path]
-    trainer = None
-    if options.apart:
+    trainer: subprocess.Popen[bytes] | Steps | None = None
+    if options.steps:
+        trainer = Steps(Path(runs), options.steps)
+        command = [*inside, "--runs", runs, "open", "long"]
+    elif options.apart:
         trainer = subprocess.Popen(
             [sys.executable, "-m", "tui.cli", *train_command(runs), "--json"],
             stdout=subprocess.DEVNULL,
@@ -204,18 +261,26 @@ def watch(terminal: Terminal, line: Line, run: Path, options: argparse.Namespace
         told = line.ask("look")
         looks.append(told)
         records = (run / "metrics.jsonl").stat().st_size
+        told["steps"] = (run / "metrics.jsonl").read_bytes().count(b"\n")
         held = told["allocator"]
         print(
             f"{(time.monotonic() - began) / 60:6.1f} min  anonymous {told['RssAnon'] / 1e6:7.1f} MB"
             f"  allocator used {held.get('used', 0) / 1e6:6.1f} free {held.get('free', 0) / 1e6:6.1f}"
             f" mapped {held.get('mapped', 0) / 1e6:6.1f}  blocks {told['blocks']:,}  objects {told['objects']:,}"
-            f"  threads {len(told['threads'])}  records {records / 1e6:.1f} MB",
+            f"  threads {len(told['threads'])}  records {records / 1e6:.1f} MB\n            "
+            + "  ".join(f"{name} {value:.1f}" for name, value in told["held"].items()),
             flush=True,
         )
         if len(looks) == 1 and options.trace:
             line.ask("trace")
     first, last = looks[0], looks[-1]
     say("anonymous memory, grown by", f"{(last['RssAnon'] - first['RssAnon']) / 1e6:+.1f} MB since the first interval")
+    half = looks[len(looks) // 2]
+    grown, steps = last["RssAnon"] - half["RssAnon"], last["steps"] - half["steps"]
+    say(
+        "of that in the second half",
+        f"{grown / 1e6:+.1f} MB in {steps:,} steps, {grown / max(1, steps):.0f} bytes each",
+    )
     before, after = dict(first["kinds"]), dict(last["kinds"])
     more = sorted(((after[kind] - before.get(kind, 0), kind) for kind in after), reverse=True)[:LINES]
     say("objects, more", ", ".join(f"{kind} {count:+,d}" for count, kind in more if count > 0))
@@ -238,6 +303,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--interval", type=float, default=30.0, help="seconds between two looks")
     parser.add_argument("--apart", action="store_true")
+    parser.add_argument("--steps", type=int, default=0, metavar="RATE", help="steps a second, written and not trained")
     parser.add_argument("--still", action="store_true")
     parser.add_argument("--trace", action="store_true")
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE")
