@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import psutil
@@ -26,6 +27,7 @@ from engine.control.protocol import MAX_LINE
 from engine.errors import RunError
 from engine.runs.layout import RunDir
 from engine.runs.status import read_status
+from tests.forked import Forked
 
 from .conftest import Campaign
 from .tiny import start
@@ -318,12 +320,11 @@ def test_another_user(target: Target, campaign: Callable[..., Campaign]) -> None
     path = str(target.run.path)
     commands = [[path if word == "RUN" else word for word in command] for command, _, _ in OTHERS]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": "/nowhere", "TINYTUI_CACHE": "/nowhere"}
-    done = subprocess.run(
-        [sys.executable, "-c", AS_ANOTHER, path, *map(json.dumps, commands)],
-        capture_output=True, text=True, env=env, timeout=2 * WAIT, check=False, cwd="/",
-    )  # fmt: skip
-    results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
-    assert len(results) == len(OTHERS), done.stdout + done.stderr[-2000:]
+    command = [sys.executable, "-c", AS_ANOTHER, path, *map(json.dumps, commands)]
+    with Forked(command, stdout=PIPE, stderr=PIPE, text=True, env=env, cwd="/") as other:
+        told, problem = other.communicate(timeout=2 * WAIT)
+    results = [json.loads(line) for line in told.splitlines() if line.startswith("[")]
+    assert len(results) == len(OTHERS), told + problem[-2000:]
     for number in promise:
         (_, code, words), (ended, said) = OTHERS[number], results[number]
         with promise.trial(" ".join(OTHERS[number][0])):

@@ -279,7 +279,7 @@ def test_the_workbench_on_foreign_runs_says_only_what_is_its_own(
         with promise.trial(f"runs {number}"):
             command = [sys.executable, "-m", "tui.cli", "--runs", str(runs)]
             root = str(Path(__file__).parents[2])
-            with Terminal(command, columns=140, rows=40, env={"PYTHONPATH": root}) as terminal:
+            with Terminal(command, columns=140, rows=40, env={"PYTHONPATH": root}, forked=True) as terminal:
                 terminal.wait("3 runs", 60)
                 terminal.key("enter")
                 terminal.until(lambda screen: "live weights" in screen or "best checkpoint" in screen, 60)

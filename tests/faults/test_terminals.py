@@ -95,7 +95,7 @@ def test_resizes(campaign: Make, tmp_path: Path, way: str) -> None:
         f"a terminal of any size is drawn on, and another size at any moment ({way})", quick=12, whole=200
     )
     chance = random.Random(way)
-    with Terminal(workbench(tmp_path), env=environment(tmp_path), cwd=tmp_path) as terminal:
+    with Terminal(workbench(tmp_path), env=environment(tmp_path), cwd=tmp_path, forked=True) as terminal:
         before = modes(terminal)
         terminal.wait("first model", 40)
         for number in promise:
