@@ -95,13 +95,17 @@ def test_a_pace_is_known_by_what_it_depends_on() -> None:
     assert len({key, pace_key(nano, 66), pace_key(nano, 65, "cuda")}) == 3
 
 
-def test_the_measured_pace_is_near_the_trainers_own(quick: None, start: Callable[..., RunDir]) -> None:
+def test_the_measured_pace_is_near_the_trainers_own(
+    quick: None, start: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the clock of this process' own work, which others on the machine do not turn."""
+    monkeypatch.setattr(time, "perf_counter", time.process_time)
     sets = ("train.max_steps=60", "train.eval_every=60", "train.checkpoint_every=60", "model.n_embd=64")
     run = start("timed", *sets)
     assert train(run).state == "finished"
     status = read_status(run)
     found = measure.measure_pace(tiny_config(*sets), 20, "cpu")
-    assert 1 / 3 < found.step_seconds / (status["train_seconds"] / 60) < 3  # loose: others use the machine too
+    assert 1 / 3 < found.step_seconds / (status["train_seconds"] / 60) < 3
     assert found.eval_token_seconds > 0 and found.sample_token_seconds > 0
     assert (found.device, found.threads) == ("cpu", torch.get_num_threads())
 
