@@ -447,3 +447,10 @@ def test_a_shipped_card_is_not_shadowed_by_a_users_folder(corpora: Path) -> None
     write(corpora / "dialogues" / CARD, 'file = "a.txt"')
     assert find_corpus("dialogues", corpora) == replace(find_corpus("dialogues", corpora.parent / "none"))
     assert find_corpus("dialogues", corpora).shipped
+
+
+def test_what_is_a_path_without_saying_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "notes").write_text("a text of some words\n" * 30)
+    monkeypatch.chdir(tmp_path)
+    assert find_corpus("notes").path == Path("notes")
+    assert find_corpus(".").path == Path()

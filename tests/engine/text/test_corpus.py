@@ -336,3 +336,9 @@ def test_a_text_that_shrinks_or_vanishes_under_the_reader_is_an_error(tmp_path: 
 def test_two_columns_always_have_a_template() -> None:
     corpus = Corpus("x", format="csv", columns=("a", "b"))
     assert corpus.template == CHAT_TEMPLATE
+
+
+def test_a_text_that_is_gone_says_so_wherever_it_is_cut(tmp_path: Path) -> None:
+    for boundary in (None, "\n\n"):
+        with pytest.raises(CorpusError, match=r"gone\.txt"):
+            Text(tmp_path / "gone.txt", 100, "", boundary).split(0.1)

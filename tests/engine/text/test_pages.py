@@ -160,3 +160,9 @@ def test_columns_of_parquet(tmp_path: Path) -> None:
     found = preview_table(tmp_path / "a.parquet")
     assert found is not None and found.format == "parquet" and found.chosen == ("prompt", "response")
     assert found.columns == ("prompt", "n", "response") and found.rows == (("a", "1", "x"), ("b", "2", ""))
+
+
+@pytest.mark.parametrize("character", ["\u0080", "\u00bf", "\u00ff", "\u07ff"])
+def test_a_page_inside_a_long_line_begins_with_a_whole_character(tmp_path: Path, character: str) -> None:
+    pages = Pages(text_of(tmp_path, character * 300), 101)
+    assert "".join(pages.page(number).text for number in range(len(pages))) == character * 300

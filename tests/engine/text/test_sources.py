@@ -25,6 +25,7 @@ from engine.text import rows, unpack
 from engine.text.catalog import add_corpus, find_corpus
 from engine.text.chats import turns
 from engine.text.corpus import Text
+from engine.text.source import Source
 from engine.text.template import CHAT_TEMPLATE
 
 zstandard = pytest.importorskip("zstandard")
@@ -595,3 +596,12 @@ def test_what_is_added_is_the_same_corpus_when_its_source_is_gone(tmp_path: Path
     after = added.prepare(tmp_path / "cache")
     assert (after.sha256, after.boundary, added.template) == (text.sha256, text.boundary, before.template)
     assert not added.chat and added.path.is_file()
+
+
+def test_the_newest_file_of_a_folder_and_the_time_of_a_file(tmp_path: Path) -> None:
+    for name, time in (("a.txt", 3), ("b.txt", 7), ("c.txt", 5)):
+        write(tmp_path / "folder" / name, b"text\n")
+        os.utime(tmp_path / "folder" / name, (time, time))
+    for path, time in ((tmp_path / "folder", 7), (tmp_path / "folder" / "a.txt", 3)):
+        with Source(path) as source:
+            assert source.newest() == time * 10**9

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from engine.errors import CorpusError
-from engine.text.web import _cause, _decoder, _is_page, _Redirects, _version
+from engine.text.web import _cause, _decoder, _is_page, _Redirects, _version, download
 
 
 @pytest.mark.parametrize(
@@ -107,3 +107,25 @@ def test_a_redirection_leads_to_http_alone(code: int, to: dict[str, str], where:
         with pytest.raises(CorpusError, match=rf"^http://here/a/t\.txt leads away from http, to {where}:; fetch it"):
             follow(request, answer, code, "moved", headers)
     assert answer.closed
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (ValueError("bad chunk"), "the answer is not to be understood (bad chunk); try again later"),
+        (http.client.IncompleteRead(b"a"), "the answer is not to be understood"),
+        (http.client.RemoteDisconnected("gone"), "the answer is not to be understood (gone); try again later"),
+        (OSError(113, "No route to host"), "no route to host; is this machine online?"),
+    ],
+)
+def test_what_went_wrong_is_the_network_or_the_answer(
+    error: Exception, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setenv("TINYTUI_CACHE", str(tmp_path))
+    monkeypatch.setattr(urllib.request.OpenerDirector, "open", fails)
+    with pytest.raises(CorpusError) as raised:
+        download("http://example.org/a.txt", tmp_path / "a.txt")
+    assert says in str(raised.value)

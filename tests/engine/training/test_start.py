@@ -34,3 +34,9 @@ def test_a_prompt_of_ones_own_is_left_alone(tmp_path: Path) -> None:
     sets = [*TINY, "train.max_steps=1", "train.sample_prompt=Once"]
     sample = samples_of(start_run("dialogues", load_config("nano", sets=sets), tmp_path))[-1]
     assert sample["prompt"] == "Once" and sample["settings"]["stop"] == []  # type: ignore[index]
+
+
+def test_a_run_without_a_name_is_called_after_corpus_and_preset(tmp_path: Path) -> None:
+    config = load_config("nano", sets=TINY)
+    for preset, name in (("nano", "dialogues-nano"), ("", "dialogues-custom")):
+        assert start_run("dialogues", config, tmp_path, preset=preset).name.startswith(name)

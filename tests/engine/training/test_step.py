@@ -16,6 +16,7 @@ from engine.runs.reader import RunReader
 from engine.text.catalog import find_corpus
 from engine.tokenizers.dataset import TokenDataset
 from engine.training.batches import HostBatches, ResidentBatches
+from engine.training.device import autocast
 from engine.training.evaluate import Interrupted, evaluate
 from engine.training.optim import Optimizer
 from engine.training.step import Result, TrainStep, step_seed
@@ -246,3 +247,11 @@ def test_training_goes_back_three_times_and_then_on(
     assert rollbacks == [(10, 8)] * 3
     assert len(tenth) == len(set(tenth)) == 4
     assert reader.series.step.tolist() == list(range(1, 13))
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
+)
+def test_products_are_made_in_the_precision_asked_for(precision: str, dtype: torch.dtype) -> None:
+    with autocast(precision, torch.device("cpu")):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
