@@ -93,6 +93,11 @@ def test_what_is_no_filter_says_what_would_be_in_one_line(typed: str) -> None:
     assert message.isprintable() and len(message) < 200 and (";" in message or "such as" in message)
 
 
+def test_a_comparison_of_text_says_how_text_is_asked_for() -> None:
+    with pytest.raises(FilterError, match=r"^name is text; ask name:a$"):
+        parse_filter("name>a")
+
+
 facts = st.fixed_dictionaries(
     {},
     optional={

@@ -411,3 +411,14 @@ def test_reading_disturbs_nothing(run: RunDir) -> None:
         opened(run)
         assert {path.name: path.read_bytes() for path in run.path.iterdir()} == before
         assert run.live
+
+
+@pytest.mark.parametrize("again", [[4, 5], [3, 4, 5, 6], [1, 9]])
+def test_a_block_that_begins_with_steps_there_are_already_is_not_put_behind_them(run: RunDir, again: list[int]) -> None:
+    run.metrics.write_bytes(b"".join(train(step) for step in (1, 2, 3, 4)))
+    reader = opened(run)
+    with run.metrics.open("ab") as file:
+        file.write(b"".join(train(step, loss=9.0) for step in again))
+    reader.poll()
+    assert not differing(reader.series, slowly(run.metrics.read_bytes()))
+    assert (np.diff(reader.series.train.steps) > 0).all()

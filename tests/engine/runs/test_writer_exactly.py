@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from engine.errors import RunError, UserError
@@ -49,3 +51,14 @@ def test_what_cannot_be_mended_is_named_before_what_waits(run: RunDir) -> None:
         assert writer.stuck == waits
         writer._waiting.clear()
         writer.check()
+
+
+def test_others_may_read_what_the_mask_of_the_process_lets_them(run: RunDir) -> None:
+    before = os.umask(0o027)
+    try:
+        run.events.unlink(missing_ok=True)
+        with RunWriter(run) as writer:
+            writer.event("alarm", 0, alarm="test", message="said")
+        assert run.events.stat().st_mode & 0o777 == 0o640
+    finally:
+        os.umask(before)

@@ -454,3 +454,9 @@ def test_what_is_a_path_without_saying_so(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     assert find_corpus("notes").path == Path("notes")
     assert find_corpus(".").path == Path()
+
+
+@pytest.mark.parametrize(("name", "kept"), [("a.csv", "a.csv"), ("a.jsonl", "a.jsonl"), ("a.md", "a.txt")])
+def test_a_copied_table_keeps_its_kind_and_a_text_is_one(tmp_path: Path, name: str, kept: str) -> None:
+    (tmp_path / name).write_text('{"text": "b c d"}\n' * 30 if name == "a.jsonl" else "text,more\n" + "a,b\n" * 30)
+    assert add_corpus(tmp_path / name, "own", tmp_path / "corpora").path.name == kept
