@@ -54,11 +54,11 @@ def test_what_cannot_be_mended_is_named_before_what_waits(run: RunDir) -> None:
 
 
 def test_others_may_read_what_the_mask_of_the_process_lets_them(run: RunDir) -> None:
-    before = os.umask(0o027)
+    before = os.umask(0o022)
     try:
         run.events.unlink(missing_ok=True)
         with RunWriter(run) as writer:
             writer.event("alarm", 0, alarm="test", message="said")
-        assert run.events.stat().st_mode & 0o777 == 0o640
+        assert run.events.stat().st_mode & 0o777 == 0o644
     finally:
         os.umask(before)
