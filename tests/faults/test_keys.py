@@ -213,7 +213,7 @@ async def test_random_keys_and_clicks(
 ) -> None:
     promise = campaign(
         "2,000 random keys, clicks and resizes from any screen break nothing, stop no training without a yes, and "
-        "write nothing outside the runs",
+        "write nothing outside the runs but what they export",
         quick=1,
         whole=SEEDS * len(SCREENS),
     )
