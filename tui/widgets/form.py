@@ -22,6 +22,8 @@ from tui.widgets.listed import Listed
 LABEL = 19
 VALUES = (8, 20)
 """Fewest and most cells of the column of values; it is as wide as the longest of them."""
+WORDS = 28
+"""Cells in which the beginning of a description says something; all of the focused field's stands elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -318,8 +320,8 @@ class SettingsForm(Listed):
         rest = width - LABEL - 2 - room
         about = self.errors[row.key] if wrong else row.about
         if rest > 12:
-            mark = "✖ " if wrong else "  "
-            parts.append((fit(mark + about, rest), ("alarm" if wrong else "dim") + ground))
+            said = f"✖ {about}" if wrong else f"  {about}" if rest >= WORDS else ""
+            parts.append((fit(said, rest), ("alarm" if wrong else "dim") + ground))
         return parts
 
     def _values_width(self) -> int:
