@@ -54,7 +54,10 @@ def fork_run(
     checkpoint = load_checkpoint(choose_checkpoint(run, step))
     info = read_info(run)
     config = read_config(run).replace(changes or {})
-    check_memory(config, checkpoint.tokenizer.vocab_size, str((info.get("environment") or {}).get("device", "auto")))
+    begun = info.get("environment") or {}
+    size = begun.get("ranks") if ranks is None else ranks
+    several = size if isinstance(size, int) and size > 0 else 1
+    check_memory(config, checkpoint.tokenizer.vocab_size, str(begun.get("device", "auto")), several)
 
     def fill(fork: RunDir) -> None:
         for source, target in ((run.metrics, fork.metrics), (run.samples, fork.samples)):
