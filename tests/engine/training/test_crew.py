@@ -250,6 +250,8 @@ def test_a_model_is_parted_where_that_was_chosen(monkeypatch: pytest.MonkeyPatch
         return
     assert did == ["parted", *(["drawn"] if drawn else []), "replicated"] and made._group == "a group"
     named = dict(made.model.named_parameters())
+    for weight in named.values():  # nobody has drawn them: what lay there may be NaN, which is equal to nothing
+        torch.nn.init.ones_(weight)
     for told.rank in (0, 1):  # whole, and in the memory of the host, with rank 0 alone
         told.orders.clear()
         weights = made.weights()
