@@ -11,7 +11,6 @@ import torch
 from engine.errors import ConfigError, TokenizerError
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
-from engine.training import fork
 from engine.training.checkpoint import load_checkpoint, load_model
 from engine.training.fork import fine_tuning_config, fork_run
 from engine.training.start import start_run
@@ -30,19 +29,6 @@ def test_a_fork_goes_on_as_the_run_did(start: Callable[..., RunDir], tmp_path: P
     a.poll(), b.poll()
     assert a.series.loss.tolist() == b.series.loss.tolist()
     assert b.info["parent"]["run"] == "origin" and b.info["parent"]["step"] == 4
-
-
-def test_whether_a_fork_fits_is_asked_of_as_many_devices_as_it_will_have(
-    start: Callable[..., RunDir], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = start("origin", "train.max_steps=1")
-    train(run)
-    asked: list[int] = []
-    monkeypatch.setattr(fork, "check_memory", lambda config, vocab_size, device, ranks: asked.append(ranks))
-    fork_run(run, "last", tmp_path / "runs", name="alone")
-    in_three = fork_run(run, "last", tmp_path / "runs", name="in-three", ranks=3)
-    fork_run(in_three, "last", tmp_path / "runs", name="as-before")
-    assert asked == [1, 3, 3]
 
 
 def fine_tune(run: RunDir, tmp_path: Path, name: str, *sets: str, text: str | None = None) -> RunDir:

@@ -1,4 +1,4 @@
-"""A fork has the room of the device that its parent was trained on."""
+"""A fork has the room of the devices that it will be trained on, which are its parent's unless others are asked for."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ def test_a_fork_is_measured_against_its_parents_device(
 ) -> None:
     run, asked = start("parent", "train.max_steps=2"), []
     train(run)
-    monkeypatch.setattr(fork, "check_memory", lambda config, vocab_size, device: asked.append(device))
+    monkeypatch.setattr(fork, "check_memory", lambda config, vocab_size, *where: asked.append(where))
     facts = json.loads(run.run_json.read_text())
-    environments: list[Any] = [facts["environment"], {**facts["environment"], "device": "cuda:7"}, {}, None]
+    environments: list[Any] = [facts["environment"], {**facts["environment"], "device": "cuda:7", "ranks": 3}, {}, None]
     for number, environment in enumerate(environments):
         run.run_json.write_text(json.dumps({**facts, "environment": environment}))
         made = fork.fork_run(run, 2, tmp_path / "runs", name=f"fork-{number}")
         assert json.loads(made.run_json.read_text())["environment"] == (environment or {})
-    assert asked == ["cpu", "cuda:7", "auto", "auto"]
+    fork.fork_run(run, 2, tmp_path / "runs", name="in-five", ranks=5)
+    assert asked == [("cpu", 1), ("cuda:7", 3), ("auto", 1), ("auto", 1), ("auto", 5)]
