@@ -17,7 +17,7 @@ from tui.screens.runs.screen import RunsScreen
 from tui.widgets.menu import Menu
 
 
-async def until(pilot: Pilot[Any], test: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(pilot: Pilot[Any], test: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait until `test` holds; what polls the run is polled."""
     end = time.monotonic() + seconds
     while not test():

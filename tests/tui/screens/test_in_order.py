@@ -44,7 +44,8 @@ async def burst(pilot: Pilot[Any], typed: str) -> None:
         for event in [events.Key("escape", "\x1b")] if part == ESCAPE else XTermParser().feed(part):
             event.set_sender(app)
             app.post_message(event)
-    await until(pilot, lambda: not app._inputs and not app._under_way)  # type: ignore[attr-defined]
+    queue = app._message_queue
+    await until(pilot, lambda: queue.empty() and not app._inputs and not app._under_way)  # type: ignore[attr-defined]
     await still(pilot)
 
 
@@ -97,7 +98,7 @@ async def test_prompts(runs: Path) -> None:
             await burst(pilot, f"{CTRL_U}d{CTRL_J}e")
             assert value(app, PromptInput) == "d⏎e"
             await burst(pilot, f"{ESCAPE}2")
-            assert isinstance(app.screen, PromptScreen)
+            await until(pilot, lambda: isinstance(app.screen, PromptScreen))
             editor = app.screen.query_one("#editor", Editor)
             editor.put("")
             await burst(pilot, f"bd{LEFT}c{HOME}a\x1b[F{CTRL_J}e{BACKSPACE}f{PASTE.format('gh')}i")
