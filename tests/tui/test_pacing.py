@@ -42,7 +42,18 @@ class Link:
 
     def frame(self) -> None:
         assert self.pacer.ready()
+        self.pacer.drew()
         self.pacer.sent()
+
+
+def test_a_frame_that_wrote_nothing_asks_nothing() -> None:
+    link = Link()
+    for _ in range(3):
+        link.pacer.sent()
+        link.now += INTERVAL
+        assert link.written == "" and link.pacer.ready()
+    link.frame()
+    assert link.written == REQUEST
 
 
 def test_no_frame_before_the_last_one_arrived() -> None:
@@ -88,6 +99,7 @@ def test_nothing_is_drawn_while_writes_wait() -> None:
     link.waiting = 1
     assert not link.pacer.ready()
     link.waiting = CONGESTED
+    link.pacer.drew()
     link.pacer.sent()
     assert link.written == ""
 
@@ -135,6 +147,7 @@ async def test_an_answer_reaches_the_pacer_and_not_the_app() -> None:
         driver = PacedDriver.__new__(PacedDriver)
         driver._app = app
         app.pacer.attach(lambda _: None, lambda: 0)
+        app.pacer.drew()
         app.pacer.sent()
         assert not app.pacer.ready()
         driver.process_message(CursorPosition(3, 4))
@@ -263,7 +276,7 @@ class Ticking(Paced, App):
     def tick(self):
         if self.pacer.ready():
             self.ticks += 1
-            self.query_one(Static).update(f"frame {self.ticks}")
+            self.query_one(Static).update(f"frame {min(2, self.ticks)}")
             self.call_after_refresh(self.pacer.sent)
 
 Ticking().run()
@@ -302,5 +315,9 @@ def test_a_real_terminal_is_waited_for() -> None:
         os.write(terminal.fd, b"\x1b[1;1R")
         terminal.read(5, until=REQUEST)
         assert REQUEST in terminal.seen and "1003h" not in terminal.seen and "1002h" in terminal.seen
+        terminal.seen = ""
+        os.write(terminal.fd, b"\x1b[1;1R")
+        terminal.read(0.5)
+        assert terminal.seen == "", "frames that are all alike"
     finally:
         terminal.end()

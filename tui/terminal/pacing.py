@@ -2,7 +2,8 @@
 
 Over SSH the bytes of many frames fit into the buffers between the program and the eyes, and a key then shows only when
 all of them have been drawn. So after a frame of charts a cursor-position request follows, and no further frame is drawn
-before its answer is back: one frame is under way at a time, whatever the link.
+before its answer is back: one frame is under way at a time, whatever the link. Where nothing has changed nothing is
+written, and nothing asked.
 
     class Workbench(Paced, Themed, App[int]):      # Paced: `self.pacer`, tight updates, no drawing while stalled
         def get_driver_class(self): return PacedDriver     # or a subclass of it
@@ -23,10 +24,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 from textual.drivers.linux_driver import LinuxDriver
 from textual.events import CursorPosition
-from textual.geometry import Size
+from textual.geometry import Offset, Size
 from textual.message import Message
 from textual.screen import Screen
 
@@ -58,6 +59,7 @@ class Pacer:
         self._asked: float | None = None
         self._last = float("-inf")
         self._lost = 0
+        self._drawn = False
         self.round_trip: float | None = None
         """Seconds from the last answered request to its answer: frame, link and terminal."""
 
@@ -85,11 +87,15 @@ class Pacer:
             self._asked = None
         return now - self._last >= (INTERVAL if self.answering else SLOW_INTERVAL)
 
+    def drew(self) -> None:
+        """Cells have been written."""
+        self._drawn = True
+
     def sent(self) -> None:
-        """A frame has just been written: ask the terminal to tell when it is there."""
+        """A frame is done: where it wrote anything, ask the terminal to tell when that is there."""
         self._last = self._clock()
-        if self._write is not None and not self._backlog_full():
-            self._asked = self._last
+        if self._write is not None and self._drawn and not self._backlog_full():
+            self._asked, self._drawn = self._last, False
             self._write(REQUEST)
 
     def _backlog_full(self) -> bool:
@@ -166,6 +172,16 @@ class PacedDriver(LinuxDriver):
             self.write("\x1b[?1006l\x1b[?1002l\x1b[?1000l")
 
 
+class Rendered(CompositorUpdate):
+    """An update as what is written for it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def render_segments(self, console: Console) -> str:
+        return self.text
+
+
 class Paced(_Base):
     """Mixin for an App: the `pacer`, updates cut to the changed cells, no drawing while the terminal does not read."""
 
@@ -175,6 +191,7 @@ class Paced(_Base):
         release_strips()
         self.shown = Shown()
         self._drawn_size = Size(0, 0)
+        self._drawn_cursor = Offset(0, 0)
         self._missed = False
         super().__init__(*args, **kwargs)
 
@@ -191,7 +208,12 @@ class Paced(_Base):
             if self._drawn_size != screen.size:
                 self.shown.forget()  # a terminal may move its lines when it is resized
                 self._drawn_size = screen.size
-            update = self.shown.narrow(update)
+            text = self.shown.narrow(update).render_segments(self.console)
+            if not text and self._drawn_cursor == self.cursor_position:
+                return
+            update, self._drawn_cursor = Rendered(text), self.cursor_position
+        if update is not None:
+            self.pacer.drew()
         super()._display(screen, update)
 
     def _catch_up(self) -> None:
