@@ -119,7 +119,7 @@ def measure_reading(folder: Path, megabytes: int, rounds: int) -> None:
                 os.fsync(file.fileno())
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         maps = Mapped(paths, np.dtype("<u2"), 0)
-        dataset = TokenDataset(maps.ids, maps.ids[:2], ByteTokenizer(), 0, 0, "", (maps, maps))
+        dataset = TokenDataset(maps.ids, maps.ids[:2], ByteTokenizer(), 0, (maps, maps))
         seconds, before = [], read_bytes()
         for step in range(STEPS):
             began = time.perf_counter()

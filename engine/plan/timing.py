@@ -98,4 +98,4 @@ def made_up(config: Config, vocab_size: int, device: torch.device) -> TokenDatas
         random.integers(vocab_size, size=size + 1, dtype=tokenizer.dtype)
         for size in (max(1 << 18, 2 * length), EVAL_BATCHES * batch)
     )
-    return TokenDataset(train, val, tokenizer, len(train) - 1, len(val) - 1, "")
+    return TokenDataset(train, val, tokenizer, len(val) - 1)

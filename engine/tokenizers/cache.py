@@ -1,4 +1,4 @@
-"""Tokenizers and tokens kept in the cache, made again when they are missing or damaged."""
+"""Tokenizers, tokens and places in them, kept in the cache and made again when they are missing or damaged."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import contextlib
 import hashlib
 import json
 import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.errors import CorpusError, TokenizerError
-from engine.files import FORGOTTEN, open_cached, open_folder, reason, remove_folder, sweep
+from engine.files import FORGOTTEN, open_cached, open_folder, reason, remove_folder, sweep, write_atomic
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.encoding import encode_stream
 from engine.tokenizers.mapped import Mapped
@@ -53,7 +55,7 @@ def cached_tokens(
 
     Their folder is there whole or not at all. Raises CorpusError when it cannot be written.
     """
-    folder = cache / "tokens" / f"{text.sha256[:16]}-{tokenizer.fingerprint[:16]}-{cut}"
+    folder = _folder(text, tokenizer, cut, cache)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         for _ in range(2):  # another process may put its own there, or take a damaged one away
@@ -75,6 +77,44 @@ def cached_tokens(
             f"the tokens written to {folder} come back damaged; set TINYTUI_CACHE to a folder on another disk"
         )
     return found
+
+
+def _folder(text: Text, tokenizer: Tokenizer, cut: int, cache: Path) -> Path:
+    return cache / "tokens" / f"{text.sha256[:16]}-{tokenizer.fingerprint[:16]}-{cut}"
+
+
+def cached_places(
+    text: Text,
+    tokenizer: Tokenizer,
+    cut: int,
+    cache: Path,
+    wanted: Sequence[str],
+    find: Callable[[], Sequence[NDArray[np.int64]]],
+) -> list[NDArray[np.int64]]:
+    """What `find` gives: numbers that follow from `cached_tokens` and what is `wanted` in them, kept beside them.
+
+    One file a wish: a line of JSON (of what, how many numbers each, the SHA-256 of that and of all numbers), then the
+    numbers, int64, little-endian. One that is not whole, or of anything else, is made again.
+    """
+    of = [FORMAT, text.sha256, tokenizer.fingerprint, cut, *wanted]
+    key = hashlib.sha256(json.dumps(of).encode()).hexdigest()
+    path = _folder(text, tokenizer, cut, cache) / f"{wanted[0]}-{key[:16]}.bin"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError), path.open("rb") as file:
+        told, data = json.loads(file.readline()), file.read()
+        if told["of"] == of and told["sha256"] == _sum(of, told["lengths"], data):
+            return np.split(np.frombuffer(data, "<i8").astype(np.int64), np.cumsum(told["lengths"]))[:-1]
+    found = list(find())
+    data, lengths = b"".join(each.astype("<i8").tobytes() for each in found), [len(each) for each in found]
+    line = json.dumps({"of": of, "lengths": lengths, "sha256": _sum(of, lengths, data)})
+    with contextlib.suppress(CorpusError):  # a cache that cannot be written costs the next time, not the run
+        write_atomic(path, line.encode() + b"\n" + data, kind=CorpusError)
+    return found
+
+
+def _sum(of: object, lengths: object, data: bytes) -> str:
+    digest = hashlib.sha256(json.dumps([of, lengths]).encode())
+    digest.update(data)
+    return digest.hexdigest()
 
 
 def _write(folder: Path, text: Text, tokenizer: Tokenizer, cut: int, progress: Progress | None) -> None:

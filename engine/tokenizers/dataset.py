@@ -4,6 +4,7 @@ Tokens are made once for a corpus, a tokenizer and a split, and kept in the cach
 
     tokens/<corpus>-<tokenizer>-<split>/train.bin, val.bin    ids, uint16 or uint32, little-endian
                                         meta.json             what they are made from, their lengths and checksums
+                                        records-*, answers-*  where those lie in them, once they were wanted
 
 The corpus is split first, by bytes; then the tokenizer is trained on the training split alone; then both are encoded.
 """
@@ -26,7 +27,7 @@ from engine.folders import cache_dir
 from engine.text.prepared import TOKENIZER, Tokens
 from engine.tokenizers.answers import LEFT_OUT, Answers, find_answers
 from engine.tokenizers.base import Ids, Tokenizer
-from engine.tokenizers.cache import cached_tokenizer, cached_tokens
+from engine.tokenizers.cache import cached_places, cached_tokenizer, cached_tokens
 from engine.tokenizers.mapped import Mapped
 from engine.tokenizers.shards import open_shards
 from engine.tokenizers.table import load_tokenizer
@@ -43,17 +44,15 @@ GOLDEN = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio, odd
 class TokenDataset:
     """The training and validation tokens of a corpus.
 
-    `train` and `val` are 1-D arrays of ids (memory-mapped, read-only). `train_bytes` and `val_bytes` are the UTF-8
-    bytes that the *targets* of the split stand for: all its tokens but the first, which nothing predicts. With
-    `answers` those of validation are of the answers alone.
+    `train` and `val` are 1-D arrays of ids (memory-mapped, read-only). `val_bytes` are the UTF-8 bytes that the
+    *targets* of validation stand for: all its tokens but the first, which nothing predicts. With `answers` those of the
+    answers alone.
     """
 
     train: Ids
     val: Ids
     tokenizer: Tokenizer
-    train_bytes: int
     val_bytes: int
-    corpus_fingerprint: str
     _maps: tuple[Mapped, Mapped] | None = None
     text: Text | None = None
     """What the tokens were made from: training has its first `cut` bytes, validation the others."""
@@ -92,12 +91,18 @@ class TokenDataset:
                 "this text has no records to begin at; use --set data.record_starts=false, or a table of records"
             )
         train, val = cached_tokens(text, tokenizer, cut, cache, progress)
-        starts = record_starts(train.ids, tokenizer, text.boundary) if data.record_starts and text.boundary else None
-        answers = _answers(text, train.ids, val.ids, tokenizer) if data.loss == "answers" else None
-        val_bytes = val.n_bytes if answers is None else answers[1].n_bytes(val.ids, tokenizer)
-        maps = (train, val)
-        made = (train.ids, val.ids, tokenizer, train.n_bytes, val_bytes, text.sha256, maps, text, cut, starts, answers)
-        return cls(*made)
+        starts, answers, val_bytes = None, None, val.n_bytes
+        if data.record_starts and (mark := text.boundary):
+            (starts,) = cached_places(
+                text, tokenizer, cut, cache, ["records", mark], lambda: [record_starts(train.ids, tokenizer, mark)]
+            )
+        if data.loss == "answers":
+            marks = _marks(text)
+            *edges, count = cached_places(
+                text, tokenizer, cut, cache, ["answers", *marks], lambda: _edges(train.ids, val.ids, tokenizer, marks)
+            )
+            answers, val_bytes = (Answers(*edges[:2]), Answers(*edges[2:])), int(count.item())
+        return cls(train.ids, val.ids, tokenizer, val_bytes, (train, val), text, cut, starts, answers)
 
     @classmethod
     def _ahead(cls, tokens: Tokens, data: DataConfig, tokenizer: Tokenizer | None) -> TokenDataset:
@@ -118,7 +123,7 @@ class TokenDataset:
             if wanted:
                 raise CorpusError(f"the tokens in {folder} do not say {what}; use --set data.{name}")
         train, val = open_shards(about, folder)
-        return cls(train.ids, val.ids, own, train.n_bytes, val.n_bytes, about.sha256, (train, val))
+        return cls(train.ids, val.ids, own, val.n_bytes, (train, val))
 
     def check(self, block_size: int, most: int | None = None) -> None:
         """Raises CorpusError unless both splits have a whole window of `block_size` tokens and the target after it.
@@ -250,16 +255,25 @@ def material(corpus: Corpus, cache: Path | None = None, progress: Progress | Non
     return corpus.prepared if corpus.prepared is not None else corpus.prepare(cache, progress)
 
 
-def _answers(text: Text, train: Ids, val: Ids, tokenizer: Tokenizer) -> tuple[Answers, Answers]:
-    """The answers in both splits. Raises CorpusError where there are none."""
+def _marks(text: Text) -> tuple[str, str, str]:
+    """By what answers are found in a text. Raises CorpusError where it has none."""
     marks = text.template.marks if text.template is not None else None
     if marks is None:
         raise CorpusError("this text has no prompts with answers; use --set data.loss=all, or a table that has both")
-    found = find_answers(train, tokenizer, marks), find_answers(val, tokenizer, marks)
-    for name, answers in zip(("training", "validation"), found, strict=True):
-        if not len(answers):
+    return marks
+
+
+def _edges(train: Ids, val: Ids, tokenizer: Tokenizer, marks: tuple[str, str, str]) -> list[NDArray[np.int64]]:
+    """Where the answers of both splits begin and end, and the bytes of the targets in those of validation.
+
+    Raises CorpusError for a split without any.
+    """
+    learned, held_out = find_answers(train, tokenizer, marks), find_answers(val, tokenizer, marks)
+    for name, found in (("training", learned), ("validation", held_out)):
+        if not len(found):
             raise CorpusError(f"no answer, as the corpus' template has them, is in the {name} split; use a longer text")
-    return found
+    count = np.array([held_out.n_bytes(val, tokenizer)])
+    return [learned.begins, learned.ends, held_out.begins, held_out.ends, count]
 
 
 def _phase(seed: int) -> int:

@@ -55,7 +55,7 @@ def test_each_token_is_judged_by_what_stands_before_it_in_its_window(make: MakeM
 def test_the_mean_is_the_validation_loss(make: MakeModel) -> None:
     model, tokenizer = make("gpt", vocab=256), ByteTokenizer()
     val = tokenizer.encode("The quick brown fox jumps over the lazy dog, again and again.")
-    dataset = TokenDataset(val, val, tokenizer, len(val) - 1, len(val) - 1, "")
+    dataset = TokenDataset(val, val, tokenizer, len(val) - 1)
     exact = evaluate(model, dataset, 8, torch.device("cpu"))
     found = joined(list(text_losses(model, val)))
     assert len(found) == exact.tokens

@@ -6,6 +6,7 @@ import hashlib
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from engine.errors import CorpusError
 from engine.text.catalog import add_corpus, find_corpus
 from engine.text.corpus import Text
 from engine.text.template import CHAT_TEMPLATE, Template
+from engine.tokenizers import dataset
 from engine.tokenizers.answers import LEFT_OUT, Answers, find_answers
 from engine.tokenizers.byte import ByteTokenizer
 from engine.tokenizers.dataset import TokenDataset
@@ -165,3 +167,53 @@ def test_a_corpus_brings_its_template_along(tmp_path: Path) -> None:
     assert notes.prepare().template == notes.template is not None
     (tmp_path / "plain.txt").write_text("words")
     assert find_corpus(str(tmp_path / "plain.txt")).prepare().template is None
+
+
+def test_what_was_found_is_kept_beside_the_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However what is kept was damaged, it is sought again and the same; what is kept of other marks is another's."""
+    text, cache = as_asked(tmp_path / "a.txt"), tmp_path / "cache"
+    sought: list[str] = []
+
+    def noted(name: str) -> Any:
+        find = getattr(dataset, name)
+
+        def seek(*args: Any) -> Any:
+            sought.append(name)
+            return find(*args)
+
+        return seek
+
+    for name in ("record_starts", "find_answers"):
+        monkeypatch.setattr(dataset, name, noted(name))
+
+    def opened(template: Template | None = NOTES) -> tuple[set[str], list[list[int]]]:
+        """What was sought, and all that is known then."""
+        sought.clear()
+        data = DataConfig(tokenizer="byte", loss="answers", record_starts=True)
+        now = TokenDataset.open(replace(text, template=template), data, cache)
+        assert now.answers is not None and now.records is not None
+        edges = [edge for answers in now.answers for edge in (answers.begins, answers.ends)]
+        return set(sought), [now.records.tolist(), *(edge.tolist() for edge in edges), [now.val_bytes]]
+
+    first = opened()
+    assert first[0] == {"record_starts", "find_answers"} and opened() == (set(), first[1])
+    another = Template.parse("### Input:\n{prompt}\n### Output:\n{response}\n###")
+    other = opened(another)
+    assert other[0] == {"find_answers"} and other[1][1:] != first[1][1:] and opened() == (set(), first[1])
+    assert opened(another) == (set(), other[1])
+
+    (kept,) = (path for path in cache.glob("tokens/*/answers-*") if path.read_bytes().count(b"\\n\\n"))
+    whole = kept.read_bytes()
+    line = whole.index(b"\n") + 1
+    moved = whole[:line].replace(b'"lengths": [', b'"lengths": [1, ')
+    for damaged in (
+        b"", whole[: line - 1], whole[:line], whole[:-1], whole[:-8], whole + bytes(8), moved + whole[line:],
+        *(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in (0, 9, line - 9, line, line + 8, -1)),
+        b"[" * 100_000, b"[]\n", b'{"of": 1}\n',
+    ):  # fmt: skip
+        kept.write_bytes(damaged)
+        assert opened() == ({"find_answers"}, first[1])
+        assert kept.read_bytes() == whole and opened() == (set(), first[1])
+    kept.unlink()
+    kept.mkdir()  # nothing can be kept there
+    assert opened() == opened() == ({"find_answers"}, first[1])

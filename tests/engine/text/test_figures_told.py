@@ -65,7 +65,7 @@ def test_a_token_that_there_is_not_is_told_with_those_there_are(vocab: int) -> N
 @pytest.mark.parametrize(("train", "val"), [(9, 9), (8, 9), (9, 8), (3, 9), (9, 2), (2, 1)])
 def test_a_split_that_is_too_short_is_told_with_what_would_do(train: int, val: int) -> None:
     ids = np.zeros(20, np.uint16)
-    data = replace(TokenDataset(ids, ids, ByteTokenizer(), 1, 1, ""), train=ids[:train], val=ids[:val])
+    data = replace(TokenDataset(ids, ids, ByteTokenizer(), 1), train=ids[:train], val=ids[:val])
     if train == val == 9:
         data.check(8)
         return

@@ -65,7 +65,7 @@ def test_what_is_read_of_a_map_is_told_to_it() -> None:
     """Rows and the tokens of each, the target after the last included: pages are given back by these."""
     ids = np.arange(100, dtype=np.uint16) % 50
     maps: Any = (Noted(), Noted())
-    data = replace(TokenDataset(ids, ids[:31], ByteTokenizer(), 99, 30, ""), _maps=maps)
+    data = replace(TokenDataset(ids, ids[:31], ByteTokenizer(), 30), _maps=maps)
     data.batch(1, 0, 3, 8)
     assert maps[0].told == [(3, 9)] and maps[1].told == []
     assert len(list(data.val_batches(8, 2))) == 3
