@@ -221,6 +221,13 @@ def test_a_run_that_is_taken_away_is_made_whole_again(run: RunDir, how: str) -> 
     assert not run.live and read_status(run)["state"] == "stopped"
 
 
+def test_what_is_taken_away_before_the_first_step_is_told_of_step_0(run: RunDir) -> None:
+    with RunWriter(run) as writer:
+        run.lock.unlink()
+        writer.status()
+    assert [json.loads(line)["step"] for line in run.events.read_text().splitlines()] == [0]
+
+
 def test_a_run_whose_disk_is_away_waits_for_it_and_makes_nothing_elsewhere(run: RunDir, tmp_path: Path) -> None:
     away = tmp_path / "away"
     with RunWriter(run) as writer:

@@ -18,6 +18,7 @@ from engine.text.catalog import find_corpus
 from engine.text.corpus import Text
 from engine.text.pages import Pages, beginning
 from engine.text.tables import CELL, MOST_COLUMNS, preview_table
+from engine.text.unpack import BLOCK
 
 
 def text_of(folder: Path, content: str, boundary: str | None = None) -> Text:
@@ -103,6 +104,13 @@ def test_the_beginning_is_read_without_the_rest(tmp_path: Path) -> None:
     assert beginning(corpus, 500).text.startswith("some words\n\nsome words")
     with pytest.raises(CorpusError):
         beginning(corpus, 10**7)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.txt").write_bytes(b"a" * BLOCK + b"\xff")  # whether it is text is judged by its first block
+    (folder / "b.txt").write_bytes(b"the end")
+    corpus = find_corpus(f"{folder}/")
+    assert beginning(corpus, 10).text == "a" * 10
+    assert "".join(corpus.prepare(tmp_path / "cache").chunks()) == "the end"
     (tmp_path / "gone.txt").write_text("here")
     corpus = find_corpus(str(tmp_path / "gone.txt"))
     corpus.path.unlink()
