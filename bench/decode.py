@@ -24,7 +24,7 @@ import torch
 from bench import nanogpt
 from bench.machine import describe, interleaved, paired_ratio, say
 from engine.config import Config, load_preset
-from engine.interop.hf import export
+from engine.interop.exports import export
 from engine.model import build_model
 from engine.model.gpt import GPT
 from engine.plan.timing import made_up

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from engine.config import ModelConfig
 from engine.errors import UserError
-from engine.model.gpt import LAYER_EPS, RMS_EPS, embedding_std, sinusoidal_table
-from engine.model.sizes import padded_vocab
+from engine.model.gpt import LAYER_EPS, RMS_EPS
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu", "relu2": "relu2", "swiglu": "silu"}
 
@@ -278,72 +277,3 @@ def architecture_of(config: ModelConfig) -> Architecture:
         lacking = ", ".join(lacks[closest])
         raise UserError(f"no class of transformers computes this model; the closest, {closest.name}, needs {lacking}")
     return closest
-
-
-def hf_config(config: ModelConfig, vocab_size: int) -> dict[str, Any]:
-    """The contents of config.json."""
-    architecture = architecture_of(config)
-    return {
-        "architectures": [architecture.name],
-        "model_type": architecture.model_type,
-        "dtype": "float32",
-        "vocab_size": vocab_size,
-        "tie_word_embeddings": config.tie_embeddings,
-        "bos_token_id": None,
-        "eos_token_id": None,
-        "pad_token_id": None,
-        **architecture.settings(config),
-    }
-
-
-def hf_state(config: ModelConfig, vocab_size: int, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Our weights under the names, in the order and of the shapes that class has them; `state` is the model's."""
-    to = architecture_of(config)
-    if config.kind == "decoder":
-        state = {_own_name(name): tensor for name, tensor in state.items()}
-    out = {to.embedding: state["wte.weight"][:vocab_size]}
-    if not config.tie_embeddings:
-        out["lm_head.weight"] = state["head.weight"][:vocab_size]
-    if config.embd_window > 1:
-        tables = state["before.weight"].view(config.embd_window - 1, -1, config.n_embd)
-        out["before.weight"] = tables[:, : vocab_size + 1].flatten(0, 1)
-    if to.positions is not None:
-        out[to.positions] = _positions(config, vocab_size, state)
-    for i in range(config.n_layer):
-        prefix = f"{to.layer}{i}."
-        for source, parts in to.linears(config).items():
-            weight, bias = state[f"blocks.{i}.{source}.weight"], state.get(f"blocks.{i}.{source}.bias")
-            for part in parts:
-                cut = part.cut(weight)
-                out[f"{prefix}{part.name}.weight"] = cut.t() if to.transposed else cut
-                if bias is not None:
-                    out[f"{prefix}{part.name}.bias"] = part.cut(bias)
-                elif to.transposed:  # GPT-2 has biases always
-                    out[f"{prefix}{part.name}.bias"] = weight.new_zeros(weight.size(0))
-        if to.norms is not None:
-            out.update(_norm(config, state, f"blocks.{i}.norm1", prefix + to.norms[0]))
-            out.update(_norm(config, state, f"blocks.{i}.norm2", prefix + to.norms[1]))
-    if to.norms is not None:
-        out.update(_norm(config, state, "norm_f", to.norms[2]))
-    return {name: tensor.detach().float().cpu().contiguous() for name, tensor in out.items()}
-
-
-def _own_name(name: str) -> str:
-    return name.replace("attn.in_proj_", "attn.qkv.").replace("attn.out_proj.", "attn.proj.")
-
-
-def _norm(config: ModelConfig, state: dict[str, Tensor], source: str, target: str) -> dict[str, Tensor]:
-    """A norm's weights; where ours has none, those that change nothing."""
-    out = {f"{target}.weight": state.get(f"{source}.weight", torch.ones(config.n_embd))}
-    if config.norm == "layernorm":
-        out[f"{target}.bias"] = state.get(f"{source}.bias", torch.zeros(config.n_embd))
-    return out
-
-
-def _positions(config: ModelConfig, vocab_size: int, state: dict[str, Tensor]) -> Tensor:
-    if config.position == "learned":
-        return state["wpe.weight"]
-    if config.position == "none":
-        return torch.zeros(config.block_size, config.n_embd)
-    rows = padded_vocab(config, vocab_size)
-    return sinusoidal_table(config.block_size, config.n_embd, embedding_std(config, rows))

@@ -32,7 +32,7 @@ def build_for(config: Config, vocab_size: int, generator: Generator | None = Non
     model = build_model(config.model, vocab_size, generator, drawn=drawn)
     model.recompute = config.train.recompute
     if config.train.lora_r:
-        from engine.model.lora import LoRAConfig, apply_lora
+        from engine.model.lora import apply_lora
 
-        apply_lora(model, LoRAConfig(r=config.train.lora_r, alpha=config.train.lora_alpha), generator)
+        apply_lora(model, config.train.lora_r, config.train.lora_alpha, generator)
     return model

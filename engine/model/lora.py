@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -14,48 +12,24 @@ from engine.errors import ConfigError
 from engine.model.gpt import GPT, Declared, Linear, roles
 
 TARGETS = ("attn.qkv", "attn.proj", "mlp.fc", "mlp.proj")
+"""All matrices of a block: leaving out the MLP costs more than a smaller rank everywhere (Biderman et al. 2024)."""
 ADAPTER = Declared("adapter")
 
 
-@dataclass(frozen=True)
-class LoRAConfig:
-    """Rank, strength (the detour counts alpha / r), dropout before it, and which matrices of a block get one.
-
-    All four by default: leaving out the MLP costs more than a smaller rank everywhere (Biderman et al. 2024).
-    """
-
-    r: int = 8
-    alpha: float = 16.0
-    dropout: float = 0.0
-    targets: tuple[str, ...] = TARGETS
-
-    def check(self) -> None:
-        """Raises ConfigError for a value that cannot work."""
-        if self.r < 1:
-            raise ConfigError(f"lora r {self.r} must be at least 1")
-        if not (math.isfinite(self.alpha) and self.alpha > 0):
-            raise ConfigError(f"lora alpha {self.alpha:g} must be above 0")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"lora dropout {self.dropout:g} must be at least 0 and below 1")
-        if not self.targets or not set(self.targets) <= set(TARGETS):
-            raise ConfigError(f"lora targets are among {', '.join(TARGETS)}, not {', '.join(self.targets) or 'none'}")
-
-
 class LoRALinear(Linear):
-    """A frozen linear layer plus scale * B A x, with A `lora_a` (r, n_in) and B `lora_b` (n_out, r)."""
+    """A frozen linear layer plus alpha / r * B A x, with A `lora_a` (r, n_in) and B `lora_b` (n_out, r)."""
 
-    def __init__(self, base: Linear, config: LoRAConfig) -> None:
+    def __init__(self, base: Linear, r: int, alpha: float) -> None:
         nn.Module.__init__(self)
         self.declared = {**base.declared, "lora_a": ADAPTER, "lora_b": ADAPTER}
         self.in_features, self.out_features = base.in_features, base.out_features
         self.weight, self.bias = base.weight, base.bias
-        self.lora_a = nn.Parameter(base.weight.new_empty(config.r, base.in_features))
-        self.lora_b = nn.Parameter(base.weight.new_zeros(base.out_features, config.r))
-        self.scale = config.alpha / config.r
-        self.dropout = config.dropout
+        self.lora_a = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.lora_b = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        self.scale = alpha / r
 
     def forward(self, x: Tensor) -> Tensor:
-        narrow = F.linear(F.dropout(x, self.dropout, self.training), self.lora_a)
+        narrow = F.linear(x, self.lora_a)
         return torch.add(super().forward(x), F.linear(narrow, self.lora_b), alpha=self.scale)
 
     @torch.no_grad()
@@ -71,25 +45,22 @@ class LoRALinear(Linear):
         return layer
 
 
-def apply_lora(model: GPT, config: LoRAConfig, generator: Generator | None = None) -> GPT:
-    """Put a detour beside every target of `model`, in place; from then on only the detours learn.
+def apply_lora(model: GPT, r: int, alpha: float, generator: Generator | None = None) -> GPT:
+    """Put a detour beside every one of the TARGETS of `model`, in place; from then on only the detours learn.
 
     A is drawn as PEFT draws it (uniform with variance 1 / (3 n_in)) from `generator` only, B is zero: nothing changes
-    until the first step. Raises ConfigError for settings that cannot work and for rungs of the ladder.
+    until the first step. Raises ConfigError for rungs of the ladder.
     """
-    config.check()
     if model.config.kind != "gpt":
         raise ConfigError("lora needs model.kind gpt")
-    if any(adapted_layers(model)):
-        raise ConfigError("the model has a lora adapter already; merge it first")
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     model.requires_grad_(False)
     for i in range(len(model.blocks)):
-        for target in config.targets:
+        for target in TARGETS:
             name = f"blocks.{i}.{target}"
             base = model.get_submodule(name)
             assert isinstance(base, Linear)
-            layer = LoRALinear(base, config)
+            layer = LoRALinear(base, r, alpha)
             bound = base.in_features**-0.5
             layer.lora_a.data.copy_(torch.empty(layer.lora_a.shape).uniform_(-bound, bound, generator=generator))
             model.set_submodule(name, layer)

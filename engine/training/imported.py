@@ -7,7 +7,7 @@ from pathlib import Path
 from engine.config import load_preset, make_config
 from engine.errors import CheckpointError, TokenizerError
 from engine.interop.imports import import_model
-from engine.interop.vocabulary import read_tokenizer
+from engine.interop.tokenizers import read_tokenizer
 from engine.runs.layout import RunDir, create_run, new_name
 from engine.runs.status import IMPORTED
 from engine.runs.writer import RunWriter

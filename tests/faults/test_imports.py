@@ -21,9 +21,9 @@ from torch import Generator
 
 from engine.config import ModelConfig
 from engine.errors import UserError
-from engine.interop.hf import export
+from engine.interop.exports import export
 from engine.interop.imports import import_model
-from engine.interop.vocabulary import read_tokenizer
+from engine.interop.tokenizers import read_tokenizer
 from engine.model import build_model
 from engine.runs.layout import list_runs
 from engine.tokenizers.base import Tokenizer

@@ -101,23 +101,20 @@ def export_run(
 
 def _model(run: RunDir, checkpoint: str, folder: Path, say: Callable[[str], None], force: bool) -> str:
     """The model as transformers reads it."""
-    from engine.interop.architectures import architecture_of
-    from engine.interop.hf import export as write
+    from engine.interop.exports import export
     from engine.training.checkpoint import load_model
 
     model, tokenizer, step = load_model(run, checkpoint, say=say)
-    kind = write(model, tokenizer, folder, force=force)
-    trust = ", trust_remote_code=True" if architecture_of(model.config).code is not None else ""
-    return (
-        f"{folder}: {kind} at step {step:,}; load it with AutoModelForCausalLM.from_pretrained({str(folder)!r}{trust})"
-    )
+    to = export(model, tokenizer, folder, force=force)
+    trust = ", trust_remote_code=True" if to.code is not None else ""
+    load = f"AutoModelForCausalLM.from_pretrained({str(folder)!r}{trust})"
+    return f"{folder}: {to.name} at step {step:,}; load it with {load}"
 
 
 def _adapter(run: RunDir, checkpoint: str, folder: Path, force: bool) -> str:
     """The adapter as PEFT reads it."""
-    from engine.interop.adapters import save_adapter
+    from engine.interop.exports import export_adapter
     from engine.model import build_for
-    from engine.model.lora import LoRAConfig
     from engine.training.checkpoint import choose_checkpoint, fill_model, load_checkpoint
 
     loaded = load_checkpoint(choose_checkpoint(run, checkpoint))
@@ -126,5 +123,5 @@ def _adapter(run: RunDir, checkpoint: str, folder: Path, force: bool) -> str:
         raise UserError(f"run {run.name} has no adapter: all its weights were trained; --hf writes them")
     model = build_for(loaded.config, loaded.tokenizer.vocab_size, drawn=False)
     fill_model(model, loaded.weights, loaded.path)
-    save_adapter(model, LoRAConfig(r=train.lora_r, alpha=train.lora_alpha), folder, force=force)
+    export_adapter(model, train.lora_r, train.lora_alpha, folder, force=force)
     return f"{folder}: adapter of rank {train.lora_r} at step {loaded.step:,}"

@@ -15,7 +15,7 @@ from models_for_tests import ALL, EXPORTS, GPT2, LLAMA, NANOCHAT, TEXT, VOCAB, d
 from safetensors.torch import load_file, save_file
 
 from engine.errors import CheckpointError, TokenizerError, UserError
-from engine.interop.hf import export
+from engine.interop.exports import export
 from engine.interop.imports import import_model
 from engine.model import build_model
 from engine.model.gpt import GPT

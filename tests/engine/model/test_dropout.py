@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from engine.config import ModelConfig
 from engine.model import build_model
-from engine.model.gpt import GPT, Block, Linear
-from engine.model.lora import LoRAConfig, LoRALinear
+from engine.model.gpt import GPT, Block
 
 P = 0.25
 VOCAB = 13
@@ -88,16 +87,6 @@ def test_of_the_attention_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     dropped, weights = both(attn, lambda: attn(torch.zeros(4, 16, 16), None))
     torch.testing.assert_close(weights.sum(-1), torch.ones(4, 16))
     check(dropped, weights)
-
-
-def test_of_the_input_of_an_adapter() -> None:
-    base = Linear(16, (16,), bias=False)
-    layer = LoRALinear(base, LoRAConfig(r=16, alpha=16.0, dropout=P))
-    base.weight.data.zero_()
-    layer.lora_a.data.copy_(torch.eye(16))
-    layer.lora_b.data.copy_(torch.eye(16))
-    x = torch.randn(32, 16)
-    check(*both(layer, lambda: layer(x)))
 
 
 @pytest.mark.parametrize(

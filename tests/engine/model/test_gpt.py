@@ -13,7 +13,7 @@ from engine.config import ModelConfig, load_preset, preset_names
 from engine.model import build_model, sizes
 from engine.model.cache import KVCache
 from engine.model.gpt import GPT, roles
-from engine.model.lora import LoRAConfig, apply_lora
+from engine.model.lora import apply_lora
 from engine.model.sizes import count_parameters, flops_per_token, padded_vocab, parameter_table
 from engine.sampling.one_row import for_decoding
 from engine.tokenizers.table import expected_vocab
@@ -288,7 +288,7 @@ def test_every_parameter_declares_what_it_is(config: ModelConfig) -> None:
         assert (role == "vector") == (parameter.ndim == 1), name
         assert sum(rows) == (0 if role == "vector" else len(parameter)), name
     if config.kind == "gpt":
-        adapted = roles(apply_lora(build_model(config, VOCAB), LoRAConfig(r=1)))
+        adapted = roles(apply_lora(build_model(config, VOCAB), 1, 1.0))
         assert {name: each for name, each in adapted.items() if each.role != "adapter"} == declared
     assert roles(for_decoding(model)) == declared
 

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from models_for_tests import TEXT, TOKENIZERS
 
 from engine.errors import TokenizerError
-from engine.interop.tokenizers import write_tokenizer
-from engine.interop.vocabulary import TEXTS, read_tokenizer
+from engine.interop.tokenizers import TEXTS, read_tokenizer, write_tokenizer
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.bpe import BpeTokenizer
 from engine.tokenizers.bytelevel import byte_alphabet
