@@ -396,19 +396,20 @@ def save_preset(name: str, config: Config, about: str = "") -> Path:
 
     Raises ConfigError for a name that cannot be one or is a shipped preset's, and where nothing can be written.
     """
-    lines = [f"about = {_toml(about)}"]
+    lines = [f"about = {toml_value(about)}"]
     for section, settings in config.model_dump().items():
         lines += ["", f"[{section}]"]
-        lines += [f"{key} = {_toml(value)}" for key, value in settings.items() if value is not None]
+        lines += [f"{key} = {toml_value(value)}" for key, value in settings.items() if value is not None]
     text = "\n".join(lines) + "\n"
     if len(text.encode()) > MOST_BYTES:
         raise ConfigError(f"a preset holds at most {MOST_BYTES:,} bytes; give shorter train.sample_prompts")
     return write_own(name, text)
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """A text, number, truth or list of them as TOML. JSON's escapes are TOML's, but for DEL, which it wants escaped."""
     if isinstance(value, list | tuple):
-        return f"[{', '.join(_toml(each) for each in value)}]"
+        return f"[{', '.join(toml_value(each) for each in value)}]"
     if isinstance(value, float):
         return repr(value)
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
@@ -468,18 +469,26 @@ def _read_settings(file: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise ConfigError(f"cannot read settings from {file}: it is not text; name a TOML or JSON file") from None
     form = "JSON" if file.suffix == ".json" else "TOML"
-    if form == "TOML" and _LONG_KEY.search(text):
-        raise ConfigError(f"{file} has a key of more than 16 parts; settings are named like train.seed")
     try:
-        tree = json.loads(text) if form == "JSON" else tomllib.loads(text)
+        tree = json.loads(text) if form == "JSON" else toml_tree(text)
     except RecursionError:
-        raise ConfigError(f"{file} is nested too deeply; it holds settings in sections model, data and train") from None
+        raise ConfigError(f"{file} is not valid {form}: it is nested too deeply") from None
     except ValueError as error:
         said = " ".join(str(error).split())[:100]
         raise ConfigError(f"{file} is not valid {form}: {said}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{file} must hold settings by name, in sections model, data and train")
     return tree
+
+
+def toml_tree(text: str) -> dict[str, Any]:
+    """What anybody's TOML says. Raises ValueError in a few words."""
+    if _LONG_KEY.search(text):
+        raise ValueError("it has a key of more than 16 parts")
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _flatten(tree: Mapping[str, Any]) -> dict[str, Any]:

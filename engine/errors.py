@@ -6,6 +6,10 @@ workbench shows it where the mistake was made. Anything that is not a `UserError
 
 from __future__ import annotations
 
+import reprlib
+from collections.abc import Mapping
+from typing import Any
+
 
 class UserError(Exception):
     """Something the user can mend; the message says how, in one line."""
@@ -68,3 +72,40 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without loading it
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+
+
+_MUST = {
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a number",
+    "bool_type": "must be true or false",
+    "string_type": "must be text",
+    "is_instance_of": "must be text",
+    "model_type": "must be an object",
+    "dict_type": "must be an object",
+    "list_type": "must be a list",
+    "string_pattern_mismatch": "must be 64 hexadecimal digits",
+}
+
+
+def what_is_wrong(error: Mapping[str, Any]) -> str:
+    """One of pydantic's errors in our words: `corpus must be an object, not -1`."""
+    where = ".".join(str(part) for part in error["loc"])[:80] or "it"
+    where = where if where.isprintable() else ascii(where)[1:-1]  # names of its own may hold anything
+    limits = error.get("ctx") or {}
+    match error["type"]:
+        case "missing":
+            return f"{where} is missing"
+        case "greater_than_equal":
+            must = f"must be at least {limits['ge']:,g}"
+        case "less_than_equal":
+            must = f"must be at most {limits['le']:,g}"
+        case "literal_error":
+            must = f"must be one of {limits['expected'].replace(' or ', ', ').replace(chr(39), '')}"
+        case "value_error":
+            said = str(limits.get("error", "is damaged"))[:120]
+            return f"{where} {said}" if error["loc"] else said
+        case kind:
+            must = _MUST.get(kind, "must be of another type")
+    return f"{where} {must}, not {reprlib.repr(error['input'])}"

@@ -8,14 +8,12 @@ known here are kept as they are, for older and newer programs have their own.
 from __future__ import annotations
 
 import json
-import reprlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, InstanceOf, ValidationError
 
-from engine.errors import RunError
+from engine.errors import RunError, what_is_wrong
 from engine.files import open_regular
 
 MAX_BYTES = 1 << 20
@@ -320,7 +318,7 @@ def problems_of(value: object, kind: type[Entry]) -> dict[str, str]:
     except ValidationError as error:
         found: dict[str, str] = {}
         for one in error.errors():
-            found.setdefault(str(one["loc"][0]) if one["loc"] else "", _said(one))
+            found.setdefault(str(one["loc"][0]) if one["loc"] else "", what_is_wrong(one))
         return found
     return {}
 
@@ -348,37 +346,3 @@ def load_line(data: bytes, kind: type[Entry], *, not_finite: bool = False) -> di
     if problem := problem_of(value, kind):
         raise ValueError(problem)
     return value
-
-
-_MUST = {
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "float_type": "must be a number",
-    "finite_number": "must be a number",
-    "bool_type": "must be true or false",
-    "string_type": "must be text",
-    "is_instance_of": "must be text",
-    "model_type": "must be an object",
-    "dict_type": "must be an object",
-    "list_type": "must be a list",
-    "string_pattern_mismatch": "must be 64 hexadecimal digits",
-}
-
-
-def _said(error: Mapping[str, Any]) -> str:
-    """`corpus must be an object, not -1`."""
-    where = ".".join(str(part) for part in error["loc"])[:80] or "it"
-    where = where if where.isprintable() else ascii(where)[1:-1]  # names of its own may hold anything
-    limits = error.get("ctx") or {}
-    match error["type"]:
-        case "missing":
-            return f"{where} is missing"
-        case "greater_than_equal":
-            must = f"must be at least {limits['ge']:,g}"
-        case "less_than_equal":
-            must = f"must be at most {limits['le']:,g}"
-        case "value_error":
-            return f"{where} {str(limits.get('error', 'is damaged'))[:120]}"
-        case kind:
-            must = _MUST.get(kind, "must be of another type")
-    return f"{where} {must}, not {reprlib.repr(error['input'])}"

@@ -191,9 +191,11 @@ def test_a_card_is_read_back_as_it_was_written(
     ("card", "says"),
     [
         ("title = ", "not valid TOML"),
+        ("title = " + "[" * 50_000, "not valid TOML: it is nested too deeply"),
+        (".".join(["a"] * 50_000) + " = 1", "not valid TOML: it has a key of more than 16 parts"),
         ("title = 3\nfile = 'a'", "title must be text"),
         ("file = 'a'\ncolour = 'red'", "no such entry 'colour'"),
-        ("file = 'a'\nformat = 'xml'", "format must be one of"),
+        ("file = 'a'\nformat = 'xml'", "format must be one of text, csv, jsonl, parquet, not 'xml'"),
         ("file = '../../etc/passwd'", "beside the card"),
         ("title = 'x'", "file must name"),
         ("file = 'a.csv'\nformat = 'csv'", "columns must name"),
