@@ -1,20 +1,25 @@
 """For every test: one thread a process, and no hurry, for the machine is shared by the tests themselves.
 
 What a test process does over and over for nothing is done once: garbage is looked for seldom, and not among what was
-loaded; style sheets are parsed once for all workbenches.
+loaded; style sheets are parsed once for all workbenches; folders are numbered without looking at all there are.
 """
 
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import signal
 import sys
 import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest import tmpdir
 from _pytest.assertion import rewrite
 from hypothesis import HealthCheck, settings
 
@@ -55,6 +60,22 @@ def pytest_configure(config: pytest.Config) -> None:
             stat, code = rewrite._rewrite_test(path, config)
             kept.parent.mkdir(exist_ok=True)
             rewrite._write_pyc(config.stash[rewrite.assertstate_key], code, stat, kept)
+
+
+_numbers: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
+
+
+def numbered_folder(root: Path, prefix: str, mode: int) -> Path:
+    """A new folder of a test process' own; pytest reads all that there are each time, to find the next number."""
+    for number in _numbers[prefix]:
+        with suppress(FileExistsError):
+            folder = root / f"{prefix}{number}"
+            folder.mkdir(mode)
+            return folder
+    raise AssertionError
+
+
+tmpdir.make_numbered_dir = numbered_folder
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
