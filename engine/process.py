@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 HOME = Path(__file__).resolve().parents[1]
 """Where `engine` and `tui` lie."""
@@ -56,6 +59,62 @@ def start_group(
     count = os.environ.get("OMP_NUM_THREADS") or str(threads)
     options = ("--standalone", f"--nproc-per-node={size}", f"--max-restarts={restarts}", "-m", module)
     return start("torch.distributed.run", *options, *arguments, stdout=log, stderr=log, OMP_NUM_THREADS=count)
+
+
+_LENGTH = struct.Struct("<Q")
+
+
+class Helper:
+    """A process of `module` that does work in turn: orders to it are lines of JSON, its answers are bytes.
+
+    It asks for orders by `first_order` and from its input, and gives any number of answers. It ends by itself when this
+    process is gone.
+    """
+
+    def __init__(self, module: str) -> None:
+        self._process = start(
+            module,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            TOKENIZERS_PARALLELISM="false",
+            OMP_NUM_THREADS="1",
+        )
+
+    def order(self, order: object) -> None:
+        """Tells what to do; what a dead process does not take shows in `answer`."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.write(json.dumps(order).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def answer(self) -> bytes | None:
+        """The next of its answers; None from one that has ended."""
+        assert self._process.stdout is not None
+        header = self._process.stdout.read(_LENGTH.size)
+        if len(header) < _LENGTH.size:
+            return None
+        data = self._process.stdout.read(*_LENGTH.unpack(header))
+        return data if len(data) == _LENGTH.unpack(header)[0] else None
+
+    def close(self) -> None:
+        """Ends the process and frees what it held."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with contextlib.suppress(OSError):  # what could not be written to a dead process
+                pipe.close()
+
+
+def first_order() -> Any:
+    """In the helping process: what it is told once."""
+    return json.loads(sys.stdin.buffer.readline())
+
+
+def answer(data: bytes) -> None:
+    """In the helping process: what the parent's `answer` gives."""
+    sys.stdout.buffer.write(_LENGTH.pack(len(data)) + data)
+    sys.stdout.buffer.flush()
 
 
 def rank() -> int | None:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from engine.errors import RunError
+from engine.runs.columns import blocks_aside, columns_of, records_of
 from engine.runs.layout import RunDir
 from engine.runs.schema import Event, Resumed, Sample, decode, problem_of
 from engine.runs.series import Series
@@ -18,6 +17,8 @@ from engine.runs.tail import MAX_LINE, TOO_LONG, Tail, split_lines
 
 MAX_VIEWED = 5_000
 """Samples and events in a view: the newest."""
+LONG = 1 << 24
+"""Bytes of metrics from which on another process is worth its beginning."""
 MAX_PROBLEMS = 20
 """Damaged lines named for each file; more are counted."""
 
@@ -49,9 +50,12 @@ class RunReader:
     Raises RunError when it is not a run, or of a later format than this program knows.
     """
 
-    def __init__(self, run: RunDir, most: int | None = None) -> None:
-        """most: how many samples and events are held, the newest; all when None."""
-        self.run, self.most = run, most
+    def __init__(self, run: RunDir, most: int | None = None, aside: bool = False) -> None:
+        """most: how many samples and events are held, the newest; all when None.
+
+        aside: read long metrics in another process, for one that has a screen to draw meanwhile.
+        """
+        self.run, self.most, self.aside = run, most, aside
         self.info: dict[str, Any] = {}
         """`run.json`."""
         self.status: dict[str, Any] = {}
@@ -79,7 +83,7 @@ class RunReader:
         changed = {
             "info": self._poll_info(),
             "status": self._poll_status(),
-            "series": self._metrics.poll(self._add_metrics),
+            "series": self._metrics.poll(self._add_metrics, self._leap if self.aside else None),
             "samples": self._samples.poll(self._add_sample),
             "events": self._events.poll(self._add_event),
         }
@@ -162,10 +166,25 @@ class RunReader:
         return before != now
 
     def _add_metrics(self, block: bytes, log: _JsonLines) -> None:
-        records = _records(block)
-        if records and self.series.extend(records):
+        records = records_of(block)
+        if records and (both := columns_of(records)) and self.series.extend(*both):
             log.line += len(records)
             return
+        self._one_by_one(block, log)
+
+    def _leap(self, log: _JsonLines) -> None:
+        """Most of a long file, read by another process."""
+        for block in blocks_aside(log.tail.path, log.tail.offset):
+            if block.both and self.series.extend(*block.both):
+                log.line += block.lines
+                log.tail.skip(block.size, block.seam)
+            elif (lines := log.tail.again(block.size)).endswith(block.seam):
+                self._one_by_one(lines, log)
+                log.tail.skip(block.size, block.seam)
+            else:
+                return
+
+    def _one_by_one(self, block: bytes, log: _JsonLines) -> None:
         for line in split_lines(block):
             log.read(line, self.series.add)
 
@@ -206,21 +225,6 @@ class RunReader:
         self.let_go = 0
 
 
-def _records(block: bytes) -> list[dict[str, Any]]:
-    """The records of whole lines, read as one list; [] when they are to be read one by one.
-
-    So they are when any line is no record, or holds true or false, which are no numbers. No key of ours has an f or u,
-    and a byte is sought much faster than a word.
-    """
-    if (b"f" in block and b"false" in block) or (b"u" in block and b"true" in block):
-        return []
-    try:
-        found = orjson.loads(b"[" + block[:-1].replace(b"\n", b",") + b"]")
-    except ValueError:
-        return []
-    return found if len(found) == block.count(b"\n") and set(map(type, found)) == {dict} else []
-
-
 _GONE = "its folder is gone"
 
 
@@ -235,8 +239,11 @@ class _JsonLines:
         self._more = self._last_bad = 0
         self._unreadable = ""
 
-    def poll(self, take: Callable[[bytes, _JsonLines], None]) -> bool:
-        """Hands every new block to `take`; True when there was any, or what was read before is void."""
+    def poll(self, take: Callable[[bytes, _JsonLines], None], leap: Callable[[_JsonLines], None] | None = None) -> bool:
+        """Hands every new block to `take`; True when there was any, or what was read before is void.
+
+        Of much that is new, `leap` first goes as far as it can.
+        """
         if not self.tail.changed():
             return False
         rewritten = self.tail.rewritten()
@@ -245,6 +252,8 @@ class _JsonLines:
             self._forget()
         line = self.line
         try:
+            if leap is not None and self.tail.left() >= LONG:
+                leap(self)
             for block in self.tail.blocks():
                 take(block, self)
             self._unreadable = ""

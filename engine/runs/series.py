@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import mmap
 import reprlib
-from array import array
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from itertools import chain
-from operator import itemgetter
 from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from engine.runs.columns import Columns
 from engine.runs.lines import TRAIN_KEYS, VAL_KEYS
 
 Floats = npt.NDArray[np.float64]
 Steps = npt.NDArray[np.int64]
-Record = Mapping[str, Any]
-Columns = dict[str, "array[float]"]
-"""The numbers of some records by their names."""
 
 MAX_STEP = 2**53
 """From here on floats are no longer all the whole numbers."""
@@ -131,17 +123,6 @@ class Table:
                 self._move(len(self._steps))
 
 
-def _columns(records: Sequence[Record]) -> Columns:
-    """The numbers of records by their names, NaN where one is None or absent. Raises TypeError for what is none."""
-    keys: Iterable[str] = records[0]
-    if sum(map(len, records)) == len(records[0]) * len(records):
-        with suppress(KeyError, TypeError):  # all alike, as one program writes them
-            return {key: array("d", [*map(itemgetter(key), records)]) for key in keys}
-    keys = dict.fromkeys(chain.from_iterable(records))
-    found = ((key, (record.get(key) for record in records)) for key in keys)
-    return {key: array("d", [math.nan if each is None else each for each in values]) for key, values in found}
-
-
 class _Column:
     """Reads one column of one of the two tables as an attribute of Series."""
 
@@ -193,21 +174,12 @@ class Series:
     def __len__(self) -> int:
         return self.train.rows
 
-    def extend(self, records: Sequence[Record]) -> bool:
-        """Adds many records at once; False, and none is added, when they have to be added one by one.
-
-        Of true and false the caller has seen that none is in them: they would be taken for 1 and 0.
-        """
-        val = [record for record in records if "val_loss" in record]
-        train = [record for record in records if "val_loss" not in record] if val else records
+    def extend(self, train: Columns, val: Columns) -> bool:
+        """Adds many records at once; False, and none is added, when they have to be added one by one."""
         found = []
-        for table, part in ((self.train, train), (self.val, val)):
-            if part:
-                try:
-                    columns = _columns(part)
-                except TypeError:
-                    return False
-                if "resumed" in columns or (steps := table.steps_of(columns)) is None:
+        for table, columns in ((self.train, train), (self.val, val)):
+            if columns:
+                if (steps := table.steps_of(columns)) is None:
                     return False
                 found.append((table, steps, columns))
         for table, steps, columns in found:

@@ -23,17 +23,31 @@ def split_lines(block: bytes) -> list[bytes]:
 class Tail:
     """Reads what was appended since the last time. A last line without its newline waits until it has one."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        self.path, self.offset = path, offset
+        self.seam = b""
+        """The last bytes before `offset`: whether what was read is still there."""
         self._facts: tuple[int, ...] = ()
-        self._offset = 0
-        self._seam = b""
         self._skipping = False
-        """Whether the bytes at `_offset` are in the middle of a line that is too long."""
+        """Whether the bytes at `offset` are in the middle of a line that is too long."""
 
     def changed(self) -> bool:
         """Whether the file is another than at the last `blocks`: one stat."""
         return self._stat() != self._facts
+
+    def left(self) -> int:
+        """Bytes not read yet."""
+        facts = self._stat()
+        return facts[2] - self.offset if facts else 0
+
+    def again(self, size: int) -> bytes:
+        """The next `size` bytes, which remain to be read. Raises OSError."""
+        with self.path.open("rb") as file:
+            return os.pread(file.fileno(), size, self.offset)
+
+    def skip(self, size: int, seam: bytes) -> None:
+        """Goes on behind `size` bytes that were read elsewhere and end with `seam`."""
+        self.offset, self.seam = self.offset + size, seam
 
     def _stat(self) -> tuple[int, ...]:
         try:
@@ -47,18 +61,18 @@ class Tail:
 
         Then the next `blocks` begins at the start, and what came of the old content is to be forgotten.
         """
-        if not self._offset:
+        if not self.offset:
             return False
         facts = self._stat()
         if facts and facts[:2] == self._facts[:2] and self._seam_holds():
             return False
-        self._offset, self._seam, self._skipping = 0, b"", False
+        self.offset, self.seam, self._skipping = 0, b"", False
         return True
 
     def _seam_holds(self) -> bool:
         try:
             with self.path.open("rb") as file:
-                return os.pread(file.fileno(), len(self._seam), self._offset - len(self._seam)) == self._seam
+                return os.pread(file.fileno(), len(self.seam), self.offset - len(self.seam)) == self.seam
         except OSError:
             return False
 
@@ -69,12 +83,12 @@ class Tail:
         """
         self._facts = self._stat()
         end = self._facts[2] if self._facts else 0
-        if self._offset >= end:
+        if self.offset >= end:
             return
         with self.path.open("rb") as file:
             size = BLOCK
-            while self._offset < end:
-                data = os.pread(file.fileno(), min(size, end - self._offset), self._offset)
+            while self.offset < end:
+                data = os.pread(file.fileno(), min(size, end - self.offset), self.offset)
                 if not data:  # cut shorter meanwhile
                     return
                 if self._skipping:
@@ -95,5 +109,5 @@ class Tail:
                     size, self._skipping = BLOCK, True
 
     def _pass(self, data: bytes) -> None:
-        self._offset += len(data)
-        self._seam = data[-_SEAM:]
+        self.offset += len(data)
+        self.seam = data[-_SEAM:]

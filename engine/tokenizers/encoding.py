@@ -19,10 +19,10 @@ import numpy as np
 
 from engine.errors import UnknownCharacterError
 from engine.machine import usable_threads
+from engine.process import Helper, answer, first_order
 from engine.text.corpus import Text
 from engine.tokenizers.base import Ids, Tokenizer
 from engine.tokenizers.cutting import cut_after, cut_safely
-from engine.tokenizers.helper import Helper, answer, first_order
 from engine.tokenizers.table import tokenizer_from_dict
 
 CHUNK = 1 << 20  # bytes of text cut into words at once

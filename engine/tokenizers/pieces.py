@@ -16,10 +16,10 @@ import numpy as np
 
 from engine.errors import CorpusError, TokenizerError, UserError
 from engine.files import cannot
+from engine.process import Helper, answer, first_order
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.cutting import cut_safely
 from engine.tokenizers.documents import Ask, Document, Documents, FileDocuments, Piece
-from engine.tokenizers.helper import Helper, answer, first_order
 from engine.tokenizers.hub import HubDocuments
 from engine.tokenizers.table import tokenizer_from_dict
 

@@ -39,7 +39,7 @@ class Follower:
 
         first = self._reader is None
         if self._reader is None:
-            self._reader = RunReader(self.run, most=MAX_VIEWED)
+            self._reader = RunReader(self.run, most=MAX_VIEWED, aside=True)
         reader = self._reader
         if not reader.poll() and not first:
             return None

@@ -18,6 +18,7 @@ from engine import files
 from engine.config import load_preset
 from engine.errors import LockedError, RunError, UserError
 from engine.runs import environment, layout, lock, log, tail
+from engine.runs.columns import columns_of
 from engine.runs.layout import RunDir, create_run, list_runs, remove_run
 from engine.runs.lock import RunLock, holders, is_locked
 from engine.runs.log import MOST_UNSYNCED, AppendLog
@@ -216,21 +217,26 @@ def test_only_a_last_line_that_is_cut_short_is_ended(tmp_path: Path) -> None:
         assert (written == kept + b"[]\n") is (held != b"x")
 
 
+def added(series: Series, records: list[dict[str, Any]]) -> bool:
+    both = columns_of(records)
+    return both is not None and series.extend(*both)
+
+
 def test_records_are_added_together_only_when_nothing_is_to_be_said_of_any() -> None:
     series = Series()
-    assert series.extend([{"step": 1, "loss": 2.5}, {"step": 1, "val_loss": 3.0}, {"step": 2.0, "odd": None}])
-    assert not series.extend([{"step": 3}, {"resumed": 2}]) and not series.extend([{"step": 3}, {"loss": 2.0}])
+    assert added(series, [{"step": 1, "loss": 2.5}, {"step": 1, "val_loss": 3.0}, {"step": 2.0, "odd": None}])
+    assert not added(series, [{"step": 3}, {"resumed": 2}]) and not added(series, [{"step": 3}, {"loss": 2.0}])
     for step in (2, -1, 3.5, 2**53, "3", [3], None, float("nan")):
-        assert not series.extend([{"step": step}]), step
+        assert not added(series, [{"step": step}]), step
     for odd in ("1.5", [1.5], {}):  # of true and false there is none in the block
-        assert not series.extend([{"step": 3, "loss": 1.0}, {"step": 4, "loss": odd}]), odd
-        assert not series.extend([{"step": 3, "unknown": odd}]), odd
-    assert not series.extend([{"step": 3}, {"step": 3}]) and not series.extend(
-        [{"step": 3}, {"step": 1, "val_loss": 1}]
+        assert not added(series, [{"step": 3, "loss": 1.0}, {"step": 4, "loss": odd}]), odd
+        assert not added(series, [{"step": 3, "unknown": odd}]), odd
+    assert not added(series, [{"step": 3}, {"step": 3}]) and not added(
+        series, [{"step": 3}, {"step": 1, "val_loss": 1}]
     )
     assert series.step.tolist() == [1, 2] and series.val_step.tolist() == [1] and series.val_loss.tolist() == [3.0]
     assert series.loss.tolist()[:1] == [2.5] and np.isnan(series.loss[1])
-    assert series.extend([{"step": 2**53 - 1, "loss": 10**300}]) and series.loss[2] == 1e300
+    assert added(series, [{"step": 2**53 - 1, "loss": 10**300}]) and series.loss[2] == 1e300
 
 
 def test_a_table_grows_by_times_what_it_is() -> None:
@@ -245,8 +251,8 @@ def test_a_table_grows_by_times_what_it_is() -> None:
 
 def test_of_records_that_are_not_alike_what_is_absent_is_no_number() -> None:
     alike, others = Series(), Series()
-    assert alike.extend([{"step": 1, "loss": 1.0}, {"loss": 2.0, "step": 2}])
-    assert others.extend([{"step": 1, "loss": 1.0}, {"step": 2, "lr": 2.0}, {"step": 3, "loss": None}, {"step": 4}])
+    assert added(alike, [{"step": 1, "loss": 1.0}, {"loss": 2.0, "step": 2}])
+    assert added(others, [{"step": 1, "loss": 1.0}, {"step": 2, "lr": 2.0}, {"step": 3, "loss": None}, {"step": 4}])
     assert alike.loss.tolist() == [1.0, 2.0] and others.step.tolist() == [1, 2, 3, 4]
     assert np.isnan(others.loss).tolist() == [False, True, True, True]
     assert np.isnan(others.lr).tolist() == [True, False, True, True]

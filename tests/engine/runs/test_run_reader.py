@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ from hypothesis import strategies as st
 
 from engine.config import load_preset
 from engine.errors import RunError
-from engine.runs import reader, status, tail
+from engine.process import Helper
+from engine.runs import columns, reader, status, tail
+from engine.runs.columns import Block, blocks_aside
 from engine.runs.layout import RunDir, create_run
 from engine.runs.lines import json_line, metric_line
 from engine.runs.lock import RunLock
@@ -245,12 +249,73 @@ def shuffled(seed: int, count: int) -> bytes:
 
 
 def test_the_fast_way_reads_what_json_reads(run: RunDir) -> None:
-    content = shuffled(1, 30_000)
+    content = shuffled(1, 12_000)
     run.metrics.write_bytes(content)
     reader = opened(run)
-    assert len(reader.series) > 27_000 and len(reader.series.val_step) > 200
+    assert len(reader.series) > 10_000 and len(reader.series.val_step) > 80
     assert differing(reader.series, slowly(content)) == []
     assert 0 < len(reader.problems) < 40
+
+
+def aside(run: RunDir) -> RunReader:
+    reader = RunReader(run, aside=True)
+    reader.poll()
+    return reader
+
+
+def test_a_long_file_is_read_by_another_process_as_it_is_read_here(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = shuffled(2, 9_000)
+    run.metrics.write_bytes(content)
+    here = opened(run)
+    monkeypatch.setattr(reader, "LONG", 1 << 19)
+    monkeypatch.setattr(reader, "records_of", None)  # what reads a block here
+    there = aside(run)
+    assert differing(there.series, here.series) == [] and there.problems == here.problems != []
+    with run.metrics.open("ab") as file:
+        file.write(train(50_000))
+    monkeypatch.undo()
+    assert here.poll() and there.poll() and differing(there.series, here.series) == []
+
+
+def test_what_the_other_process_does_not_read_is_read_here(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, content = shuffled(3, 3_000), shuffled(4, 3_000)
+    monkeypatch.setattr(reader, "LONG", 1 << 10)
+    whole = blocks_aside
+
+    def lost(path: Path, offset: int) -> Iterator[Block]:
+        return islice(whole(path, offset), 2)
+
+    def replaced(path: Path, offset: int) -> Iterator[Block]:
+        for block in whole(path, offset):
+            run.metrics.write_bytes(content)
+            yield block
+
+    def refused(module: str) -> Helper:
+        raise OSError(errno.EAGAIN, "no more processes")
+
+    for way in (lost, replaced):
+        run.metrics.write_bytes(content if way is lost else first)
+        monkeypatch.setattr(reader, "blocks_aside", way)
+        found = aside(run)
+        found.poll()  # after a file that was replaced
+        assert differing(found.series, slowly(content)) == [], way
+    monkeypatch.setattr(reader, "blocks_aside", whole)
+    for none in (refused, lambda module: Helper("engine.none")):
+        monkeypatch.setattr(columns, "Helper", none)
+        assert differing(aside(run).series, slowly(content)) == []
+
+
+def test_a_line_too_long_ends_what_another_process_reads(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("BLOCK", "MAX_LINE"):
+        monkeypatch.setattr(tail, name, 256)
+    run.metrics.write_bytes(train(1) + train(2) + b"x" * 600 + b"\n" + train(3))
+    said: list[bytes] = []
+    monkeypatch.setattr(columns, "first_order", lambda: [str(run.metrics), 0])
+    monkeypatch.setattr(columns, "answer", said.append)
+    columns.main()
+    assert [block[0] for block in map(columns._unpacked, said)] == [len(train(1) + train(2))]
 
 
 @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine import process
 from engine.errors import CorpusError, TokenizerError
+from engine.process import Helper
 from engine.text.corpus import Text
-from engine.tokenizers import encoding, helper, pieces
+from engine.tokenizers import encoding, pieces
 from engine.tokenizers.byte import ByteTokenizer
 from engine.tokenizers.char import CharTokenizer
 from engine.tokenizers.documents import Ask, FileDocuments, Piece
-from engine.tokenizers.helper import Helper
 from engine.tokenizers.pieces import Encoded, encode_pieces, open_documents
 
 
@@ -230,8 +231,8 @@ def test_an_end_is_asked_for_and_waited_for_and_leaves_no_pipe_open() -> None:
 
 def test_an_answer_is_said_with_its_length(monkeypatch: pytest.MonkeyPatch) -> None:
     wrote = io.BytesIO()
-    monkeypatch.setattr(helper.sys, "stdout", SimpleNamespace(buffer=wrote))
-    helper.answer(b"abc")
+    monkeypatch.setattr(process.sys, "stdout", SimpleNamespace(buffer=wrote))
+    process.answer(b"abc")
     assert a_helper(wrote.getvalue()).answer() == b"abc"
 
 
