@@ -20,10 +20,8 @@ import torch
 
 from bench.machine import LETTERS, describe, interleaved, paired_ratio, percentile, say, spread
 from engine.config import load_preset
-from engine.inspect.attention import attention_maps
-from engine.inspect.lens import logit_lens
-from engine.inspect.losses import text_losses
-from engine.inspect.passages import worst_passages
+from engine.inspect.layers import attention_maps, logit_lens
+from engine.inspect.losses import text_losses, worst_passages
 from engine.model import build_model
 from engine.sampling.distribution import distribution
 from engine.sampling.generate import generate

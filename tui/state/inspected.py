@@ -21,10 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from engine.inspect.attention import AttentionMaps
-    from engine.inspect.lens import Lens
-    from engine.inspect.losses import Losses
-    from engine.inspect.passages import Passage, Worst
+    from engine.inspect.layers import AttentionMaps, Lens
+    from engine.inspect.losses import Losses, Passage, Worst
     from engine.inspect.subject import HeldOut, Subject
     from engine.inspect.vocabulary import Merge, Neighbour
     from engine.runs.layout import RunDir
@@ -282,24 +280,24 @@ def pieces_of(tokenizer: Tokenizer, ids: NDArray[np.int64]) -> tuple[str, ...]:
 
 def read_attention(held: Held, run: RunDir, step: int, text: LookedText, place: int, ticket: Ticket) -> Part:
     """Who looks at whom around `place`. Raises UserError for a model that attends to nothing."""
-    from engine.inspect.attention import attention_maps
+    from engine.inspect.layers import attention_maps
 
     subject = held.shown(run, step)
     start, end = around(place, len(text.ids), subject.model.config.block_size)
-    maps = attention_maps(subject.model, text.ids[start:end], AT_ONCE)
+    maps = attention_maps(subject.model, text.ids[start:end])
     if start + maps.start > place:  # a model of many heads shows fewer tokens at once
         end = place + 1
-        maps = attention_maps(subject.model, text.ids[start:end], AT_ONCE)
+        maps = attention_maps(subject.model, text.ids[start:end])
     return Part(text, subject.step, start + maps.start, end, maps=maps)
 
 
 def read_lens(held: Held, run: RunDir, step: int, text: LookedText, place: int, ticket: Ticket) -> Part | None:
     """What each layer would say around `place`."""
-    from engine.inspect.lens import logit_lens
+    from engine.inspect.layers import logit_lens
 
     subject = held.shown(run, step)
     start, end = around(place, len(text.ids), subject.model.config.block_size)
-    lens = logit_lens(subject.model, text.ids[start:end], AT_ONCE, cancelled=lambda: ticket.cancelled)
+    lens = logit_lens(subject.model, text.ids[start:end], cancelled=lambda: ticket.cancelled)
     return Part(text, subject.step, start + lens.start, end, lens=lens) if lens is not None else None
 
 
@@ -322,7 +320,7 @@ def read_token(held: Held, run: RunDir, step: int | None, text: LookedText, id: 
 
 def read_worst(held: Held, run: RunDir, step: int, ticket: Ticket) -> tuple[Worst, tuple[str, ...], int] | None:
     """The worst passages, published as they are found, each with its text in one line, and the step of the weights."""
-    from engine.inspect.passages import worst_passages
+    from engine.inspect.losses import worst_passages
 
     subject = held.shown(run, step)
     split = held.held_out(run, subject.tokenizer)

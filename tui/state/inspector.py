@@ -35,7 +35,7 @@ from tui.state.news import Notice
 from tui.state.worker import Ticket, Worker
 
 if TYPE_CHECKING:
-    from engine.inspect.passages import Passage, Worst
+    from engine.inspect.losses import Passage, Worst
     from engine.runs.layout import RunDir
 
 View = Literal["loss", "attention", "lens", "tokens", "ladder"]

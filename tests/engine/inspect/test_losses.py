@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.inspect import losses as module
-from engine.inspect.losses import Losses, joined, text_losses
-from engine.inspect.passages import Worst, worst_passages
+from engine.inspect.losses import Losses, Worst, joined, text_losses, worst_passages
 from engine.tokenizers.answers import Answers
 from engine.tokenizers.byte import ByteTokenizer
 from engine.tokenizers.dataset import TokenDataset

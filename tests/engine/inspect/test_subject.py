@@ -7,10 +7,8 @@ import pytest
 import torch
 
 from engine.errors import CheckpointError, CorpusError, UserError
-from engine.inspect.attention import attention_maps
-from engine.inspect.lens import logit_lens
-from engine.inspect.losses import joined, text_losses
-from engine.inspect.passages import worst_passages
+from engine.inspect.layers import attention_maps, logit_lens
+from engine.inspect.losses import joined, text_losses, worst_passages
 from engine.inspect.subject import open_held_out, open_subject, run_tokenizer
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader

@@ -18,7 +18,7 @@ from runs_for_tests import write_run
 from textual import events
 from textual.pilot import Pilot
 
-from engine.inspect.lens import logit_lens
+from engine.inspect.layers import logit_lens
 from engine.inspect.losses import joined, text_losses
 from engine.inspect.subject import open_held_out, open_subject
 from engine.runs.layout import RunDir

@@ -16,10 +16,8 @@ import torch
 
 import engine.inspect.subject
 from engine.config import load_preset
-from engine.inspect.attention import attention_maps
-from engine.inspect.lens import logit_lens
-from engine.inspect.losses import joined, text_losses
-from engine.inspect.passages import worst_passages
+from engine.inspect.layers import attention_maps, logit_lens
+from engine.inspect.losses import joined, text_losses, worst_passages
 from engine.inspect.subject import HeldOut, Subject, open_held_out, open_subject
 from engine.model import build_model
 from engine.runs.layout import RunDir, create_run

@@ -15,7 +15,7 @@ from tui.widgets.menu import Menu
 from tui.widgets.rows import Rows
 
 if TYPE_CHECKING:
-    from engine.inspect.passages import Passage
+    from engine.inspect.losses import Passage
 
 
 class WorstScreen(Dialogue[Any]):

@@ -31,7 +31,7 @@ from tui.text import clean, fmt_loss, width_of
 from tui.widgets.rows import Rows, cut, spread
 
 if TYPE_CHECKING:
-    from engine.inspect.passages import Passage
+    from engine.inspect.losses import Passage
 
 
 class InspectScreen(InspectParts):

@@ -5,9 +5,8 @@ import pytest
 import torch
 
 from engine.errors import UserError
-from engine.inspect import attention
-from engine.inspect.attention import attention_maps
-from engine.inspect.lens import logit_lens
+from engine.inspect import layers
+from engine.inspect.layers import attention_maps, logit_lens
 
 from .conftest import KINDS, VOCAB, MakeModel
 
@@ -42,10 +41,10 @@ def test_the_wall_is_the_maps_made_small(make: MakeModel) -> None:
 
 
 def test_maps_are_bounded_by_the_memory_that_all_take(make: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "LARGEST", 4 * 2 * 2 * 5 * 5 + 3)
+    monkeypatch.setattr(layers, "LARGEST", 4 * 2 * 2 * 5 * 5 + 3)
     assert attention_maps(make(), IDS).weights.shape[-1] == 5
-    monkeypatch.undo()
-    assert attention_maps(make(), IDS, most=3).ids == tuple(IDS[-3:])
+    monkeypatch.setattr(layers, "MOST", 3)
+    assert attention_maps(make(), IDS).ids == logit_lens(make(), IDS).ids == tuple(IDS[-3:])
 
 
 def test_where_nothing_attends_or_nothing_is_to_be_seen_is_said(make: MakeModel) -> None:
@@ -61,8 +60,8 @@ def test_the_lens_ends_in_what_the_model_says(make: MakeModel, kind: str) -> Non
     model = make(kind)
     found = logit_lens(model, IDS)
     assert found is not None and found.ids == tuple(IDS[-8:]) and found.start == 12
-    layers = {"bigram": 0, "single-head": 1, "multi-head": 1}.get(kind, 2)
-    assert found.token.shape == found.probability.shape == (layers + 1, 8) and found.of_next.shape == (layers + 1, 7)
+    n = {"bigram": 0, "single-head": 1, "multi-head": 1}.get(kind, 2)
+    assert found.token.shape == found.probability.shape == (n + 1, 8) and found.of_next.shape == (n + 1, 7)
     with torch.inference_mode():
         logits = model(torch.tensor([IDS[-8:]]))[0].float()
     shares = logits.softmax(-1)
@@ -90,7 +89,7 @@ def test_the_lens_can_be_left_and_is_computed_in_portions(make: MakeModel, monke
     whole = logit_lens(model, IDS)
     asked: list[int] = []
     assert logit_lens(model, IDS, cancelled=lambda: asked.append(1) or len(asked) > 1) is None
-    monkeypatch.setattr("engine.inspect.lens.portion_for", lambda model: type("Few", (), {"tokens": 3}))
+    monkeypatch.setattr("engine.inspect.layers.portion_for", lambda model: type("Few", (), {"tokens": 3}))
     parts = logit_lens(model, IDS)
     assert whole is not None and parts is not None
     assert np.array_equal(parts.token, whole.token)
