@@ -103,6 +103,29 @@ def test_other_settings_end_a_measurement_and_the_same_do_not(session: Any) -> N
     assert Slow.made[1].cancelled and watch.said == "" and watch.pace is None
 
 
+def test_a_number_of_steps_is_typed_while_its_pace_is_measured(session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With few steps the arithmetic is another, and so is the pace: it is measured only when they have rested."""
+    watch = PaceWatch(session)
+    watch.look_at(NANO, 65)
+    watch.tick()
+    monkeypatch.setattr("tui.state.estimate.STILL_SECONDS", 1000.0)
+    few = [NANO.replace({"train.max_steps": steps}) for steps in (3, 30, 300, 3000)]
+    assert pace_key(few[0], 65) != pace_key(NANO, 65) == pace_key(few[-1], 65)
+    for config in few:
+        watch.look_at(config, 65)
+        watch.tick()
+    (first,) = Slow.made
+    assert not first.cancelled and watch.said == MEASURING
+    first.found = PACE
+    remember(first.key, PACE)
+    assert watch.tick() and watch.pace == PACE
+    monkeypatch.setattr("tui.state.estimate.STILL_SECONDS", 0.0)
+    for config in (few[-1], few[0], few[1]):
+        watch.look_at(config, 65)
+        watch.tick()
+    assert len(Slow.made) == 2 and Slow.made[1].key == pace_key(few[0], 65)
+
+
 def test_what_was_measured_is_not_measured_again(session: Any) -> None:
     watch = PaceWatch(session)
     watch.look_at(NANO, 65)

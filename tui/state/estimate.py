@@ -60,7 +60,9 @@ def time_words(told: Forecast, compiled: bool = False) -> list[str]:
 class PaceWatch:
     """What is known of the pace of the settings a form shows. Never waits for anything.
 
-    Settings that have rested for `STILL_SECONDS` are measured, unless a run trains here; other ones end that.
+    Settings that have rested for `STILL_SECONDS` are measured, unless a run trains here; other ones end that. Only
+    another number of steps does not, before it has rested: a run may be too small for its arithmetic to be chosen by
+    trial while its steps are being typed.
     """
 
     def __init__(self, session: Session) -> None:
@@ -68,6 +70,7 @@ class PaceWatch:
         self._wanted: tuple[str, Config, int] | None = None
         self._since = 0.0
         self._measuring: Measuring | None = None
+        self._measured: Config | None = None
         self._failed: dict[str, str] = {}
         self.said = ""
         """Why there is no pace now; empty when there is one, or none is wanted."""
@@ -76,12 +79,25 @@ class PaceWatch:
         """These are the settings now, or none that could be measured."""
         from engine.plan.pace import pace_key
 
-        key = pace_key(config, vocab_size) if config is not None else ""
-        if key != (self._wanted[0] if self._wanted else ""):
+        wanted = self._wanted
+        if config is None:
+            self._wanted = None
+        elif wanted is None or (wanted[1], wanted[2]) != (config, vocab_size):
+            self._wanted = pace_key(config, vocab_size), config, vocab_size
+        if not self._akin():
             self.end()
-            self._wanted = (key, config, vocab_size) if config is not None else None
         self._since = time.monotonic()
         self._look()
+
+    def _akin(self) -> bool:
+        """Whether the settings are those that are measured, but perhaps for the number of steps."""
+        from engine.plan.pace import pace_key
+
+        if self._wanted is None or self._measuring is None or self._measured is None:
+            return False
+        key, config, vocab_size = self._wanted
+        same = config.replace({"train.max_steps": self._measured.train.max_steps})
+        return self._measuring.key in (key, pace_key(same, vocab_size))
 
     @property
     def pace(self) -> Pace | None:
@@ -98,13 +114,14 @@ class PaceWatch:
             if isinstance(measuring.found, str):
                 self._failed[measuring.key] = measuring.found
             self._measuring = None
-        if measuring is not None and self._busy():
-            self.end()
         rested = time.monotonic() - self._since >= STILL_SECONDS
+        other = measuring is not None and wanted is not None and measuring.key != wanted[0]
+        if measuring is not None and (self._busy() or (other and rested)):
+            self.end()
         if wanted is not None and self._look() == MEASURING and rested and self._measuring is None:
             from engine.plan.pace import Measuring
 
-            self._measuring = Measuring(wanted[1], wanted[2])
+            self._measuring, self._measured = Measuring(wanted[1], wanted[2]), wanted[1]
         return (self.pace is None, self.said) != before
 
     def end(self) -> None:
@@ -122,7 +139,7 @@ class PaceWatch:
 
     def _busy(self) -> bool:
         """Whether a run trains on this machine that this workbench knows of."""
-        from engine.runs.lock import hostname
+        from engine.machine import hostname
 
         training, status = self._session.training, self._session.status
         own = training is not None and training.alive

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from engine.config import Config
     from engine.runs.layout import RunDir
     from engine.training.host import TrainingHost
+    from tui.state.kit import Expected
     from tui.state.showing import Showing
 
 
@@ -28,6 +29,8 @@ class ForkFrom:
     preset: str
     processes: int = 1
     """That train the other run."""
+    expected: Expected | None = None
+    """Its vocabulary and tokens."""
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ class SettingsForm(Listed):
     def __init__(self) -> None:
         super().__init__()
         self._fields: list[Field | Heading] = []
+        self._starts: dict[str, str] = {}
         self._typed: dict[str, str] = {}
         self.errors: dict[str, str] = {}
         self._row = 0
@@ -85,7 +86,7 @@ class SettingsForm(Listed):
     def set_fields(self, fields: Sequence[Field | Heading], typed: Mapping[str, str]) -> None:
         """Replace the form; `typed` values stand over those the fields start with."""
         self._fields = list(fields)
-        starts = {field.key: field.value for field in fields if isinstance(field, Field)}
+        self._starts = starts = {field.key: field.value for field in fields if isinstance(field, Field)}
         self._typed = {key: text for key, text in typed.items() if key in starts and text != starts[key]}
         self._row = min(self._row, len(self._fields) - 1)
         self._enter()
@@ -96,6 +97,7 @@ class SettingsForm(Listed):
         for row, field in enumerate(self._fields):
             if isinstance(field, Field) and field.key == key:
                 self._fields[row] = field = replace(field, **changes)
+                self._starts[key] = field.value
                 if self._typed.get(key) == field.value:
                     del self._typed[key]
                 if key == self.key and self._fresh:
@@ -114,9 +116,7 @@ class SettingsForm(Listed):
 
     def value(self, key: str) -> str:
         """The present value of a field; empty when there is no such field."""
-        if key in self._typed:
-            return self._typed[key]
-        return next((field.value for field in self._fields if isinstance(field, Field) and field.key == key), "")
+        return self._typed[key] if key in self._typed else self._starts.get(key, "")
 
     def set_errors(self, errors: Mapping[str, str]) -> None:
         """Mark these fields as wrong."""
@@ -225,7 +225,8 @@ class SettingsForm(Listed):
             edit(line)
             if line.text != self.value(self.key):
                 self._set(line.text)
-            self.repaint()
+            else:
+                self.repaint()
 
     def action_erase(self, by: int) -> None:
         self._begin_edit()

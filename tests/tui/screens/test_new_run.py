@@ -12,14 +12,16 @@ from pilot_for_tests import on_screen, until
 from runs_for_tests import write_run
 from textual import events
 from textual.pilot import Pilot
+from textual.widget import Widget
 
-from engine.config import SECTIONS, Config, load_preset
+from engine.config import SECTIONS, Config, DataConfig, load_preset
 from engine.model.sizes import count_parameters
 from engine.plan import pace
 from engine.plan.pace import Pace, pace_key, remember
 from engine.preset_files import own_folder
 from engine.runs.layout import RunDir
 from engine.text.corpus import Corpus
+from engine.tokenizers.prepare import ask_for, prepare
 from engine.tokenizers.table import expected_vocab
 from tui.app import Workbench
 from tui.screens.dialogs.ask import AskScreen
@@ -164,7 +166,10 @@ async def test_a_bad_value_is_refused_beside_its_field(
         assert not form.errors
 
 
-async def test_the_forecast_changes_as_one_types(bench: tuple[Workbench, list[Any]]) -> None:
+async def test_the_forecast_changes_as_one_types(bench: tuple[Workbench, list[Any]], tmp_path: Path) -> None:
+    (tmp_path / "tale.txt").write_text("an old tale of a donkey\n" * 400)
+    name, ask = ask_for(str(tmp_path / "tale.txt"))
+    made = prepare(name, ask, tmp_path / "tokens", DataConfig(tokenizer="bpe", vocab_size=270))
     app, _ = bench
     async with app.run_test(size=(140, 40)) as pilot:
         form = await open_form(pilot)
@@ -180,6 +185,31 @@ async def test_the_forecast_changes_as_one_types(bench: tuple[Workbench, list[An
         await pilot.press("ctrl+u", *"512")
         await pilot.pause()
         assert "does not fit" in text_of(forecast)
+        await pilot.press("ctrl+r")
+        await go_to(pilot, form, "model.n_embd")
+        await pilot.press("ctrl+r")
+        await go_to(pilot, form, "corpus")
+        form.on_paste(events.Paste(str(tmp_path / "tokens")))
+        await until(pilot, lambda: "bpe tokens" in text_of(forecast))
+        vocab_size, tokens = made.tokenizer["vocab_size"], made.train.tokens
+        assert fmt_count(count_parameters(nano.model, vocab_size)) in text_of(forecast)
+        assert f"{nano.tokens_per_step * nano.train.max_steps / tokens:.2f}" in text_of(forecast)
+        await pilot.press("s")
+        await until(pilot, lambda: "bpe tokens" not in text_of(forecast))
+
+
+def painted(app: Workbench) -> list[tuple[Widget, int]]:
+    """Every widget of the screen that is painted from now on, with how many regions of it; 0 is the whole."""
+    found: list[tuple[Widget, int]] = []
+    for each in app.screen.walk_children(Widget):
+
+        def refresh(*regions: Any, each: Widget = each, before: Any = each.refresh, **more: Any) -> Widget:
+            found.append((each, len(regions)))
+            before(*regions, **more)
+            return each
+
+        each.refresh = refresh  # type: ignore[method-assign]
+    return found
 
 
 async def tick(pilot: Pilot[Any]) -> None:
@@ -266,6 +296,9 @@ async def test_keys_of_the_workbench_are_text_in_the_form(bench: tuple[Workbench
         assert form.value("name") == "qnrz1" and isinstance(app.screen, NewRunScreen)
         await pilot.press("home", "x", "delete", "end", "backspace")
         assert form.value("name") == "xnrz"
+        all_painted = painted(app)
+        await pilot.press("b")
+        assert form.value("name") == "xnrzb" and all_painted == [(form, 1)], "a letter paints its line alone"
 
 
 async def test_a_setting_is_found_by_its_name(bench: tuple[Workbench, list[Any]]) -> None:

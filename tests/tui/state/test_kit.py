@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import load_preset, save_preset
+from engine.config import DataConfig, load_preset, save_preset
 from engine.preset_files import own_folder
 from engine.runs.status import read_info
+from engine.tokenizers.prepare import ask_for, prepare
 from engine.training.host import TrainingHost
-from engine.training.start import start_run
-from tui.state.kit import KitReader, Tuning, presets, read_tuning
+from engine.training.start import open_dataset, start_run
+from tui.state.kit import Expected, KitReader, Tuning, expected_in, presets, read_tokens, read_tuning
 from tui.state.session import Session
 from tui.state.training import Start
 from tui.state.worker import Ticket
@@ -55,6 +56,31 @@ def test_what_there_is_on_this_machine(tmp_path: Path) -> None:
     assert "soap-notes" in kit.corpora and kit.runs == ()
 
 
+def test_a_folder_of_tokens_is_known_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its own tokenizer, whatever the settings ask for."""
+    folder = tmp_path / "tokens"
+    name, ask = ask_for(str(tmp_path / "text.txt"))
+    made = prepare(name, ask, folder, DataConfig(tokenizer="bpe", vocab_size=270))
+    monkeypatch.chdir(tmp_path)
+    for typed in (str(folder), f"{folder}/", "tokens", "./tokens/"):
+        found = read_tokens(typed)
+        assert found is not None
+        assert (found.tokens, found.val_tokens) == (made.train.tokens, made.val.tokens)
+        assert found.vocab_size == made.tokenizer["vocab_size"] and found.settings["data.tokenizer"] == "bpe"
+    assert read_tokens("text.txt") is read_tokens("none") is read_tokens("") is None
+    (folder / "meta.json").write_text('{"kind": "tinytui tokens", "format": 1}')
+    assert read_tokens("tokens") is None
+
+
+def test_memory_that_is_nearly_the_same_is_told_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = KitReader(tmp_path / "runs", tmp_path / "corpora")
+    for free, told in ((1000, 1000), (981, None), (1020, None), (970, 970), (989, None), (None, None), (980, 980)):
+        monkeypatch.setattr("engine.telemetry.available_by_device", lambda free=free: {"cpu": (free, False)})
+        kit = reader.look(TICKET)
+        assert (None if kit is None else kit.memory["cpu"][0]) == told
+        assert kit is not None or free is not None
+
+
 @pytest.mark.parametrize("typed", ["none", "none@5", "@", "../x", "x\ny"])
 def test_a_run_that_cannot_be_tuned_says_so_in_one_line(typed: str, tmp_path: Path) -> None:
     found = read_tuning(typed, tmp_path / "runs")
@@ -70,6 +96,9 @@ def test_a_run_is_fine_tuned_in_this_process(tmp_path: Path) -> None:
     host.join(60)
     tuning = read_tuning("parent@2", runs)
     assert tuning.run == parent and tuning.config is not None and not tuning.problem
+    known, data = expected_in(read_info(parent)), open_dataset(parent)
+    assert known == Expected(data.tokenizer.vocab_size, len(data.train), len(data.val))
+    assert tuning.vocab_size == data.tokenizer.vocab_size and expected_in({}) is None
     session = Session(runs, tmp_path / "corpora")
     config = tuning.config.replace({"train.lora_r": 2, "train.max_steps": 3})
     session.train(Start(str(tmp_path / "text.txt"), config, "tuned", "child", "cpu", base=(tuning.run, tuning.which)))

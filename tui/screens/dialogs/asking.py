@@ -12,6 +12,7 @@ from tui.screens.dialogs.ask import AskScreen
 from tui.screens.dialogs.confirm import ConfirmScreen, Way
 from tui.screens.dialogs.rate import RateScreen, Schedule
 from tui.state.detached import ranks_in
+from tui.state.kit import expected_in
 from tui.state.news import Notice
 from tui.state.summary import name_in, setting
 from tui.state.training import ForkFrom, Resume, Training
@@ -116,7 +117,7 @@ def ask_to_fork(app: Workbench, view: RunView, step: int) -> None:
         app.say(Notice(f"{view.run.name} cannot be forked: {error}", bad=True))
         return
     corpus, preset = name_in(view.info, "corpus"), name_in(view.info, "preset") or "custom"
-    fork = ForkFrom(view.run, step, config, corpus, preset, ranks_in(view.info))
+    fork = ForkFrom(view.run, step, config, corpus, preset, ranks_in(view.info), expected_in(view.info))
     app.push_screen(NewRunScreen(app.session, fork), lambda start: app.train(start) if start is not None else None)
 
 

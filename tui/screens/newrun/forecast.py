@@ -12,34 +12,33 @@ from tui.widgets.rows import wrap
 if TYPE_CHECKING:
     from engine.config import Config
     from engine.plan.forecast import Forecast
+    from tui.state.kit import Expected
 
 
 def forecast_rows(
     config: Config,
-    size: int | None,
+    expected: Expected,
     memory: tuple[int | None, bool] | None,
     pace: PaceWatch,
     width: int,
     processes: int = 1,
     whole: tuple[int | None, bool] | None = None,
 ) -> list[Row]:
-    """Time, memory and size of a run with these settings on a corpus of `size` bytes; the pace is looked after.
+    """Time, memory and size of a run with these settings and such tokens; the pace is looked after.
 
     `memory` is what is free on the device and whether that is a GPU, `whole` all that it has.
     """
     from engine.plan.forecast import forecast
-    from engine.tokenizers.table import expected_tokens, expected_vocab
     from engine.training.memory import choose_parallel
 
-    tokens, val_tokens = expected_tokens(size, config.data) if size is not None else (None, None)
-    vocab_size = expected_vocab(config.data)
+    vocab_size = expected.vocab_size
     parallel = choose_parallel(config, vocab_size, "", processes, whole or (None, False))
     told = forecast(
         config,
         vocab_size,
-        tokens,
+        expected.tokens,
         *(memory or (None, False)),
-        val_tokens=val_tokens,
+        val_tokens=expected.val_tokens,
         processes=processes,
         parallel=parallel,
     )
@@ -54,7 +53,11 @@ def forecast_rows(
     if processes > 1:
         where = " of each GPU" if where else " a process"
         each = [("processes", f"{processes:,}", (parallel, "dim"))]
+    made: list[tuple[str, str, Part]] = []
+    if expected.settings:
+        made = [("vocabulary", f"{vocab_size:,}", (f"{config.data.tokenizer} tokens", "dim"))]
     figures: list[tuple[str, str, Part]] = [
+        *made,
         ("parameters", fmt_count(told.params), ("", "")),
         *each,
         ("memory each" if each else "memory", fmt_bytes(told.memory), fits),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -32,7 +32,17 @@ from tui.screens.newrun.fields import (
 )
 from tui.screens.newrun.forecast import forecast_rows
 from tui.state.estimate import PaceWatch
-from tui.state.kit import LOOK_EVERY, Kit, KitReader, Preset, Tuning, read_tuning
+from tui.state.kit import (
+    LOOK_EVERY,
+    Expected,
+    Kit,
+    KitReader,
+    Preset,
+    Tuning,
+    expected_of,
+    read_tokens,
+    read_tuning,
+)
 from tui.state.news import Notice
 from tui.state.session import Session
 from tui.state.training import ForkFrom, Start
@@ -66,6 +76,8 @@ class NewRunScreen(Dialogue[Start]):
         self._kit = session.kit or Kit()
         self._preset = DEFAULT_PRESET
         self._tuning: Tuning | None = None
+        self._named, self._tokens = "", None  # type: str, Expected | None
+        self._read: tuple[Config, dict[str, Any], Config | None, dict[str, str]] | None = None
         self._config: Config | None = None
         self._forecast_of: Config | None = None
         self._processes = 1
@@ -92,11 +104,13 @@ class NewRunScreen(Dialogue[Start]):
             corpus, self._preset, typed = self._session.draft or (self._first_corpus(), DEFAULT_PRESET, {})
             self._fill(corpus, typed)
             self._check_tuning()
+            self._look_at_corpus()
         reader = KitReader(self._session.runs_dir, self._session.corpora_dir)
         self._session.reads.ask("kit", reader.look, self._take, every=LOOK_EVERY)
 
     def on_unmount(self) -> None:
         self._session.reads.drop("kit")
+        self._session.reads.drop("tokens")
         self._session.works.drop("tuning")
         self._pace.end()
 
@@ -152,6 +166,8 @@ class NewRunScreen(Dialogue[Start]):
         else:
             if event.key == FROM:
                 self._check_tuning()
+            if event.key == CORPUS:
+                self._look_at_corpus()
             self._check()
 
     def _check_tuning(self) -> None:
@@ -177,6 +193,31 @@ class NewRunScreen(Dialogue[Start]):
             else:
                 self._check()
 
+    def _look_at_corpus(self) -> None:
+        """Whether tokens lie at the path that was typed: then they are known."""
+        typed = self.query_one(SettingsForm).value(CORPUS).strip()
+        if typed == self._named:
+            return
+        self._named, self._tokens = typed, None
+        self._session.reads.drop("tokens")
+        if typed and typed not in self._kit.corpora:
+            self._session.reads.ask("tokens", lambda _: read_tokens(typed), self._take_tokens)
+
+    def _take_tokens(self, tokens: Expected | None) -> None:
+        self._tokens = tokens
+        if self.built and tokens is not None:
+            self._check()
+
+    def _expected(self, config: Config) -> Expected:
+        """What is known of the tokens of the run."""
+        size = self._kit.corpora.get(self.query_one(SettingsForm).value(CORPUS))
+        if self._fork is not None:
+            return self._fork.expected or expected_of(config, size)
+        found = self._tokens or expected_of(config, size)
+        if self._tuning is not None:  # with the tokenizer of the other run
+            return replace(found, vocab_size=self._tuning.vocab_size or found.vocab_size, settings={})
+        return found
+
     def _refill(self) -> None:
         """The form with other fields, and the cursor where it was."""
         form = self.query_one(SettingsForm)
@@ -198,7 +239,7 @@ class NewRunScreen(Dialogue[Start]):
                 base = self._fork.config
             else:
                 base = (tuning.config if tuning is not None else None) or self._kit.preset(self._preset)
-            config, errors = config_of(base, changes_of(form.typed()))
+            config, errors = self._config_of(base, changes_of(form.typed()))
         except UserError as error:
             errors[PRESET] = str(error)
         if not form.value(CORPUS).strip():
@@ -225,6 +266,12 @@ class NewRunScreen(Dialogue[Start]):
         self._config = config if not errors else None
         self._show_forecast(config if FROM not in errors and PROCESSES not in errors else None)
         self._say_field(form.field, errors)
+
+    def _config_of(self, base: Config, changes: dict[str, Any]) -> tuple[Config | None, dict[str, str]]:
+        """As `config_of`; the same again is the same object, found without looking at every setting."""
+        if self._read is None or self._read[0] is not base or self._read[1] != changes:
+            self._read = base, changes, *config_of(base, changes)
+        return self._read[2], dict(self._read[3])
 
     def _no_device(self, device: str) -> str:
         """Why one cannot train there."""
@@ -270,7 +317,7 @@ class NewRunScreen(Dialogue[Start]):
         find = "^f find" if field is not None and field.prose else "/ find"
         more = (find, "^k keep as preset", "^r as at first", "←→ choose", "esc close")
         least = (find, "^k keep", "esc close")
-        self.query_one("#box").border_subtitle = "   ".join([wrong, *(more if self.size.width >= 100 else least)])
+        self.say_below("   ".join([wrong, *(more if self.size.width >= 100 else least)]))
 
     def on_settings_form_finding(self) -> None:
         """Choose a setting by a part of its name or meaning."""
@@ -350,8 +397,9 @@ class NewRunScreen(Dialogue[Start]):
         else:
             device = form.value(DEVICE).strip() or "auto"
             name = "cuda:0" if device == "cuda" else device
-            corpus, free, whole = kit.corpora.get(form.value(CORPUS)), kit.memory.get(name), kit.whole.get(name)
-            rows += forecast_rows(config, corpus, free, self._pace, SIDE, self._processes, whole)
+            expected, free, whole = self._expected(config), kit.memory.get(name), kit.whole.get(name)
+            config = config.replace(expected.settings) if expected.settings else config
+            rows += forecast_rows(config, expected, free, self._pace, SIDE, self._processes, whole)
         self.query_one("#forecast", Rows).show(rows)
 
     def action_start(self) -> None:

@@ -112,7 +112,7 @@ class GridScreen(Dialogue[Settings]):
         view.repaint()
         done = sum(job.done for job in self._grid.jobs)
         left = f"{done} of {len(self._grid.jobs)} written   " if not self._grid.done else ""
-        self.query_one("#box").border_subtitle = f"{left}⏎ take these settings   ←↑↓→ move   esc close"
+        self.say_below(f"{left}⏎ take these settings   ←↑↓→ move   esc close")
 
     def action_move(self, down: int, right: int) -> None:
         self.query_one(GridView).move(down, right)
