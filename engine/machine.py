@@ -1,4 +1,4 @@
-"""The machine as this process has it: CPUs, memory, and how a computation takes them. No heavy import for it."""
+"""The machine as this process has it: CPUs, memory, versions, how a computation takes them. No heavy import for it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
 
+_PACKAGES = ("tinytui", "torch", "numpy", "tokenizers", "safetensors")
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 """How much of its CPUs a container may use: `200000 100000` is two of them."""
 
@@ -45,6 +46,36 @@ def cpu_model() -> str:
     import platform
 
     return platform.processor() or platform.machine()
+
+
+def hostname() -> str:
+    """Its name in the network."""
+    return os.uname().nodename
+
+
+def environment() -> dict[str, Any]:
+    """What a run records: versions of Python and the packages that decide its numbers, platform, CPU, usable threads,
+    host name."""
+    import platform
+
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in _PACKAGES},
+        "platform": platform.platform(),
+        "cpu": cpu_model(),
+        "threads": usable_threads(),
+        "host": hostname(),
+    }
+
+
+def version(package: str) -> str | None:
+    """Of an installed package; None for one that is not."""
+    from importlib import metadata  # slow to import, and wanted at a run's birth only
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def peak_rss() -> int:

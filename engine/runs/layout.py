@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import RunError
 from engine.files import FORGOTTEN, cannot, open_folder, remove_folder, write_atomic
-from engine.runs.environment import environment as this_environment
+from engine.machine import environment as this_environment
 from engine.runs.lines import pretty_json
 from engine.runs.lock import RunLock, is_locked
 

@@ -10,7 +10,6 @@ import errno
 import fcntl
 import json
 import os
-import socket
 import time
 import weakref
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, Self
 
 from engine.errors import LockedError, RunError
 from engine.files import cannot, stands_at
+from engine.machine import hostname
 from engine.runs.schema import DamagedError, Owner, load_line, read_bytes
 
 _held: weakref.WeakSet[RunLock] = weakref.WeakSet()
@@ -195,7 +195,3 @@ def _of_user(pid: int) -> str:
         return f" of {pwd.getpwuid(user).pw_name}"
     except (OSError, KeyError):
         return ""
-
-
-def hostname() -> str:
-    return socket.gethostname()

@@ -12,10 +12,9 @@ import numpy as np
 from engine.errors import RunError
 from engine.files import open_output
 from engine.runs.layout import RunDir
-from engine.runs.lines import TRAIN_KEYS, VAL_KEYS
+from engine.runs.lines import TRAIN_KEYS, VAL_KEYS, copied_part, newest
 from engine.runs.naming import read_note
 from engine.runs.reader import RunReader
-from engine.runs.sample_lines import copied_part, newest
 from engine.runs.series import Floats, Steps, Table
 from engine.runs.status import read_info, read_status
 
@@ -42,7 +41,7 @@ def summary(run: RunDir) -> dict[str, Any]:
 
     Losses are in nats a token, `val_perplexity` and `val_bits_per_byte` are of the last evaluation, times in seconds.
     `tokens_per_second` is over all training so far, evaluations left out. `copied` is of that sample of the newest step
-    that is copied most (see samples.CopiedPart). Raises RunError when it is not a run.
+    that is copied most (see lines.CopiedPart). Raises RunError when it is not a run.
     """
     reader = RunReader(run)
     reader.poll()

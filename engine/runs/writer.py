@@ -18,9 +18,10 @@ from typing import Any, Self, SupportsFloat
 
 from engine.errors import LockedError, RunError, UserError
 from engine.files import beside, cannot, overwrite, reason, sweep, sync_folder, write_atomic
+from engine.machine import hostname
 from engine.runs.layout import RunDir
 from engine.runs.lines import json_line, metric_line, pretty_json
-from engine.runs.lock import RunLock, hostname
+from engine.runs.lock import RunLock
 from engine.runs.log import AppendLog
 from engine.runs.status import ALIVE, read_json, read_said
 

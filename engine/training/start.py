@@ -8,7 +8,7 @@ from pathlib import Path
 
 from engine.config import Config
 from engine.errors import ConfigError, CorpusError, RunError
-from engine.runs.environment import environment
+from engine.machine import environment
 from engine.runs.layout import RunDir, create_run, new_name
 from engine.runs.status import check_trained_here, read_config, read_info, read_said
 from engine.runs.writer import RunWriter

@@ -13,8 +13,7 @@ import torch
 
 from engine.control import CommandQueue
 from engine.errors import TrainingError, UserError, is_out_of_memory
-from engine.machine import cpu_model, keep_freed_memory, memory_peak
-from engine.runs.environment import version
+from engine.machine import cpu_model, keep_freed_memory, memory_peak, version
 from engine.runs.writer import RunWriter
 from engine.training import waiting
 from engine.training.beside import Sample, SamplesBeside, make_sample

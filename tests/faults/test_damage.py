@@ -21,9 +21,9 @@ from typer.testing import CliRunner, Result
 
 from engine.errors import RunError
 from engine.runs.layout import RunDir
+from engine.runs.lines import copied_part
 from engine.runs.lock import RunLock
 from engine.runs.reader import RunReader
-from engine.runs.sample_lines import copied_part
 from engine.training.verify import verify_checkpoint
 from tui.cli.app import make_app
 from tui.cli.output import one_line

@@ -173,7 +173,7 @@ def fetch(
 @app.command()
 def rm(corpus: CorpusArgument, yes: Yes = False, corpora: CorporaDir = None, runs: RunsDir = Path("runs")) -> None:
     """Remove one of your corpora; runs made with it stay, but cannot go on without it: they are named."""
-    from engine.runs.needs import runs_that_need
+    from engine.runs.status import runs_that_need
     from engine.text.catalog import check_removable, remove_corpus
 
     name = check_removable(corpus, corpora).name

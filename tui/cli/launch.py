@@ -120,8 +120,8 @@ def end(run: RunDir, runs: Path, code: int, *, as_json: bool = False, demo: bool
 
 def show_end(run: RunDir, runs: Path, demo: bool) -> None:
     """The last samples, the figures, and the command to go on with."""
+    from engine.runs.lines import newest
     from engine.runs.reader import RunReader
-    from engine.runs.sample_lines import newest
     from engine.runs.summary import summary
     from tui.text import fmt_duration, fmt_loss
 

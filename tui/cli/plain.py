@@ -66,7 +66,7 @@ def plain_run(run: RunDir, runs: Path) -> None:
 
 def _show_samples(reader: RunReader) -> None:
     """The newest ones, each with its step before it."""
-    from engine.runs.sample_lines import newest
+    from engine.runs.lines import newest
 
     for sample in newest(reader.samples):
         text = f"{sample.get('prompt', '')}{sample.get('text', '')}".strip("\n")

@@ -149,7 +149,7 @@ def show_facts(run: RunDir, facts: dict[str, Any]) -> None:
 
 def copied_words(copied: dict[str, Any] | None) -> str | None:
     """How much of the newest sample stands in the training text."""
-    from engine.runs.sample_lines import CopiedPart
+    from engine.runs.lines import CopiedPart
 
     if copied is None:
         return None

@@ -324,7 +324,7 @@ class Shelf:
         """Tell `then` the names of the runs that cannot go on without a corpus, or complain that it must stay."""
 
         def look(ticket: Ticket) -> list[str]:
-            from engine.runs.needs import runs_that_need
+            from engine.runs.status import runs_that_need
             from engine.text.catalog import check_removable
 
             check_removable(entry.name, self._session.corpora_dir)

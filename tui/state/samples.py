@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy.typing as npt
 
-from engine.runs.sample_lines import CopiedPart, copied_part
+from engine.runs.lines import CopiedPart, copied_part
 from tui.text import Part
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from engine.config import load_preset
+from engine.machine import hostname
 from engine.runs import tail
 from engine.runs.compare import at_step, settings_of
 from engine.runs.layout import RunDir
-from engine.runs.lock import hostname
 from engine.runs.log import AppendLog
 from engine.runs.reader import RunReader
 from engine.runs.series import Series

@@ -9,7 +9,7 @@ import pytest
 from engine.config import load_preset
 from engine.errors import LockedError, RunError, UserError
 from engine.files import open_atomic, write_atomic
-from engine.runs.environment import environment
+from engine.machine import environment
 from engine.runs.layout import RunDir, create_run, default_runs_dir, find_run, list_runs, new_name, remove_run
 from engine.runs.status import read_status
 from engine.runs.writer import RunWriter

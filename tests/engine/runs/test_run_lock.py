@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 
 from engine.errors import LockedError, RunError
+from engine.machine import hostname
 from engine.runs import lock as lock_module
 from engine.runs import status
 from engine.runs.layout import RunDir
-from engine.runs.lock import RunLock, holders, hostname, is_locked, read_owner
+from engine.runs.lock import RunLock, holders, is_locked, read_owner
 from engine.runs.reader import RunReader
 from engine.runs.status import SILENCE, read_status
 from engine.runs.writer import RunWriter

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.config import load_preset
 from engine.runs.layout import RunDir, create_run
-from engine.runs.needs import runs_that_need
+from engine.runs.status import runs_that_need
 from engine.runs.writer import RunWriter
 
 

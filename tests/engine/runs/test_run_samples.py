@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from engine.runs.layout import RunDir
+from engine.runs.lines import CopiedPart, copied_part
 from engine.runs.reader import RunReader
-from engine.runs.sample_lines import CopiedPart, copied_part
 from engine.runs.summary import summary
 from engine.runs.writer import RunWriter
 

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 from engine.errors import LockedError, RunError, UserError
+from engine.machine import hostname
 from engine.runs import writer as writer_module
 from engine.runs.layout import RunDir
 from engine.runs.lines import TRAIN_KEYS, VAL_KEYS
-from engine.runs.lock import hostname, is_locked, read_owner
+from engine.runs.lock import is_locked, read_owner
 from engine.runs.reader import RunReader
 from engine.runs.status import read_status
 from engine.runs.summary import overview

@@ -10,7 +10,7 @@ import pytest
 
 from engine.config import load_preset
 from engine.runs.layout import RunDir, new_name
-from engine.runs.sample_lines import CopiedPart, copied_part, newest
+from engine.runs.lines import CopiedPart, copied_part, newest
 from engine.runs.summary import export_csv, overview, perplexity, summary
 from engine.runs.writer import RunWriter
 

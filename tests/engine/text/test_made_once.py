@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.runs.environment import cpu_model
+from engine.machine import cpu_model
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.bpe import BpeTokenizer
 from engine.tokenizers.byte import ByteTokenizer

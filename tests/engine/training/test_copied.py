@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.runs.layout import RunDir
+from engine.runs.lines import copied_part
 from engine.runs.reader import RunReader
-from engine.runs.sample_lines import copied_part
 from engine.text.corpus import Text
 from engine.tokenizers.dataset import TokenDataset
 from engine.training import copied

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from cli_for_tests import TINY, Trained, invoke, one_complaint, spawn, wait_for
 
+from engine.machine import hostname
 from engine.runs.layout import RunDir
-from engine.runs.lock import RunLock, hostname
+from engine.runs.lock import RunLock
 from engine.runs.status import read_status
 from engine.training.verify import verify_checkpoint
 from tui.cli.live import PATIENCE

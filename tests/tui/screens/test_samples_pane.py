@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pilot_for_tests import until
 from runs_for_tests import write_run
 
-from engine.runs.sample_lines import CopiedPart
+from engine.runs.lines import CopiedPart
 from tui.app import Workbench
 from tui.screens.train.samples import SamplesPane, below
 

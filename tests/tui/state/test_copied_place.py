@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import CorpusError
-from engine.runs.sample_lines import CopiedPart
+from engine.runs.lines import CopiedPart
 from engine.text.corpus import Corpus
 from tui.state.copied import find_copied
 from tui.state.samples import Page

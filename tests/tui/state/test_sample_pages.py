@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.runs.sample_lines import CopiedPart
+from engine.runs.lines import CopiedPart
 from tui.state.samples import Page, SamplePages, bare_prompt, compared, copied_words, looks
 
 

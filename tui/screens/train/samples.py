@@ -11,7 +11,7 @@ from textual.binding import BindingType
 from textual.content import Content
 from textual.message import Message
 
-from engine.runs.sample_lines import CopiedPart, copied_part
+from engine.runs.lines import CopiedPart, copied_part
 from tui.actions import bindings
 from tui.text import fit
 from tui.widgets.pane import Pane
