@@ -8,18 +8,6 @@ ends with `{"done": {...}}` or `{"error": ...}`; hanging up cancels it. No clien
 from __future__ import annotations
 
 from engine.control.client import ControlClient
-from engine.control.protocol import COMMANDS, Command, RunPlace, check_command, socket_path
-from engine.control.queue import CommandQueue
-from engine.control.server import ControlServer, Prompter
+from engine.control.server import CommandQueue, ControlServer
 
-__all__ = [
-    "COMMANDS",
-    "Command",
-    "CommandQueue",
-    "ControlClient",
-    "ControlServer",
-    "Prompter",
-    "RunPlace",
-    "check_command",
-    "socket_path",
-]
+__all__ = ["CommandQueue", "ControlClient", "ControlServer"]

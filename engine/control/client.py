@@ -9,12 +9,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from engine.control.protocol import MAX_LINE, Command, RunPlace, check_command
+from engine.control.protocol import MAX_LINE, Command, check_command
 from engine.errors import RunError
-from engine.files import open_regular
+from engine.machine import hostname
+from engine.runs.layout import RunDir
+from engine.runs.lock import read_owner
 
 refuse: Callable[[str], None] | None = None
 """Asked with the name of each command before it is sent; raises RunError where this process may not send it."""
@@ -27,7 +28,7 @@ class ControlClient:
     from another thread than the one that iterates over `prompt`.
     """
 
-    def __init__(self, run: RunPlace, timeout: float = 5.0) -> None:
+    def __init__(self, run: RunDir, timeout: float = 5.0) -> None:
         self.run = run
         self.timeout = timeout
         self._streams: set[socket.socket] = set()
@@ -74,9 +75,9 @@ class ControlClient:
                 connection.shutdown(socket.SHUT_RDWR)
 
     def _connect(self) -> socket.socket:
-        owner = _read_object(self.run.path / "lock")
-        path, host = str(owner.get("socket") or ""), str(owner.get("host") or "another machine")
-        if path and host != socket.gethostname() and not os.path.exists(path):  # noqa: PTH110
+        owner = read_owner(self.run.lock)
+        path, host = owner.get("socket") or "", owner.get("host") or "another machine"
+        if path and host != hostname() and not os.path.exists(path):  # noqa: PTH110
             raise RunError(f"run {self.run.name} is trained on {host:.100}; open it there")
         if not self.run.live:  # a copy of a run's folder names the socket of the original
             raise self._not_live()
@@ -148,12 +149,3 @@ class ControlClient:
 
     def _silent(self) -> RunError:
         return RunError(f"the trainer of run {self.run.name} does not answer; try again in a moment")
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        with open_regular(path) as file:
-            value = json.loads(file.readline(1 << 16))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}

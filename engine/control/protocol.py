@@ -8,7 +8,7 @@ import os
 import reprlib
 import stat
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, InstanceOf, ValidationError
 
@@ -24,19 +24,6 @@ MAX_TOP = 1024
 """Logits that may be asked for beside each token that is drawn, the largest: all of a small vocabulary."""
 
 Command = dict[str, Any]
-
-
-class RunPlace(Protocol):
-    """What a run has to be, to be spoken to: engine.runs.layout.RunDir is one."""
-
-    @property
-    def path(self) -> Path: ...
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def live(self) -> bool: ...
 
 
 def _settings(tree: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The trainer's side of the socket: a thread a client, none of which the trainer ever waits for."""
+"""The trainer's side: the commands it takes between steps, and a socket for them that it never waits for."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import select
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from engine.control.protocol import MAX_LINE, Command, RunPlace, check_command, socket_path
-from engine.control.queue import CommandQueue
+from engine.control.protocol import MAX_LINE, Command, check_command, socket_path
 from engine.errors import RunError, UserError
+from engine.runs.layout import RunDir
 
+MAX_QUEUED = 1000
 MAX_CLIENTS = 32
 BACKLOG = 1024
 """Clients that may come at once, before the first is looked at."""
@@ -33,6 +35,39 @@ Prompter = Callable[[Command, Callable[[], bool]], Iterator[Mapping[str, Any]]]
 """`prompter(request, cancelled)` yields answer lines; it ends soon after `cancelled()` is true."""
 
 
+class CommandQueue:
+    """Commands on their way to a step boundary, in the order they came. Any thread puts, the trainer drains."""
+
+    def __init__(self) -> None:
+        self._commands: deque[Command] = deque()
+        self._arrival = threading.Condition()
+
+    def put(self, command: Command) -> None:
+        """Adds a command, checked, and wakes a waiting trainer; RunError when it is not one, or too many wait."""
+        command = check_command(command)
+        with self._arrival:
+            if len(self._commands) >= MAX_QUEUED and command["do"] != "stop":
+                raise RunError(f"{MAX_QUEUED} commands wait already; the trainer has not come to a step boundary yet")
+            self._commands.append(command)
+            self._arrival.notify_all()
+
+    def drain(self) -> list[Command]:
+        """All that wait, oldest first; never blocks. Free when nothing waits: the trainer asks at every step."""
+        if not self._commands:
+            return []
+        with self._arrival:
+            commands = list(self._commands)
+            self._commands.clear()
+        return commands
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Blocks until something waits, at most `timeout` seconds; True when something waits."""
+        with self._arrival:
+            if not self._commands:
+                self._arrival.wait(timeout)
+            return bool(self._commands)
+
+
 class ControlServer:
     """Serves a run's queue on its Unix socket, a thread a client. Only the holder of the run's lock may start it.
 
@@ -41,7 +76,7 @@ class ControlServer:
 
     def __init__(
         self,
-        run: RunPlace,
+        run: RunDir,
         queue: CommandQueue,
         prompter: Prompter | None = None,
         waits: Callable[[], str] = str,
@@ -97,7 +132,7 @@ class ControlServer:
             client.hang_up()
         for thread in [self._thread, *clients]:
             if thread is not None and thread is not threading.current_thread():
-                thread.join(max(0.0, deadline - time.monotonic()))
+                thread.join(deadline - time.monotonic())  # past it, not at all
         self._listener.close()
         self._alarm[0].close()
         self._listener = None

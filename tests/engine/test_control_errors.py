@@ -7,7 +7,6 @@ import json
 import os
 import select
 import socket
-import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +15,10 @@ from typing import Any
 import pytest
 
 from engine.config import load_preset
-from engine.control import CommandQueue, ControlClient, ControlServer, protocol, socket_path
+from engine.control import CommandQueue, ControlClient, ControlServer, protocol
 from engine.control import client as client_module
 from engine.control import server as server_module
-from engine.control.client import _read_object
-from engine.control.protocol import MAX_LINE
+from engine.control.protocol import MAX_LINE, socket_path
 from engine.control.server import _Client
 from engine.errors import RunError
 from engine.runs.layout import RunDir, create_run
@@ -223,7 +221,7 @@ def test_a_trainer_that_cannot_be_reached_is_told(
 ) -> None:
     monkeypatch.setattr(RunDir, "live", property(lambda self: True))
     monkeypatch.setattr(
-        client_module, "_read_object", lambda path: {"socket": "/tmp/nothing.sock", "host": socket.gethostname()}
+        client_module, "read_owner", lambda path: {"socket": "/tmp/nothing.sock", "host": socket.gethostname()}
     )
     monkeypatch.setattr(socket.socket, "connect", failing(error))
     with pytest.raises(RunError) as caught:
@@ -236,7 +234,7 @@ def test_a_trainer_of_another_machine_is_told_whatever_its_name(
     run: RunDir, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
     monkeypatch.setattr(RunDir, "live", property(lambda self: True))
-    monkeypatch.setattr(client_module, "_read_object", lambda path: {"socket": "/tmp/nothing.sock", "host": host})
+    monkeypatch.setattr(client_module, "read_owner", lambda path: {"socket": "/tmp/nothing.sock", "host": host})
     with pytest.raises(RunError, match=f"is trained on {host or 'another machine'}; open it there"):
         ControlClient(run, timeout=0.05).send({"do": "pause"})
 
@@ -282,15 +280,3 @@ def test_a_request_that_cannot_be_sent(run: RunDir) -> None:
     client._request(Answers(BrokenPipeError()), command)  # type: ignore[arg-type]
     with pytest.raises(RunError, match="does not answer"):
         client._request(Answers(TimeoutError()), command)  # type: ignore[arg-type]
-
-
-def test_a_file_that_says_nothing_is_an_empty_object(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    assert _read_object(path) == {}
-    for content, told in ((b"", {}), (b"[1]\n", {}), (b"{\n}", {}), (b'{"a": 1}\nmore', {"a": 1}), (b"[" * 9000, {})):
-        path.write_bytes(content)
-        assert _read_object(path) == told
-    path.write_bytes(b'{"a": "' + b"x" * (1 << 16) + b'"}\n')
-    assert _read_object(path) == {}
-    os.mkfifo(tmp_path / "pipe")
-    assert _read_object(tmp_path / "pipe") == {} and stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)

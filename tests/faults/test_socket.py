@@ -22,8 +22,8 @@ from typing import Any
 import psutil
 import pytest
 
-from engine.control import COMMANDS, ControlClient
-from engine.control.protocol import MAX_LINE
+from engine.control import ControlClient
+from engine.control.protocol import COMMANDS, MAX_LINE
 from engine.errors import RunError
 from engine.runs.layout import RunDir
 from engine.runs.status import read_status

@@ -71,7 +71,7 @@ for name, change in changes.items():
 
 
 class Place:
-    path, name, live = folder, "r", True
+    path, lock, name, live = folder, folder / "lock", "r", True
 
 
 told = {}
