@@ -38,9 +38,9 @@ RATE, LINK = 0.4, 0.8
 """Assumed: what of a GPU's rate a step makes use of, and of a link's."""
 FULL = 0.9
 """Of a GPU's memory that a step may take by this reckoning."""
-GATHERED = (8, 16)
-"""Assumed bytes that fsdp holds whole for a moment, a parameter of embedding and head, and of one block: the first with
-their gradient; two blocks, the gradient of one and what is sent of it."""
+GATHERED = (8, 10)
+"""Assumed bytes that fsdp holds whole for a moment, a parameter of those in fp32 (embedding, head, gains) and of one
+block's matrices, in bf16: the first with their gradient; two blocks, the gradient of one and, in fp32, what is sent."""
 UPDATE = {"one": 13, "ddp": 12, "fsdp": 24}
 """Bytes for each number of a matrix that Muon's update asks for, read off `optim.py` and `shares.py`: momenta and
 directions; with one rank the largest stack of matrices; else what is sent, with fsdp there and back. fsdp parts all."""
@@ -86,16 +86,21 @@ class Parts:
     matrices: int
     """Hidden ones, Muon's."""
     block: int
+    """Matrices of one block, with their biases."""
     root: int
-    """Outside the blocks."""
+    """All that is no matrix of a block: embedding, head, gains."""
 
     @classmethod
     def of(cls, config: Config, vocab_size: int = VOCABULARY) -> Parts:
         table = dict(parameter_table(config.model, vocab_size))
         matrices, layers = table["attention"] + table["mlp"], config.model.n_layer
         every = count_parameters(config.model, vocab_size)
-        root = sum(count for name, count in table.items() if name not in ("attention", "mlp", "norms"))
-        return cls(every, matrices, (every - root) // layers, root)
+        return cls(every, matrices, matrices // layers, every - matrices)
+
+    @property
+    def sent(self) -> float:
+        """Bytes of the tensors that fsdp exchanges for a micro-batch: weights twice, matrices in bf16; gradients."""
+        return 2 * (2 * self.matrices + 4 * self.root) + 4 * self.all
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,11 @@ class Plan:
     gpu: Gpu
 
     @property
+    def parted(self) -> int:
+        """Ranks that weights, gradients and optimizer are parted over."""
+        return self.ranks if self.how == "fsdp" else 1
+
+    @property
     def micros(self) -> int:
         """Micro-batches of a rank in a step."""
         return SEQUENCES // self.ranks // self.config.train.batch_size
@@ -116,10 +126,8 @@ class Plan:
     @property
     def state(self) -> float:
         """Bytes of weights, gradients and optimizer that lie on a rank all the time."""
-        need = memory_estimate(self.config, VOCABULARY, gpu=True)
+        need = memory_estimate(self.config, VOCABULARY, gpu=True, parted=self.parted)
         lasting = sum(need.values()) - need["activations"]
-        if self.how == "fsdp":
-            return lasting / self.ranks
         again = need["gradients"] if self.how == "ddp" and self.micros > 1 else 0  # beside PyTorch's buckets
         return lasting + again
 
@@ -131,15 +139,14 @@ class Plan:
 
     @property
     def activations(self) -> float:
-        return activation_estimate(self.config, VOCABULARY, gpu=True)
+        return activation_estimate(self.config, VOCABULARY, gpu=True, parted=self.parted > 1)
 
     @property
     def update(self) -> float:
         """Bytes that Muon's update asks for when the activations are gone."""
         if self.config.train.optimizer != "muon":
             return 0
-        each = UPDATE[self.how] / (self.ranks if self.how == "fsdp" else 1)
-        return each * Parts.of(self.config).matrices
+        return UPDATE[self.how] / self.parted * Parts.of(self.config).matrices
 
     @property
     def memory(self) -> float:
@@ -166,8 +173,9 @@ class Plan:
     @property
     def volume(self) -> float:
         """Bytes that pass through each rank's links in a step, as a ring sends them."""
-        around = (self.ranks - 1) / self.ranks * 4 * Parts.of(self.config).all
-        return {"one": 0, "ddp": 2, "fsdp": 3 * self.micros}[self.how] * around
+        parts = Parts.of(self.config)
+        sent = {"one": 0, "ddp": 2 * 4 * parts.all, "fsdp": self.micros * parts.sent}[self.how]
+        return (self.ranks - 1) / self.ranks * sent
 
     def exchanging(self, adapters: int) -> float:
         """Seconds of it, with so many network adapters a machine; a ring uses all of them."""

@@ -30,12 +30,14 @@ def counted_settings(ranks: int) -> Config:
 def formulas(how: str, ranks: int) -> dict[str, float]:
     """Bytes on a rank, and those of the tensors that a step sends, for `counted_settings`."""
     config = counted_settings(ranks)
-    need, parts = memory_estimate(config, COUNTED_VOCABULARY), Parts.of(config, COUNTED_VOCABULARY)
-    state = {name: need[name] / (ranks if how == "fsdp" else 1) for name in ("weights", "gradients", "optimizer")}
+    need = memory_estimate(config, COUNTED_VOCABULARY, parted=ranks if how == "fsdp" else 1)
+    parts = Parts.of(config, COUNTED_VOCABULARY)
+    state: dict[str, float] = {name: need[name] for name in ("weights", "gradients", "optimizer")}
     state |= {"kept for the backward pass": need["activations"]}
     if how == "ddp":
         return state | {"all-reduce": 4 * parts.all, "Muon": 4 * parts.matrices}
-    sent = {"all-gather": 8 * parts.all * COUNTED_MICROS, "reduce-scatter": 4 * parts.all * COUNTED_MICROS}
+    scattered = 4 * parts.all
+    sent = {"all-gather": (parts.sent - scattered) * COUNTED_MICROS, "reduce-scatter": scattered * COUNTED_MICROS}
     return state | sent | {"Muon": 8 * parts.matrices / ranks}
 
 

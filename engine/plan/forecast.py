@@ -129,9 +129,8 @@ def forecast(
     memory = memory_estimate(config, vocab_size, gpu)
     if processes > 1:
         size = micro_batch(train.batch_size, max(1, train.batch_size * train.grad_accum // processes))
-        memory = memory_estimate(config.replace({"train.batch_size": size}), vocab_size, gpu)
-        if parallel == "fsdp":
-            memory |= {part: -(-held // processes) for part, held in memory.items() if part != "activations"}
+        parted = processes if parallel == "fsdp" else 1
+        memory = memory_estimate(config.replace({"train.batch_size": size}), vocab_size, gpu, parted)
         available = available if gpu or available is None else available // processes
     return Forecast(
         params=params,

@@ -87,7 +87,7 @@ class Crew:
         model = build_for(self.config, vocab, generator, drawn=drawn and not self.sharded)
         if not self.sharded:
             return model.to(self.device).train()
-        shard(model, self.device, self.ranks)
+        shard(model, self.device, self.ranks, self.config.train.precision)
         if drawn:
             draw_weights(model, generator)
         return model.train()

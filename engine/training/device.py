@@ -38,11 +38,15 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device("cuda", int(index or 0))
 
 
+def half(precision: str) -> torch.dtype | None:
+    """What a product of that precision is of, where that is half of float32."""
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+
+
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
     """The context in which the model's forward pass runs."""
-    if precision in ("bf16", "fp16"):
-        return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)
-    return nullcontext()
+    dtype = half(precision)
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
 
 
 def set_matmul_precision(precision: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from engine.config import Config
 from engine.errors import ConfigError
-from engine.model.sizes import count_parameters, logits_at_once, multiplied_weights, parameter_table
+from engine.model.sizes import count_parameters, logits_at_once, multiplied_weights, padded_vocab, parameter_table
 from engine.telemetry import whole_memory
 
 if TYPE_CHECKING:
@@ -22,24 +22,28 @@ BEYOND = 2.0
 """Times the whole memory of a machine that no run can be squeezed into, however rough the estimate."""
 
 
-def memory_estimate(config: Config, vocab_size: int, gpu: bool = False) -> dict[str, int]:
-    """Bytes by what they are for; together what training holds at the end of the forward pass."""
+def memory_estimate(config: Config, vocab_size: int, gpu: bool = False, parted: int = 1) -> dict[str, int]:
+    """Bytes by what they are for; together what training holds at the end of the forward pass.
+
+    Where the model is parted over so many ranks (`fsdp`), those of each.
+    """
     params, train = count_parameters(config.model, vocab_size), config.train
     parts = dict(parameter_table(config.model, vocab_size))
     matrices = parts.get("attention", 0) + parts.get("mlp", 0) if train.optimizer == "muon" else 0
-    return {
+    lasting = {
         "weights": 4 * params * (2 if train.ema else 1),
         "gradients": 4 * params,
         "optimizer": 4 * matrices + 8 * (params - matrices),
-        "activations": activation_estimate(config, vocab_size, gpu),
     }
+    activations = activation_estimate(config, vocab_size, gpu, parted > 1)
+    return {part: -(-held // parted) for part, held in lasting.items()} | {"activations": activations}
 
 
-def activation_estimate(config: Config, vocab_size: int, gpu: bool = False) -> int:
+def activation_estimate(config: Config, vocab_size: int, gpu: bool = False, parted: bool = False) -> int:
     """Bytes kept for the backward pass of one micro-batch: what each operation of a block saves, added up.
 
     The residual stream and the rotary parts are fp32; what feeds a matrix product has the precision of the forward
-    pass.
+    pass, weights in a copy that is kept, but for those of the blocks of a model that is `parted`: they are sent again.
     """
     model, train = config.model, config.train
     half = 2 if train.precision in ("bf16", "fp16") else 4
@@ -63,7 +67,10 @@ def activation_estimate(config: Config, vocab_size: int, gpu: bool = False) -> i
     blocks = 4 * C * model.n_layer + block if train.recompute else model.n_layer * block
     logits = (2 if model.softcap else 1) * 4 * vocab_size
     at_once = min(tokens, logits_at_once(vocab_size))  # more are made piece by piece
-    casts = half * multiplied_weights(model, vocab_size) if half == 2 else 0
+    copied = multiplied_weights(model, vocab_size)
+    if parted:
+        copied = padded_vocab(model, vocab_size) * C
+    casts = half * copied if half == 2 else 0
     return tokens * (blocks + 4 * C + 2 * norm) + at_once * logits + casts
 
 
@@ -109,11 +116,10 @@ def check_memory(config: Config, vocab_size: int, device: str = "auto", ranks: i
     several ranks a model that one device does not hold is parted.
     """
     total, gpu = whole_memory(device)
-    need = memory_estimate(config.replace({"train.batch_size": 1}) if gpu else config, vocab_size, gpu)
+    parted = ranks if gpu and choose_parallel(config, vocab_size, device, ranks) == "fsdp" else 1
+    need = memory_estimate(config.replace({"train.batch_size": 1}) if gpu else config, vocab_size, gpu, parted)
     activations = need["activations"]
     model = sum(need.values()) - activations
-    if choose_parallel(config, vocab_size, device, ranks) == "fsdp" and gpu:
-        model //= ranks
     if total is None or model + activations <= BEYOND * total:
         return
     advice = "train.batch_size (and raise train.grad_accum) or model.block_size"

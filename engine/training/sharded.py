@@ -5,12 +5,14 @@ Each block is put together for its own forward and backward pass only. What is n
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from engine.model.gpt import GPT, draw, roles
+from engine.model.gpt import GPT, Norm, draw, roles
+from engine.training.device import half
 from engine.training.ranks import Ranks
 
 
@@ -44,15 +46,22 @@ def fill(own: Tensor, full: Tensor) -> None:
     local(own).copy_(local(parts))
 
 
-def shard(model: GPT, device: torch.device, ranks: Ranks) -> None:
-    """Part the model, one that nobody has drawn yet, over the ranks' devices: no device ever holds the whole."""
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+def shard(model: GPT, device: torch.device, ranks: Ranks, precision: str) -> None:
+    """Part the model, one that nobody has drawn yet, over the ranks' devices: no device ever holds the whole.
 
-    parts: Any = getattr(model, "blocks", ())
+    What multiplies in a block is sent in the precision it multiplies in, as autocast would round it: half the bytes for
+    the same numbers. Gains, embedding and head go with the whole model, in fp32; gradients are added up in fp32.
+    """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+
+    # of views that would be changed in place; a block does not
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
+    blocks: Any = getattr(model, "blocks", ())
     mesh = init_device_mesh(device.type, (ranks.size,))
-    for block in parts:
-        fully_shard(block, mesh=mesh)
+    policy = MixedPrecisionPolicy(half(precision), torch.float32, cast_forward_inputs=False)
+    for block in blocks:
+        fully_shard([part for part in block.children() if not isinstance(part, Norm)], mesh=mesh, mp_policy=policy)
     fully_shard(model, mesh=mesh, reshard_after_forward=True)
     register_fsdp_forward_method(model, "loss_sums")  # which all losses are made by
     model.to(device)  # the tables of positions, that are no weights

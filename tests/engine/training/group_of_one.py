@@ -71,6 +71,26 @@ def parted_as_whole() -> None:
         _parted_as_whole(joined(), Path(folder))
 
 
+def _half_is_sent_for_the_same_numbers(group: Group) -> None:
+    """In bf16 what multiplies in a block is put together as that, and all comes out as with autocast, bit by bit."""
+    sets = ("model.norm_weight=true", "model.bias=true", "train.recompute=true", "train.precision=bf16")
+    alone, made = crew(*sets), crew(*sets, ranks=group, parallel="fsdp")
+    seen: dict[str, set[torch.dtype]] = {}
+    for name, module in made.model.named_modules():
+
+        def look(module: torch.nn.Module, _: Any, name: str = name) -> None:
+            seen.setdefault(name, set()).update(each.dtype for each in module.parameters(recurse=False))
+
+        module.register_forward_pre_hook(look)
+    (expected, weights), (found, same) = trained(alone), trained(made)
+    assert [each.loss for each in found] == [each.loss for each in expected]
+    torch.testing.assert_close(same, weights, atol=1e-6, rtol=0)
+    halves = {name for name, kinds in seen.items() if torch.bfloat16 in kinds}
+    assert halves == {f"blocks.0.{each}" for each in ("attn.qkv", "attn.proj", "mlp.fc", "mlp.proj")}
+    assert all(kinds <= {torch.float32} or kinds == {torch.bfloat16} for kinds in seen.values())
+    assert {each.dtype for each in made.state().values()} == {torch.float32}
+
+
 def _parted_as_whole(group: Group, folder: Path) -> None:
     sets = ("train.ema=0.5", "data.val_tokens=256")
     alone, made = crew(*sets), crew(*sets, ranks=group, parallel="fsdp")
@@ -85,6 +105,7 @@ def _parted_as_whole(group: Group, folder: Path) -> None:
         )
     torch.testing.assert_close(same, weights, atol=1e-4, rtol=0)
     assert made.evaluate().loss == pytest.approx(alone.evaluate().loss, rel=1e-5)
+    _half_is_sent_for_the_same_numbers(group)
     assert made.model.training and made.which(2.0) is None
     given = {name: torch.full(each.shape, 0.5) for name, each in made.state().items()}
     kept = {name: whole(each).clone() for name, each in made.state().items()}

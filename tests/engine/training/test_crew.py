@@ -238,7 +238,7 @@ def test_a_model_is_parted_where_that_was_chosen(monkeypatch: pytest.MonkeyPatch
     """Then nobody draws the whole of it, and who saves it has a group of its own."""
     did: list[str] = []
     monkeypatch.setattr(steps, "_replicated", lambda take_step: did.append("replicated"))
-    monkeypatch.setattr(module, "shard", lambda model, device, ranks: did.append("parted"))
+    monkeypatch.setattr(module, "shard", lambda model, device, ranks, precision: did.append("parted"))
     monkeypatch.setattr(module, "draw_weights", lambda model, generator: did.append("drawn"))
     monkeypatch.setattr(module, "_group_for_saving", lambda: "a group")
     told = Told()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -12,7 +14,7 @@ from engine.plan.forecast import forecast
 from engine.plan.pace import Pace
 from engine.telemetry import Device, Sample, Telemetry, available_memory
 from engine.tokenizers.table import expected_tokens, least_vocab
-from engine.training.memory import activation_estimate, activations_by_part, check_memory
+from engine.training.memory import activation_estimate, activations_by_part, check_memory, memory_estimate
 
 SMALL = ("model.block_size=64", "model.n_embd=32", "model.n_head=4", "model.n_layer=3", "train.batch_size=2")
 FORMS = {
@@ -54,6 +56,16 @@ def test_what_is_computed_twice_is_not_kept() -> None:
     large = config.replace({"train.batch_size": 2000})
     more = activation_estimate(large, 50_000) - activation_estimate(large, 25_000)
     assert more < 2 * (sizes.LOGITS_BYTES // 10), "however large the vocabulary"
+
+
+def test_a_parted_model_keeps_no_copy_of_what_is_sent_again() -> None:
+    """Of the weights that multiply, the head's alone."""
+    for precision, copied in (("fp32", 0), ("bf16", 2)):
+        config = load_config("nano", sets=(*SMALL, f"train.precision={precision}"))
+        whole, parted = (memory_estimate(config, 40, parted=ranks) for ranks in (1, 3))
+        sent = sizes.multiplied_weights(config.model, 40) - 40 * config.model.n_embd
+        assert whole.pop("activations") - parted.pop("activations") == copied * sent
+        assert parted == {part: math.ceil(held / 3) for part, held in whole.items()}
 
 
 def test_a_table_of_pairs_keeps_its_logits_and_their_softmax() -> None:

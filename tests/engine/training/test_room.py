@@ -68,8 +68,7 @@ def test_what_cannot_be_squeezed_in_is_refused(
 ) -> None:
     """More than twice the whole memory: on a GPU with single sequences, and with a rank's part of the model."""
     config = tiny_config(f"train.batch_size={batch}", "model.block_size=1024", "train.parallel=fsdp")
-    need = memory_estimate(config.replace({"train.batch_size": of}), 65, gpu)
-    total = (sum(need.values()) - need["activations"]) // parts + need["activations"]
+    total = sum(memory_estimate(config.replace({"train.batch_size": of}), 65, gpu, parts).values())
     for whole, fits in ((-(-total // 2), True), (total // 2 - 1, False), (None, True)):
         monkeypatch.setattr(memory, "whole_memory", lambda device, whole=whole: (whole, gpu))
         if fits:
