@@ -8,8 +8,12 @@ import os
 import struct
 import subprocess
 import sys
+from collections import deque
+from collections.abc import Generator, Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
+
+Order = TypeVar("Order")
 
 HOME = Path(__file__).resolve().parents[1]
 """Where `engine` and `tui` lie."""
@@ -104,6 +108,31 @@ class Helper:
             assert pipe is not None
             with contextlib.suppress(OSError):  # what could not be written to a dead process
                 pipe.close()
+
+
+def in_turn(
+    module: str, count: int, first: object, orders: Iterable[Order]
+) -> Generator[tuple[Order, bytes | None], None, None]:
+    """Each order, in their order, with what one of `count` processes of `module` made of it; None: that one is lost.
+
+    They take turns; `first` is what each is told once. To be closed where it is not gone through to the end.
+    """
+    helpers = [Helper(module) for _ in range(count)]
+    under_way: deque[tuple[Order, Helper]] = deque()
+    try:
+        for helper in helpers:
+            helper.order(first)
+        for turn, order in enumerate(orders):
+            helpers[turn % count].order(order)
+            under_way.append((order, helpers[turn % count]))
+            if len(under_way) == 2 * count:  # so that each has its next order before its last is taken
+                told, helper = under_way.popleft()
+                yield told, helper.answer()
+        for told, helper in under_way:
+            yield told, helper.answer()
+    finally:
+        for helper in helpers:
+            helper.close()
 
 
 def first_order() -> Any:

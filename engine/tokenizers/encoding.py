@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import deque
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
 from engine.errors import UnknownCharacterError
 from engine.machine import usable_threads
-from engine.process import Helper, answer, first_order
+from engine.process import answer, first_order, in_turn
 from engine.text.corpus import Text
 from engine.tokenizers.base import Ids, Tokenizer
 from engine.tokenizers.cutting import cut_after, cut_safely
@@ -65,38 +65,18 @@ def parts_of(text: Text, start: int, end: int, size: int) -> Iterator[tuple[int,
 
 
 def _by_workers(tokenizer: Tokenizer, text: Text, start: int, end: int, workers: int) -> Iterator[tuple[Ids, int]]:
-    everyone = [_Worker(tokenizer, text) for _ in range(workers)]
     fields = {"path": str(text.path), "n_bytes": text.n_bytes, "sha256": text.sha256, "boundary": text.boundary}
-    under_way: deque[tuple[_Worker, int, int]] = deque()
-    try:
-        for worker in everyone:
-            worker.order({"tokenizer": tokenizer.to_dict(), "text": fields})
-        for turn, part in enumerate(parts_of(text, start, end, PART)):
-            worker = everyone[turn % workers]
-            worker.order(part)
-            under_way.append((worker, *part))
-            if len(under_way) == 2 * workers:  # so that each has its next part before its last is taken
-                worker, *first = under_way.popleft()
-                yield worker.ids(*first), first[1] - start
-        for worker, low, high in under_way:
-            yield worker.ids(low, high), high - start
-    finally:
-        for worker in everyone:
-            worker.close()
+    told = {"tokenizer": tokenizer.to_dict(), "text": fields}
+    with closing(in_turn("engine.tokenizers.encoding", workers, told, parts_of(text, start, end, PART))) as answers:
+        for (low, high), data in answers:
+            if data is not None:
+                yield np.frombuffer(data, tokenizer.dtype), high - start
+            else:  # a lost helper costs time, never the result
+                yield _ids(tokenizer, text, low, high), high - start
 
 
-class _Worker(Helper):
-    """One helping process. When it fails, its part is encoded here: a lost helper costs time, never the result."""
-
-    def __init__(self, tokenizer: Tokenizer, text: Text) -> None:
-        super().__init__("engine.tokenizers.encoding")
-        self._tokenizer, self._text = tokenizer, text
-
-    def ids(self, start: int, end: int) -> Ids:
-        """The ids of the bytes [start, end), which is the part that was asked for first of those not yet taken."""
-        if (data := self.answer()) is not None:
-            return np.frombuffer(data, self._tokenizer.dtype)
-        return np.concatenate([ids for ids, _ in encode_stream(self._tokenizer, self._text, start, end, workers=1)])
+def _ids(tokenizer: Tokenizer, text: Text, start: int, end: int) -> Ids:
+    return np.concatenate([ids for ids, _ in encode_stream(tokenizer, text, start, end, workers=1)])
 
 
 def work() -> None:
@@ -105,9 +85,7 @@ def work() -> None:
     tokenizer = tokenizer_from_dict(order["tokenizer"])
     text = Text(**(order["text"] | {"path": Path(order["text"]["path"])}))
     for line in sys.stdin.buffer:
-        start, end = json.loads(line)
-        found = [ids for ids, _ in encode_stream(tokenizer, text, start, end, workers=1)]
-        answer(np.concatenate(found).tobytes())
+        answer(_ids(tokenizer, text, *json.loads(line)).tobytes())
 
 
 if __name__ == "__main__":

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 
 from engine.errors import CorpusError, TokenizerError, UserError
 from engine.files import cannot
-from engine.process import Helper, answer, first_order
+from engine.process import answer, first_order, in_turn
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.cutting import cut_safely
 from engine.tokenizers.documents import Ask, Document, Documents, FileDocuments, Piece
@@ -123,35 +122,18 @@ def encode_pieces(
         for number in range(first, len(pieces)):
             yield encode_piece(documents, tokenizer, folder, number, pieces[number])
         return
-    told = {"ask": documents.ask.model_dump(mode="json"), "tokenizer": tokenizer.to_dict(), "folder": str(folder)}
-    helpers = [Helper("engine.tokenizers.pieces") for _ in range(min(workers, max(1, len(pieces) - first)))]
-    under_way: deque[tuple[int, Helper]] = deque()
-    try:
-        for helper in helpers:
-            helper.order(told)
-        for number in range(first, len(pieces)):
-            helper = helpers[number % len(helpers)]
-            helper.order([number, asdict(pieces[number])])
-            under_way.append((number, helper))
-            if len(under_way) == 2 * len(helpers):  # so that each has its next piece before its last is taken
-                yield _taken(documents, tokenizer, folder, pieces, *under_way.popleft())
-        while under_way:
-            yield _taken(documents, tokenizer, folder, pieces, *under_way.popleft())
-    finally:
-        for helper in helpers:
-            helper.close()
-
-
-def _taken(
-    documents: Documents, tokenizer: Tokenizer, folder: Path, pieces: list[Piece], number: int, helper: Helper
-) -> Encoded:
-    data = helper.answer()
-    if data is None:
-        return encode_piece(documents, tokenizer, folder, number, pieces[number])
-    told: dict[str, Any] = json.loads(data)
-    if "problem" in told:
-        raise (TokenizerError if told["of"] == "tokenizer" else CorpusError)(told["problem"])
-    return Encoded.from_dict(told)
+    everyone = {"ask": documents.ask.model_dump(mode="json"), "tokenizer": tokenizer.to_dict(), "folder": str(folder)}
+    orders = ([number, asdict(pieces[number])] for number in range(first, len(pieces)))
+    count = min(workers, max(1, len(pieces) - first))
+    with closing(in_turn("engine.tokenizers.pieces", count, everyone, orders)) as answers:
+        for number, (_, data) in enumerate(answers, first):
+            if data is None:
+                yield encode_piece(documents, tokenizer, folder, number, pieces[number])
+                continue
+            told: dict[str, Any] = json.loads(data)
+            if "problem" in told:
+                raise (TokenizerError if told["of"] == "tokenizer" else CorpusError)(told["problem"])
+            yield Encoded.from_dict(told)
 
 
 def work() -> None:

@@ -36,7 +36,7 @@ ELSEWHERE = {
         "shares state step trainer verify"
     ),
     "tests/engine/text/test_prepare.py": "documents pieces prepare shards",
-    "tests/engine/text/test_encoding_workers.py": "encoding helper",
+    "tests/engine/text/test_encoding_workers.py": "encoding process",
 }
 """Modules of tests that have other processes run lines of these files, where coverage does not look."""
 MOST_SECONDS = 120.0

@@ -57,7 +57,7 @@ def under_way() -> int:
 @pytest.fixture
 def helping(monkeypatch: pytest.MonkeyPatch) -> type[Helping]:
     Helping.everyone = []
-    monkeypatch.setattr(pieces, "Helper", Helping)
+    monkeypatch.setattr(process, "Helper", Helping)
     return Helping
 
 
@@ -240,18 +240,9 @@ def test_an_answer_is_said_with_its_length(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.fixture
-def workers(monkeypatch: pytest.MonkeyPatch) -> type[Helping]:
-    class Worker(Helping, encoding._Worker):
-        """A worker of `encoding` whose process is that of the test."""
-
-        def __init__(self, tokenizer: Any, text: Text) -> None:
-            Helping.__init__(self)
-            self._tokenizer, self._text = tokenizer, text
-
-    Helping.everyone = []
-    monkeypatch.setattr(encoding, "_Worker", Worker)
+def workers(monkeypatch: pytest.MonkeyPatch, helping: type[Helping]) -> type[Helping]:
     monkeypatch.setattr(encoding, "PART", 10)
-    return Helping
+    return helping
 
 
 @pytest.mark.parametrize("lost", [True, False])
