@@ -17,7 +17,7 @@ from typing import Any
 from engine.errors import CorpusError
 from engine.files import open_cached, reason
 from engine.text.magic import HEAD
-from engine.text.utf8 import not_utf8, refuse_no_text
+from engine.text.utf8 import Decoder, refuse_no_text
 
 Progress = Callable[[str, float], None]
 BLOCK = 1 << 20
@@ -57,8 +57,7 @@ def check_file(path: Path) -> int:
 def scan(path: Path, progress: Progress | None = None) -> Scan:
     """Reads `path` once in blocks of 1 MiB. Raises CorpusError for a NUL byte or invalid UTF-8, naming where."""
     size = check_file(path)
-    digest = hashlib.sha256()
-    done, rest = 0, b""
+    digest, decoder, done = hashlib.sha256(), Decoder(str(path)), 0
     bom = crlf = ended_in_cr = False
     with path.open("rb") as file:
         while block := file.read(BLOCK):
@@ -66,28 +65,16 @@ def scan(path: Path, progress: Progress | None = None) -> Scan:
             if done == 0:
                 bom = block.startswith(codecs.BOM_UTF8)
                 refuse_no_text(block[:HEAD], str(path))
-            if b"\0" in block:
-                raise CorpusError(f"{path} is not text: a NUL byte at offset {done + block.index(0):,}")
-            data = rest + block
+            decoder.feed(block)
             crlf = crlf or b"\r\n" in block or (ended_in_cr and block.startswith(b"\n"))
             ended_in_cr = block.endswith(b"\r")
-            rest = data[_decoded(data, done - len(rest), path) :]
             done += len(block)
             if progress is not None:
                 progress("checking", min(1.0, done / size))
-    if rest:
-        raise not_utf8(str(path), done - len(rest), rest[0])
+    decoder.feed(b"", last=True)
     if done == 3 and bom:
         raise CorpusError(f"{path} is empty but for a byte order mark; a corpus needs text")
     return Scan(done, digest.hexdigest(), bom, crlf)
-
-
-def _decoded(data: bytes, start: int, path: Path) -> int:
-    """How many bytes of `data` are whole characters; `start` is its offset in the file."""
-    try:
-        return codecs.utf_8_decode(data, "strict", False)[1]
-    except UnicodeDecodeError as error:
-        raise not_utf8(str(path), start + error.start, data[error.start]) from None
 
 
 def remembered_scan(path: Path, cache: Path, progress: Progress | None = None, ours: bool = False) -> Scan:

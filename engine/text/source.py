@@ -24,7 +24,7 @@ from engine.errors import CorpusError
 from engine.files import reason
 from engine.text.magic import HEAD, document_in_zip, encoding, is_parquet, is_zip, packing
 from engine.text.scan import Progress, check_file
-from engine.text.unpack import ALWAYS, TIMES, too_much, unpacked
+from engine.text.unpack import ALWAYS, BLOCK, TIMES, too_much, unpacked
 from engine.text.utf8 import utf8
 
 Format = Literal["text", "csv", "jsonl", "parquet"]
@@ -143,7 +143,7 @@ class Source:
     def _sha256(self, path: Path, done: int, progress: Progress | None) -> hashlib._Hash:
         digest = hashlib.sha256()
         with reading(path), path.open("rb") as file:
-            while block := file.read(1 << 20):
+            while block := file.read(BLOCK):
                 digest.update(block)
                 done += len(block)
                 if progress is not None:
@@ -342,3 +342,11 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise CorpusError(f"cannot read {path}: {reason(error)}") from None
+
+
+def raw(part: Part, start: int, before: int = 0) -> Iterator[bytes]:
+    """A part's own bytes from `start` on, and up to so many before them."""
+    with reading(part.path), part.path.open("rb") as file:
+        file.seek(max(0, start - before))
+        while block := file.read(BLOCK):
+            yield block

@@ -1,14 +1,53 @@
-"""Bytes as text: any stream of bytes as valid UTF-8 without byte order mark, what is none refused with its place."""
+"""Bytes as text: any stream of bytes, or a range of one, as UTF-8; what is none is refused with its place."""
 
 from __future__ import annotations
 
 import codecs
 import io
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, TextIO
 
 from engine.errors import CorpusError
 from engine.text.magic import HEAD, encoding, no_text
+
+_BOM = "\ufeff"
+INSIDE = bytes(range(0x80, 0xC0))  # bytes that go on with a character
+
+
+class Decoder:
+    """The bytes of `name` from offset `at` on as characters, block by block."""
+
+    def __init__(self, name: str, at: int = 0, coded: str = "utf-8") -> None:
+        self.at = at
+        self._name, self._coded = name, coded
+        self._decoder = codecs.getincrementaldecoder(coded)()
+
+    def feed(self, data: bytes, last: bool = False) -> str:
+        """The characters that end in `data`. Raises CorpusError where a NUL or an invalid byte stands.
+
+        In UTF-16 and UTF-32 a NUL's place is that of the block it is in.
+        """
+        if self._coded == "utf-8" and b"\0" in data:
+            raise self._nul(data.index(0))
+        held = self._decoder.getstate()[0]  # bytes of a character that the last block cut
+        try:
+            text = self._decoder.decode(data, last)
+        except UnicodeDecodeError as error:
+            offset = max(0, self.at - len(held) + error.start)
+            if self._coded == "utf-8":
+                raise not_utf8(self._name, offset, (held + data)[error.start]) from None
+            raise CorpusError(
+                f"{self._name} is not the {self._coded.upper()} text its byte order mark says: {error.reason} near "
+                f"offset {offset:,}; get it again, or convert it to UTF-8"
+            ) from None
+        if self._coded != "utf-8" and "\0" in text:
+            raise self._nul(0)
+        self.at += len(data)
+        return text
+
+    def _nul(self, place: int) -> CorpusError:
+        return CorpusError(f"{self._name} is not text: a NUL byte at offset {self.at + place:,}")
 
 
 def utf8(blocks: Iterator[bytes], name: str) -> Iterator[bytes]:
@@ -25,41 +64,47 @@ def utf8(blocks: Iterator[bytes], name: str) -> Iterator[bytes]:
     coded, done = encoding(head), 0
     if coded == "utf-8-sig":
         coded, done, head = "utf-8", 3, head[3:]
-    decoder = codecs.getincrementaldecoder(coded)()
-    for block in _and_then(head, blocks):
-        text = _decoded(decoder, block, done, name, coded)
-        if "\0" in text:
-            raise CorpusError(f"{name} is not text: a NUL byte at offset {_nul(block, done, coded):,}")
-        done += len(block)
-        yield text.encode()
-    _decoded(decoder, b"", done, name, coded, last=True)
+    decoder = Decoder(name, done, coded)
+    for block in chain([head] if head else [], blocks):
+        yield decoder.feed(block).encode()
+    decoder.feed(b"", last=True)
 
 
-def _and_then(head: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
-    if head:
-        yield head
-    yield from blocks
+def characters(blocks: Iterator[bytes], start: int, end: int | None, at: int, name: str) -> Iterator[str]:
+    """The bytes [start, end) of a stream whose blocks begin at byte `at`, from character to character."""
+    decoder: Decoder | None = None
+    for block in blocks:
+        low, at = at, at + len(block)
+        if at <= start:
+            continue
+        data = block[max(0, start - low) :]
+        if decoder is None:  # the character that is going on belongs to what is before
+            data = data.lstrip(INSIDE) if start else data
+            if not data:
+                continue
+            decoder = Decoder(name, at - len(data))
+        over = False
+        if end is not None and at > end:
+            behind = data[max(0, end - at + len(data)) :].lstrip(INSIDE)  # none where a character goes on in the next
+            data, over = data[: len(data) - len(behind)], bool(behind)
+        if text := decoder.feed(data, over):
+            yield text
+        if over:
+            return
+    if decoder is not None:
+        decoder.feed(b"", last=True)
 
 
-def _nul(block: bytes, done: int, coded: str) -> int:
-    """The offset of the NUL in the file; for UTF-16 and UTF-32 that of the block it is in."""
-    return done + (block.index(0) if coded == "utf-8" else 0)
+def decoded(data: bytes, at: int, name: str) -> str:
+    """The bytes from offset `at` on as text, without the mark of byte order that a file may begin with."""
+    text = Decoder(name, at).feed(data, last=True)
+    return text.removeprefix(_BOM) if at == 0 else text
 
 
-def _decoded(
-    decoder: codecs.IncrementalDecoder, block: bytes, done: int, name: str, coded: str, last: bool = False
-) -> str:
-    before = decoder.getstate()[0]  # bytes of a character that the last block cut
-    try:
-        return decoder.decode(block, last)
-    except UnicodeDecodeError as error:
-        offset = max(0, done - len(before) + error.start)
-        if coded == "utf-8":
-            raise not_utf8(name, offset, (before + block)[error.start]) from None
-        raise CorpusError(
-            f"{name} is not the {coded.upper()} text its byte order mark says: {error.reason} near offset {offset:,}; "
-            "get it again, or convert it to UTF-8"
-        ) from None
+def without_bom(chunks: Iterator[str]) -> Iterator[str]:
+    """The same text without such a mark."""
+    yield next(chunks, "").removeprefix(_BOM)
+    yield from chunks
 
 
 def not_utf8(name: str, offset: int, wrong: int) -> CorpusError:

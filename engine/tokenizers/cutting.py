@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from engine.text.utf8 import INSIDE
 from engine.tokenizers.base import Ids
 
 # The units of GPT-2's expression where they are ASCII, for which Python's `re` has the classes; a unit that touches
@@ -35,7 +36,6 @@ GPT2_UNITS = re.compile(
 CUT = re.compile(r"(?<=\S)[ \t\n\r]")
 _MOST = 200_000  # units remembered, about 40 MB
 _LONGEST = 64  # characters of a unit worth remembering
-_INSIDE = bytes(range(0x80, 0xC0))  # bytes that go on with a character
 _WINDOW = 1 << 16  # bytes of a file looked at at a time
 HELD = 1 << 22  # characters held back for want of a place to cut; then it is cut anywhere: a unit takes 100 bytes each
 
@@ -110,7 +110,7 @@ def cut_after(file: BinaryIO, place: int, end: int) -> int:
     for at in range(place, min(end, place + HELD), _WINDOW):
         file.seek(at)
         window = file.read(_WINDOW + 4)
-        whole = window.lstrip(_INSIDE)  # from the first character that begins in it
+        whole = window.lstrip(INSIDE)  # from the first character that begins in it
         characters = whole.decode("utf-8", "ignore")  # but for one cut at its end
         first = at + len(window) - len(whole) if first is None else first
         if found := CUT.search(characters):

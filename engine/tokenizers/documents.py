@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -28,12 +29,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from engine.errors import CorpusError
 from engine.text.corpus import Text
 from engine.text.magic import HEAD, encoding, packing
-from engine.text.ranges import between_marks, characters, decoded, raw, without_bom
 from engine.text.render import is_text, lf
-from engine.text.rows import is_list, object_of, row_groups, rows_of, rows_of_groups
-from engine.text.source import Part, Source, reading
+from engine.text.rows import LONGEST, is_list, object_of, row_groups, rows_of, rows_of_groups
+from engine.text.source import Part, Source, raw, reading
 from engine.text.tables import SEPARATOR, record_of
 from engine.text.template import Template
+from engine.text.utf8 import characters, decoded, without_bom
 from engine.tokenizers.cutting import cut_after
 
 PIECE = 1 << 24  # bytes of a source that are read at once
@@ -296,3 +297,42 @@ def _groups(sizes: list[int], most: int) -> list[tuple[int, int | None]]:
             first, held = number, 0
         held += size
     return [*spans, (first, len(sizes))]
+
+
+def between_marks(
+    blocks: Iterator[bytes], mark: bytes, start: int, end: int | None, name: str
+) -> Iterator[tuple[bytes, int]]:
+    """What stands between marks and begins in [start, end) of a text, each with the mark that ends it and its place.
+
+    `blocks` begin as many bytes before `start` as the mark has, or at 0. A mark that overlaps the next one ends
+    nothing (of three line ends the last two are the blank line): so it is known without all that is before.
+    """
+    base = max(0, start - len(mark))  # where `held` begins
+    held = bytearray()
+    begin = 0 if start == 0 else None  # in `held`, where the document begins; None before the first
+    look = 0
+    for block in chain(blocks, [None]):
+        held += block or b""
+        while (found := held.find(mark, look)) >= 0:
+            after = found + len(mark)
+            if block is not None and after + len(mark) - 1 > len(held):
+                break  # whether another one overlaps it is not seen yet
+            if (other := held.find(mark, found + 1, after + len(mark) - 1)) >= 0:
+                look = other
+                continue
+            if begin is not None:
+                yield bytes(held[begin:after]), base + begin
+            begin = look = after
+            if end is not None and base + begin >= end:
+                return
+        if found < 0:
+            look = max(look, len(held) - len(mark) + 1)
+        done = look if begin is None else begin
+        if len(held) - done > 4 * LONGEST:
+            raise CorpusError(
+                f"{name}: no {mark.decode()!r} for over {LONGEST:,} characters; is that what ends a document?"
+            )
+        del held[:done]
+        base, look, begin = base + done, look - done, None if begin is None else 0
+    if begin is not None and held and (end is None or base < end):
+        yield bytes(held), base

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from engine.errors import CorpusError
-from engine.text import ranges
-from engine.text.ranges import between_marks, characters, decoded, raw, without_bom
-from engine.text.source import Part
+from engine.text import source
+from engine.text.source import Part, raw
+from engine.text.utf8 import characters, decoded, without_bom
+from engine.tokenizers import documents
+from engine.tokenizers.documents import between_marks
 
 TEXT = "aé€\x7f😀À\x7fÿb€"  # characters to both sides of those bytes that go on with one, and their edges
 DATA = TEXT.encode()
@@ -77,7 +79,7 @@ def test_bytes_are_read_from_so_many_before_a_place(tmp_path: Path, monkeypatch:
         b"0123456789", b"0123456789", b"0123456789", b"123456789",
     ]  # fmt: skip
     assert b"".join(raw(part, 4)) == b"456789"
-    monkeypatch.setattr(ranges, "_BLOCK", 4)
+    monkeypatch.setattr(source, "BLOCK", 4)
     assert list(raw(part, 1)) == [b"1234", b"5678", b"9"]
 
 
@@ -114,7 +116,7 @@ def test_documents_of_a_range_are_those_that_begin_in_it(data: bytes, mark: byte
 
 
 def test_a_document_has_a_bound_and_the_mark_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranges, "LONGEST", 10)
+    monkeypatch.setattr(documents, "LONGEST", 10)
     data = b"a" * 32 + b"<END>" + b"b" * 30 + b"<END>"  # with what could be another mark over it 41 bytes
     assert len(list(between_marks(blocks(data, 1), b"<END>", 0, None, "tale"))) == 2
     with pytest.raises(CorpusError, match=r"^tale: no '<END>' for over 10 characters; is that what ends a document\?$"):
