@@ -24,8 +24,20 @@ from engine.files import read_small
 from engine.folders import cache_dir
 from engine.text.corpus import Text
 from engine.text.scan import Progress, write
-from engine.text.shared import MOST_WINDOWS, Lookup, Shared, Windows
-from engine.text.tally import MOST_DISTINCT, Distinct, LengthCounter, Lengths, Pieces, Repeats, Told, hashes_of
+from engine.text.tally import (
+    MOST_DISTINCT,
+    MOST_WINDOWS,
+    Distinct,
+    LengthCounter,
+    Lengths,
+    Lookup,
+    Pieces,
+    Repeats,
+    Shared,
+    Told,
+    Windows,
+    hashes_of,
+)
 
 FORMAT = 1  # goes up when the same text would be told of otherwise
 BLOCK = 1 << 20  # bytes read at a time

@@ -13,8 +13,7 @@ from tui.cli.prepare import check, facts_of, prepare, show_tokens
 
 if TYPE_CHECKING:
     from engine.text.corpus import Corpus
-    from engine.text.shared import Shared
-    from engine.text.tally import Lengths, Repeats
+    from engine.text.tally import Lengths, Repeats, Shared
 
 app = typer.Typer(help="Texts to train on: list, show, count, add, fetch, remove, prepare.", no_args_is_help=True)
 app.command()(prepare)

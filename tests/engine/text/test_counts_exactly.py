@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.text import shared, tally
-from engine.text.shared import WINDOW, Windows, window_hashes
-from engine.text.tally import BINS, Distinct, LengthCounter
+from engine.text import tally
+from engine.text.tally import BINS, WINDOW, Distinct, LengthCounter, Windows, window_hashes
 
 
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=200), st.integers(1, 7))
@@ -95,7 +94,7 @@ def test_a_sample_is_of_the_hashes_that_end_in_so_many_zeros(parts: list[list[in
 
 def test_a_table_knows_nearly_all_that_is_not_there() -> None:
     """What is seen of the training text is looked for only where a bit of it is set."""
-    lookup = shared.Lookup(1000)
+    lookup = tally.Lookup(1000)
     lookup.want(np.arange(1000, dtype=np.int64) * 977)
     lookup.see(np.arange(0, 10**6, 977, dtype=np.int64) + 1)
     assert lookup.told().share == 0.0

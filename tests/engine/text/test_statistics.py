@@ -16,16 +16,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.errors import CorpusError
-from engine.text import shared, statistics, tally
+from engine.text import statistics, tally
 from engine.text.corpus import Text
-from engine.text.shared import WINDOW, Windows, window_hashes
 from engine.text.statistics import (
     FORMAT,
     Statistics,
     cached_statistics,
     known_statistics,
 )
-from engine.text.tally import Distinct, LengthCounter, Pieces, hashes_of
+from engine.text.tally import WINDOW, Distinct, LengthCounter, Pieces, Windows, hashes_of, window_hashes
 
 
 def text_of(folder: Path, content: str, boundary: str | None = None) -> Text:
@@ -254,7 +253,7 @@ def test_memory_is_bounded(kind: str, tmp_path: Path, monkeypatch: pytest.Monkey
     """Twice the text takes no more memory, whether it is all distinct lines or one line."""
     for module, name, value in (
         (statistics, "BLOCK", 1 << 14), (statistics, "MOST_WORDS", 2000), (statistics, "MOST_DISTINCT", 2000),
-        (statistics, "MOST_WINDOWS", 2000), (tally, "LONGEST", 2000), (shared, "_TABLE_BITS", 10),
+        (statistics, "MOST_WINDOWS", 2000), (tally, "LONGEST", 2000), (tally, "_TABLE_BITS", 10),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
     peaks = []

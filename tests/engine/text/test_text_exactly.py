@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from engine.text import fetch, tally
-from engine.text.shared import Lookup
-from engine.text.tally import Pieces
+from engine.text.tally import Lookup, Pieces
 from engine.tokenizers.cache import checksum
 from engine.tokenizers.gpt2 import read_merges
 

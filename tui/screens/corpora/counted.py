@@ -10,9 +10,8 @@ from tui.widgets.rows import wrapped
 
 if TYPE_CHECKING:
     from engine.text.corpus import Corpus
-    from engine.text.shared import Shared
     from engine.text.statistics import Statistics
-    from engine.text.tally import Lengths, Repeats
+    from engine.text.tally import Lengths, Repeats, Shared
     from tui.state.tokencounts import TokenCounts
 
 LABEL = 13
