@@ -80,6 +80,7 @@ class Corpus(Entry):
     bytes: Whole | None = None
     train_tokens: Whole | None = None
     val_tokens: Whole | None = None
+    boundary: Text | None = None
 
 
 class TokenizerFacts(Entry):

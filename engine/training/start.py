@@ -84,6 +84,7 @@ def start_run(
             "train_tokens": len(dataset.train),
             "val_tokens": len(dataset.val),
             **({"left_out": text.left_out} if text.left_out else {}),
+            **({"boundary": text.boundary} if isinstance(text, Text) else {}),
         },
         preset=preset,
         template=found.template.to_dict() if found.template else None,
@@ -156,6 +157,8 @@ def _trained_on(run: RunDir, corpora_dir: Path | None) -> Text | Tokens:
             problem = error
             continue
         if text is not None and text.sha256 == corpus.get("sha256"):
+            if isinstance(text, Text) and "boundary" in corpus:  # which a card may have otherwise by now
+                text = replace(text, boundary=corpus["boundary"])
             return text
         changed = changed or text is not None
     if changed:

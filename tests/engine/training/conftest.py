@@ -5,12 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from engine.config import Config, load_config
 from engine.runs.layout import RunDir
+from engine.text.card import write_card
+from engine.text.corpus import Corpus
+from engine.text.template import CHAT_TEMPLATE
 from engine.training.host import TrainingHost
 from engine.training.start import start_run
 
@@ -53,6 +57,25 @@ def start(tmp_path: Path, corpus: Path) -> Callable[..., RunDir]:
 
     def make(name: str, *sets: str, preset: str = "nano") -> RunDir:
         return start_run(str(corpus), tiny_config(*sets, preset=preset), tmp_path / "runs", name=name, device="cpu")
+
+    return make
+
+
+ANSWERS = "data.loss=answers"
+TURNS = [("what is it " * (n % 5), "a cat " * (1 + n % 3)) for n in range(60)]
+
+
+@pytest.fixture
+def start_on_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., RunDir]:
+    """Make a run on questions and answers, that learns from answers alone; as `start` does."""
+    monkeypatch.setenv("TINYTUI_CORPORA", str(tmp_path / "corpora"))
+    folder = tmp_path / "corpora" / "asked"
+    folder.mkdir(parents=True)
+    (folder / "asked.txt").write_text("".join(CHAT_TEMPLATE.record(*turn) for turn in TURNS))
+    write_card(folder, Corpus("asked", path=folder / "asked.txt", template=CHAT_TEMPLATE, boundary="<END>\n"))
+
+    def make(name: str, *sets: str, **how: Any) -> RunDir:
+        return start_run("asked", tiny_config(ANSWERS, *sets), tmp_path / "runs", name=name, device="cpu", **how)
 
     return make
 

@@ -15,9 +15,8 @@ from engine.errors import ConfigError
 from engine.model import build_model, gpt
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
-from engine.text.card import write_card
 from engine.text.catalog import find_corpus
-from engine.text.corpus import Corpus, Text
+from engine.text.corpus import Text
 from engine.text.template import CHAT_TEMPLATE
 from engine.tokenizers.answers import LEFT_OUT
 from engine.tokenizers.dataset import TokenDataset
@@ -26,17 +25,16 @@ from engine.training.checkpoint import load_checkpoint
 from engine.training.evaluate import evaluate
 from engine.training.fork import check_base, fine_tuning_config, fork_run
 from engine.training.ranks import Ranks
-from engine.training.start import open_dataset, start_run
+from engine.training.start import open_dataset
 from engine.training.step import TrainStep
 from engine.training.watch import Watch
 
-from .conftest import flat, tiny_config, train
+from .conftest import ANSWERS, TURNS, flat, tiny_config, train
 from .test_resume import hashes
 from .test_step import make_step
 
 CPU = torch.device("cpu")
-ANSWERS = "data.loss=answers"
-TURNS = [("what is it " * (n % 5), "a cat " * (1 + n % 3)) for n in range(60)]
+Start = Callable[..., RunDir]
 
 
 def asked(path: Path, turns: list[tuple[str, str]]) -> TokenDataset:
@@ -49,22 +47,6 @@ def asked(path: Path, turns: list[tuple[str, str]]) -> TokenDataset:
 @pytest.fixture
 def dataset(tmp_path: Path) -> TokenDataset:
     return asked(tmp_path / "asked.txt", TURNS)
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., RunDir]:
-    """Make a run on questions and answers: run("name", "train.max_steps=8")."""
-    monkeypatch.setenv("TINYTUI_CORPORA", str(tmp_path / "corpora"))
-    folder = tmp_path / "corpora" / "asked"
-    folder.mkdir(parents=True)
-    (folder / "asked.txt").write_text("".join(CHAT_TEMPLATE.record(*turn) for turn in TURNS))
-    write_card(folder, Corpus("asked", path=folder / "asked.txt", template=CHAT_TEMPLATE, boundary="<END>\n"))
-
-    def make(name: str, *sets: str) -> RunDir:
-        config = tiny_config(ANSWERS, *sets)
-        return start_run("asked", config, tmp_path / "runs", name=name, device="cpu")
-
-    return make
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 12])
@@ -146,8 +128,8 @@ def test_the_validation_loss_is_of_answers_alone(most: int | None, dataset: Toke
     assert found.loss == pytest.approx(float(torch.cat(losses).double().mean()), rel=1e-5)
 
 
-def test_a_run_on_answers_goes_on_where_it_was(run: Callable[..., RunDir], tmp_path: Path) -> None:
-    whole = run("whole", "model.dropout=0.1", "train.grad_accum=2")
+def test_a_run_on_answers_goes_on_where_it_was(start_on_answers: Start, tmp_path: Path) -> None:
+    whole = start_on_answers("whole", "model.dropout=0.1", "train.grad_accum=2")
     assert train(whole).state == "finished"
     parts = fork_run(whole, 4, tmp_path / "runs", name="parts")
     assert train(parts).state == "finished"
@@ -161,21 +143,23 @@ def test_a_run_on_answers_goes_on_where_it_was(run: Callable[..., RunDir], tmp_p
         fork_run(whole, 4, tmp_path / "runs", name="other", changes={"data.loss": "all"})
 
 
-def test_answers_stay_where_they_were_when_the_run_began(run: Callable[..., RunDir], tmp_path: Path) -> None:
-    """Its card may show another template by now."""
-    began = run("began")
-    first = open_dataset(began).answers
+def test_answers_stay_where_they_were_when_the_run_began(start_on_answers: Start, tmp_path: Path) -> None:
+    """Its card may show another template and other ends of records by now, or be gone."""
+    began = start_on_answers("began")
+    first = open_dataset(began)
     card = tmp_path / "corpora" / "asked" / "corpus.toml"
-    changed = card.read_text().replace("Bot", "b")
-    assert changed != card.read_text()
-    card.write_text(changed)
-    again = open_dataset(began).answers
-    assert first is not None and again is not None
-    assert [each.begins.tolist() for each in again] == [each.begins.tolist() for each in first]
+    said = card.read_text()
+    for changed in (said.replace("Bot", "b"), said.replace("END", "Bot"), ""):
+        assert changed != said
+        card.write_text(changed) if changed else card.unlink()
+        again = open_dataset(began)
+        assert first.answers is not None and again.answers is not None
+        assert [each.begins.tolist() for each in again.answers] == [each.begins.tolist() for each in first.answers]
+        assert (len(again.train), again.cut) == (len(first.train), first.cut)
 
 
-def test_fine_tuning_takes_what_is_learned_from_the_new_corpus(run: Callable[..., RunDir]) -> None:
-    parent = run("parent", "data.record_starts=true", "train.max_steps=4")
+def test_fine_tuning_takes_what_is_learned_from_the_new_corpus(start_on_answers: Start) -> None:
+    parent = start_on_answers("parent", "data.record_starts=true", "train.max_steps=4")
     train(parent)
     config = fine_tuning_config(parent, "last")
     assert (config.data.loss, config.data.record_starts) == ("all", False)

@@ -213,6 +213,21 @@ def test_every_kind_of_model_trains_as_alone(
     assert_same(one, two, within)
 
 
+@pytest.mark.parametrize("parallel", ["ddp", pytest.param("fsdp", marks=WHOLE)])
+def test_answers_alone_are_learned_as_by_one(start_on_answers: Start, zygote: Zygote, parallel: str) -> None:
+    """A rank has more of a step's answers than another: their losses are weighed by it."""
+    sets = (*SIX, "train.max_steps=3", "train.eval_every=3", "train.optimizer=adamw", f"train.parallel={parallel}")
+    one, two = start_on_answers("one", *sets), start_on_answers("two", *sets, ranks=2)
+    dataset, config = open_dataset(one), read_config(one)
+    assert dataset.answers is not None
+    starts = dataset.offsets(config.train.seed, 0, 3 * 12, 16)
+    counted = dataset.answers[0].targets(starts, 16).reshape(3, 2, 6).sum(2)
+    assert (counted[:, 0] != counted[:, 1]).any() and counted.all()
+    assert train(one).state == "finished"
+    assert zygote.train(two, 2) == [0, 0], read_status(two).get("problem")
+    assert_same(one, two)
+
+
 @WHOLE
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_adapters_alone_are_trained(start: Start, zygote: Zygote, corpus: Path, parallel: str) -> None:

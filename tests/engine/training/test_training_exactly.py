@@ -88,8 +88,8 @@ def test_a_run_says_what_it_is_of(start: Callable[..., RunDir], corpus: Path, tm
     run = start("one", "train.max_steps=1", "train.warmup_steps=0")
     info, text = read_info(run), corpus.read_bytes()
     cut = int(0.9 * len(text))
-    kept = ("name", "path", "sha256", "bytes", "train_tokens", "val_tokens")
-    of = (corpus.stem, str(corpus), sha256(text).hexdigest(), len(text), cut, len(text) - cut)
+    kept = ("name", "path", "sha256", "bytes", "train_tokens", "val_tokens", "boundary")
+    of = (corpus.stem, str(corpus), sha256(text).hexdigest(), len(text), cut, len(text) - cut, None)
     assert info["corpus"] == dict(zip(kept, of, strict=True))
     tokenizer = CharTokenizer("".join(sorted(set(text.decode()))))
     told = {"kind": "char", "vocab_size": tokenizer.vocab_size, "fingerprint": tokenizer.fingerprint}
