@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterator
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from textual import events
@@ -38,13 +37,17 @@ class InOrder(_Base):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._inputs: deque[events.Event] = deque()
-        self._under_way = False
-        self._turn = 0
-        """Number of the input that is under way: what is left of one that was given up says nothing any more."""
+        self._turn: _Turn | None = None
+        """The input that is under way: what is left of one that was given up says nothing any more."""
         self._rounds = self._left = 0
         self._place: tuple[Screen[Any], Widget | None] | None = None
         self._way: Iterator[MessagePump] = iter(())
         super().__init__(*args, **kwargs)
+
+    @property
+    def all_taken(self) -> bool:
+        """Whether all that came has taken effect."""
+        return not self._inputs and self._turn is None
 
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.InputEvent | events.Paste) and not event.is_forwarded and self.screen_stack:
@@ -54,40 +57,38 @@ class InOrder(_Base):
             await super().on_event(event)
 
     async def _give_on(self) -> None:
-        while self._inputs and not self._under_way:
+        while self._inputs and self._turn is None:
             event = self._inputs.popleft()
-            self._under_way = not isinstance(event, events.MouseMove)
-            self._turn += 1
-            turn = self._turn
-            if self._under_way:
+            turn = self._turn = None if isinstance(event, events.MouseMove) else _Turn(self)
+            if turn is not None:
                 asyncio.get_running_loop().call_later(PATIENCE, self._late, turn)
             await super().on_event(event)
-            if self._under_way and turn == self._turn:
+            if turn is not None and turn is self._turn:
                 self._rounds, self._left = ROUNDS, MOST_ROUNDS
                 self._follow(turn)
 
-    def _late(self, turn: int) -> None:
-        if self._under_way and turn == self._turn:
-            self.post_message(events.Callback(callback=partial(self._done, turn)))
+    def _late(self, turn: _Turn) -> None:
+        if turn is self._turn:
+            self.post_message(events.Callback(callback=turn.done))
 
-    def _follow(self, turn: int) -> None:
+    def _follow(self, turn: _Turn) -> None:
         """Go from queue to queue the way that keys go, once more, and yet again where that has led elsewhere."""
         self._rounds, self._left = self._rounds - 1, self._left - 1
         self._place = self.screen, self.screen.focused
         self._way = iter((self._place[1] or self._place[0]).ancestors_with_self)
         self._hop(turn)
 
-    def _hop(self, turn: int) -> None:
+    def _hop(self, turn: _Turn) -> None:
         """On to the next queue that is not closed; the app's own is the last."""
-        if turn != self._turn:
+        if turn is not self._turn:
             return
         for node in self._way:
-            if node is not self and node.post_message(events.Callback(callback=partial(self._hop, turn))):
+            if node is not self and node.post_message(events.Callback(callback=turn.hop)):
                 return
-        self.post_message(events.Callback(callback=partial(self._back, turn)))
+        self.post_message(events.Callback(callback=turn.back))
 
-    async def _back(self, turn: int) -> None:
-        if turn != self._turn:
+    async def _back(self, turn: _Turn) -> None:
+        if turn is not self._turn:
             return
         if not self.screen_stack:
             await self._done(turn)
@@ -99,7 +100,23 @@ class InOrder(_Base):
         else:
             await self._done(turn)
 
-    async def _done(self, turn: int) -> None:
-        if self._under_way and turn == self._turn:
-            self._under_way = False
+    async def _done(self, turn: _Turn) -> None:
+        if turn is self._turn:
+            self._turn = None
             await self._give_on()
+
+
+class _Turn:
+    """One input on its way. Its methods and no partials: of each of these Textual would read the signature anew."""
+
+    def __init__(self, app: InOrder) -> None:
+        self._app = app
+
+    def hop(self) -> None:
+        self._app._hop(self)
+
+    async def back(self) -> None:
+        await self._app._back(self)
+
+    async def done(self) -> None:
+        await self._app._done(self)

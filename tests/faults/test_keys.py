@@ -143,7 +143,7 @@ async def all_taken(pilot: Pilot[Any], but: int = 0) -> None:
     """Wait until all keys but so many have had their turn, each after the one before."""
     app = pilot.app
     assert isinstance(app, Workbench)
-    await until(pilot, lambda: len(app._inputs) <= but and (but > 0 or not app._under_way), seconds=60.0)
+    await until(pilot, lambda: app.all_taken or 0 < len(app._inputs) <= but, seconds=60.0)
 
 
 async def still_answers(pilot: Pilot[Any]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from textual import events
@@ -46,6 +47,12 @@ class Heading:
     """A line between fields."""
 
     text: str
+
+
+@lru_cache(1024)
+def _cells(value: str) -> int:
+    """Cells that a value takes."""
+    return width_of([(clean(value, keep_newlines=False), "")])
 
 
 class SettingsForm(Listed):
@@ -327,8 +334,7 @@ class SettingsForm(Listed):
 
     def _values_width(self) -> int:
         """Cells of the column of values, with its mark before and a gap behind."""
-        keys = (field.key for field in self._fields if isinstance(field, Field))
-        longest = max((width_of([(clean(self.value(key), keep_newlines=False), "")]) for key in keys), default=0)
+        longest = max(map(_cells, (self._starts | self._typed).values()), default=0)
         return 4 + max(VALUES[0], min(VALUES[1], longest))
 
     def _value(self, row: Field, value: str, room: int, focused: bool, wrong: bool, changed: bool) -> list[Part]:

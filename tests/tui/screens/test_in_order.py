@@ -45,7 +45,7 @@ async def burst(pilot: Pilot[Any], typed: str) -> None:
             event.set_sender(app)
             app.post_message(event)
     queue = app._message_queue
-    await until(pilot, lambda: queue.empty() and not app._inputs and not app._under_way)  # type: ignore[attr-defined]
+    await until(pilot, lambda: queue.empty() and app.all_taken)
     await still(pilot)
 
 

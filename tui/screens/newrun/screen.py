@@ -11,7 +11,7 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 
-from engine.config import DEFAULT_PRESET, Config, save_preset
+from engine.config import DEFAULT_PRESET, Config
 from engine.errors import UserError
 from tui.actions import bindings
 from tui.screens.dialogs.dialogue import Dialogue
@@ -31,6 +31,7 @@ from tui.screens.newrun.fields import (
     with_machine,
 )
 from tui.screens.newrun.forecast import forecast_rows
+from tui.screens.newrun.keep import about_kept, keep_as_preset
 from tui.state.estimate import PaceWatch
 from tui.state.kit import (
     LOOK_EVERY,
@@ -43,7 +44,6 @@ from tui.state.kit import (
     read_tokens,
     read_tuning,
 )
-from tui.state.news import Notice
 from tui.state.session import Session
 from tui.state.training import ForkFrom, Start
 from tui.text import Row, clean, width_of
@@ -336,42 +336,22 @@ class NewRunScreen(Dialogue[Start]):
 
     def action_keep(self) -> None:
         """Keep the settings as a preset."""
-        config = self._config
-        if config is None:
+        if self._config is None:
             self._go_to_next_error()
             return
-        from engine.preset_files import check_name, own_folder
-        from tui.screens.dialogs.ask import AskScreen
+        base = self._preset if self._tuning is None else self._tuning.typed
+        about = about_kept(base, self.query_one(SettingsForm).typed())
+        keep_as_preset(self.app, self._config, about, self._kit.presets, self._kept)
 
-        changed = [
-            f"{key.partition('.')[2]} {text}"
-            for key, text in self.query_one(SettingsForm).typed().items()
-            if "." in key
-        ]
-        about = f"from {self._preset if self._tuning is None else self._tuning.typed}"
-        about += f": {', '.join(changed[:5])}{' …' if len(changed) > 5 else ''}" if changed else ""
-        kept = config
-
-        def keep(name: str | None) -> None:
-            if name is not None:
-                self._session.reads.ask(
-                    "preset", lambda _: (name, save_preset(name, kept, about)), lambda _: saved(name)
-                )
-
-        def saved(name: str) -> None:
-            before = ", in the place of the one before" if name in self._kit.presets else ""
-            self.app.say(Notice(f"kept as preset {name}{before}"))
-            if not self.built:
-                return
-            self._kit = replace(self._kit, presets={**self._kit.presets, name: Preset(kept, about)})
-            if self._fork is None and self._tuning is None:
-                form = self.query_one(SettingsForm)
-                typed = {key: text for key, text in form.typed().items() if key in (NAME, DEVICE, PROCESSES)}
-                self._preset = name
-                self._fill(form.value(CORPUS), typed)
-
-        said = f"a file in {clean(str(own_folder()), keep_newlines=False)}; --preset and tinytui presets know it, too"
-        self.app.push_screen(AskScreen("keep as a preset", said, "", lambda text: check_name(text.strip())), keep)
+    def _kept(self, name: str, preset: Preset) -> None:
+        if not self.built:
+            return
+        self._kit = replace(self._kit, presets={**self._kit.presets, name: preset})
+        if self._fork is None and self._tuning is None:
+            form = self.query_one(SettingsForm)
+            typed = {key: text for key, text in form.typed().items() if key in (NAME, DEVICE, PROCESSES)}
+            self._preset = name
+            self._fill(form.value(CORPUS), typed)
 
     def tick(self) -> None:
         """Called at every poll of the app: the pace is measured when the form has rested."""
