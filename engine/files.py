@@ -288,15 +288,15 @@ def open_output(path: Path, kind: type[UserError] = UserError) -> Iterator[Binar
         yield file
 
 
-def check_output(path: Path, kind: type[UserError] = UserError) -> None:
-    """Raises `kind` for what `open_output` would refuse, before the work that is to be written."""
+def check_output(path: Path) -> None:
+    """Raises UserError for what `open_output` would refuse, before the work that is to be written."""
     try:
         mode = path.stat().st_mode if path.exists() else None
         if mode is None and not path.is_symlink() and not path.parent.is_dir():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         _check_kind(mode)
     except OSError as error:
-        raise cannot("write", path, error, kind) from None
+        raise cannot("write", path, error) from None
 
 
 def _check_kind(mode: int | None) -> None:
@@ -327,13 +327,13 @@ def _written_into(path: Path) -> int | None:
 
 
 @contextlib.contextmanager
-def open_output_folder(folder: Path, *, force: bool = False, kind: type[UserError] = UserError) -> Iterator[Path]:
+def open_output_folder(folder: Path, *, force: bool = False) -> Iterator[Path]:
     """A folder to put files in, which all appear in `folder` when the block ends well, and not at all otherwise.
 
     A folder that holds something is refused but by `force`: then files of the same names are replaced, by the rules of
-    `open_output`, and all others stay. Raises `kind` in one line.
+    `open_output`, and all others stay. Raises UserError in one line.
     """
-    check_output_folder(folder, force=force, kind=kind)
+    check_output_folder(folder, force=force)
     staging = beside(folder / "export")
     made = not folder.exists()
     try:
@@ -344,16 +344,16 @@ def open_output_folder(folder: Path, *, force: bool = False, kind: type[UserErro
         files = sorted(staging.iterdir())
         for file in files:
             if (folder / file.name).exists() and not (folder / file.name).is_file():
-                raise kind(f"cannot write {folder / file.name}: it is no regular file; choose another folder")
+                raise UserError(f"cannot write {folder / file.name}: it is no regular file; choose another folder")
         for file in files:
             if (folder / file.name).is_symlink():
-                write_output(folder / file.name, file.read_bytes(), kind)
+                write_output(folder / file.name, file.read_bytes())
             else:
                 file.replace(folder / file.name)
         sync_folder(folder)
         made = False
     except OSError as error:
-        raise cannot("write into", folder, error, kind) from None
+        raise cannot("write into", folder, error) from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         if made:
@@ -361,18 +361,18 @@ def open_output_folder(folder: Path, *, force: bool = False, kind: type[UserErro
                 folder.rmdir()
 
 
-def check_output_folder(folder: Path, *, force: bool, kind: type[UserError] = UserError) -> None:
-    """Raises `kind` for what `open_output_folder` would refuse, before the work that is to be written."""
+def check_output_folder(folder: Path, *, force: bool) -> None:
+    """Raises UserError for what `open_output_folder` would refuse, before the work that is to be written."""
     try:
         if not os.path.lexists(folder):
             return
         if not folder.is_dir():
-            raise kind(f"cannot write into {folder}: it is no folder; choose another name")
+            raise UserError(f"cannot write into {folder}: it is no folder; choose another name")
         holds = [entry.name for entry in folder.iterdir() if not entry.match(_STAGING)]
     except OSError as error:
-        raise cannot("write into", folder, error, kind) from None
+        raise cannot("write into", folder, error) from None
     if holds and not force:
-        raise kind(
+        raise UserError(
             f"{folder} is not empty; choose another folder, or add --force: "
             "files of the same names are then replaced, others stay"
         )

@@ -1,13 +1,10 @@
-"""What a run's small files say, and what its state truly is: what its status says, unless its trainer is dead.
-
-And by them, which runs need a corpus: to go on with them, to evaluate them, to see where their samples come from.
-"""
+"""What a run's small files say, and what its state truly is: what its status says, unless its trainer is dead."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -130,33 +127,14 @@ def _breathing(run: RunDir, status: dict[str, Any]) -> bool:
     return heartbeat is not None and abs(time.time() - heartbeat) < SILENCE
 
 
-@dataclass(frozen=True)
-class Need:
-    """A run that was made with a corpus; `state` as in `read_status`."""
+def runs_that_need(names: Iterable[str], runs_dir: Path | None = None) -> list[RunDir]:
+    """The runs in `runs_dir` whose corpus has one of these names, the most recently active first; a small file each.
 
-    run: RunDir
-    state: str
-
-    @property
-    def training(self) -> bool:
-        """Whether it is being trained now: it goes on with the tokens it has, and cannot be resumed after."""
-        return self.state in ALIVE
-
-
-def runs_that_need(names: Iterable[str], sha256: str | None = None, runs_dir: Path | None = None) -> list[Need]:
-    """The runs in `runs_dir` whose corpus has one of these names, or this text, the most recently active first.
-
-    With `sha256` a run of the same name but of another text does not count: it cannot go on with this one. Runs whose
-    description cannot be read are left out. Reads two small files a run.
+    Without it they cannot be gone on with, nor evaluated. Those whose description cannot be read are left out.
     """
     wanted, found = set(names), []
     for run in list_runs(runs_dir):
-        try:
-            corpus = read_info(run).get("corpus") or {}
-            text = corpus.get("sha256")
-            named = corpus.get("name") in wanted
-            if text == sha256 if sha256 and text else named:
-                found.append(Need(run, str(read_status(run).get("state", ""))))
-        except RunError:
-            continue
+        with contextlib.suppress(RunError):
+            if (read_info(run).get("corpus") or {}).get("name") in wanted:
+                found.append(run)
     return found

@@ -39,13 +39,13 @@ class RunWriter:
     be written: `stuck` tells, until it is. Leaving with something unwritten raises UserError that names it.
     """
 
-    def __init__(self, run: RunDir, *, socket: str = "") -> None:
+    def __init__(self, run: RunDir) -> None:
         self.run = run
         self.taken = ""
         """Why nothing more can be written for good: another run stands at this one's path."""
         self.restored = False
         """Whether the folder was taken away and written again, without checkpoints; who writes one takes this back."""
-        self._lock = RunLock(run.path, socket=socket)
+        self._lock = RunLock(run.path)
         self._guard = threading.RLock()
         self._files: dict[str, AppendLog] = {}
         self._info: dict[str, Any] | None = None

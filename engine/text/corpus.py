@@ -166,25 +166,29 @@ class Corpus:
         """Whether `prepare` needs no network: the file is here, or is built from what is here."""
         return self.problem is None and (self.builder is not None or self.path.exists())
 
+    def check(self) -> None:
+        """Raises CorpusError for one that is damaged, has no text, or is still to be fetched."""
+        if self.problem is not None:
+            raise CorpusError(self.problem)
+        if self.prepared is not None:
+            raise CorpusError(no_text(self.path))
+        if self.url is not None and not self.path.is_file():
+            raise CorpusError(
+                f"{self.name} is not on this machine yet: tinytui corpora fetch {self.name}, "
+                f"or with a copy of your own: tinytui corpora add FILE --name {self.name}"
+            )
+
     def prepare(self, cache: Path | None = None, progress: Progress | None = None) -> Text:
         """The corpus as one UTF-8 file, checked; built or rendered into `cache` (default: the user's) when needed.
 
         Raises CorpusError for a file that is missing, empty, not text, not what its card says, or has a damaged record.
         """
         cache = cache_dir() if cache is None else cache
-        if self.problem is not None:
-            raise CorpusError(self.problem)
-        if self.prepared is not None:
-            raise CorpusError(no_text(self.path))
+        self.check()
         if self.builder is not None:
             from engine.text.stdlib import build_stdlib
 
             return _as_text(build_stdlib(cache, progress), cache, progress, self.boundary, template=self.template)
-        if self.url is not None and not self.path.is_file():
-            raise CorpusError(
-                f"{self.name} is not on this machine yet: tinytui corpora fetch {self.name}, "
-                f"or with a copy of your own: tinytui corpora add FILE --name {self.name}"
-            )
         with Source(self.path, self.format) as source:
             plain = source.plain and self.format == "text"
             found = remembered_scan(self.path, cache, progress) if plain else None

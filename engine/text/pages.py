@@ -16,7 +16,6 @@ from typing import BinaryIO
 from engine.errors import CorpusError
 from engine.files import reason
 from engine.text.corpus import Corpus, Text
-from engine.text.prepared import no_text
 from engine.text.render import Recipe, pieces
 from engine.text.source import Source
 
@@ -86,23 +85,20 @@ class Place:
     after: str
 
 
-def find_passage(
-    text: Text, passage: str, end: int | None = None, cancelled: Callable[[], bool] = lambda: False
-) -> Place | None:
-    """Where `passage` first stands in the bytes [0, end) of the text; None where it does not, or when `cancelled`.
+def find_passage(text: Text, passage: str, cancelled: Callable[[], bool] = lambda: False) -> Place | None:
+    """Where `passage` first stands in the text; None where it does not, or when `cancelled`.
 
     Read in blocks: memory does not grow with the text. Raises CorpusError when the file cannot be read.
     """
     wanted = passage.encode("utf-8", "surrogatepass")
-    end = text.n_bytes if end is None else end
     if not wanted:
         return None
     with _opened(text) as file:
-        for low in range(0, max(1, end - len(wanted) + 1), LOOKED_THROUGH):
+        for low in range(0, max(1, text.n_bytes - len(wanted) + 1), LOOKED_THROUGH):
             if cancelled():
                 return None
             file.seek(low)
-            found = file.read(min(LOOKED_THROUGH + len(wanted) - 1, end - low)).find(wanted)
+            found = file.read(LOOKED_THROUGH + len(wanted) - 1).find(wanted)
             if found >= 0:
                 start, stop = low + found, low + found + len(wanted)
                 file.seek(max(0, start - AROUND))
@@ -126,14 +122,9 @@ def beginning(corpus: Corpus, most: int = 1 << 16) -> Beginning:
     Parts that are no text are left out, as they will be. Raises CorpusError for what is missing, damaged or made only
     when it is first trained on.
     """
-    if corpus.problem is not None:
-        raise CorpusError(corpus.problem)
-    if corpus.prepared is not None:
-        raise CorpusError(no_text(corpus.path))
+    corpus.check()
     if corpus.builder is not None:
         raise CorpusError(f"{corpus.name} is made when it is first used: tinytui corpora show {corpus.name}")
-    if corpus.url is not None and not corpus.path.is_file():
-        raise CorpusError(f"{corpus.name} is not on this machine yet: tinytui corpora fetch {corpus.name}")
     recipe = Recipe(corpus.columns, corpus.chat, corpus.template, corpus.boundary)
     held = bytearray()
     with Source(corpus.path, corpus.format) as source:

@@ -250,9 +250,9 @@ class TokenDataset:
         return loss / math.log(2) * self.val_targets(len(self.val) - 1) / self.val_bytes if self.val_bytes else math.nan
 
 
-def material(corpus: Corpus, cache: Path | None = None, progress: Progress | None = None) -> Text | Tokens:
+def material(corpus: Corpus, progress: Progress | None = None) -> Text | Tokens:
     """What a corpus is trained on: its text (see `Corpus.prepare`), or the tokens that were made of it. CorpusError."""
-    return corpus.prepared if corpus.prepared is not None else corpus.prepare(cache, progress)
+    return corpus.prepared if corpus.prepared is not None else corpus.prepare(progress=progress)
 
 
 def _marks(text: Text) -> tuple[str, str, str]:

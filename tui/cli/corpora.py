@@ -177,7 +177,7 @@ def rm(corpus: CorpusArgument, yes: Yes = False, corpora: CorporaDir = None, run
 
     name = check_removable(corpus, corpora).name
     if need := runs_that_need({name, corpus}, runs_dir=runs):
-        named = ", ".join(each.run.name for each in need[:8]) + (f" and {len(need) - 8} more" if len(need) > 8 else "")
+        named = ", ".join(each.name for each in need[:8]) + (f" and {len(need) - 8} more" if len(need) > 8 else "")
         say(f"runs made with it, which cannot go on without it: {named}")
     if not yes:
         typer.confirm(f"remove corpus {name}?", abort=True)

@@ -328,7 +328,7 @@ class Shelf:
             from engine.text.catalog import check_removable
 
             check_removable(entry.name, self._session.corpora_dir)
-            return [each.run.name for each in runs_that_need({entry.name}, runs_dir=self._session.runs_dir)]
+            return [each.name for each in runs_that_need({entry.name}, runs_dir=self._session.runs_dir)]
 
         self._session.reads.ask("needs", look, then)
 

@@ -98,7 +98,8 @@ def test_any_text_is_kept_in_one_line(run: RunDir) -> None:
 
 def test_a_second_trainer_is_refused_by_name(run: RunDir, impatient: None) -> None:
     expected = f"run soap-1 is being trained by process {os.getpid()} on {hostname()}; open it with tinytui open soap-1"
-    with RunWriter(run, socket="/tmp/x.sock") as writer:
+    with RunWriter(run) as writer:
+        writer.serve_at("/tmp/x.sock")
         with pytest.raises(LockedError) as caught, RunWriter(run):
             pass
         assert str(caught.value) == expected
