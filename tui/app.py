@@ -26,7 +26,7 @@ from tui.actions import ACTIONS, bindings
 from tui.ending import ScreenEnder, finish, run_screen
 from tui.inorder import InOrder
 from tui.keys import Keyed
-from tui.memory import GIVEN_BACK_SECONDS, few_arenas, give_back
+from tui.memory import GIVEN_BACK_SECONDS, few_arenas, give_back, keep_imports
 from tui.places import PLACES
 from tui.screens.workscreen import WorkScreen
 from tui.state.leftat import NAME as LEFT_AT
@@ -197,6 +197,7 @@ class Workbench(InOrder, Keyed, Paced, Themed, App[Ending]):
                 screen.tick()
         self._note_place()
         self._look()
+        keep_imports()
         if isinstance(self._driver, Terminal) and hung_up(self._driver.fileno):
             self.exit(Ending.HANGUP)
 

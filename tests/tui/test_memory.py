@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
 from engine import process
+from tui import memory
 
 HOLES = """
 import ctypes, sys, threading
@@ -92,3 +95,23 @@ for step in range(rows + 1000):
 print(rows, anonymous() - before)
 """)
     assert 0.9 * 64 * rows < grown < 1.25 * 64 * rows
+
+
+def test_what_imports_made_is_kept_once_they_have_come_to_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen: list[int] = []
+    counts = iter((150, 300, 300, 300, 399, 399, 400, 400, 400, 500, 500))
+    monkeypatch.setattr(memory, "_seen", 0)
+    monkeypatch.setattr(memory, "_kept", 0)
+    monkeypatch.setattr(memory, "gc", SimpleNamespace(freeze=lambda: frozen.append(memory._seen)))
+    monkeypatch.setattr(memory, "sys", SimpleNamespace(modules=Counted(counts)))
+    for _ in range(11):
+        memory.keep_imports()
+    assert frozen == [300, 400, 500]
+
+
+class Counted:
+    def __init__(self, counts: Iterator[int]) -> None:
+        self.counts = counts
+
+    def __len__(self) -> int:
+        return next(self.counts)

@@ -30,6 +30,8 @@ except ImportError:  # then no update is one of these
 if TYPE_CHECKING:
     from textual.app import App
     from textual.drivers.linux_driver import LinuxDriver
+    from textual.screen import Screen
+    from textual.strip import Strip
 
 
 def writer_queue(driver: LinuxDriver) -> Queue[str | None] | None:
@@ -41,6 +43,11 @@ def writer_queue(driver: LinuxDriver) -> Queue[str | None] | None:
 def draws(app: App[Any]) -> bool:
     """Whether `App._display` is going to write (as it decides itself): only then is the picture on the terminal."""
     return app._running and not app._closed and not app.is_headless and not app._batch_count
+
+
+def picture_of(screen: Screen[Any]) -> list[Strip]:
+    """All lines of a screen, as it would be drawn now."""
+    return screen._compositor.render_strips()
 
 
 def release_strips() -> None:

@@ -15,7 +15,10 @@ from pilot_for_tests import FakeTraining, listed, live_run, until
 from runs_for_tests import write_run
 from textual.events import Key
 from textual.pilot import Pilot
+from textual.renderables.background_screen import BackgroundScreen
 from textual.screen import ModalScreen
+from textual.strip import Strip
+from textual.visual import RichVisual
 
 import tui.screens
 from engine.control import CommandQueue
@@ -25,7 +28,7 @@ from tui.screens.corpora.screen import CorporaScreen
 from tui.screens.dialogs.ask import AskScreen
 from tui.screens.dialogs.choose import ChooseScreen
 from tui.screens.dialogs.confirm import ConfirmScreen
-from tui.screens.dialogs.dialogue import Dialogue
+from tui.screens.dialogs.dialogue import Behind, Dialogue
 from tui.screens.dialogs.help import HelpScreen
 from tui.screens.dialogs.jump import JumpScreen
 from tui.screens.dialogs.rate import RateScreen
@@ -36,6 +39,7 @@ from tui.screens.prompt.grid import GridScreen
 from tui.screens.runs.compare import CompareScreen
 from tui.screens.samples.where import WhereScreen
 from tui.screens.train.promptinput import PromptInput
+from tui.theme import DARK, LIGHT
 from tui.widgets.menu import Menu
 from tui.widgets.rows import Rows
 
@@ -191,6 +195,26 @@ async def test_what_lies_behind_goes_on_being_drawn(runs: Path, name: str, monke
             await until(pilot, lambda: "377/500" in app.export_screenshot(simplify=True).replace("&#160;", " "))
             await until(pilot, lambda: bool(painted))
             assert isinstance(app.screen, kind)
+
+
+@pytest.mark.parametrize("theme", [DARK, LIGHT])
+async def test_what_lies_behind_is_dimmed_as_textual_dims_it(runs: Path, theme: str) -> None:
+    with workbench(runs, "live") as (app, _):
+        app.theme = theme
+        async with app.run_test(size=SIZE) as pilot:
+            await go(pilot, app, "live")
+            await pilot.press("question_mark")
+            await until(pilot, lambda: isinstance(app.screen, HelpScreen))
+            screen, behind = app.screen, app.screen_stack[-2]
+            color, style = screen.styles.background, screen.visual_style
+            options: Any = None
+            ours = Behind(behind, color).render_strips(*SIZE, style, options)
+            theirs = RichVisual(screen, BackgroundScreen(behind, color)).render_strips(*SIZE, style, options)
+
+            def cells(strips: list[Strip]) -> list[list[tuple[str, Any]]]:
+                return [[(each, style) for text, style, _ in strip for each in text] for strip in strips]
+
+            assert color.a < 1 and len(ours) == SIZE[1] and cells(ours) == cells(theirs)
 
 
 @pytest.mark.parametrize("size", [(120, 36), (44, 14)], ids=str)

@@ -8,12 +8,18 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical, VerticalScroll
+from textual.widget import Widget
 
 from tui.actions import Action, bindings, of_scope
 from tui.screens.dialogs.dialogue import Dialogue
 from tui.screens.workscreen import Helpful
 from tui.text import Row
 from tui.widgets.rows import Rows, wrapped
+
+AROUND = 5
+"""Cells of the box that are not its lines: border, padding and the room for a scrollbar."""
+WIDTH = 78 - AROUND
+"""Of the lines, where the terminal is wide enough: then they are right at the first picture."""
 
 
 class HelpScreen(Dialogue[None]):
@@ -25,25 +31,29 @@ class HelpScreen(Dialogue[None]):
     def __init__(self, title: str, lines: Sequence[Row]) -> None:
         super().__init__()
         self._title, self._lines = title, list(lines)
+        self._width = 0
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box") as box:
             box.border_title = self._title
             box.border_subtitle = "esc close"
-            with VerticalScroll(id="scroll"):
-                yield Rows(id="lines")
-
-    def on_mount(self) -> None:
-        self.on_resize()
+            with VerticalScroll(id="scroll") as scroll:
+                yield (lines := Rows(id="lines"))
+        self._fill(scroll, lines, min(WIDTH, self.app.size.width * 96 // 100 - AROUND))
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._show)
 
     def _show(self) -> None:
         lines = self.query_one(Rows)
-        shown = [line for row in self._lines for line in wrapped(row, max(20, lines.size.width))]
-        self.query_one("#scroll").styles.height = lines.styles.height = len(shown)
-        lines.show(shown)
+        self._fill(self.query_one("#scroll"), lines, lines.size.width)
+
+    def _fill(self, scroll: Widget, lines: Rows, width: int) -> None:
+        if width != self._width:
+            self._width = width
+            shown = [line for row in self._lines for line in wrapped(row, max(20, width))]
+            scroll.styles.height = lines.styles.height = len(shown)
+            lines.show(shown)
 
 
 def help_lines(
