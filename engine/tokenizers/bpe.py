@@ -9,9 +9,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.errors import TokenizerError
-from engine.tokenizers.base import Ids, Tokenizer
-from engine.tokenizers.bytelevel import BYTES, Merge, byte_alphabet, byte_level_backend, byte_names, unit_encoder
-from engine.tokenizers.cutting import UnitEncoder, cut_safely
+from engine.tokenizers.base import Tokenizer
+from engine.tokenizers.bytelevel import BYTES, ByteLevelTokenizer, Merge, byte_alphabet, byte_level_backend, byte_names
+from engine.tokenizers.cutting import cut_safely
 from engine.tokenizers.learning import sample_of
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _LONG = re.compile(r"\S{1024}")  # genomes, base64
 _FED = 1 << 14  # characters handed to the trainer at once; it holds 256 of these cut into words
 
 
-class BpeTokenizer(Tokenizer):
+class BpeTokenizer(ByteLevelTokenizer):
     """Ids 0-255 are the bytes, then one token a merge in the order learned, then the special tokens.
 
     Text is cut into words as GPT-2 cuts it. Any text encodes, and decodes to itself.
@@ -91,13 +91,6 @@ class BpeTokenizer(Tokenizer):
     def backend(self) -> tokenizers.Tokenizer:
         ordinary = self._bytes[: self.vocab_size - len(self.special)]
         return byte_level_backend(byte_names(ordinary), self.merges, list(self.special))
-
-    @cached_property
-    def _units(self) -> UnitEncoder:
-        return unit_encoder(self.backend, self.dtype)
-
-    def _encode(self, text: str) -> Ids:
-        return self._units(text)
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, "merges": [list(merge) for merge in self.merges], "special": list(self.special)}

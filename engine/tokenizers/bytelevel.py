@@ -1,15 +1,16 @@
-"""What byte-level BPE is made of: GPT-2's alphabet for bytes, and such a vocabulary as the library has it."""
+"""What byte-level BPE is made of: GPT-2's alphabet for bytes, such a vocabulary as the library has it, and encoding."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from functools import cache, cached_property
+from typing import TYPE_CHECKING
 
+from engine.tokenizers.base import Ids, Tokenizer
 from engine.tokenizers.cutting import UnitEncoder
 
 if TYPE_CHECKING:
-    import numpy as np
     import tokenizers
 
 Merge = tuple[int, int]
@@ -49,8 +50,17 @@ def byte_level_backend(
     return backend
 
 
-def unit_encoder(backend: tokenizers.Tokenizer, dtype: np.dtype[Any]) -> UnitEncoder:
-    """Encodes by that backend, unit by unit."""
-    return UnitEncoder(
-        lambda units: (found.ids for found in backend.encode_batch_fast(units, add_special_tokens=False)), dtype
-    )
+class ByteLevelTokenizer(Tokenizer):
+    """One whose `backend` encodes any text, unit by unit."""
+
+    @property
+    @abstractmethod
+    def backend(self) -> tokenizers.Tokenizer: ...
+
+    @cached_property
+    def _units(self) -> UnitEncoder:
+        batch = self.backend.encode_batch_fast
+        return UnitEncoder(lambda units: (each.ids for each in batch(units, add_special_tokens=False)), self.dtype)
+
+    def _encode(self, text: str) -> Ids:
+        return self._units(text)

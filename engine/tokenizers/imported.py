@@ -7,9 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.errors import TokenizerError
-from engine.tokenizers.base import Ids, Tokenizer
-from engine.tokenizers.bytelevel import Merge, byte_alphabet, byte_level_backend, unit_encoder
-from engine.tokenizers.cutting import UnitEncoder
+from engine.tokenizers.base import Tokenizer
+from engine.tokenizers.bytelevel import ByteLevelTokenizer, Merge, byte_alphabet, byte_level_backend
 
 if TYPE_CHECKING:
     import tokenizers
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from engine.text.scan import Progress
 
 
-class ImportedTokenizer(Tokenizer):
+class ImportedTokenizer(ByteLevelTokenizer):
     """Tokens in any order, among them the 256 bytes and the special ones; text is cut into words as GPT-2 cuts it.
 
     `names` are the tokens by id as vocabulary files write them: ordinary ones in GPT-2's alphabet of bytes, special
@@ -64,13 +63,6 @@ class ImportedTokenizer(Tokenizer):
     @cached_property
     def backend(self) -> tokenizers.Tokenizer:
         return byte_level_backend(self.names, self.merges, list(self.special), self.ignore_merges)
-
-    @cached_property
-    def _units(self) -> UnitEncoder:
-        return unit_encoder(self.backend, self.dtype)
-
-    def _encode(self, text: str) -> Ids:
-        return self._units(text)
 
     def to_dict(self) -> dict[str, Any]:
         return {
