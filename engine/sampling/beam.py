@@ -50,7 +50,7 @@ def beam_search(
     do_sample=False, early_stopping=False)`: the search ends when the best open beam, scored at its present length,
     is no better than the worst of `beams` finished ones. When cancelled, open beams count as they are.
     """
-    settings = (settings or SamplingSettings()).check()
+    settings = settings or SamplingSettings()
     if not 1 <= num <= beams <= MOST_BEAMS:
         raise UserError(f"beams must be from 1 to {MOST_BEAMS} and give at most as many texts, not {beams} for {num}")
     ids = encode_prompt(model, tokenizer, prompt)

@@ -90,7 +90,7 @@ def generate(
     mode and torch's global random state are left alone. Raises UserError before the first piece for settings out of
     bounds, and TokenizerError for a prompt the tokenizer refuses.
     """
-    settings = (settings or SamplingSettings()).check()
+    settings = settings or SamplingSettings()
     ids = encode_prompt(model, tokenizer, prompt)
     forced = [_checked(token, tokenizer) for token in forced][: settings.max_tokens]
     return _stream(model, tokenizer, ids, settings, cancelled, forced, alternatives, keep, cache)
@@ -150,7 +150,7 @@ def generate_many(
 
     That holds up to the rounding of matrix products, which may differ with the size of a batch. Raises as `generate`.
     """
-    settings = (settings or SamplingSettings()).check()
+    settings = settings or SamplingSettings()
     if num < 1:
         raise UserError(f"the number of samples must be 1 or more, not {num}")
     ids = encode_prompt(model, tokenizer, prompt)

@@ -1,89 +1,70 @@
-"""What a person chooses before the model writes. Knows no torch, so that forms and `--help` stay quick."""
+"""What a person chooses before the model writes. Knows no torch, so that forms stay quick."""
 
 from __future__ import annotations
 
-import dataclasses
 import reprlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
 
 from engine.errors import UserError
 
-# lowest and highest value of each number; the sliders and the command line use the same
-BOUNDS: dict[str, tuple[float, float]] = {
-    "temperature": (0.0, 100.0),
-    "top_k": (0, 10_000_000),
-    "top_p": (0.0, 1.0),
-    "min_p": (0.0, 1.0),
-    "repetition_penalty": (0.01, 100.0),
-    "max_tokens": (0, 10_000_000),
-    "seed": (0, 2**63 - 1),
-}
-WHOLE = ("top_k", "max_tokens", "seed")
 
-
-@dataclass(frozen=True)
-class SamplingSettings:
+class SamplingSettings(BaseModel):
     """How the next token is drawn, and when writing ends.
 
-    The rules act in this order: repetition penalty, temperature, top-k, top-p, min-p.
+    The rules act in this order: repetition penalty, temperature, top-k, top-p, min-p. Raises UserError for an unknown
+    name, and for a value that is none, with what the setting takes.
     """
 
-    temperature: float = 0.8  # divides the logits; 0 always takes the likeliest token
-    top_k: int = 0  # only the k likeliest tokens; 0, or the vocabulary's size and above, is off
-    top_p: float = 1.0  # only the likeliest tokens that together reach p; 1 is off, 0 leaves the likeliest alone
-    min_p: float = 0.0  # only tokens at least this likely, relative to the likeliest; 0 is off
-    repetition_penalty: float = 1.0  # above 1 makes tokens of the prompt and the output less likely; 1 is off
-    max_tokens: int = 400
-    seed: int | None = None  # unset: a fresh one, told with the result
-    stop: tuple[str, ...] = ()  # strings that end the text and are cut from it
-    stop_ids: tuple[int, ...] = ()  # tokens that end the text and are cut from it
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    temperature: float = Field(0.8, ge=0, le=100)
+    """Divides the logits; 0 always takes the likeliest token."""
+    top_k: int = Field(0, ge=0, le=10_000_000)
+    """Only the k likeliest tokens; 0, or the vocabulary's size and above, is off."""
+    top_p: float = Field(1.0, ge=0, le=1)
+    """Only the likeliest tokens that together reach p; 1 is off, 0 leaves the likeliest alone."""
+    min_p: float = Field(0.0, ge=0, le=1)
+    """Only tokens at least this likely, relative to the likeliest; 0 is off."""
+    repetition_penalty: float = Field(1.0, ge=0.01, le=100)
+    """Above 1 makes tokens of the prompt and the output less likely; 1 is off."""
+    max_tokens: int = Field(400, ge=0, le=10_000_000)
+    seed: int | None = Field(None, ge=0, le=2**63 - 1)
+    """Unset: a fresh one, told with the result."""
+    stop: tuple[Annotated[InstanceOf[str], Field(min_length=1)], ...] = Field((), strict=False)
+    """Strings that end the text and are cut from it."""
+    stop_ids: tuple[Annotated[int, Field(ge=0)], ...] = Field((), strict=False)
+    """Tokens that end the text and are cut from it."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_one_line(cls, tree: Any, handler: ModelWrapValidatorHandler[SamplingSettings]) -> SamplingSettings:
+        try:
+            return handler(tree)
+        except ValidationError as error:
+            raise _refused(error) from None
 
     @property
     def greedy(self) -> bool:
         """Whether the likeliest token is always taken."""
         return self.temperature == 0
 
-    def check(self) -> SamplingSettings:
-        """These settings when all are within their bounds; else UserError that names one that is not, and its range."""
-        for name, (low, high) in BOUNDS.items():
-            value = getattr(self, name)
-            if name == "seed" and value is None:
-                continue
-            kinds = int if name in WHOLE else (int, float)
-            right = isinstance(value, kinds) and not isinstance(value, bool)
-            if not (right and low <= value <= high):  # no comparison with NaN is true
-                what = "a whole number" if name in WHOLE else "a number"
-                given = reprlib.repr(value)
-                raise UserError(f"{name} must be {what} from {_plain(low)} to {_plain(high)}, not {given}")
-        if not all(isinstance(text, str) and text for text in self.stop):
-            raise UserError("a stop string must be text of at least one character")
-        if not all(isinstance(token, int) and token >= 0 for token in self.stop_ids):
-            raise UserError("a stop token must be a token's number, 0 or more")
-        return self
-
     def replace(self, **changes: Any) -> SamplingSettings:
-        """A checked copy with some settings changed."""
-        return SamplingSettings.from_dict({**self.to_dict(), **changes})
+        """A copy with some settings changed."""
+        return SamplingSettings(**{**self.model_dump(), **changes})
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: lists instead of tuples."""
-        tree = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in tree.items()}
-
-    @classmethod
-    def from_dict(cls, tree: Mapping[str, Any]) -> SamplingSettings:
-        """Checked settings; what is missing has its default. Raises UserError for an unknown name or a bad value."""
-        known = [field.name for field in dataclasses.fields(cls)]
-        unknown = [str(name) for name in tree if name not in known]
-        if unknown:
-            raise UserError(f"no sampling setting {reprlib.repr(unknown[0])}; there are {', '.join(known)}")
-        changes = dict(tree)
-        for name in ("stop", "stop_ids"):
-            if name in changes:
-                changes[name] = _as_tuple(name, changes[name])
-        return cls(**changes).check()
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in self}
 
     def describe(self) -> str:
         """Short text such as `t 0.80  k 40  p 0.95`; rules that are off are left out."""
@@ -98,11 +79,22 @@ class SamplingSettings:
         return "  ".join(parts)
 
 
-def _as_tuple(name: str, value: Any) -> tuple[Any, ...]:
-    if isinstance(value, str) or not isinstance(value, Sequence):
-        raise UserError(f"{name} must be a list, not {reprlib.repr(value)}")
-    return tuple(value)
+WHOLE = tuple(name for name, field in SamplingSettings.model_fields.items() if field.annotation in (int, int | None))
+"""Those that are whole numbers."""
 
 
-def _plain(bound: float) -> str:
-    return str(int(bound)) if float(bound).is_integer() else str(bound)
+def _refused(error: ValidationError) -> UserError:
+    first = error.errors()[0]
+    name, *inside = map(str, first["loc"])
+    given = reprlib.repr(first["input"])
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(SamplingSettings.model_fields)
+        return UserError(f"no sampling setting {reprlib.repr(name)}; there are {known}")
+    if inside:
+        takes = "a stop string must be text of at least one character"
+        return UserError(takes if name == "stop" else "a stop token must be a token's number, 0 or more")
+    if name in ("stop", "stop_ids"):
+        return UserError(f"{name} must be a list, not {given}")
+    least, most = SamplingSettings.model_fields[name].metadata
+    what = "a whole number" if name in WHOLE else "a number"
+    return UserError(f"{name} must be {what} from {least.ge} to {most.le}, not {given}")

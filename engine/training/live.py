@@ -116,8 +116,7 @@ class LivePrompter:
         self._stream: torch.cuda.Stream | None = None
 
     def __call__(self, request: dict[str, Any], cancelled: Callable[[], bool]) -> Iterator[dict[str, Any]]:
-        settings = SamplingSettings.from_dict(request.get("settings") or {})
-        settings.check()
+        settings = SamplingSettings(**(request.get("settings") or {}))
         self._sit_down(cancelled)
         try:
             yield from self._answer(request, settings, cancelled)

@@ -49,7 +49,7 @@ def chat(
         max_tokens=tokens,
         seed=seed,
         stop=tuple(map(typed, stop or ())),
-    ).check()
+    )
     found = find_run(run, runs)
     model, tokenizer, step = Source(found, checkpoint, int8).load()
     if is_terminal():

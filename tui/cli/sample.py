@@ -5,20 +5,22 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from engine.errors import UserError
-from engine.sampling.settings import SamplingSettings
 from tui.cli.options import CorporaDir, Json, Run, RunsDir
 from tui.cli.output import pour, print_json, printable, say
 from tui.cli.writing import LIVE, Source, Written, open_writer, run_template, search, side_by_side
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
+    from engine.sampling.settings import SamplingSettings
 
-DEFAULT = SamplingSettings()
+DEFAULT = SimpleNamespace(max_tokens=400, temperature=0.8, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0)
+"""What `SamplingSettings` says too, which takes longer to load than help may."""
 MOST_PROMPT = 16 << 20
 """Bytes of a prompt from standard input, which may never end."""
 
@@ -80,6 +82,7 @@ def sample(
     from engine.config import typed
     from engine.files import check_output, open_output
     from engine.runs.layout import find_run
+    from engine.sampling.settings import SamplingSettings
 
     settings = SamplingSettings(
         temperature=temperature,
@@ -90,7 +93,7 @@ def sample(
         max_tokens=tokens,
         seed=seed,
         stop=tuple(map(typed, stop or ())),
-    ).check()
+    )
     found = find_run(run, runs)
     if out is not None:
         check_output(out)

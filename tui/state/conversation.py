@@ -58,7 +58,7 @@ class Sheet:
         except ValueError:
             raise UserError(f"seed must be a whole number, not {typed!r}") from None
         values = {name: int(self.value(name)) if name in WHOLE else self.value(name) for name in DEFAULTS}
-        return SamplingSettings(**values, seed=seed, stop=stops).check()  # type: ignore[arg-type]
+        return SamplingSettings(**values, seed=seed, stop=stops)  # type: ignore[arg-type]
 
 
 Turns = tuple[tuple[str, str], ...]

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -287,11 +286,6 @@ def test_token_ids_are_a_prompt_too(letters: GPT, chars: CharTokenizer) -> None:
 def test_a_tokenizer_of_another_model_is_refused_naming_both_sides(letters: GPT) -> None:
     with pytest.raises(CheckpointError, match=r"30.*256"):
         generate(letters, ByteTokenizer(), "ab", S)
-
-
-def test_settings_are_checked_before_anything_is_computed(letters: GPT, chars: CharTokenizer) -> None:
-    with pytest.raises(UserError, match="top_p"):
-        generate(letters, chars, "ab", dataclasses.replace(S, top_p=2))
 
 
 def test_damaged_weights_are_a_clear_error(tiny: MakeModel, chars: CharTokenizer) -> None:

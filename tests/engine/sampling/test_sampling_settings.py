@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import json
+import reprlib
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import UserError
-from engine.sampling.settings import BOUNDS, SamplingSettings
+from engine.sampling.settings import WHOLE, SamplingSettings
+from tui.cli.sample import DEFAULT
 
 SETTINGS = st.builds(
     SamplingSettings,
@@ -26,51 +30,75 @@ SETTINGS = st.builds(
 
 @given(SETTINGS)
 def test_settings_survive_json(settings: SamplingSettings) -> None:
-    assert SamplingSettings.from_dict(settings.to_dict()) == settings
+    assert SamplingSettings(**json.loads(json.dumps(settings.to_dict()))) == settings
 
 
 def test_what_is_missing_has_its_default() -> None:
-    assert SamplingSettings.from_dict({"top_k": 40}) == SamplingSettings(top_k=40)
+    assert SamplingSettings(top_k=40) == SamplingSettings().replace(top_k=40) != SamplingSettings()
 
 
-RANGES = {
-    "temperature": "0 to 100",
-    "top_k": "0 to 10000000",
-    "top_p": "0 to 1",
-    "min_p": "0 to 1",
-    "repetition_penalty": "0.01 to 100",
-    "max_tokens": "0 to 10000000",
-    "seed": "0 to 9223372036854775807",
+BOUNDS = {
+    "temperature": (0, 100),
+    "top_k": (0, 10_000_000),
+    "top_p": (0, 1),
+    "min_p": (0, 1),
+    "repetition_penalty": (0.01, 100),
+    "max_tokens": (0, 10_000_000),
+    "seed": (0, 2**63 - 1),
 }
 
 
-@pytest.mark.parametrize("name", sorted(BOUNDS))
-@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), 2**70, "0.5", True])
+@pytest.mark.parametrize("name", BOUNDS)
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), 2**70, "0.5", True, None])
 def test_out_of_bounds_names_the_setting_and_its_range(name: str, value: object) -> None:
+    if name == "seed" and value is None:
+        return
     with pytest.raises(UserError) as error:
         SamplingSettings().replace(**{name: value})
-    message = str(error.value)
-    what = "a whole number" if name in ("top_k", "max_tokens", "seed") else "a number"
-    assert message.startswith(f"{name} must be {what} from {RANGES[name]}, not ") and "\n" not in message
+    what = "a whole number" if name in WHOLE else "a number"
+    low, high = BOUNDS[name]
+    assert str(error.value) == f"{name} must be {what} from {low} to {high}, not {reprlib.repr(value)}"
 
 
-def test_ranges_are_all_told() -> None:
-    assert RANGES.keys() == BOUNDS.keys()
+def test_what_is_a_number_has_bounds_and_some_are_whole() -> None:
+    assert [*BOUNDS, "stop", "stop_ids"] == [*SamplingSettings.model_fields]
+    assert WHOLE == ("top_k", "max_tokens", "seed")
+    for name in WHOLE:
+        with pytest.raises(UserError, match=f"^{name} must be a whole number"):
+            SamplingSettings().replace(**{name: 2.0})
 
 
-@pytest.mark.parametrize(("name", "bounds"), sorted(BOUNDS.items()))
-def test_both_bounds_are_allowed(name: str, bounds: tuple[float, float]) -> None:
-    for value in bounds:
+@pytest.mark.parametrize("name", BOUNDS)
+def test_both_bounds_are_allowed_and_nothing_beyond(name: str) -> None:
+    low, high = BOUNDS[name]
+    for value in (low, high):
         assert getattr(SamplingSettings().replace(**{name: value}), name) == value
+    for value in (low - 1e-9, high + 1e-9) if name not in WHOLE else (low - 1, high + 1):
+        with pytest.raises(UserError, match=f"^{name} must be"):
+            SamplingSettings().replace(**{name: value})
 
 
 @pytest.mark.parametrize(
-    "tree", [{"stop": "x"}, {"stop": [""]}, {"stop": [1]}, {"stop_ids": [-1]}, {"stop_ids": 3}, {"topk": 3}]
+    ("tree", "said"),
+    [
+        ({"stop": "x"}, "stop must be a list, not 'x'"),
+        ({"stop": [""]}, "a stop string must be text of at least one character"),
+        ({"stop": ["x", 1]}, "a stop string must be text of at least one character"),
+        ({"stop_ids": [-1]}, "a stop token must be a token's number, 0 or more"),
+        ({"stop_ids": [0, True]}, "a stop token must be a token's number, 0 or more"),
+        ({"stop_ids": 3}, "stop_ids must be a list, not 3"),
+        ({"topk": 3}, f"no sampling setting 'topk'; there are {', '.join(SamplingSettings.model_fields)}"),
+        ({"n\no": 3}, f"no sampling setting 'n\\no'; there are {', '.join(SamplingSettings.model_fields)}"),
+    ],
 )
-def test_what_makes_no_sense_is_refused_in_one_line(tree: dict[str, object]) -> None:
+def test_what_makes_no_sense_is_refused_in_one_line(tree: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError) as error:
-        SamplingSettings.from_dict(tree)
-    assert "\n" not in str(error.value)
+        SamplingSettings(**tree)
+    assert str(error.value) == said
+
+
+def test_the_command_line_begins_with_the_same() -> None:
+    assert vars(DEFAULT).items() <= SamplingSettings().to_dict().items()
 
 
 def test_description_names_only_what_acts() -> None:

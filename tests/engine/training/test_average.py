@@ -69,7 +69,7 @@ def test_samples_are_of_it(run: RunDir) -> None:
     differ = 0
     for sample in reader.samples:
         checkpoint = load_checkpoint(run.checkpoint(sample["step"]))
-        settings = SamplingSettings.from_dict(sample["settings"])
+        settings = SamplingSettings(**sample["settings"])
         model = checkpoint_model(checkpoint).eval()
         *_, done = generate(model, checkpoint.tokenizer, sample["prompt"], settings)
         assert done.text == sample["text"]

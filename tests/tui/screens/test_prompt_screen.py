@@ -142,7 +142,7 @@ async def test_an_answer_is_walked_looked_at_and_branched(kept: RunDir, runs: Pa
         assert logits is not None
 
         def right() -> bool:
-            now = replace(here.main.sheet.settings(settings.stop), seed=None)
+            now = here.main.sheet.settings(settings.stop).replace(seed=None)
             wanted = next_token(logits, now, [], ids[5], tokenizer.token_label)
             return bars._tokens == wanted.bars
 

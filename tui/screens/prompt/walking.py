@@ -32,7 +32,7 @@ class Walking(PromptParts):
         tokens = pane.tokens
         token = tokens[at]
         try:
-            settings = replace(self.talk.sheet.settings(), seed=None)
+            settings = self.talk.sheet.settings().replace(seed=None)
         except UserError:
             return
         place = (id(pane.shown), at)
