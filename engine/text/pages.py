@@ -1,4 +1,4 @@
-"""A text of any size as pages: any one is read by itself, and nothing before it.
+"""Looking at a text of any size, no more of it read than is shown: its pages, its beginning, the first rows of a table.
 
 Page number n begins at the first line that begins at or after byte n * size, and ends where the next one
 begins; so the pages lie one after the other, none is empty, and where a page begins is found by one read of `size`
@@ -11,14 +11,22 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from engine.errors import CorpusError
 from engine.files import reason
 from engine.text.corpus import Corpus, Text
+from engine.text.prepared import is_prepared, no_text
 from engine.text.render import Recipe, pieces
-from engine.text.source import Source
+from engine.text.rows import columns_of, rows_of
+from engine.text.source import Format, Source
+from engine.text.tables import choose_columns
 
+ROWS = 20  # of a table
+CELL = 200  # characters of a value that are shown
+MOST_COLUMNS = 200
 SIZE = 4096  # bytes of a page; of one that ends with a line at most twice that
 LOOKED_THROUGH = 1 << 22  # bytes at a time
 AROUND = 400  # bytes of the text to either side
@@ -134,6 +142,71 @@ def beginning(corpus: Corpus, most: int = 1 << 16) -> Beginning:
                 break
     text = held.decode("utf-8", "ignore")  # less half a character at the end
     return Beginning(text[:most], len(text) <= most)
+
+
+@dataclass(frozen=True)
+class TablePreview:
+    """The columns of a table and its first rows, values as texts ("" where a row has none), cut to CELL characters.
+
+    `chosen` are the columns that would be trained on, the prompt's and the response's or one, and `chat` says that it
+    holds conversations; nothing is chosen where no name is a usual one. `more_columns` are not shown. `problem` says
+    what is wrong with the row after the last that is shown.
+    """
+
+    format: Format
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    chosen: tuple[str, ...]
+    chat: bool
+    more_columns: int = 0
+    problem: str = ""
+
+
+def preview_table(path: Path, rows: int = ROWS) -> TablePreview | None:
+    """The beginning of the table at `path`, read only so far; None for what is text.
+
+    Raises CorpusError for what is missing, damaged, needs an extra, or is tokens.
+    """
+    if is_prepared(Path(path).expanduser()):
+        raise CorpusError(no_text(path))
+    with Source(Path(path).expanduser()) as source:
+        if source.format == "text":
+            return None
+        part = source.parts[0]
+        names, _ = columns_of(source, part)
+        found: list[dict[str, Any]] = []
+        problem = ""
+        try:
+            for _, row in islice(rows_of(source, part), rows):
+                found.append(row)
+        except CorpusError as error:
+            problem = str(error)
+        try:
+            chosen, chat = choose_columns(source)
+        except CorpusError:
+            chosen, chat = (), False
+        columns = list(dict.fromkeys([*names, *(str(key) for row in found for key in row)]))
+        shown = [*chosen, *(name for name in columns if name not in chosen)] if len(columns) > MOST_COLUMNS else columns
+        return TablePreview(
+            source.format,
+            tuple(shown[:MOST_COLUMNS]),
+            tuple(tuple(_cell(row.get(name)) for name in shown[:MOST_COLUMNS]) for row in found),
+            chosen,
+            chat,
+            max(0, len(columns) - MOST_COLUMNS),
+            problem,
+        )
+
+
+def _cell(value: Any) -> str:
+    """A value in a few words: of a conversation what was said first."""
+    if value is None:
+        return ""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        first = value[0]
+        said = first.get("content", first.get("value", ""))
+        value = f"{len(value)} messages: {said}"
+    return str(value)[:CELL]
 
 
 @contextlib.contextmanager

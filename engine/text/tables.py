@@ -1,20 +1,18 @@
-"""A table: the columns to train on (two, one, or a conversation), the text they become, and its first rows."""
+"""A table: the columns to train on (two, one, or a conversation), and the text that its rows become.
+
+Conversations are OpenAI's `messages` (role, content) or ShareGPT's `conversations` (from, value).
+"""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from engine.errors import CorpusError
-from engine.text.chats import chat_key, checked, turns
-from engine.text.prepared import is_prepared, no_text
 from engine.text.rows import columns_of, rows_of
-from engine.text.source import Format, Source
+from engine.text.source import Source
 from engine.text.template import Template
 
 # Pairs of columns that mean a prompt and its response, and single columns that are the text, the surest first.
@@ -29,12 +27,15 @@ PAIRS = (
 SINGLES = ("text", "content")
 SEPARATOR = "\n\n"  # between records that have no template
 CHAT_END = "\n"  # after the last turn of a conversation
-ROWS = 20
-CELL = 200  # characters of a value that are shown
-MOST_COLUMNS = 200
 NAMES, NAME = 12, 40  # columns listed in an error, and characters of each
 
+KEYS = ("messages", "conversations", "conversation")  # where a record keeps its conversation, the surest first
+_ASKS = ("user", "human", "prompter")
+_ANSWERS = ("assistant", "gpt", "chatgpt", "bot", "model", "ai", "bing", "bard")
+_LEFT_OUT = ("system", "developer", "tool", "tools", "function", "function_call", "observation")
+
 Columns = tuple[str, ...]  # (prompt, response), or (text,), or what holds a conversation
+Turn = tuple[str, str]  # what was asked, and the answer
 
 
 def choose_columns(source: Source, prompt: str | None = None, response: str | None = None) -> tuple[Columns, bool]:
@@ -129,66 +130,84 @@ def _text(value: Any, name: str, where: str) -> str:
     return json.dumps(value) if isinstance(value, (bool, int, float)) else checked(str(value), where)
 
 
-@dataclass(frozen=True)
-class TablePreview:
-    """The columns of a table and its first rows, values as texts ("" where a row has none), cut to CELL characters.
+def chat_key(record: Mapping[str, Any]) -> str | None:
+    """Where `record` keeps a conversation, if it does."""
+    for key in KEYS:
+        value = record.get(key)
+        if isinstance(value, list) and (not value or isinstance(value[0], dict)):
+            return key
+    return None
 
-    `chosen` are the columns that would be trained on, the prompt's and the response's or one, and `chat` says that it
-    holds conversations; nothing is chosen where no name is a usual one. `more_columns` are not shown. `problem` says
-    what is wrong with the row after the last that is shown.
+
+def turns(value: Any, where: str, left_out: Counter[str]) -> list[Turn]:
+    """The (prompt, answer) turns of a conversation: messages of one speaker on end are one, parted by a blank line.
+
+    What a chat with the model will not have is left out and counted: messages of the system and of tools, images, a
+    beginning that answers nothing, an end that nobody answered. Raises CorpusError, `where` named, for anything else.
     """
-
-    format: Format
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    chosen: tuple[str, ...]
-    chat: bool
-    more_columns: int = 0
-    problem: str = ""
-
-
-def preview_table(path: Path, rows: int = ROWS) -> TablePreview | None:
-    """The beginning of the table at `path`, read only so far; None for what is text.
-
-    Raises CorpusError for what is missing, damaged, needs an extra, or is tokens.
-    """
-    if is_prepared(Path(path).expanduser()):
-        raise CorpusError(no_text(path))
-    with Source(Path(path).expanduser()) as source:
-        if source.format == "text":
-            return None
-        part = source.parts[0]
-        names, _ = columns_of(source, part)
-        found: list[dict[str, Any]] = []
-        problem = ""
-        try:
-            for _, row in islice(rows_of(source, part), rows):
-                found.append(row)
-        except CorpusError as error:
-            problem = str(error)
-        try:
-            chosen, chat = choose_columns(source)
-        except CorpusError:
-            chosen, chat = (), False
-        columns = list(dict.fromkeys([*names, *(str(key) for row in found for key in row)]))
-        shown = [*chosen, *(name for name in columns if name not in chosen)] if len(columns) > MOST_COLUMNS else columns
-        return TablePreview(
-            source.format,
-            tuple(shown[:MOST_COLUMNS]),
-            tuple(tuple(_cell(row.get(name)) for name in shown[:MOST_COLUMNS]) for row in found),
-            chosen,
-            chat,
-            max(0, len(columns) - MOST_COLUMNS),
-            problem,
-        )
+    if not isinstance(value, list):
+        raise CorpusError(f"{where}: the conversation is a {type(value).__name__}, not a list of messages")
+    said: list[tuple[bool, str]] = []
+    for message in value:
+        asks = _asks(message, where, left_out)
+        text = _content(message, where, left_out) if asks is not None else ""
+        if asks is None or not text.strip():
+            continue
+        if said and said[-1][0] == asks:
+            said[-1] = (asks, f"{said[-1][1]}\n\n{text}")
+        else:
+            said.append((asks, text))
+    if said and not said[0][0]:
+        left_out["answer before any question"] += 1
+        said = said[1:]
+    if len(said) % 2:
+        left_out["question without an answer"] += 1
+    return [(asked, answer) for (_, asked), (_, answer) in zip(said[::2], said[1::2], strict=False)]
 
 
-def _cell(value: Any) -> str:
-    """A value in a few words: of a conversation what was said first."""
-    if value is None:
+def _asks(message: Any, where: str, left_out: Counter[str]) -> bool | None:
+    """Whether a message asks; None for one that is left out."""
+    if not isinstance(message, dict):
+        raise CorpusError(f"{where}: a message is a {type(message).__name__}, not an object with role and content")
+    role = message.get("role", message.get("from"))
+    name = role.lower() if isinstance(role, str) else ""
+    if name in _ASKS or name in _ANSWERS:
+        return name in _ASKS
+    if name in _LEFT_OUT:
+        left_out[f"{name} message"] += 1
+        return None
+    given = "no role" if role is None else f"role {role!r}"
+    raise CorpusError(f"{where}: a message has {given}; roles are user and assistant (or human and gpt), and system")
+
+
+def _content(message: Mapping[str, Any], where: str, left_out: Counter[str]) -> str:
+    content = message.get("content", message.get("value"))
+    if content is None:
         return ""
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        first = value[0]
-        said = first.get("content", first.get("value", ""))
-        value = f"{len(value)} messages: {said}"
-    return str(value)[:CELL]
+    if isinstance(content, str):
+        return checked(content, where)
+    if not isinstance(content, list):
+        raise CorpusError(f"{where}: a message's content is a {type(content).__name__}, not text")
+    texts = []
+    for part in content:
+        text = part.get("text") if isinstance(part, dict) else part
+        if isinstance(text, str):
+            texts.append(checked(text, where))
+        else:
+            left_out["part of a message that is no text"] += 1
+    return "\n\n".join(texts)
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def checked(text: str, where: str) -> str:
+    """`text`, its line ends LF. Raises CorpusError for what no UTF-8 text holds."""
+    if "\0" in text or not (text.isascii() or _encodes(text)):
+        raise CorpusError(f"{where}: there is a NUL or half a surrogate pair in it, which is no text")
+    return text.replace("\r\n", "\n")

@@ -16,8 +16,7 @@ from engine.errors import CorpusError
 from engine.text import pages as pages_module
 from engine.text.catalog import find_corpus
 from engine.text.corpus import Text
-from engine.text.pages import Pages, beginning
-from engine.text.tables import CELL, MOST_COLUMNS, preview_table
+from engine.text.pages import CELL, MOST_COLUMNS, Pages, beginning, preview_table
 from engine.text.unpack import BLOCK
 
 

@@ -21,9 +21,8 @@ from engine.config import DataConfig
 from engine.errors import CorpusError, TokenizerError
 from engine.process import environment
 from engine.text.catalog import add_corpus, find_corpus
-from engine.text.pages import beginning
+from engine.text.pages import beginning, preview_table
 from engine.text.prepared import META, UNIT, Prepared, is_prepared, read_prepared
-from engine.text.tables import preview_table
 from engine.tokenizers import pieces, prepare
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.bpe import BpeTokenizer

@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from engine.errors import CorpusError
 from engine.text import rows, unpack
 from engine.text.catalog import add_corpus, find_corpus
-from engine.text.chats import turns
 from engine.text.corpus import Text
 from engine.text.source import Source
+from engine.text.tables import turns
 from engine.text.template import CHAT_TEMPLATE
 
 zstandard = pytest.importorskip("zstandard")

@@ -20,11 +20,11 @@ from engine.text import catalog, fetch, rows, source, stdlib, web
 from engine.text import scan as scanning
 from engine.text.card import read_card
 from engine.text.catalog import add_corpus, find_corpus, remove_corpus
-from engine.text.chats import chat_key
 from engine.text.corpus import Text
 from engine.text.magic import no_text
 from engine.text.scan import Scan, check_file, remembered_scan
 from engine.text.source import Source
+from engine.text.tables import chat_key
 from engine.tokenizers import cache, cutting, encoding, gpt2, learning, table, word
 from engine.tokenizers.bpe import BpeTokenizer
 from engine.tokenizers.byte import ByteTokenizer

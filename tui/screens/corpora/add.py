@@ -25,7 +25,7 @@ from tui.widgets.oneline import OneLine
 from tui.widgets.rows import Rows, cut, wrap
 
 if TYPE_CHECKING:
-    from engine.text.tables import TablePreview
+    from engine.text.pages import TablePreview
 
 NONE = "none"
 """What stands for no response column."""
@@ -122,9 +122,8 @@ def kind_of(path: str) -> Kind:
     """What lies there, read only so far as to know. Raises CorpusError for what is missing or damaged."""
     from engine.text.catalog import slug
     from engine.text.corpus import Corpus
-    from engine.text.pages import beginning
+    from engine.text.pages import beginning, preview_table
     from engine.text.source import stem
-    from engine.text.tables import preview_table
 
     place = Path(path).expanduser()
     name = slug(stem(place))
