@@ -16,15 +16,15 @@ from tui.terminal.signals import Signals, leave_if_hurried
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
-    from engine.runs.reader import RunReader
     from engine.training.host import TrainingHost
     from engine.training.processes import Processes
+    from tui.cli.newest import Newest
     from tui.cli.views import View
 
 PERIOD = 0.25  # seconds between two looks at the run directory
 
 
-def follow(host: TrainingHost | Processes, reader: RunReader, view: View, signals: Signals) -> int:
+def follow(host: TrainingHost | Processes, newest: Newest, view: View, signals: Signals) -> int:
     """Show the run until its trainer has ended. Returns the exit code; raises TrainingError when training failed.
 
     SIGINT, SIGTERM and SIGQUIT end it with a checkpoint. When the terminal has gone, it trains on into the run's log.
@@ -42,12 +42,12 @@ def follow(host: TrainingHost | Processes, reader: RunReader, view: View, signal
             host.stop(checkpoint=True)
         if signals.hung_up and not logged:
             logged = True
-            view = into_log(view, host.run, reader, signals)
+            view = into_log(view, host.run, newest, signals)
         try:
-            news, untold = reader.poll(), host.untold()
-            reader.status |= untold
+            news, untold = newest.poll(), host.untold()
+            newest.status |= untold
             if news or untold or ended:
-                view.update(reader)
+                view.update(newest)
         except BrokenPipeError:  # who read the lines is gone; the training is not theirs
             view = Silence()
         except OSError:  # the terminal went away without a signal
@@ -86,10 +86,10 @@ def cursor_while_stopped() -> Iterator[None]:
         signal.signal(signal.SIGTSTP, before)
 
 
-def into_log(view: View, run: RunDir, reader: RunReader, signals: Signals) -> View:
+def into_log(view: View, run: RunDir, newest: Newest, signals: Signals) -> View:
     """What is shown from now on of a run whose terminal has gone: lines for its log, where it was drawn before."""
     from tui.cli.views import Lines, ProgressLine
 
     view.close()
     signals.write_to(run.log)
-    return Lines(reader) if isinstance(view, ProgressLine) else view
+    return Lines(newest) if isinstance(view, ProgressLine) else view

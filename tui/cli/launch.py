@@ -79,23 +79,23 @@ def train_here(run: RunDir, corpora: Path | None, as_json: bool = False, quiet: 
 
 def show_training(host: TrainingHost | Processes, as_json: bool = False, quiet: bool = False) -> int:
     """Train and show it on stdout, unless `quiet`, to its end; the exit code."""
-    from engine.runs.reader import RunReader
     from tui.cli.follow import cursor_while_stopped, follow
+    from tui.cli.newest import Newest
     from tui.cli.views import Lines, ProgressLine, Records, Silence, View
 
     run = host.run
-    reader = RunReader(run)
-    reader.poll()
+    newest = Newest(run)
+    newest.poll()
     with PROCESS.watching() as signals:
         view: View
         if quiet:
             view = Silence()
         else:
-            view = Records(run) if as_json else ProgressLine(reader) if is_terminal() else Lines(reader)
+            view = Records(run) if as_json else ProgressLine(newest) if is_terminal() else Lines(newest)
         try:
             with cursor_while_stopped() if isinstance(view, ProgressLine) else nullcontext():
                 host.start()
-                return follow(host, reader, view, signals)
+                return follow(host, newest, view, signals)
         finally:
             view.close()
 

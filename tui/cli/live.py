@@ -101,13 +101,14 @@ class Told:
 
     def __init__(self, name: str, runs: Path, as_json: bool, no_wait: bool) -> None:
         from engine.runs.layout import find_run
-        from engine.runs.reader import RunReader
+        from tui.cli.newest import Heard
 
         self.run: RunDir = find_run(name, runs)
         self.as_json, self.no_wait = as_json, no_wait
-        self._reader = RunReader(self.run)
-        self._reader.poll()
-        self._seen = len(self._reader.events)
+        self._heard = Heard(self.run)
+        self._heard.poll()
+        self._heard.events()  # what was before has nothing to do with the command
+        self._events: list[dict[str, Any]] = []
 
     def send(self, do: str, **fields: Any) -> None:
         """Raises RunError in one line when nobody trains the run, or another machine or user does."""
@@ -116,14 +117,15 @@ class Told:
         ControlClient(self.run).send(do, **fields)
 
     def status(self) -> dict[str, Any]:
-        return self._reader.status
+        return self._heard.status
 
     def step(self, facts: dict[str, Any]) -> int:
         return int(facts.get("step") or 0)
 
     def event(self, kind: str, alarm: str = "") -> dict[str, Any] | None:
         """The first event of that kind, or an alarm of that name, since the command was sent."""
-        for event in self._reader.events[self._seen :]:
+        self._events += self._heard.events()
+        for event in self._events:
             if event["kind"] == kind or (alarm and event.get("alarm") == alarm):
                 return event
         return None
@@ -140,11 +142,11 @@ class Told:
             return None
         deadline = None if patience is None else time.monotonic() + patience
         while True:
-            self._reader.poll()
+            self._heard.poll()
             if (found := come()) is not None:
                 return found
             if not self.run.live:
-                self._reader.poll()
+                self._heard.poll()
                 if (found := self.status() if ended else come()) is not None:
                     return found
                 raise RunError(f"run {self.run.name} has ended meanwhile; see tinytui runs show {self.run.name}")

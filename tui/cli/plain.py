@@ -11,7 +11,6 @@ from tui.state.detached import how_to
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
-    from engine.runs.reader import RunReader
 
 PERIOD = 0.25
 """Seconds between two looks at a run that is trained."""
@@ -38,36 +37,38 @@ def plain_runs(runs: Path) -> None:
 
 def plain_run(run: RunDir, runs: Path) -> None:
     """A run's facts and newest samples; of one that is trained what happens, until it has ended."""
-    from engine.runs.reader import RunReader
     from engine.runs.summary import summary
+    from tui.cli.newest import Newest
     from tui.cli.runs import show_facts
     from tui.cli.views import Lines
 
     facts = summary(run)
     show_facts(run, facts)
-    reader = RunReader(run)
-    reader.poll()
-    _show_samples(reader)
+    _show_samples(run)
     if facts["state"] in LIVE:
         say(
             f"it is trained now; Ctrl-C leaves it so, {how_to('runs stop', run, runs)} stops it; also pause, checkpoint"
         )
-        view = Lines(reader)
-        while (facts := summary(run))["state"] in LIVE:
+        newest = Newest(run)
+        newest.poll()
+        view = Lines(newest)
+        while newest.status["state"] in LIVE:
             time.sleep(PERIOD)
-            if reader.poll():
-                view.update(reader)
-        reader.poll()
-        view.update(reader)
-        _show_samples(reader)
+            if newest.poll():
+                view.update(newest)
+        _show_samples(run)
+        facts = summary(run)
         say(f"{run.name}: {facts['state']} at step {facts['step'] or 0:,} of {facts['steps'] or 0:,}")
     say(f"prompt it with: {how_to('sample', run, runs)} --prompt TEXT, talk with it: {how_to('chat', run, runs)}")
 
 
-def _show_samples(reader: RunReader) -> None:
+def _show_samples(run: RunDir) -> None:
     """The newest ones, each with its step before it."""
     from engine.runs.lines import newest
+    from engine.runs.reader import RunReader
 
+    reader = RunReader(run)
+    reader.poll()
     for sample in newest(reader.samples):
         text = f"{sample.get('prompt', '')}{sample.get('text', '')}".strip("\n")
         say(f"\nsample at step {sample['step']:,}:\n{text}\n")

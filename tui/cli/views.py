@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,11 +15,10 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from engine.runs.layout import RunDir
-    from engine.runs.reader import RunReader
     from engine.runs.tail import Tail
+    from tui.cli.newest import Newest
 
 LINE_EVERY = 5.0  # seconds between two plain lines
-WINDOW = 50  # records over which the shown speed is averaged
 FIRST_ESTIMATE = 5  # records before the time that is left is told
 TOLD = ("alarm", "early_stop", "learning_rate", "paused", "unpaused", "waited", "not_finite", "rollback")
 """Events worth a line."""
@@ -39,17 +39,17 @@ class Now:
     message: str
 
     @classmethod
-    def of(cls, reader: RunReader) -> Now:
-        series, status = reader.series, reader.status
-        logged, evaluated = len(series.step), len(series.val_step)
+    def of(cls, newest: Newest) -> Now:
+        series, val, status = newest.trained, newest.evaluated, newest.status
+        logged, evaluated = len(series.step), len(val.val_step)
         return cls(
             state=str(status.get("state", "")),
             step=max(int(status.get("step") or 0), int(series.step[-1]) if logged else 0),
-            steps=int(status.get("steps") or reader.info.get("config", {}).get("train", {}).get("max_steps") or 0),
+            steps=int(status.get("steps") or newest.info.get("config", {}).get("train", {}).get("max_steps") or 0),
             loss=float(series.loss[-1]) if logged else None,
-            val_loss=float(series.val_loss[-1]) if evaluated else None,
-            val_step=int(series.val_step[-1]) if evaluated else None,
-            tokens_per_second=float(series.tokens_per_s[-WINDOW:].mean()) if logged else None,
+            val_loss=float(val.val_loss[-1]) if evaluated else None,
+            val_step=int(val.val_step[-1]) if evaluated else None,
+            tokens_per_second=float(series.tokens_per_s.mean()) if logged else None,
             seconds_left=status.get("eta_s") if logged >= FIRST_ESTIMATE else None,
             message=str(status.get("message") or ""),
         )
@@ -68,9 +68,9 @@ class Now:
 
 
 class View(Protocol):
-    """What shows the progress of a run that a reader has read."""
+    """What shows the progress of a run."""
 
-    def update(self, reader: RunReader) -> None: ...
+    def update(self, newest: Newest) -> None: ...
 
     def close(self) -> None: ...
 
@@ -78,14 +78,13 @@ class View(Protocol):
 class News:
     """What is worth a line of its own: events of `TOLD`, and what the trainer says it waits for."""
 
-    def __init__(self, reader: RunReader) -> None:
-        self._seen = len(reader.events)
+    def __init__(self, newest: Newest) -> None:
+        newest.events()  # what came before was told by others
         self._message = ""
 
-    def lines(self, reader: RunReader, now: Now) -> Iterator[str]:
+    def lines(self, newest: Newest, now: Now) -> Iterator[str]:
         """Lines for what is new since the last call."""
-        fresh, self._seen = reader.events[self._seen :], len(reader.events)
-        yield from (tell(event) for event in fresh if event.get("kind") in TOLD or event.get("warnings"))
+        yield from (tell(event) for event in newest.events() if event.get("kind") in TOLD or event.get("warnings"))
         if now.message and now.message != self._message and now.state == "paused":
             yield f"step {now.step}: {now.message}"
         self._message = now.message
@@ -94,15 +93,15 @@ class News:
 class Lines:
     """A line every few seconds and at every evaluation, for logs and pipes."""
 
-    def __init__(self, reader: RunReader) -> None:
+    def __init__(self, newest: Newest) -> None:
         self._said = 0.0
         self._step = -1
-        self._val_step = Now.of(reader).val_step
-        self._news = News(reader)
+        self._val_step = Now.of(newest).val_step
+        self._news = News(newest)
 
-    def update(self, reader: RunReader) -> None:
-        now = Now.of(reader)
-        for line in self._news.lines(reader, now):
+    def update(self, newest: Newest) -> None:
+        now = Now.of(newest)
+        for line in self._news.lines(newest, now):
             say(line)
         moved = now.step != self._step and time.monotonic() - self._said > LINE_EVERY
         if now.loss is None or not (moved or now.val_step != self._val_step):
@@ -117,7 +116,7 @@ class Lines:
 class Silence:
     """Nothing, where nobody reads any more."""
 
-    def update(self, reader: RunReader) -> None:
+    def update(self, newest: Newest) -> None:
         pass
 
     def close(self) -> None:
@@ -127,19 +126,19 @@ class Silence:
 class ProgressLine:
     """One line that is drawn over, with evaluations and news left standing above it."""
 
-    def __init__(self, reader: RunReader) -> None:
+    def __init__(self, newest: Newest) -> None:
         from rich.live import Live
 
         self._live = Live(console=console(), auto_refresh=False, transient=True)
         self._live.start()
-        self._val_step = Now.of(reader).val_step
-        self._news = News(reader)
+        self._val_step = Now.of(newest).val_step
+        self._news = News(newest)
 
-    def update(self, reader: RunReader) -> None:
+    def update(self, newest: Newest) -> None:
         from rich.text import Text
 
-        now = Now.of(reader)
-        for line in self._news.lines(reader, now):
+        now = Now.of(newest)
+        for line in self._news.lines(newest, now):
             self._live.console.print(Text(one_line(line), style="yellow"), soft_wrap=True)
         if now.val_step is not None and now.val_step != self._val_step:
             self._live.console.print(evaluated(now), soft_wrap=True)
@@ -197,9 +196,9 @@ class Records:
 
         self._tails = (Tail(run.metrics), Tail(run.samples), Tail(run.events))
         for tail in self._tails:
-            read(tail)  # what is there already was told when it was written
+            deque(tail.blocks(), maxlen=0)  # what is there already was told when it was written
 
-    def update(self, reader: RunReader) -> None:
+    def update(self, newest: Newest) -> None:
         """Print what has been written since, in the order of steps."""
         metrics, samples, events = (read(tail) for tail in self._tails)
         typed = [

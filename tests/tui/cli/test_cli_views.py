@@ -1,8 +1,16 @@
 from __future__ import annotations
 
+import random
+from pathlib import Path
+
 import pytest
 
-from tui.cli.views import Now, event_type, progress_text, tell
+from engine.config import load_preset
+from engine.runs.layout import create_run
+from engine.runs.reader import RunReader
+from engine.runs.writer import RunWriter
+from tui.cli.newest import MOST_EVENTS, WINDOW, Newest
+from tui.cli.views import Now, Records, event_type, progress_text, tell
 
 
 def now(**changes: object) -> Now:
@@ -42,3 +50,52 @@ def test_an_event_is_one_line_of_words() -> None:
 def test_a_sample_is_told_once() -> None:
     assert event_type({"kind": "sample"}) == "event"
     assert event_type({"kind": "checkpoint"}) == "checkpoint"
+
+
+def test_a_line_about_a_run_of_any_length_holds_its_newest_numbers_alone(tmp_path: Path) -> None:
+    """And says what all of the run says, resumed or not."""
+    run = create_run(tmp_path, "long", load_preset("nano"), corpus={})
+    newest, whole, dice, step, told = Newest(run), RunReader(run), random.Random(1), 0, 0
+    with RunWriter(run) as writer:
+        for _ in range(40):
+            for _ in range(dice.choice((1, WINDOW, 3 * WINDOW))):
+                step += 1
+                writer.metric(step=step, tokens=step, time_s=step / 10, loss=dice.random(), tokens_per_s=dice.random())
+                if step % 7 == 0:
+                    writer.metric(step=step, tokens=step, time_s=step / 10, val_loss=dice.random())
+                    writer.event("checkpoint", step)
+            if dice.random() < 0.3:
+                step -= dice.choice((0, 5, WINDOW - 5, WINDOW))
+                writer.rewind(max(0, step))
+                step = max(0, step)
+            if dice.random() < 0.3:  # nobody looks at every one
+                continue
+            assert newest.poll()
+            whole.poll()
+            series, now = whole.series, Now.of(newest)
+            assert now.step == max(newest.status.get("step") or 0, *newest.trained.step, 0)
+            if len(newest.trained):
+                assert (newest.trained.step == series.step[-len(newest.trained) :]).all()
+                assert now.loss == series.loss[-1]
+            if now.val_step is not None:
+                assert (now.val_step, now.val_loss) == (series.val_step[-1], series.val_loss[-1])
+            told += len(newest.events())
+            assert len(newest.trained) <= WINDOW and len(newest.evaluated.val_step) <= WINDOW
+        newest.poll()
+        whole.poll()
+        told += len(newest.events())
+        assert step > 10 * WINDOW and told == len(whole.events) > 0 and newest.events() == []
+        for _ in range(MOST_EVENTS + 10):
+            writer.event("checkpoint", step)
+        newest.poll()
+        assert len(newest.events()) == MOST_EVENTS, "where nobody reads them"
+
+
+def test_records_begin_with_what_is_written_from_now_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = create_run(tmp_path, "told", load_preset("nano"), corpus={})
+    with RunWriter(run) as writer:
+        writer.metric(step=1, loss=2.0)
+        newest, view = Newest(run), Records(run)
+        writer.metric(step=2, loss=1.0)
+        view.update(newest)
+    assert capsys.readouterr().out.startswith('{"type": "metric", "step": 2,')
