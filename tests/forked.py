@@ -37,6 +37,8 @@ from fcntl import F_DUPFD, fcntl, ioctl
 from pathlib import Path
 from typing import Any
 
+from engine import process
+
 ROOT = Path(__file__).parents[1]
 LIBRARIES = (sys.prefix, sys.base_prefix)
 LOADED = ("torch", "textual.app", "typer", "engine.training.host", "engine.training.start", "engine.training.trainer")
@@ -47,12 +49,15 @@ OWN = ("tui", "tests", "bench", "conftest")
 SUBREAPER = 36
 """PR_SET_CHILD_SUBREAPER: orphans below become children of this process."""
 
+POPEN, PYTHON = subprocess.Popen, sys.executable
+"""As they are before a test puts something in their place."""
+
 _server: socket.socket | None = None
 _asking = threading.Lock()
 
 
 def serve() -> None:
-    """Fork the server of this process, which ends with it."""
+    """Fork the server of this process, which ends with it; what the engine begins is forked too."""
     global _server
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if os.fork() == 0:
@@ -63,6 +68,7 @@ def serve() -> None:
             os._exit(1)
     theirs.close()
     _server = ours
+    process.subprocess = _Subprocess("subprocess")  # type: ignore[assignment]
 
 
 class Forked(subprocess.Popen[Any]):
@@ -70,7 +76,7 @@ class Forked(subprocess.Popen[Any]):
 
     def _execute_child(self, args: Any, *given: Any) -> None:
         preexec, cwd, env, shell, session = given[1], given[4], given[5], given[8], given[-2]
-        if _server is None or shell or preexec or args[0] != sys.executable:
+        if _server is None or shell or preexec or args[0] != PYTHON:
             super()._execute_child(args, *given)  # type: ignore[misc]
             return
         streams = [number if each == -1 else each for number, each in enumerate(given[9:15:2])]
@@ -80,6 +86,14 @@ class Forked(subprocess.Popen[Any]):
             self._child_created = True
         finally:
             self._close_pipe_fds(*given[9:15])  # type: ignore[attr-defined]
+
+
+class _Subprocess(types.ModuleType):
+    """`subprocess`, with a Popen that forks."""
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(subprocess, name)
+        return Forked if found is POPEN else found
 
 
 def on_terminal(

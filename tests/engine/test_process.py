@@ -17,6 +17,7 @@ def test_a_process_finds_this_very_program_from_any_folder(
     monkeypatch.delenv("PYTHONPATH", raising=False)
     if before:
         monkeypatch.setenv("PYTHONPATH", before)
+    monkeypatch.setattr(process, "subprocess", subprocess)  # and none that is forked
     child = process.start("site", stdout=subprocess.PIPE)
     assert os.getsid(child.pid) == child.pid
     told = child.communicate(timeout=30)[0].decode()
