@@ -49,6 +49,8 @@ _KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""What a person may call a file or folder of ours."""
 _STAGING = ".export.*.tmp"
 _OWN_STREAM = re.compile(r"/dev/(?:(?P<out>stdout)|stderr|fd/(?P<fd>\d+))|/proc/self/fd/(?P<proc>\d+)")
 
@@ -63,6 +65,15 @@ def cannot(verb: str, path: Path | str, error: OSError, kind: type[UserError] = 
     """The failure as one line that names the path, the reason and what to do: `cannot write PATH: reason; advice`."""
     advice = _ADVICE.get(error.errno or 0, "")
     return kind(f"cannot {verb} {path}: {reason(error)}" + (f"; {advice}" if advice else ""))
+
+
+def check_name(name: str, of: str, kind: type[UserError]) -> str:
+    """`name` itself when it can name a corpus or a preset, whichever it is `of`; otherwise raises `kind`."""
+    if NAME.fullmatch(name) is None:
+        raise kind(
+            f"{name!r} cannot name a {of}; use letters, digits, dot, dash and underscore, a letter or digit first"
+        )
+    return name
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
@@ -196,6 +207,12 @@ def open_cached(path: Path, kind: type[UserError] = UserError) -> Iterator[Binar
     sweep(make_folder(path.parent, kind), older_than=FORGOTTEN)
     with open_atomic(path, kind=kind) as file:
         yield file
+
+
+def write_cached(path: Path, data: bytes, kind: type[UserError] = UserError) -> None:
+    """`write_atomic` in a cache; see `open_cached`."""
+    with open_cached(path, kind) as file:
+        file.write(data)
 
 
 @contextlib.contextmanager

@@ -5,16 +5,14 @@ The own ones are in $XDG_CONFIG_HOME/tinytui/presets, by default ~/.config/tinyt
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from pathlib import Path
 
 from engine.errors import ConfigError
-from engine.files import make_folder, write_atomic
+from engine.files import NAME, check_name, make_folder, write_atomic
 from engine.folders import config_dir
 
 SHIPPED = Path(__file__).parent / "presets"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MOST = 1000
 """Own presets that are listed."""
 
@@ -45,20 +43,11 @@ def own_file(name: str) -> Path:
     return own_folder() / f"{name}.toml"
 
 
-def check_name(name: str) -> str:
-    """`name` itself when an own preset can be called so; otherwise ConfigError."""
-    if NAME.fullmatch(name) is None:
-        raise ConfigError(
-            f"{name!r} cannot name a preset; use letters, digits, dot, dash and underscore, a letter or digit first"
-        )
-    if name in shipped_names():
-        raise ConfigError(f"{name} comes with tinytui; choose another name")
-    return name
-
-
 def write_own(name: str, text: str) -> Path:
     """Writes an own preset, in the place of what had the name. Raises ConfigError where that cannot be done."""
-    path = own_file(check_name(name))
+    if name in shipped_names():
+        raise ConfigError(f"{name} comes with tinytui; choose another name")
+    path = own_file(check_name(name, "preset", ConfigError))
     make_folder(path.parent, ConfigError)
     write_atomic(path, text.encode(), kind=ConfigError)
     return path

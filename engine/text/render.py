@@ -16,8 +16,8 @@ from itertools import islice
 from pathlib import Path
 
 from engine.errors import CorpusError
-from engine.files import open_cached
-from engine.text.scan import Progress, remembered, write
+from engine.files import open_cached, write_cached
+from engine.text.scan import Progress, remembered
 from engine.text.source import Part, Source
 from engine.text.tables import CHAT_END, SEPARATOR, Columns, rendered_records
 from engine.text.template import Template
@@ -83,7 +83,7 @@ def rendered(source: Source, recipe: Recipe, cache: Path, progress: Progress | N
         if source.again() != state:
             raise CorpusError(f"{source.path} changed while it was read; start again")
         made = Rendered(path, _boundary(source, recipe, texts), _left_out(source, counted))
-        write(about, json.dumps({"boundary": made.boundary, "left_out": made.left_out}).encode())
+        write_cached(about, json.dumps({"boundary": made.boundary, "left_out": made.left_out}).encode(), CorpusError)
     return made
 
 

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.errors import CorpusError
-from engine.files import open_cached, reason
+from engine.errors import CorpusError, UserError
+from engine.files import reason, write_cached
 from engine.text.magic import HEAD
 from engine.text.utf8 import Decoder, refuse_no_text
 
@@ -109,12 +109,6 @@ def remembered(what: str, place: Path, key: object, changed: int, cache: Path, f
         pass  # nothing remembered, or damaged: look again
     found = find()
     if time.time_ns() - changed > RACY_NS:
-        with contextlib.suppress(CorpusError):  # a cache that cannot be written costs time, not the run
-            write(memory, json.dumps({"file": key, what: found}).encode())
+        with contextlib.suppress(UserError):  # a cache that cannot be written costs time, not the run
+            write_cached(memory, json.dumps({"file": key, what: found}).encode())
     return found
-
-
-def write(path: Path, data: bytes) -> None:
-    """A small file of the cache, whole or not at all; it may be lost with the power. Raises CorpusError."""
-    with open_cached(path, CorpusError) as file:
-        file.write(data)

@@ -20,10 +20,10 @@ import numpy as np
 from pydantic import ValidationError
 
 from engine.errors import CorpusError
-from engine.files import read_small
+from engine.files import read_small, write_cached
 from engine.folders import cache_dir
 from engine.text.corpus import Text
-from engine.text.scan import Progress, write
+from engine.text.scan import Progress
 from engine.text.tally import (
     MOST_DISTINCT,
     MOST_WINDOWS,
@@ -315,7 +315,7 @@ def cached_statistics(
     found = known_statistics(text, val_fraction, cache)
     if found is None and (found := statistics(text, val_fraction, progress, cancelled)) is not None:
         with contextlib.suppress(CorpusError):  # a cache that cannot be written costs the next look its time
-            write(_place(text, found.cut, cache), found.model_dump_json().encode())
+            write_cached(_place(text, found.cut, cache), found.model_dump_json().encode(), CorpusError)
     return found
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import CorpusError, TokenizerError
-from engine.files import FORGOTTEN, open_cached, open_folder, reason, remove_folder, sweep, write_atomic
+from engine.files import FORGOTTEN, open_folder, reason, remove_folder, sweep, write_atomic, write_cached
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.encoding import encode_stream
 from engine.tokenizers.mapped import Mapped
@@ -43,8 +43,7 @@ def cached_tokenizer(
         with contextlib.suppress(TokenizerError):  # damaged: made again
             return load_tokenizer(path)
     tokenizer = train_tokenizer(data, text, cut, progress)
-    with open_cached(path, TokenizerError) as file:
-        file.write(tokenizer.canonical())
+    write_cached(path, tokenizer.canonical(), TokenizerError)
     return tokenizer
 
 
