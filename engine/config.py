@@ -165,7 +165,7 @@ class TrainConfig(_Section):
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = Field(
         "auto", description="arithmetic of the forward pass; auto: bf16 where a few steps at the start show it faster"
     )
-    compile: bool = Field(False, description="torch.compile the loss before the first step; on a CPU it seldom pays")
+    compile: bool = Field(False, description="torch.compile the loss before the first step; on a CPU if a trial pays")
     recompute: bool = Field(
         False, description="blocks are computed again in the backward pass: less memory, a third more time"
     )

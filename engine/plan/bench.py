@@ -59,8 +59,8 @@ def bench_device(config: Config, device: torch.device, seconds: float, progress:
     take_step = make_step(config, dataset, device)
     made = "one operation after the other"
     if config.train.compile:
-        why = compile_step(take_step, 0)
-        made = f"not compiled ({why})" if why else "compiled"
+        found = compile_step(take_step, 0)
+        made = "compiled" if found.on else f"not compiled ({found.why})"
     step_seconds = time_steps(take_step, seconds, lambda done: report(f"training on {device}", done))
     report(f"writing on {device}", 0.0)
     token_seconds = time_writing(take_step.model.eval(), dataset, TEXT_TOKENS, seconds)

@@ -1,7 +1,7 @@
 """`train.compile`: the loss through torch.compile, forward and backward, once before the first step.
 
 Compiled code rounds otherwise than PyTorch's own operations and has other random numbers for dropout: a run repeats
-bit by bit, resumed or not, only without it. On a CPU it seldom pays.
+bit by bit, resumed or not, only without it. On a CPU it seldom pays: there a trial says whether it does.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+from typing import NamedTuple
 
 import torch
 from torch.nn.utils import get_total_norm
@@ -18,7 +19,13 @@ from engine.folders import cache_dir
 from engine.model.gpt import GPT
 from engine.training.optim import gradients
 from engine.training.step import LossFunction, TrainStep, step_seed
+from engine.training.trials import Trials, cpu_seconds, key_of
 
+WAYS = ("plain", "compiled")
+TRIALS = Trials("compile.json", WAYS)
+WORTH = 1.03
+"""Times as fast on a CPU that it must be to be gone on with."""
+LEAST_ROUNDS, MOST_ROUNDS, TRIAL_SECONDS = 3, 50, 1.0
 CLOSE, CLOSE_WITH_DROPOUT = (0.05, 0.05), (0.25, 0.75)
 """How far, relatively, compiled loss and gradient norm may be from PyTorch's own on the same batch."""
 
@@ -31,20 +38,76 @@ def compile_loss(model: GPT) -> LossFunction:
     return compiled
 
 
-def compile_step(take_step: TrainStep, step: int) -> str:
-    """From here on `take_step` computes its loss compiled, as far as that can be; why not, in one line, or nothing.
+class Compiled(NamedTuple):
+    """Whether the loss is compiled from here on; why not, or what it brings where that was measured, in one line."""
+
+    on: bool
+    why: str = ""
+
+
+def compile_step(take_step: TrainStep, step: int) -> Compiled:
+    """From here on `take_step` computes its loss compiled, on all ranks or on none.
 
     Waits for the compiler. Tried on the batch of `step` and compared with what PyTorch makes of it; what goes wrong
-    leaves `take_step` as it was. The next step clears the gradients and seeds dropout anew.
+    leaves `take_step` as it was. On a CPU it must be clearly faster too, which is measured once for a machine and a
+    shape. The next step clears the gradients and seeds dropout anew.
     """
+    ranks, on_cpu, key = take_step.ranks, take_step.device.type == "cpu", _kept_key(take_step)
+    known: dict[str, float] | None = ranks.share(TRIALS.kept().get(key)) if on_cpu else None
+    found = Compiled(True) if known is None else decided(known)
+    if found.on:
+        problems = [each for each in ranks.collect(_compile(take_step, step)) if each]
+        found = Compiled(False, problems[0]) if problems else found
+    if found.on and on_cpu and known is None:
+        known = _timed(take_step, step)
+        if ranks.leads:
+            TRIALS.keep(key, known)
+        found = decided(known)
+    if not found.on:
+        take_step.loss_function = take_step.model.loss
+    return found
+
+
+def decided(seconds: dict[str, float]) -> Compiled:
+    """Compiled where that is clearly faster."""
+    plain, compiled = (seconds[name] for name in WAYS)
+    why = f"forward and backward take {1000 * compiled:.3g} ms compiled on this machine, {1000 * plain:.3g} otherwise"
+    return Compiled(plain > WORTH * compiled, why)
+
+
+def _compile(take_step: TrainStep, step: int) -> str:
+    """Why the loss of this rank is not compiled, in one line, or nothing."""
     try:
         expected = _tried(take_step, step)
         take_step.loss_function = compile_loss(take_step.model)
         _compare(take_step, expected, _tried(take_step, step))
     except Exception as error:  # a compiler has many ways to fail; none of them is worth a run
-        take_step.loss_function = take_step.model.loss
         return in_one_line(error)
     return ""
+
+
+def _timed(take_step: TrainStep, step: int) -> dict[str, float]:
+    """Least CPU seconds of a micro-batch either way, taken in turn, of the slowest rank; all make as many."""
+    functions = dict(zip(WAYS, (take_step.model.loss, take_step.loss_function), strict=True))
+    least = dict.fromkeys(WAYS, math.inf)
+    rounds, made = LEAST_ROUNDS, 0
+    while made < rounds:
+        for way, take_step.loss_function in functions.items():
+            least[way] = min(least[way], cpu_seconds(lambda: _tried(take_step, step)))
+        made += 1
+        if made == 1:
+            rounds = take_step.ranks.share(
+                max(LEAST_ROUNDS, min(MOST_ROUNDS, int(TRIAL_SECONDS / sum(least.values()))))
+            )
+    rows = take_step.ranks.gather([least[way] for way in WAYS])
+    return dict(zip(WAYS, map(max, zip(*rows, strict=True)), strict=True))
+
+
+def _kept_key(take_step: TrainStep) -> str:
+    """What a trial depends on."""
+    train, batches = take_step.config.train, take_step.batches
+    shape = (batches.size, take_step.ranks.size, take_step.sharded, train.precision, train.recompute, train.lora_r)
+    return key_of(take_step.config, take_step.model.vocab_size, shape)
 
 
 def _tried(take_step: TrainStep, step: int) -> tuple[float, float]:

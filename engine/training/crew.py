@@ -26,7 +26,7 @@ from engine.runs.layout import RunDir
 from engine.tokenizers.dataset import TokenDataset
 from engine.tokenizers.table import tokenizer_from_dict
 from engine.training.batches import make_batches
-from engine.training.compile import compile_step
+from engine.training.compile import Compiled, compile_step
 from engine.training.device import ready_device
 from engine.training.evaluate import Evaluation, evaluate
 from engine.training.memory import check_shares
@@ -155,14 +155,11 @@ class Crew:
         found: tuple[int, int] | None = self._reached(lambda: self.take_step.bad_micro_batch(int(step)))
         return found
 
-    def compile(self, step: float) -> str:
-        """From here on the loss is compiled, on all ranks or on none; why not, in one line, or nothing."""
+    def compile(self, step: float) -> Compiled:
+        """From here on the loss is compiled, on all ranks or on none."""
         self._tell("compile", step)
-        why = compile_step(self.take_step, int(step))
-        problems = [each for each in self.ranks.collect(why) if each]
-        if problems:
-            self.take_step.loss_function = self.model.loss
-        return problems[0] if problems else ""
+        found: Compiled = self._reached(lambda: compile_step(self.take_step, int(step)))
+        return found
 
     def evaluate(self, between: Callable[[], bool] | None = None) -> Evaluation:
         """The validation loss, of which each rank computes a part. Raises as `evaluate` does."""

@@ -6,24 +6,22 @@ started again. The steps are made on a model, an optimizer and with random numbe
 
 from __future__ import annotations
 
-import json
 import time
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from engine.config import Config
-from engine.errors import UserError, is_out_of_memory
-from engine.files import read_small, write_atomic
-from engine.folders import cache_dir
-from engine.machine import cpu_model, keep_freed_memory
+from engine.errors import is_out_of_memory
+from engine.machine import keep_freed_memory
 from engine.model.sizes import flops_per_token
 from engine.telemetry import available_memory
 from engine.training.memory import memory_estimate
+from engine.training.trials import Trials, cpu_seconds, key_of
 
 if TYPE_CHECKING:
     import torch
 
     from engine.tokenizers.dataset import TokenDataset
+    from engine.training.step import TrainStep
 
 WORTH = 1.1
 """Times as fast as fp32 that bf16 must be to be taken: less is within what a machine's speed varies by."""
@@ -38,8 +36,8 @@ TRIAL_SECONDS, TRIAL_SHARE = 1.0, 0.01
 ROUNDS = 3
 SLOWLY = 1e-3
 """Times the learning rates: nobody wants what is learned here."""
-KEPT, MOST_KEPT = "precision.json", 200
 CANDIDATES = ("fp32", "bf16")
+TRIALS = Trials("precision.json", CANDIDATES)
 
 
 class Choice(NamedTuple):
@@ -77,11 +75,11 @@ def choose(config: Config, dataset: TokenDataset, device: torch.device, *, small
     if small or (small is None and too_small(config, dataset.tokenizer.vocab_size)):
         return Choice("fp32", "the run is too small to try others", {})
     key = kept_key(config, dataset.tokenizer.vocab_size)
-    known = _kept().get(key)
+    known = TRIALS.kept().get(key)
     if known is None:
         known = _tried(config, dataset, device)
         if len(known) == len(CANDIDATES):
-            _keep(key, known)
+            TRIALS.keep(key, known)
     return decided(known)
 
 
@@ -136,44 +134,11 @@ def trial_config(config: Config) -> Config:
     return config.replace({"train.batch_size": sequences, "train.grad_accum": 1, "train.compile": False})
 
 
-def _seconds(take_step: Any, step: int) -> float:
-    """CPU time over the threads that share it: a choice that is kept must not be of a busy moment."""
-    import torch
-
-    before = time.process_time()
-    take_step(step, SLOWLY)
-    return (time.process_time() - before) / torch.get_num_threads()
-
-
-# -- what was measured before ------------------------------------------------------------------------------------------
+def _seconds(take_step: TrainStep, step: int) -> float:
+    return cpu_seconds(lambda: take_step(step, SLOWLY))
 
 
 def kept_key(config: Config, vocab_size: int) -> str:
-    """What a trial depends on: machine, threads, torch, the model, a step's sequences and what is done with them."""
-    import torch
-
+    """What a trial for `config` depends on."""
     train = trial_config(config).train
-    step = (train.batch_size, train.optimizer, train.recompute, train.lora_r)
-    where = (cpu_model(), torch.get_num_threads(), torch.__version__)
-    return json.dumps([where, config.model.model_dump(mode="json"), vocab_size, step], separators=(",", ":"))
-
-
-def _kept() -> dict[str, dict[str, float]]:
-    try:
-        tree = json.loads(read_small(cache_dir() / KEPT, 1 << 20))
-    except (UserError, ValueError, RecursionError):  # not there yet, or damaged: it is measured again
-        return {}
-    return {key: each for key, each in tree.items() if _is_seconds(each)} if isinstance(tree, dict) else {}
-
-
-def _is_seconds(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(value.get(name), float) for name in CANDIDATES)
-
-
-def _keep(key: str, seconds: dict[str, float]) -> None:
-    """Adds what was measured; of many the newest stay."""
-    tree = {**_kept(), key: seconds}
-    newest = dict(list(tree.items())[-MOST_KEPT:])
-    with suppress(UserError, OSError):  # it will be measured again
-        cache_dir().mkdir(parents=True, exist_ok=True)
-        write_atomic(cache_dir() / KEPT, json.dumps(newest, indent=1).encode(), sync=False)
+    return key_of(config, vocab_size, (train.batch_size, train.optimizer, train.recompute, train.lora_r))

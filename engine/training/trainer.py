@@ -95,11 +95,13 @@ class Trainer:
     def _compile(self) -> None:
         self.writer.status(state="running", phase="compiling")
         began = time.monotonic()
-        if why := self.crew.compile(self.step):
-            message = f"training goes on without torch.compile: {why}"
-            self.writer.event("alarm", self.step, alarm="compile", message=message)
+        found = self.crew.compile(self.step)
+        if found.on:
+            told = {"why": found.why} if found.why else {}
+            self.writer.event("compiled", self.step, seconds=round(time.monotonic() - began, 1), **told)
         else:
-            self.writer.event("compiled", self.step, seconds=round(time.monotonic() - began, 1))
+            message = f"training goes on without torch.compile: {found.why}"
+            self.writer.event("alarm", self.step, alarm="compile", message=message)
 
     def _one_step(self) -> None:
         """One optimizer step and its record; a spike in the loss may send training back from it."""

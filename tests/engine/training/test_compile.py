@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,13 +21,20 @@ from engine.text.catalog import find_corpus
 from engine.tokenizers.dataset import TokenDataset
 from engine.training import compile as compiling
 from engine.training.checkpoint import choose_checkpoint, load_checkpoint
-from engine.training.compile import compile_step, in_one_line
+from engine.training.compile import compile_step, decided, in_one_line
 from engine.training.step import LossFunction, make_step
 
 from .conftest import tiny_config, train
 
 CPU = torch.device("cpu")
 Start = Callable[..., RunDir]
+SECONDS = compiling.TRIAL_SECONDS
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No trial takes longer than it must."""
+    monkeypatch.setattr(compiling, "TRIAL_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -93,9 +102,11 @@ def test_a_run_is_compiled_before_its_first_step_and_says_so_meanwhile(
         return traced(model)
 
     monkeypatch.setattr(compiling, "compile_loss", look)
+    monkeypatch.setattr(compiling, "WORTH", 0.0)
     train(plain), train(run)
     (event,) = events(run, "compiled")
     assert phases == ["compiling"] and event["step"] == 0 and not events(run, "alarm")
+    assert re.fullmatch(r"forward and backward take [\d.]+ ms compiled on this machine, [\d.]+ otherwise", event["why"])
     assert read(run).series.loss.tolist() == pytest.approx(read(plain).series.loss.tolist(), rel=1e-3)
 
 
@@ -115,6 +126,7 @@ def test_smaller_micro_batches_are_not_compiled(
         return loss
 
     monkeypatch.setattr(compiling, "compile_loss", short)
+    monkeypatch.setattr(compiling, "_timed", lambda *_: {"plain": 2.0, "compiled": 1.0})
     run, plain = start("compiled", "train.compile=true"), start("plain")
     assert train(run).state == train(plain).state == "finished"
     whole = tiny_config().train.batch_size
@@ -122,6 +134,99 @@ def test_smaller_micro_batches_are_not_compiled(
     (alarm,) = events(run, "alarm")
     assert alarm["message"].endswith("the global batch is the same; not compiled for it, a resume compiles again")
     assert read(run).series.loss.tolist() == pytest.approx(read(plain).series.loss.tolist(), rel=1e-4)
+
+
+def thrice(function: LossFunction) -> LossFunction:
+    return lambda x, y: torch.stack([function(x, y) for _ in range(3)]).mean()
+
+
+@pytest.mark.parametrize("faster", [False, True])
+def test_on_a_cpu_it_is_gone_on_with_where_it_is_faster(
+    dataset: TokenDataset, monkeypatch: pytest.MonkeyPatch, faster: bool
+) -> None:
+    """By real steps; what they took is kept: the next time nobody waits for a compiler in vain, or for a trial."""
+    made: list[LossFunction] = []
+
+    def compiles(model: GPT) -> LossFunction:
+        made.append(plain if faster else thrice(plain))
+        return made[-1]
+
+    monkeypatch.setattr(compiling, "compile_loss", compiles)
+    found = []
+    for number in range(3):
+        step, other = (make_step(tiny_config(), dataset, CPU) for _ in range(2))
+        plain = step.model.loss
+        if faster:
+            step.model.loss = thrice(plain)  # type: ignore[method-assign]
+        own = step.model.loss
+        found.append(compile_step(step, 1))
+        assert step.loss_function == (made[-1] if faster else own)
+        torch.testing.assert_close(step(number, 1.0), other(number, 1.0))
+        monkeypatch.setattr(compiling, "_timed", None)
+    assert found[0].on is faster and found == [found[0]] * 3 and " ms compiled on this machine, " in found[0].why
+    assert len(made) == (3 if faster else 1)
+    (kept,) = compiling.TRIALS.kept().values()
+    assert decided(kept) == found[0] and decided({"plain": 1.04, "compiled": 1.0}).on
+    assert not decided({"plain": 1.02, "compiled": 1.0}).on
+
+
+@pytest.mark.parametrize(
+    ("problems", "known", "times", "said"),
+    [
+        (["", ""], None, [[2.0, 1.0], [3.0, 2.0]], "take 2e+03 ms compiled on this machine, 3e+03 otherwise"),
+        (["", ""], None, [[2.0, 1.0], [1.0, 2.0]], "take 2e+03 ms compiled on this machine, 2e+03 otherwise"),
+        (["", "no g++"], None, None, "no g++"),
+        (["no compiler", ""], None, None, "no compiler"),
+        (None, {"plain": 1.0, "compiled": 2.0}, None, "take 2e+03 ms compiled on this machine, 1e+03 otherwise"),
+        (["", ""], {"plain": 2.0, "compiled": 1.0}, None, "take 1e+03 ms compiled on this machine, 2e+03 otherwise"),
+    ],
+)
+def test_all_ranks_compile_or_none(
+    dataset: TokenDataset, monkeypatch: pytest.MonkeyPatch, problems: Any, known: Any, times: Any, said: str
+) -> None:
+    """What rank 0 knows counts, and the slowest rank, which all wait for; rank 0 keeps it."""
+    for leads in (True, False):
+        step = make_step(tiny_config(), dataset, CPU)
+        shared: list[Any] = [known]
+
+        def share(thing: Any, shared: list[Any] = shared) -> Any:
+            return shared.pop() if shared else thing
+
+        def collect(mine: str) -> list[str]:
+            assert problems is not None and mine == ""
+            return problems
+
+        step.ranks = SimpleNamespace(share=share, collect=collect, gather=lambda _: times, leads=leads, size=2)  # type: ignore[assignment]
+        monkeypatch.setattr(compiling, "compile_loss", lambda model: lambda x, y: model.loss(x, y))
+        monkeypatch.setattr(compiling, "_tried", lambda *_: (1.0, 1.0))
+        found = compile_step(step, 0)
+        assert found.why.endswith(said) and found.on == (step.loss_function != step.model.loss)
+        kept = compiling.TRIALS.kept()
+        assert bool(kept) == (times is not None)
+        if kept and leads:
+            compiling.TRIALS.path.unlink()
+            compiling.TRIALS.keep("was", {"plain": 1.0, "compiled": 1.0})
+    assert not kept or list(kept) == ["was"]
+
+
+@pytest.mark.parametrize(("each", "rounds"), [(0.001, 50), (0.05, 10), (0.125, 4), (9.0, 3)])
+def test_a_trial_takes_about_a_second(
+    dataset: TokenDataset, monkeypatch: pytest.MonkeyPatch, each: float, rounds: int
+) -> None:
+    """Three rounds at least, fifty at most, the ways taken in turn; the least counts."""
+    monkeypatch.setattr(compiling, "TRIAL_SECONDS", SECONDS)
+    step, made = make_step(tiny_config(), dataset, CPU), list[LossFunction]()
+
+    def seconds(do: Any) -> float:
+        made.append(step.loss_function)
+        return each if len(made) < 3 else 2 * each if len(made) < 6 else each / 2
+
+    monkeypatch.setattr(compiling, "cpu_seconds", seconds)
+    own, compiled = step.model.loss, broken
+    step.loss_function = compiled  # type: ignore[assignment]
+    found = compiling._timed(step, 0)
+    assert made == [own, compiled] * rounds and step.loss_function == compiled
+    assert found == {"plain": each if rounds == 3 else each / 2, "compiled": each / 2}
 
 
 def test_a_compilers_error_is_the_first_line_of_its_cause() -> None:
@@ -145,6 +250,8 @@ def test_the_compiler_itself(dataset: TokenDataset, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")  # without vector instructions there is less to compile
     monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
     plain, step = (make_step(tiny_config(preset="bigram"), dataset, CPU) for _ in range(2))
-    assert compile_step(step, 1) == "" and step.loss_function != step.model.loss
+    monkeypatch.setattr(compiling, "WORTH", 0.0)
+    found = compile_step(step, 1)
+    assert found.on and " ms compiled on this machine" in found.why and step.loss_function != step.model.loss
     for number in range(1, 4):
         torch.testing.assert_close(step(number, 1.0), plain(number, 1.0), rtol=1e-4, atol=1e-5)

@@ -15,6 +15,7 @@ from engine.errors import CheckpointError, ConfigError, TrainingError, UserError
 from engine.runs.layout import RunDir
 from engine.training import crew as module
 from engine.training import step as steps
+from engine.training.compile import Compiled
 from engine.training.crew import Crew
 from engine.training.ranks import LostRankError, Ranks
 from engine.training.sharded_saving import Writing, _told_of
@@ -129,23 +130,12 @@ def test_a_rank_without_room_says_so_and_what_would_help(monkeypatch: pytest.Mon
         alone.step(7.0, 1.0)  # which smaller micro-batches may help
 
 
-@pytest.mark.parametrize(
-    ("here", "there", "said"), [("", "", ""), ("no compiler", "", "no compiler"), ("", "no g++", "no g++")]
-)
-def test_all_compile_or_none(monkeypatch: pytest.MonkeyPatch, here: str, there: str, said: str) -> None:
+def test_all_are_told_to_compile(monkeypatch: pytest.MonkeyPatch) -> None:
     made, told = leading()
-    told.others = [there]
-    asked: list[int] = []
-
-    def compiles(take_step: Any, step: int) -> str:
-        asked.append(step)
-        take_step.loss_function = "compiled"
-        return here
-
-    monkeypatch.setattr(module, "compile_step", compiles)
-    assert made.compile(3.0) == said
-    assert asked == [3] and told.orders == [("compile", 3.0)]
-    assert made.take_step.loss_function == (made.model.loss if said else "compiled")
+    asked: list[Any] = []
+    monkeypatch.setattr(module, "compile_step", lambda *of: asked.append(of) or Compiled(True))
+    assert made.compile(3.0) == Compiled(True)
+    assert asked == [(made.take_step, 3)] and told.orders == [("compile", 3.0)]
 
 
 def test_which_batch_it_was_is_asked_of_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from engine.config import Config, load_preset
-from engine.folders import cache_dir
 from engine.plan.forecast import forecast
 from engine.plan.pace import Pace, pace_key
 from engine.plan.timing import made_up
@@ -19,7 +18,7 @@ from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.runs.status import read_config
 from engine.tokenizers.dataset import TokenDataset
-from engine.training import precision
+from engine.training import precision, trials
 from engine.training.checkpoint import load_checkpoint
 from engine.training.precision import choose, decided, settled, too_small, trial_config
 from engine.training.start import resume_run
@@ -101,7 +100,7 @@ def test_a_trial_is_made_once_for_a_machine_and_a_shape(tried: None, monkeypatch
         for change in ({"train.batch_size": 2}, {"model.n_embd": 32}, {"train.recompute": True}):
             with pytest.raises(AssertionError, match="it was tried"):
                 choose(config.replace(change), tokens(config), CPU)
-    kept = cache_dir() / precision.KEPT
+    kept = precision.TRIALS.path
     assert list(json.loads(kept.read_bytes()).values()) == [first.seconds]
     for damaged in (b"", b"[1]", b'{"a": {"fp32": "x"}}', b"\xff", b"[" * 99_999):
         kept.write_bytes(damaged)
@@ -110,10 +109,10 @@ def test_a_trial_is_made_once_for_a_machine_and_a_shape(tried: None, monkeypatch
 
 
 def test_of_many_trials_the_newest_are_kept(tried: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "MOST_KEPT", 2)
+    monkeypatch.setattr(trials, "MOST_KEPT", 2)
     for number in range(4):
-        precision._keep(str(number), {"fp32": 1.0, "bf16": 1.0})
-    assert list(json.loads((cache_dir() / precision.KEPT).read_bytes())) == ["2", "3"]
+        precision.TRIALS.keep(str(number), {"fp32": 1.0, "bf16": 1.0})
+    assert list(json.loads((precision.TRIALS.path).read_bytes())) == ["2", "3"]
 
 
 def test_what_cannot_be_kept_is_chosen_all_the_same(
@@ -139,7 +138,7 @@ def test_without_memory_for_a_trial_it_is_fp32_and_not_kept(
 
         monkeypatch.setattr(precision, "_seconds", full)
     assert choose(config, tokens(config), CPU).precision == "fp32"
-    assert not (cache_dir() / precision.KEPT).exists()
+    assert not (precision.TRIALS.path).exists()
 
 
 def test_a_trial_ends_when_its_time_is_over(tried: None, monkeypatch: pytest.MonkeyPatch) -> None:

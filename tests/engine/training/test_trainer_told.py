@@ -14,6 +14,7 @@ import torch
 from engine.errors import TrainingError, UserError
 from engine.training import trainer as module
 from engine.training import waiting
+from engine.training.compile import Compiled
 from engine.training.evaluate import Evaluation
 from engine.training.step import RankPace, Result
 from engine.training.trainer import Trainer
@@ -215,11 +216,17 @@ def test_a_run_is_compiled_before_its_first_step_alone(tmp_path: Path, monkeypat
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     one, told = telling(tmp_path)
     one.step = 2
-    monkeypatch.setattr(one.crew, "compile", lambda step: "")
+    monkeypatch.setattr(one.crew, "compile", lambda step: Compiled(True))
     one._compile()
     assert told == [("status", {"state": "running", "phase": "compiling"}), ("compiled", 2, {"seconds": 2.3})]
+    clock = iter([1.0, 2.0])
+    monkeypatch.setattr(one.crew, "compile", lambda step: Compiled(True, "it is faster"))
+    one._compile()
+    assert told[-1] == ("compiled", 2, {"seconds": 1.0, "why": "it is faster"})
     clock = iter([1.0])
-    monkeypatch.setattr(one.crew, "compile", lambda step: "no compiler" if step == 2 else "")
+    monkeypatch.setattr(
+        one.crew, "compile", lambda step: Compiled(False, "no compiler") if step == 2 else Compiled(True)
+    )
     one._compile()
     message = "training goes on without torch.compile: no compiler"
     assert told[-1] == ("alarm", 2, {"alarm": "compile", "message": message})

@@ -12,17 +12,15 @@ import torch
 from engine.config import Config
 from engine.machine import cpu_model
 from engine.model.sizes import flops_per_token
-from engine.training import precision
+from engine.training import precision, trials
 from engine.training import step as steps
 from engine.training.memory import memory_estimate
 from engine.training.precision import (
     LEAST_FLOPS,
     LEAST_STEP,
     SLOWLY,
+    TRIALS,
     Choice,
-    _is_seconds,
-    _keep,
-    _kept,
     _seconds,
     _tried,
     choose,
@@ -123,7 +121,7 @@ def test_a_bug_in_a_trial_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_step_is_timed_by_what_it_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, asked = iter([3.0, 7.0]), list[Any]()
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    monkeypatch.setattr(precision, "time", SimpleNamespace(process_time=lambda: next(clock)))
+    monkeypatch.setattr(trials, "time", SimpleNamespace(process_time=lambda: next(clock)))
     assert _seconds(lambda *how: asked.append(how), 5) == 2.0 and asked == [(5, SLOWLY)] and 0 < SLOWLY <= 1e-3
 
 
@@ -166,11 +164,11 @@ def test_half_a_trial_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     found: dict[str, float] = {"fp32": 2.0}
     monkeypatch.setattr(precision, "_tried", lambda *_: tries.append(1) or found)
     no_room = Choice("fp32", "there was no memory or no time to try others", {})
-    assert choose(config, tokens(), CPU, small=False) == no_room and _kept() == {}
+    assert choose(config, tokens(), CPU, small=False) == no_room and TRIALS.kept() == {}
     found = {"fp32": 2.0, "bf16": 1.0}
     for _ in range(2):
         assert choose(config, tokens(), CPU, small=False).precision == "bf16"
-    assert len(tries) == 2 and list(_kept().values()) == [found]
+    assert len(tries) == 2 and list(TRIALS.kept().values()) == [found]
 
 
 def test_where_nothing_is_named_the_choice_is_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,14 +214,13 @@ def test_what_a_gpu_only_imitates_is_not_chosen(monkeypatch: pytest.MonkeyPatch,
     ],
 )
 def test_only_two_times_are_a_measurement(value: object, good: bool) -> None:
-    assert _is_seconds(value) is good
+    assert TRIALS.is_one(value) is good
 
 
 def test_what_is_damaged_beside_a_good_one_is_left_behind() -> None:
     good = {"fp32": 1.0, "bf16": 2.0}
-    _keep("a", good)
-    path = precision.cache_dir() / precision.KEPT
-    path.write_text(json.dumps({"a": good, "b": [], "c": {"fp32": 1.0}}))
-    assert _kept() == {"a": good}
-    _keep("d", good)
-    assert _kept() == {"a": good, "d": good} and precision.MOST_KEPT == 200
+    TRIALS.keep("a", good)
+    TRIALS.path.write_text(json.dumps({"a": good, "b": [], "c": {"fp32": 1.0}}))
+    assert TRIALS.kept() == {"a": good}
+    TRIALS.keep("d", good)
+    assert TRIALS.kept() == {"a": good, "d": good} and trials.MOST_KEPT == 200
