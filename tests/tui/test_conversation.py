@@ -175,6 +175,45 @@ def test_only_the_newest_are_kept_in_memory(tmp_path: Path) -> None:
     assert len(entries) == KEEP and entries[-1].prompt == f"{KEEP + 19}"
 
 
+def test_an_entry_keeps_its_number_whatever_comes_before_or_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.state.history.KEEP", 3)
+    history = PromptHistory(tmp_path / "prompts.jsonl")
+    for text in "cd":
+        history.append(Prompted(text))
+    history.take([Prompted(text) for text in "abc"])
+    assert history.numbered() == (-1, [Prompted(text) for text in "bcd"]), "c is no other c, and a is one too many"
+    for text in "ef":
+        history.append(Prompted(text))
+    assert history.numbered() == (1, [Prompted(text) for text in "def"]) and history.prompts() == ["d", "e", "f"]
+    assert [entry.prompt for entry in history.read()] == ["d", "e", "f"]
+
+
+def test_places_in_the_history_are_those_of_before_when_the_oldest_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is shown stays shown, what stood at an entry that has gone can be recalled, and is kept."""
+    monkeypatch.setattr("tui.state.history.KEEP", 3)
+    talk = conversation(tmp_path)
+    assert talk.history is not None
+    for text in "abc":
+        talk.history.append(Prompted(text, f"answer to {text}"))
+    for text in ("c", "b", "a"):
+        assert talk.turn(-1) and talk.sheet.prompt == text
+    type_into(talk, "a, changed")
+    assert talk.turn(1) and talk.sheet.prompt == "b" and talk.version == (1, 1)
+    shown = talk.shown
+    talk.history.append(Prompted("d"))
+    assert not talk.turn(-1) and talk.sheet.prompt == "b", "of a there is only what was made of it"
+    talk.history.append(Prompted("e"))
+    assert talk.shown is shown and talk.version == (1, 1), "though it has gone"
+    assert not talk.turn(-1) and talk.sheet.prompt == "b"
+    assert talk.turn(1) and talk.sheet.prompt == "d"
+    assert walk(talk) >= {"a, changed", "d", "e"}
+    assert len(talk.history.entries) == 3
+
+
 @pytest.mark.parametrize("kind", ["fifo", "folder", "device", "no folder"])
 def test_what_is_no_file_is_neither_waited_for_nor_written(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "prompts.jsonl"

@@ -79,7 +79,8 @@ class Conversation:
     """One run's prompts. `sheet` and `shown` are what a pane shows, and what it writes back as the person changes it.
 
     `turn` walks through the history. What was typed at a place and not sent stays there until it is: the places are
-    the entries, and below the newest the one where new prompts are written.
+    the entries, by their numbers, and below the newest the one where new prompts are written. What stood at an entry
+    that the history has let go of is found in it as never sent.
     """
 
     def __init__(self, run: RunDir | None, history: PromptHistory | None) -> None:
@@ -162,12 +163,16 @@ class Conversation:
         asked = self._asked(shown)
         jobs = {id(job.entry): job for job in self.jobs if job.entry is not None}
         found: list[PromptJob | Prompted] = []
-        for entry in list(self.history.entries):
+        for entry in self.history.entries:
             if entry.prompt == asked[0] and entry.stop_reason != "not sent":
                 one = jobs.get(id(entry), entry)
                 found += [one] if self._asked(one) == asked else []
         if self.job is not None and self.job.entry is None and self._asked(self.job) == asked:
             found.append(self.job)
+        gone = shown if isinstance(shown, Prompted) else shown.entry  # where the history has let go of it
+        held = {id(one if isinstance(one, Prompted) else one.entry) for one in found}
+        if gone is not None and gone.stop_reason != "not sent" and id(gone) not in held:
+            found.insert(0, shown)
         return found
 
     @property
@@ -210,10 +215,13 @@ class Conversation:
 
         Below the newest stands what was being typed before; leaving it, or a changed entry, loses nothing.
         """
-        entries = self.history.entries if self.history is not None else []
-        at = len(entries) if self._at is None else self._at
-        wanted: int | None = max(0, min(at + by, len(entries)))
-        wanted = None if wanted == len(entries) else wanted
+        first, entries = self._numbered()
+        below = first + len(entries)
+        at = below if self._at is None else max(self._at, first - 1)
+        if by < 0 and at < first:  # what stands here has gone, and it was the oldest
+            return False
+        wanted: int | None = max(first, min(at + by, below))
+        wanted = None if wanted == below else wanted
         if wanted == self._at and (wanted is not None or by < 0 or not self._draft_below()):
             return False
         self._leave()
@@ -224,9 +232,18 @@ class Conversation:
         elif wanted is None:
             self.sheet, self.shown = replace(self.sheet, prompt=""), self.job
         else:
-            self._recall(entries[wanted])
-        self._untouched = entries[wanted].prompt if wanted is not None else ""
+            self._recall(entries[wanted - first])
+        self._untouched = entries[wanted - first].prompt if wanted is not None else ""
         return True
+
+    def _numbered(self) -> tuple[int, list[Prompted]]:
+        """The history's entries with the number of the first; what stands at one that has gone is put among them."""
+        if self.history is None:
+            return 0, []
+        first, _ = self.history.numbered()
+        for number in [each for each in self._kept if each is not None and each < first]:
+            self._never_sent(self._kept.pop(number).sheet)
+        return self.history.numbered()
 
     def _draft_below(self) -> bool:
         """Whether a draft waits under a prompt that was sent and not changed since."""
@@ -243,7 +260,7 @@ class Conversation:
         """Put a draft among what can be recalled, for as long as the program runs."""
         if self.history is not None and sheet.prompt.strip():
             entry = Prompted(sheet.prompt, templated=sheet.templated, time=time.time(), stop_reason="not sent")
-            self.history.entries.append(entry)
+            self.history.hold(entry)
 
     def _recall(self, entry: Prompted) -> None:
         found = {name: entry.settings.get(name) for name in DEFAULTS}
@@ -290,10 +307,6 @@ class Conversation:
         """The history as it was read, and the draft of before, unless something was written here by now."""
         if self.history is not None:
             self.history.take(entries)
-        places, self._kept = self._kept, {}
-        self._kept = {None if at is None else at + len(entries): place for at, place in places.items()}
-        if self._at is not None:
-            self._at += len(entries)
         for text in draft.get("unsent", ()):
             self._never_sent(Sheet(text))
         untouched = not self.draft()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -66,12 +67,24 @@ class Line(Entry):
 
 
 class PromptHistory:
-    """Read once, then appended to, from any thread. Damaged lines are skipped; where the file cannot be written it
-    lasts as long as the program."""
+    """Read once, then appended to, from any thread; the newest KEEP are held. Damaged lines are skipped; where the file
+    cannot be written it lasts as long as the program."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.entries: list[Prompted] = []
+        self._first = 0
+        self._entries: list[Prompted] = []
+        self._lock = threading.Lock()
+
+    @property
+    def entries(self) -> list[Prompted]:
+        """Newest last."""
+        return self.numbered()[1]
+
+    def numbered(self) -> tuple[int, list[Prompted]]:
+        """The entries, and the number of the first. An entry keeps its number, whatever comes before or goes."""
+        with self._lock:
+            return self._first, [*self._entries]
 
     def read(self) -> list[Prompted]:
         """What the file holds, for `take`; from any thread."""
@@ -79,11 +92,26 @@ class PromptHistory:
 
     def take(self, entries: Sequence[Prompted]) -> None:
         """Put what was read before what was asked since."""
-        self.entries[:0] = [entry for entry in entries if entry not in self.entries]
+        with self._lock:
+            older = [entry for entry in entries if entry not in self._entries]
+            self._entries[:0] = older
+            self._first -= len(older)
+            self._let_go()
+
+    def hold(self, entry: Prompted) -> None:
+        """Keep `entry` for as long as the program runs."""
+        with self._lock:
+            self._entries.append(entry)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        more = max(0, len(self._entries) - KEEP)
+        del self._entries[:more]
+        self._first += more
 
     def append(self, entry: Prompted) -> None:
         """Keep `entry`, in one write after a whole line."""
-        self.entries.append(entry)
+        self.hold(entry)
         line = json.dumps(asdict(entry)).encode() + b"\n"
         try:
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o644)
