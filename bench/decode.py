@@ -29,8 +29,7 @@ from engine.model import build_model
 from engine.model.gpt import GPT
 from engine.plan.timing import made_up
 from engine.sampling.generate import Piece, generate
-from engine.sampling.int8 import to_int8
-from engine.sampling.one_row import for_decoding
+from engine.sampling.matrices import for_decoding, to_int8
 from engine.sampling.settings import SamplingSettings
 from engine.tokenizers.base import Tokenizer
 

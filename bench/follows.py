@@ -37,8 +37,9 @@ from engine.model.cache import KVCache
 from engine.model.gpt import GPT
 from engine.runs.layout import find_run
 from engine.runs.summary import summary
-from engine.sampling.decode import KEPT, Dice, evaluating, read, sample
+from engine.sampling.decode import KEPT, evaluating, read
 from engine.sampling.generate import Row
+from engine.sampling.rules import Dice, sample
 from engine.sampling.settings import SamplingSettings
 from engine.text.catalog import find_corpus
 from engine.tokenizers.base import Tokenizer

@@ -25,10 +25,9 @@ from engine.inspect.losses import text_losses, worst_passages
 from engine.model import build_model
 from engine.sampling.distribution import distribution
 from engine.sampling.generate import generate
-from engine.sampling.kept import KeptLogits
-from engine.sampling.one_row import for_decoding
+from engine.sampling.kept import KeptLogits, TopLogits
+from engine.sampling.matrices import for_decoding
 from engine.sampling.settings import SamplingSettings
-from engine.sampling.top import TopLogits
 from engine.tokenizers.char import CharTokenizer
 
 VOCAB = 50_257

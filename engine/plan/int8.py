@@ -9,7 +9,7 @@ import torch
 from engine.errors import UserError
 from engine.model.gpt import GPT
 from engine.runs.layout import RunDir
-from engine.sampling.int8 import to_int8
+from engine.sampling.matrices import to_int8
 from engine.tokenizers.base import Tokenizer
 from engine.training.evaluate import Evaluation, evaluate
 from engine.training.start import open_dataset

@@ -10,11 +10,9 @@ import torch
 from engine.errors import UserError
 from engine.model.gpt import GPT
 from engine.sampling.decode import Context
-from engine.sampling.draw import not_a_number
-from engine.sampling.generate import Cancelled, StopReason, encode_prompt, stop_tokens
-from engine.sampling.rules import apply_repetition_penalty
+from engine.sampling.generate import Cancelled, StopFilter, StopReason, encode_prompt, stop_tokens
+from engine.sampling.rules import apply_repetition_penalty, not_a_number
 from engine.sampling.settings import SamplingSettings
-from engine.sampling.stops import StopFilter
 from engine.tokenizers.base import Tokenizer
 
 MOST_BEAMS = 64
@@ -41,7 +39,6 @@ def beam_search(
     length_penalty: float = 1.0,
     num: int = 1,
     cancelled: Cancelled | None = None,
-    cache: bool = True,
 ) -> list[Beam]:
     """The `num` best texts that a search with `beams` beams finds, best first.
 
@@ -55,7 +52,7 @@ def beam_search(
         raise UserError(f"beams must be from 1 to {MOST_BEAMS} and give at most as many texts, not {beams} for {num}")
     ids = encode_prompt(model, tokenizer, prompt)
     endings = Endings(tokenizer, settings)
-    context = Context(model, ids, settings.max_tokens, beams, cache)
+    context = Context(model, ids, settings.max_tokens, beams)
     running = [_Open((), 0.0)] + [_Open((), NEVER)] * (beams - 1)
     finished: list[Beam] = []
     for length in range(1, settings.max_tokens + 1):

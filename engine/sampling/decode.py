@@ -14,11 +14,7 @@ from torch import Tensor
 
 from engine.model.cache import KVCache
 from engine.model.gpt import GPT
-from engine.sampling.draw import make_generator, pick, pick_top, probabilities, uniform
-from engine.sampling.rules import process
-from engine.sampling.settings import SamplingSettings
 
-RANDOM_BLOCK = 256  # random numbers fetched at a time
 KEPT = 0.75  # share of the context that is read again when a full cache slides
 
 
@@ -45,17 +41,15 @@ def read(model: GPT, ids: Tensor, cache: KVCache | None) -> Tensor:
 class Context:
     """The whole history (B, n) and the part of it the model sees.
 
-    Without a cache the model sees the last block_size tokens, read anew for every token (nanoGPT's way). With one it
-    does the same until the cache is full; then the last three quarters of the context are read again, which leaves
+    A model without a cache sees the last block_size tokens, read anew for every token (nanoGPT's way). One with a cache
+    does the same until that is full; then the last three quarters of the context are read again, which leaves
     room for the next quarter. Both are the same as long as everything fits the context.
 
     Tokens that count as drawn are read with the rest of the beginning, as far back as the model would have seen had
     they been drawn one by one.
     """
 
-    def __init__(
-        self, model: GPT, ids: Sequence[int], room: int, batch: int = 1, cache: bool = True, drawn: int = 0
-    ) -> None:
+    def __init__(self, model: GPT, ids: Sequence[int], room: int, batch: int = 1, drawn: int = 0) -> None:
         """`ids` are the tokens all sequences begin with, at least one; `room` is how many more there will be.
 
         The last `drawn` of `ids`, but not all, count as drawn.
@@ -67,7 +61,7 @@ class Context:
         self._history = torch.empty(batch, self.length + room, dtype=torch.int64, device=first.device)
         self._history[:, : self.length] = torch.tensor(ids, dtype=torch.int64, device=first.device)
         self._cache: KVCache | None = None
-        if cache and model.supports_cache:
+        if model.supports_cache:
             with evaluating(model):
                 self._cache = KVCache(model.config, batch, self.length + room, first.device, first.dtype)
         self._unread = self.length  # tokens at the end of the history that the cache does not hold
@@ -129,45 +123,3 @@ class Context:
 
     def _last(self, n: int) -> Tensor:
         return self._history[:, max(0, self.length - n) : self.length]
-
-
-def logits_after(model: GPT, ids: Sequence[int], drawn: int = 0) -> Tensor:
-    """Raw logits (V,) of the token after `ids`, the last `drawn` of which were drawn: for those no longer kept.
-
-    They are what the token was drawn from but for the rounding of matrix products.
-    """
-    return Context(model, ids, 0, drawn=drawn).logits()[0]
-
-
-class Dice:
-    """Random numbers for a batch: sequence i has a generator of its own, and its n-th token its n-th number.
-
-    So a sequence does not depend on what it is sampled beside, and a text taken up in the middle goes on with the
-    numbers it would have had.
-    """
-
-    def __init__(self, seeds: Sequence[int], device: torch.device) -> None:
-        self._generators = [make_generator(seed) for seed in seeds]
-        self._device = device
-        self._block = torch.empty(0, len(seeds), dtype=torch.float64)
-        self._at = 0
-
-    def throw(self) -> Tensor:
-        """The next number of each sequence, (B,) in [0, 1), on the device."""
-        if self._at == len(self._block):
-            rows = [uniform(RANDOM_BLOCK, generator) for generator in self._generators]
-            self._block, self._at = torch.stack(rows, dim=1).to(self._device), 0
-        self._at += 1
-        return self._block[self._at - 1]
-
-
-def sample(logits: Tensor, settings: SamplingSettings, dice: Dice, ids: Tensor) -> Tensor:
-    """Token ids (B,) drawn from logits (B, V) by the settings' rules; ids (B, T) are the tokens so far.
-
-    V stands for a row with nothing to draw from (see `engine.sampling.draw`); looking is left to the caller.
-    """
-    penalized = settings.repetition_penalty != 1
-    if settings.greedy and not penalized:
-        return pick_top(logits)
-    logits = process(logits, settings, ids if penalized else None)
-    return pick_top(logits) if settings.greedy else pick(probabilities(logits), dice.throw())

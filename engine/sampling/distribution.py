@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from engine.machine import one_thread
-from engine.sampling.draw import not_a_number, probabilities
-from engine.sampling.rules import CUT, Rule, stages
+from engine.sampling.kept import TopLogits
+from engine.sampling.rules import CUT, Rule, not_a_number, probabilities, stages
 from engine.sampling.settings import SamplingSettings
-from engine.sampling.top import TopLogits
 
 
 @dataclass(frozen=True)

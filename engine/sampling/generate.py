@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from engine.errors import CheckpointError, TokenizerError, UserError
 from engine.model.gpt import GPT
-from engine.sampling.decode import Context, Dice, sample
+from engine.sampling.decode import Context
 from engine.sampling.distribution import distribution
-from engine.sampling.draw import check_drawn, fresh_seed
 from engine.sampling.kept import KeptLogits
+from engine.sampling.rules import Dice, check_drawn, fresh_seed, sample
 from engine.sampling.settings import SamplingSettings
-from engine.sampling.stops import StopFilter
 from engine.tokenizers.base import StreamDecoder, Tokenizer
 
 StopReason = Literal["length", "stop", "cancelled"]
@@ -74,7 +73,6 @@ def generate(
     forced: Sequence[int] = (),
     alternatives: int = 0,
     keep: KeptLogits | None = None,
-    cache: bool = True,
 ) -> Iterator[Piece | Done]:
     """Write on from `prompt` (text, or token ids): pieces as they are made, and Done last.
 
@@ -84,7 +82,6 @@ def generate(
     alternatives: how many tokens each drawn piece brings along: the first of its `distribution`.
     keep: where the raw logits of each drawn token are put, for `engine.sampling.distribution`.
     cancelled: asked at every token; after a yes one last piece comes with the text that was held back.
-    cache: without it every token reads its whole context again, and the context slides by one token at a time.
 
     An empty prompt starts from `start_token`. Past the context the window slides (see `Context`). The model's weights,
     mode and torch's global random state are left alone. Raises UserError before the first piece for settings out of
@@ -93,7 +90,7 @@ def generate(
     settings = settings or SamplingSettings()
     ids = encode_prompt(model, tokenizer, prompt)
     forced = [_checked(token, tokenizer) for token in forced][: settings.max_tokens]
-    return _stream(model, tokenizer, ids, settings, cancelled, forced, alternatives, keep, cache)
+    return _stream(model, tokenizer, ids, settings, cancelled, forced, alternatives, keep)
 
 
 def _stream(
@@ -105,12 +102,11 @@ def _stream(
     forced: Sequence[int],
     alternatives: int,
     keep: KeptLogits | None,
-    cache: bool,
 ) -> Iterator[Piece | Done]:
     clock = Stopwatch()
     row = Row(tokenizer, settings, fresh_seed() if settings.seed is None else settings.seed)
     room = settings.max_tokens - len(forced)
-    context = Context(model, ids + list(forced), room, cache=cache, drawn=len(forced))
+    context = Context(model, ids + list(forced), room, drawn=len(forced))
     dice = Dice([row.seed], context.ids.device)
     while row.reason is None:
         table: tuple[Alternative, ...] = ()
@@ -144,7 +140,6 @@ def generate_many(
     num: int = 1,
     *,
     cancelled: Cancelled | None = None,
-    cache: bool = True,
 ) -> list[Done]:
     """`num` texts from one prompt, decoded side by side; text i is what `generate` writes with seed + i.
 
@@ -158,7 +153,7 @@ def generate_many(
     seeds = [(first + i) % SEEDS for i in range(num)]
     texts: list[Done] = []
     for start in range(0, num, BATCH):
-        texts += _batch(model, tokenizer, ids, settings, seeds[start : start + BATCH], cancelled, cache)
+        texts += _batch(model, tokenizer, ids, settings, seeds[start : start + BATCH], cancelled)
     return texts
 
 
@@ -169,11 +164,10 @@ def _batch(
     settings: SamplingSettings,
     seeds: Sequence[int],
     cancelled: Cancelled | None,
-    cache: bool,
 ) -> list[Done]:
     clock = Stopwatch()
     rows = [Row(tokenizer, settings, seed) for seed in seeds]
-    context = Context(model, ids, settings.max_tokens, len(rows), cache)
+    context = Context(model, ids, settings.max_tokens, len(rows))
     dice = Dice(seeds, context.ids.device)
     while any(row.reason is None for row in rows):  # an ended text is decoded on beside the others and not looked at
         logits = context.logits()
@@ -223,6 +217,40 @@ class Row:
     def done(self, seconds: float) -> Done:
         rate = self.tokens / seconds if seconds > 0 else 0.0
         return Done("".join(self._texts), self.tokens, self.reason or "cancelled", self.seed, seconds, rate)
+
+
+class StopFilter:
+    """Lets text through until a stop string is complete; what might be the beginning of one is held back until decided.
+
+    The result does not depend on where the pieces are cut: the stop string that is complete first counts, and of two
+    complete at once the one that began first.
+    """
+
+    def __init__(self, stops: Iterable[str] = ()) -> None:
+        self.stops = tuple(stops)
+        self.stopped = False
+        self._held = ""
+
+    def push(self, text: str) -> str:
+        """The text that is certain now; sets `stopped` at the end of a stop string, and then lets nothing through."""
+        if self.stopped or not self.stops:
+            return "" if self.stopped else text
+        self._held += text
+        found = [(place + len(stop), place) for stop in self.stops if (place := self._held.find(stop)) >= 0]
+        self.stopped = bool(found)
+        certain = min(found)[1] if found else len(self._held) - self._undecided()
+        out, self._held = self._held[:certain], "" if found else self._held[certain:]
+        return out
+
+    def flush(self) -> str:
+        """What was held back, when no more text comes."""
+        out, self._held = self._held, ""
+        return out
+
+    def _undecided(self) -> int:
+        """Length of the longest end of the held text that is the beginning of a stop string."""
+        longest = min(len(self._held), max(map(len, self.stops)) - 1)
+        return next((n for n in range(longest, 0, -1) if any(s.startswith(self._held[-n:]) for s in self.stops)), 0)
 
 
 class Stopwatch:

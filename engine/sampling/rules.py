@@ -1,27 +1,35 @@
-"""The rules between a model's logits and the token drawn: pure functions on logits (B, V), -inf where a token is cut.
+"""From a model's logits to the token drawn: the rules, then the draw; pure functions on logits (B, V).
 
-The semantics are those of the logits processors in Hugging Face transformers. Rules that are off cost nothing.
-+inf logits share the whole mass; NaN goes through every rule and is found when a token is drawn
-(`engine.sampling.draw`).
+The rules cut tokens by -inf, with the semantics of the logits processors in Hugging Face transformers. Rules that are
+off cost nothing. +inf logits share the whole mass; NaN goes through every rule.
+
+A token is drawn by inverse distribution function, with random numbers from private generators on the CPU. They never
+depend on where the logits are, and sums run in float64, so the same seed and logits give the same token on every
+device; torch's global generators are neither read nor advanced. A draw from something that is no distribution (NaN,
+everything cut) gives V, one past the last token: the host finds out when it reads the token, so that looking for damage
+costs no synchronization of its own.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from engine.sampling.draw import finite_top, probabilities
+from engine.errors import UserError
 from engine.sampling.settings import SamplingSettings
 
 CUT = -math.inf
 COLD = 1e-6  # temperatures below could overflow float32
 COLDEST = 1e-30  # what is less would be 0 in float32
 SORT_ALL = 1024  # up to this many tokens sorting them with their places costs a CPU nothing
+BELOW_ONE = 1 - 2**-52  # keeps u * total under total after rounding
+RANDOM_BLOCK = 256  # random numbers fetched at a time
 
 Rule = Literal["repetition penalty", "temperature", "top-k", "top-p", "min-p"]
 
@@ -124,3 +132,86 @@ def _keep_top_p_of_many(logits: Tensor, p: float) -> Tensor:
     below, equal = logits < border, logits == border
     of_equals = n - below.sum(-1, keepdim=True)
     return logits.masked_fill(below | (equal & (equal.cumsum(-1) <= of_equals)), CUT)
+
+
+# -- the draw ---------------------------------------------------------------------------------------------------------
+
+
+def finite_top(logits: Tensor) -> Tensor:
+    """The logits with +inf made finite: what is +inf then shares the whole mass."""
+    return logits.clamp(max=torch.finfo(logits.dtype).max)
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """Softmax (..., V) that is defined for infinite logits too; NaN where a row has NaN or nothing but -inf."""
+    return finite_top(logits).softmax(-1)
+
+
+def fresh_seed() -> int:
+    """A seed from the operating system, short enough to be typed again."""
+    return secrets.randbelow(2**31)
+
+
+def uniform(n: int, generator: Generator) -> Tensor:
+    """n numbers in [0, 1), float64 (n,), on the CPU."""
+    return torch.rand(n, dtype=torch.float64, generator=generator).mul_(BELOW_ONE)
+
+
+class Dice:
+    """Random numbers for a batch: sequence i has a generator of its own, and its n-th token its n-th number.
+
+    So a sequence does not depend on what it is sampled beside, and a text taken up in the middle goes on with the
+    numbers it would have had.
+    """
+
+    def __init__(self, seeds: Sequence[int], device: torch.device) -> None:
+        self._generators = [Generator().manual_seed(seed) for seed in seeds]
+        self._device = device
+        self._block = torch.empty(0, len(seeds), dtype=torch.float64)
+        self._at = 0
+
+    def throw(self) -> Tensor:
+        """The next number of each sequence, (B,) in [0, 1), on the device."""
+        if self._at == len(self._block):
+            rows = [uniform(RANDOM_BLOCK, generator) for generator in self._generators]
+            self._block, self._at = torch.stack(rows, dim=1).to(self._device), 0
+        self._at += 1
+        return self._block[self._at - 1]
+
+
+def pick(mass: Tensor, u: Tensor) -> Tensor:
+    """Token ids (B,) at u (B,) in [0, 1) of the distribution function of `mass` (B, V), which need not sum to 1.
+
+    A token without mass is never picked. V where a row is no distribution.
+    """
+    summed = mass.cumsum(-1, dtype=torch.float64)
+    return torch.searchsorted(summed, (u * summed[:, -1])[:, None], right=True)[:, 0]
+
+
+def pick_top(logits: Tensor) -> Tensor:
+    """The first of the likeliest tokens (B,); V where a row is no distribution."""
+    top = logits.max(-1)
+    return torch.where(top.values > -torch.inf, top.indices, logits.size(-1))
+
+
+def sample(logits: Tensor, settings: SamplingSettings, dice: Dice, ids: Tensor) -> Tensor:
+    """Token ids (B,) drawn from logits (B, V) by the settings' rules; ids (B, T) are the tokens so far.
+
+    V stands for a row with nothing to draw from; looking is left to the caller.
+    """
+    penalized = settings.repetition_penalty != 1
+    if settings.greedy and not penalized:
+        return pick_top(logits)
+    logits = process(logits, settings, ids if penalized else None)
+    return pick_top(logits) if settings.greedy else pick(probabilities(logits), dice.throw())
+
+
+def check_drawn(token: int, vocab_size: int) -> None:
+    """Raise UserError when `token` says that there was nothing to draw from."""
+    if token >= vocab_size:
+        raise not_a_number()
+
+
+def not_a_number() -> UserError:
+    """What is said of NaN logits."""
+    return UserError("the model's output is not a number (NaN); its weights are damaged, use an earlier checkpoint")

@@ -20,9 +20,8 @@ from torch import Tensor
 from engine.errors import RunError, is_out_of_memory
 from engine.model.gpt import GPT
 from engine.sampling.generate import Done, Piece, generate
-from engine.sampling.kept import KeptLogits
+from engine.sampling.kept import KeptLogits, TopLogits
 from engine.sampling.settings import SamplingSettings
-from engine.sampling.top import TopLogits
 from engine.tokenizers.base import Tokenizer
 from engine.training.shortage import free_memory
 

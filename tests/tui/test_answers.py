@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.runs.layout import RunDir
-from engine.sampling.kept import KeptLogits
+from engine.sampling.kept import KeptLogits, TopLogits
 from engine.sampling.settings import SamplingSettings
-from engine.sampling.top import TopLogits
 from engine.tokenizers.byte import ByteTokenizer
 from engine.tokenizers.char import CharTokenizer
 from tui.state.conversation import DEFAULTS, Sheet

@@ -91,8 +91,8 @@ def loaded_writer(source: Source) -> Writer:
 
 def side_by_side(source: Source, prompt: str, settings: SamplingSettings, num: int) -> Iterator[Written]:
     """`num` texts with a checkpoint's weights, in batches. Raises as `open_writer` does."""
-    from engine.sampling.draw import fresh_seed
     from engine.sampling.generate import BATCH, SEEDS, generate_many
+    from engine.sampling.rules import fresh_seed
 
     model, tokenizer, step = source.load()
     first = fresh_seed() if settings.seed is None else settings.seed

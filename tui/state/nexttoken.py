@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from engine.sampling.kept import TopLogits
     from engine.sampling.settings import SamplingSettings
-    from engine.sampling.top import TopLogits
 
 MOST = 64
 """Candidates that are listed; more than fit on a screen."""

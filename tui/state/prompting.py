@@ -19,8 +19,7 @@ from tui.state.vocabulary import Vocabularies
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
-    from engine.sampling.kept import KeptLogits
-    from engine.sampling.top import TopLogits
+    from engine.sampling.kept import KeptLogits, TopLogits
     from engine.text.template import Template
     from engine.tokenizers.base import Tokenizer
 
@@ -248,7 +247,7 @@ class PromptJob(threading.Thread):
         return settings.replace(max_tokens=begun + settings.max_tokens) if begun else settings
 
     def _live(self) -> None:
-        from engine.sampling.top import TopLogits
+        from engine.sampling.kept import TopLogits
 
         assert self._client is not None
         request, logits = self.request, self._models.logits

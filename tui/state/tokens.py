@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from engine.sampling.top import TopLogits
+    from engine.sampling.kept import TopLogits
     from engine.tokenizers.base import StreamDecoder, Tokenizer
 
 
@@ -74,7 +74,7 @@ def loss_of(logits: Tensor | TopLogits, id: int) -> float | None:
 
     import torch
 
-    from engine.sampling.top import TopLogits
+    from engine.sampling.kept import TopLogits
 
     if isinstance(logits, TopLogits):
         found = (logits.ids == id).nonzero()[0]

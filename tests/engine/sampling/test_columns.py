@@ -7,8 +7,7 @@ from collections.abc import Callable
 import torch
 
 from engine.model.gpt import GPT, Linear
-from engine.sampling.draw import make_generator
-from engine.sampling.one_row import for_decoding
+from engine.sampling.matrices import for_decoding
 
 MakeModel = Callable[..., GPT]
 
@@ -22,7 +21,7 @@ def laid_out(model: GPT) -> list[bool]:
 def test_the_product_is_the_same_bits_for_any_number_of_threads(tiny: MakeModel) -> None:
     model = for_decoding(tiny(257, n_embd=132))
     layers = [module for module in model.modules() if isinstance(module, Linear)]
-    rows = [torch.randn(1, 1, layer.in_features, generator=make_generator(0)) for layer in layers]
+    rows = [torch.randn(1, 1, layer.in_features, generator=torch.Generator().manual_seed(0)) for layer in layers]
     before = torch.get_num_threads()
     try:
         results = []
@@ -49,6 +48,6 @@ def test_only_what_gains_by_it_is_laid_out(tiny: MakeModel) -> None:
 
 
 def test_a_model_laid_out_says_the_same(tiny: MakeModel) -> None:
-    ids = torch.randint(30, (2, 7), generator=make_generator(0))
+    ids = torch.randint(30, (2, 7), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         torch.testing.assert_close(for_decoding(tiny(30))(ids), tiny(30)(ids), atol=1e-5, rtol=1e-5)

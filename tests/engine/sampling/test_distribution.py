@@ -12,14 +12,11 @@ from torch import Tensor
 
 from engine.errors import RunError, UserError
 from engine.model.gpt import GPT
-from engine.sampling.decode import Dice
 from engine.sampling.distribution import Distribution, distribution
-from engine.sampling.draw import make_generator, pick, pick_top, probabilities
 from engine.sampling.generate import Done, Piece, generate
-from engine.sampling.kept import KeptLogits
-from engine.sampling.rules import SORT_ALL, keep_top_p, process
+from engine.sampling.kept import KeptLogits, TopLogits
+from engine.sampling.rules import SORT_ALL, Dice, keep_top_p, pick, pick_top, probabilities, process
 from engine.sampling.settings import SamplingSettings
-from engine.sampling.top import TopLogits
 from engine.tokenizers.char import CharTokenizer
 
 OFF = SamplingSettings(temperature=1)
@@ -211,7 +208,7 @@ def test_a_rule_that_needs_more_than_the_likeliest_is_named(
 
 
 def test_a_small_vocabulary_travels_whole() -> None:
-    row = torch.randn(65, generator=make_generator(1))
+    row = torch.randn(65, generator=torch.Generator().manual_seed(1))
     tree = TopLogits.of(row, 1024).to_dict()
     assert set(tree) == {"logits"}
     assert torch.equal(TopLogits.from_dict(tree).row(), row)
@@ -259,7 +256,7 @@ def test_what_no_trainer_sends_is_refused_in_one_line(change: dict[str, object])
 def test_top_p_of_a_large_vocabulary_is_that_of_sorting_all(
     spread: float, ties: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    logits = torch.randn(6, 6000, generator=make_generator(7)) * spread
+    logits = torch.randn(6, 6000, generator=torch.Generator().manual_seed(7)) * spread
     logits[1] = torch.where(logits[1] > spread, logits[1], -math.inf)
     if ties:
         logits = (logits * 2).round() / 2

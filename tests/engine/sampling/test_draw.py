@@ -4,19 +4,19 @@ import pytest
 import torch
 
 from engine.errors import UserError
-from engine.sampling.decode import RANDOM_BLOCK, Dice, sample
-from engine.sampling.draw import (
+from engine.sampling.rules import (
     BELOW_ONE,
+    RANDOM_BLOCK,
+    Dice,
     check_drawn,
-    draw,
     fresh_seed,
-    make_generator,
     pick,
     pick_top,
     probabilities,
+    process,
+    sample,
     uniform,
 )
-from engine.sampling.rules import process
 from engine.sampling.settings import SamplingSettings
 
 DRAWS = 1_000_000
@@ -35,11 +35,11 @@ def chi_square(counts: torch.Tensor, probs: torch.Tensor) -> float:
     [SamplingSettings(temperature=1), SamplingSettings(temperature=0.8, top_k=40, top_p=0.95, min_p=0.01)],
 )
 def test_a_million_draws_follow_the_distribution(settings: SamplingSettings) -> None:
-    logits = torch.randn(1, 65, generator=make_generator(3)) * 2
+    logits = torch.randn(1, 65, generator=torch.Generator().manual_seed(3)) * 2
     mass = probabilities(process(logits, settings))
     probs = mass[0]
     summed = mass[0].cumsum(0, dtype=torch.float64)  # `pick`, with a million numbers for one row
-    u = uniform(DRAWS, make_generator(4))
+    u = uniform(DRAWS, torch.Generator().manual_seed(4))
     ids = torch.searchsorted(summed, u * summed[-1], right=True)
     assert torch.equal(ids[:1000], pick(mass.expand(1000, -1), u[:1000]))
     counts = ids.bincount(minlength=65).double()
@@ -51,21 +51,21 @@ def test_a_million_draws_follow_the_distribution(settings: SamplingSettings) -> 
 
 def test_a_token_without_mass_is_never_drawn() -> None:
     mass = torch.tensor([[0.0, 0.0, 1e-30, 0.0, 1.0, 0.0]])
-    for u in (0.0, 0.5, float(uniform(1, make_generator(0)).fill_(1 - 2**-53).mul_(1 - 2**-52))):
+    for u in (0.0, 0.5, float(uniform(1, torch.Generator().manual_seed(0)).fill_(1 - 2**-53).mul_(1 - 2**-52))):
         assert mass[0, pick(mass, torch.tensor([u], dtype=torch.float64))] > 0
 
 
 def test_the_same_seed_draws_the_same_and_rows_have_their_own_numbers() -> None:
     probs = torch.full((200, 50), 0.02)
-    first, again = (draw(probs, make_generator(7)) for _ in range(2))
+    first, again, other = (pick(probs, uniform(200, torch.Generator().manual_seed(seed))) for seed in (7, 7, 8))
     assert torch.equal(first, again)
     assert len(first.unique()) > 20
-    assert not torch.equal(first, draw(probs, make_generator(8)))
+    assert not torch.equal(first, other)
 
 
 def test_drawing_leaves_torchs_global_generator_alone() -> None:
     before = torch.get_rng_state()
-    draw(torch.ones(4, 10), make_generator(fresh_seed()))
+    sample(torch.ones(4, 10), SamplingSettings(), Dice([fresh_seed()] * 4, torch.device("cpu")), torch.ones(4, 1))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -78,7 +78,7 @@ def test_the_likeliest_is_the_first_of_equals() -> None:
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 def test_among_many_equals_greedy_takes_the_first(vocab: int, kind: torch.dtype) -> None:
     """However the device searches: all equal, a third of them, two far apart, in rows and in columns."""
-    g = make_generator(vocab)
+    g = torch.Generator().manual_seed(vocab)
     many = torch.randint(3, (5, vocab), generator=g)
     far = torch.zeros(5, vocab)
     far[:, vocab // 2] = far[:, -1] = 1
@@ -105,8 +105,8 @@ def test_random_numbers_are_those_of_the_seed_and_below_one() -> None:
     dice = Dice([7, 8], torch.device("cpu"))
     thrown = torch.stack([dice.throw() for _ in range(n)], 1)
     for row, seed in zip(thrown, (7, 8), strict=True):
-        assert torch.equal(row, uniform(n, make_generator(seed)))
-    plain = torch.rand(n, dtype=torch.float64, generator=make_generator(7))
+        assert torch.equal(row, uniform(n, torch.Generator().manual_seed(seed)))
+    plain = torch.rand(n, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
     assert torch.allclose(thrown[0], plain, rtol=1e-12) and (thrown < 1).all() and (thrown >= 0).all()
     assert 1.0 * BELOW_ONE < 1 and 1 - BELOW_ONE < 1e-12
 
@@ -124,3 +124,10 @@ def test_nothing_to_draw_from_is_one_past_the_last_token() -> None:
     for token in (3, 4):
         with pytest.raises(UserError, match="not a number"):
             check_drawn(token, 3)
+
+
+def test_a_seed_gives_these_numbers_in_every_version() -> None:
+    plain = torch.rand(1000, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
+    found = uniform(1000, torch.Generator().manual_seed(7))
+    assert found.tolist() == [each * (1 - 2.0**-52) for each in plain.tolist()]
+    assert found.tolist() != plain.tolist() and float(found.max()) < 1

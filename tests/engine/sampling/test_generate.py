@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from engine.config import ModelConfig
 from engine.errors import CheckpointError, TokenizerError, UserError
 from engine.model.gpt import GPT
-from engine.sampling.decode import logits_after
+from engine.sampling.decode import Context
 from engine.sampling.generate import Done, Piece, generate, generate_many, start_token
 from engine.sampling.kept import KeptLogits
-from engine.sampling.one_row import for_decoding
+from engine.sampling.matrices import for_decoding
 from engine.sampling.settings import SamplingSettings
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.byte import ByteTokenizer
@@ -134,13 +134,18 @@ def test_with_and_without_cache_is_the_same_within_the_context(
 ) -> None:
     model = tiny(chars.vocab_size, position=position, block_size=32, **more)
     for prompt in ("a", "the quick"):
-        s = S.replace(max_tokens=33 - len(prompt))
-        assert ids_of(run(model, chars, prompt, s)[0]) == ids_of(run(model, chars, prompt, s, cache=False)[0])
+        s, found = S.replace(max_tokens=33 - len(prompt)), list[list[int]]()
+        for model.supports_cache in (True, False):
+            found.append(ids_of(run(model, chars, prompt, s)[0]))
+        assert found[0] == found[1]
 
 
-def test_past_the_context_the_window_slides(letters: GPT, chars: CharTokenizer) -> None:
+def test_past_the_context_the_window_slides(
+    letters: GPT, chars: CharTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for cache in (True, False):
-        pieces, done = run(letters, chars, "abc", S.replace(max_tokens=100), cache=cache)
+        monkeypatch.setattr(letters, "supports_cache", cache)
+        pieces, done = run(letters, chars, "abc", S.replace(max_tokens=100))
         assert done.tokens == 100 and done.stop_reason == "length"
         assert len(set(ids_of(pieces)[50:])) > 3
 
@@ -345,13 +350,14 @@ def test_the_repetition_penalty_counts_prompt_and_output(tiny: MakeModel, chars:
 @pytest.mark.parametrize("cache", [True, False])
 @pytest.mark.parametrize("change", [{}, {"temperature": 0}, {"top_k": 5, "repetition_penalty": 1.3}])
 def test_many_are_what_each_would_be_alone(
-    letters: GPT, chars: CharTokenizer, cache: bool, change: dict[str, float]
+    letters: GPT, chars: CharTokenizer, cache: bool, change: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(letters, "supports_cache", cache)
     s = S.replace(max_tokens=30, seed=40, **change)
-    many = generate_many(letters, chars, "the", s, 20, cache=cache)
+    many = generate_many(letters, chars, "the", s, 20)
     assert [text.seed for text in many] == list(range(40, 60))
     for text in many[::7]:
-        alone = run(letters, chars, "the", s.replace(seed=text.seed), cache=cache)[1]
+        alone = run(letters, chars, "the", s.replace(seed=text.seed))[1]
         assert (text.text, text.tokens, text.stop_reason) == (alone.text, alone.tokens, alone.stop_reason)
 
 
@@ -397,9 +403,10 @@ def test_a_text_longer_than_the_context_is_gone_on_from_where_its_window_was(
             assert ids_of(pieces) == ids_of(drawn)
             for one, other in zip(drawn[n:], pieces[n:], strict=True):
                 torch.testing.assert_close(again.get(other.kept), keep.get(one.kept), atol=1e-4, rtol=1e-4)
-            # and where they are not kept any more
             ids = [*chars.encode(prompt).tolist(), *ids_of(drawn)[:n]]
-            torch.testing.assert_close(logits_after(model, ids, n), keep.get(drawn[n].kept), atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(
+                Context(model, ids, 0, drawn=n).logits()[0], keep.get(drawn[n].kept), atol=1e-4, rtol=1e-4
+            )
 
 
 def test_forced_tokens_are_read_in_one_pass(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from engine.sampling import rules
-from engine.sampling.draw import pick_top, probabilities
+from engine.sampling.rules import pick_top, probabilities
 
 LOGITS = torch.randn(2, 3, 40, generator=torch.Generator().manual_seed(4)).mul(3).round(decimals=1)
 SEEN = torch.randint(40, (2, 3, 5), generator=torch.Generator().manual_seed(5))

@@ -9,8 +9,8 @@ import torch
 
 from engine.model.gpt import GPT
 from engine.sampling.chat import Chat, fit_turns
-from engine.sampling.decode import Dice, sample
 from engine.sampling.generate import Done, Piece
+from engine.sampling.rules import Dice, sample
 from engine.sampling.settings import SamplingSettings
 from engine.text.template import Template
 from engine.tokenizers.char import CharTokenizer

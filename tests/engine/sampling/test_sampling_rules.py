@@ -11,8 +11,7 @@ from torch import Tensor
 
 from engine.errors import UserError
 from engine.sampling import rules
-from engine.sampling.draw import draw, make_generator, probabilities
-from engine.sampling.rules import process
+from engine.sampling.rules import check_drawn, pick, probabilities, process
 from engine.sampling.settings import SamplingSettings
 from tests.later import Later
 
@@ -46,7 +45,7 @@ def reference(s: SamplingSettings) -> Any:
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("vocab", [65, 1500])
 def test_ten_thousand_random_cases_equal_transformers(vocab: int, ties: bool) -> None:
-    g = make_generator(vocab)
+    g = torch.Generator().manual_seed(vocab)
 
     def number(low: float, high: float) -> float:
         return low + (high - low) * torch.rand(1, generator=g).item()
@@ -83,7 +82,7 @@ def test_ten_thousand_random_cases_equal_transformers(vocab: int, ties: bool) ->
 )
 def test_each_rule_alone_equals_transformers(ours, theirs) -> None:  # type: ignore[no-untyped-def]
     name, value = theirs
-    g = make_generator(1)
+    g = torch.Generator().manual_seed(1)
     logits, ids = torch.randn(500, 65, generator=g) * 3, torch.randint(65, (500, 20), generator=g)
     assert torch.equal(ours(logits, ids), getattr(transformers, name)(value)(ids, logits.clone()))
 
@@ -206,5 +205,6 @@ def test_infinite_logits_share_the_mass_and_minus_infinity_has_none(
 )
 @pytest.mark.parametrize("bad", [rows(1.0, math.nan, 2.0), rows(-INF, -INF, -INF)])
 def test_nan_and_nothing_to_draw_from_are_an_error(s: SamplingSettings, bad: Tensor) -> None:
+    mass = probabilities(process(bad, s, torch.tensor([[0]])))
     with pytest.raises(UserError, match="not a number"):
-        draw(probabilities(process(bad, s, torch.tensor([[0]]))), make_generator(0))
+        check_drawn(int(pick(mass, torch.tensor([0.5], dtype=torch.float64))), 3)

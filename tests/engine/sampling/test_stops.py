@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.sampling.stops import StopFilter
+from engine.sampling.generate import StopFilter
 
 
 def through(pieces: list[str], stops: list[str]) -> tuple[str, bool]:

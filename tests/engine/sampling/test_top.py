@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.sampling.kept import TopLogits
 from engine.sampling.settings import SamplingSettings
-from engine.sampling.top import TopLogits
 
 OFF = SamplingSettings(temperature=1)
 

@@ -13,8 +13,8 @@ from engine.errors import RunError
 from engine.model.gpt import GPT
 from engine.sampling.decode import Context
 from engine.sampling.generate import start_token
+from engine.sampling.kept import TopLogits
 from engine.sampling.settings import SamplingSettings
-from engine.sampling.top import TopLogits
 from engine.tokenizers.base import Ids
 from engine.tokenizers.byte import ByteTokenizer
 from engine.tokenizers.char import CharTokenizer

@@ -19,9 +19,8 @@ from engine.model import build_model
 from engine.model.gpt import GPT
 from engine.sampling.distribution import distribution
 from engine.sampling.generate import Done, Piece, generate
-from engine.sampling.kept import KeptLogits
+from engine.sampling.kept import KeptLogits, TopLogits
 from engine.sampling.settings import SamplingSettings
-from engine.sampling.top import TopLogits
 from engine.tokenizers.char import CharTokenizer
 from engine.training import live
 from engine.training.live import AT_ONCE, LivePrompter, LiveWeights, each_within

@@ -21,7 +21,7 @@ from engine.runs.layout import RunDir
 from engine.runs.writer import RunWriter
 from engine.sampling.chat import Chat
 from engine.sampling.generate import Piece, generate
-from engine.sampling.top import TopLogits
+from engine.sampling.kept import TopLogits
 from engine.training.checkpoint import load_model
 from tui.actions import ACTIONS
 from tui.app import Workbench
