@@ -47,7 +47,7 @@ SMALL = (
     "train.eval_every=3",
     "train.checkpoint_every=100",
     "train.keep_last=9",
-    "train.sample_tokens=6",
+    "train.sample_tokens=3",
 )
 
 
@@ -89,48 +89,61 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., RunDi
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Shortage]:
     """Trains a run to its end with `fails`; gives back what was counted."""
-    mode: list[Shortage] = []
-
-    def within(owner: type, name: str, phase: str) -> None:
-        plain = getattr(owner, name)
-
-        def method(*args: Any, **kwargs: Any) -> Any:
-            before, mode[0].phase = mode[0].phase, phase
-            try:
-                return plain(*args, **kwargs)
-            finally:
-                mode[0].phase = before
-
-        monkeypatch.setattr(owner, name, method)
-
     from engine.training.optim import Optimizer
     from engine.training.step import TrainStep
 
-    within(Trainer, "_say_memory", "measuring")
-    within(TrainStep, "forward_backward", "passes")
-    within(TrainStep, "__call__", "clipping")
-    within(Optimizer, "step", "update")
-    within(Trainer, "evaluate", "evaluation")
-    within(Trainer, "sample", "sample")
-    plain = Trainer.run
+    phases = (
+        (Trainer, "_say_memory", "measuring"),
+        (TrainStep, "forward_backward", "passes"),
+        (TrainStep, "__call__", "clipping"),
+        (Optimizer, "step", "update"),
+        (Trainer, "evaluate", "evaluation"),
+        (Trainer, "sample", "sample"),
+    )
+    whole_run = Trainer.run
 
-    def run(self: Trainer) -> str:
-        with mode[0]:
-            return plain(self)
+    def within(mode: Shortage, plain: Any, phase: str) -> Any:
+        def method(*args: Any, **kwargs: Any) -> Any:
+            before, mode.phase = mode.phase, phase
+            try:
+                return plain(*args, **kwargs)
+            finally:
+                mode.phase = before
 
-    monkeypatch.setattr(Trainer, "run", run)
+        return method
 
     def train(
         directory: RunDir, fails: Callable[[str, int], BaseException | None] = lambda phase, number: None
     ) -> tuple[TrainingHost, Shortage]:
-        mode[:] = [Shortage(fails)]
-        host = TrainingHost(directory, device="cpu")
-        host.start()
-        host.join(60)
-        assert not host.alive
-        return host, mode[0]
+        mode = Shortage(fails)
+
+        def run(self: Trainer) -> str:
+            with mode:
+                return whole_run(self)
+
+        with monkeypatch.context() as patch:
+            for owner, name, phase in phases:
+                patch.setattr(owner, name, within(mode, getattr(owner, name), phase))
+            patch.setattr(Trainer, "run", run)
+            return ended(directory), mode
 
     return train
+
+
+def ended(run: RunDir) -> TrainingHost:
+    """Train as long as it goes."""
+    host = TrainingHost(run, device="cpu")
+    host.start()
+    host.join(60)
+    assert not host.alive
+    return host
+
+
+def train(run: RunDir) -> RunDir:
+    """Train to the end."""
+    host = ended(run)
+    assert (host.state, host.error) == ("finished", None)
+    return run
 
 
 def weights(run: RunDir, step: int = 6) -> dict[str, str]:
@@ -209,12 +222,7 @@ def test_a_micro_batch_that_does_not_fit_shrinks_and_no_step_is_lost(
         step(self)
 
     monkeypatch.setattr(Trainer, "_one_step", one_step)
-    for run in (quiet, tight):
-        host = TrainingHost(run, device="cpu")
-        host.start()
-        host.join(60)
-        assert (host.state, host.error) == ("finished", None)
-    a, b = whole(quiet), whole(tight)
+    a, b = whole(train(quiet)), whole(train(tight))
     assert b.series.loss.tolist() == pytest.approx(a.series.loss.tolist(), rel=1e-4), "the global batch is the same"
     size = 1 if room == 1 else 2
     settings = b.info["config"]["train"]
@@ -222,14 +230,7 @@ def test_a_micro_batch_that_does_not_fit_shrinks_and_no_step_is_lost(
     said = [event for event in b.events if event["kind"] == "alarm"]
     assert [event["alarm"] for event in said] == ["memory"] * (3 - size) and {event["step"] for event in said} == {2}
     assert f"micro-batch {size} x {8 // size}" in said[-1]["message"]
-    assert train_on(tight) == "finished", "a resume begins with the smaller micro-batch"
-
-
-def train_on(run: RunDir) -> str | None:
-    host = TrainingHost(resume_run(run, max_steps=8), device="cpu")
-    host.start()
-    host.join(60)
-    return host.state
+    assert ended(resume_run(tight, max_steps=8)).state == "finished", "a resume begins with the smaller micro-batch"
 
 
 def test_where_not_even_one_sequence_fits_it_is_said_and_the_last_step_is_kept(
@@ -249,26 +250,29 @@ def test_where_not_even_one_sequence_fits_it_is_said_and_the_last_step_is_kept(
     assert reader.status["state"] == "failed"
 
 
-@pytest.mark.parametrize("part", [0, 7, 60])
 def test_an_update_that_never_gets_its_memory_saves_no_half_of_itself(
-    part: int, base: Callable[..., RunDir], short: Callable[..., Any]
+    base: Callable[..., RunDir], short: Callable[..., Any]
 ) -> None:
     """A resume goes on from weights of a step, and ends as if nothing had been."""
-    quiet, torn = (base(name, "train.checkpoint_every=2") for name in ("quiet", "torn"))
-    short(quiet)
-    third: list[int] = []
+    sets = ("train.checkpoint_every=2", "train.sample_tokens=0")
+    quiet = base("quiet", *sets)
+    train(quiet)
+    for part in (0, 7, 60):
+        torn = base(f"torn-{part}", *sets)
+        third: list[int] = []
 
-    def fails(phase: str, number: int) -> BaseException | None:
-        if phase == "update" and len(third) == 0 and torn.checkpoint(2).is_dir():
-            third.append(number)
-        return MemoryError() if phase == "update" and third and number >= third[0] + part else None
+        def fails(
+            phase: str, number: int, torn: RunDir = torn, third: list[int] = third, part: int = part
+        ) -> BaseException | None:
+            if phase == "update" and len(third) == 0 and torn.checkpoint(2).is_dir():
+                third.append(number)
+            return MemoryError() if phase == "update" and third and number >= third[0] + part else None
 
-    host, _ = short(torn, fails)
-    assert host.state == "failed" and host.error is not None
-    assert "out of memory in the" in host.error and "resume" in host.error and "\n" not in host.error
-    host, _ = short(resume_run(torn))
-    assert host.state == "finished", host.error
-    assert weights(torn) == weights(quiet)
+        host, _ = short(torn, fails)
+        assert host.state == "failed" and host.error is not None, part
+        assert "out of memory in the" in host.error and "resume" in host.error and "\n" not in host.error
+        train(resume_run(torn))
+        assert weights(torn) == weights(quiet), part
 
 
 def test_an_evaluation_is_parted_down_to_a_sequence_and_says_when_that_is_too_much(
@@ -292,11 +296,7 @@ def test_an_evaluation_is_parted_down_to_a_sequence_and_says_when_that_is_too_mu
     losses = []
     for run, most in ((quiet, 10**9), (tight, 16), (none, 0)):
         room[0] = most
-        host = TrainingHost(run, device="cpu")
-        host.start()
-        host.join(60)
-        assert (host.state, host.error) == ("finished", None)
-        reader = whole(run)
+        reader = whole(train(run))
         losses.append(reader.series.val_loss.tolist())
         assert weights(run) == weights(quiet)
     assert losses[1] == pytest.approx(losses[0], rel=1e-6) and len(losses[0]) == 2
@@ -321,10 +321,7 @@ def test_a_checkpoint_without_memory_waits_until_there_is_some(
 
     for directory in (quiet, run):
         monkeypatch.setattr(saving, "write_tensors", write_tensors if directory is run else plain)
-        host = TrainingHost(directory, device="cpu")
-        host.start()
-        host.join(60)
-        assert (host.state, host.error) == ("finished", None)
+        train(directory)
     assert calls[0] > at + 4
     assert weights(run) == weights(quiet) and run.checkpoint_steps() == quiet.checkpoint_steps()
     waited = [event["message"] for event in whole(run).events if event["kind"] == "waited"]
@@ -336,10 +333,7 @@ def test_a_prompt_without_memory_fails_alone(base: Callable[..., RunDir], monkey
     from engine.control import ControlClient
     from engine.errors import UserError
 
-    quiet, run = base("quiet"), base("prompted")
-    host = TrainingHost(quiet, device="cpu")
-    host.start()
-    host.join(60)
+    quiet, run = train(base("quiet")), base("prompted")
     plain, at = live.generate, [0]
 
     def generate(*args: Any, **kwargs: Any) -> Iterator[Any]:
