@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -136,9 +135,7 @@ class Documents(AbstractContextManager["Documents"], ABC):
         if text := record_of(row, where, ask.columns, self.form, ask.chat, self.counted):
             yield Document(text, self.held_out(text))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         return None
 
 
@@ -159,10 +156,8 @@ class FileDocuments(Documents):
         several = "\n\n" if len(self._source.parts) > 1 else ""
         self.ending = "" if ask.template else ask.boundary or (several if text else SEPARATOR)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._source.__exit__(kind, error, trace)
+    def __exit__(self, *error: object) -> None:
+        self._source.__exit__()
 
     def state(self) -> str:
         return hash_of(self._source.again())
