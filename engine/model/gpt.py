@@ -353,6 +353,8 @@ class GPT(nn.Module):
         if len(targets) <= tokens:
             return [self.loss_sum(hidden, targets)]
         parts = zip(torch.split(hidden, tokens), torch.split(targets, tokens), strict=True)
+        if not torch.is_grad_enabled():
+            return [self.loss_sum(*part) for part in parts]
         return [checkpoint(self.loss_sum, *part, use_reentrant=False) for part in parts]
 
     def loss_sum(self, x: Tensor, targets: Tensor) -> Tensor:

@@ -59,6 +59,10 @@ class Shortage(TorchDispatchMode):
         self.fails, self.phase = fails, "other"
         self.counts: dict[str, int] = {}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # or it is loaded first, for seconds
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         schema = func._schema
         if any(value.alias_info is None for value in schema.returns) and not schema.name.startswith("aten::_local"):

@@ -27,7 +27,7 @@ TINY = (
     "train.max_steps=12",
     "train.eval_every=6",
     "train.checkpoint_every=4",
-    "train.sample_tokens=8",
+    "train.sample_tokens=2",
     "train.keep_last=20",
 )
 

@@ -62,7 +62,7 @@ def test_a_sample_is_told_with_all_it_was_made_of(
     made = sampled(copies, f"train.seed={seed}", f"train.sample_stop={stop}", number=number)
     prompt = ("a cat", "the dog", "one bird")[number]
     ((said, settings, cancelled),) = asked
-    assert (said, cancelled, settings.max_tokens, settings.seed) == (prompt, never, 8, found)
+    assert (said, cancelled, settings.max_tokens, settings.seed) == (prompt, never, 2, found)
     assert settings.stop == ((stop,) if stop else ())
     record = {"prompt": prompt, "text": DONE.text, "settings": settings.to_dict(), "seed": found, "tokens_per_s": 14.0}
     assert made == Sample({**record, "copied": part.record()}, (("copied", "it is copied"),))
