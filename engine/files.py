@@ -67,7 +67,7 @@ def cannot(verb: str, path: Path | str, error: OSError, kind: type[UserError] = 
     return kind(f"cannot {verb} {path}: {reason(error)}" + (f"; {advice}" if advice else ""))
 
 
-def check_name(name: str, of: str, kind: type[UserError]) -> str:
+def named_well(name: str, of: str, kind: type[UserError]) -> str:
     """`name` itself when it can name a corpus or a preset, whichever it is `of`; otherwise raises `kind`."""
     if NAME.fullmatch(name) is None:
         raise kind(

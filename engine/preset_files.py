@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from engine.errors import ConfigError
-from engine.files import NAME, check_name, make_folder, write_atomic
+from engine.files import NAME, make_folder, named_well, write_atomic
 from engine.folders import config_dir
 
 SHIPPED = Path(__file__).parent / "presets"
@@ -43,11 +43,16 @@ def own_file(name: str) -> Path:
     return own_folder() / f"{name}.toml"
 
 
-def write_own(name: str, text: str) -> Path:
-    """Writes an own preset, in the place of what had the name. Raises ConfigError where that cannot be done."""
+def check_name(name: str) -> str:
+    """`name` itself when an own preset can be called so; otherwise ConfigError."""
     if name in shipped_names():
         raise ConfigError(f"{name} comes with tinytui; choose another name")
-    path = own_file(check_name(name, "preset", ConfigError))
+    return named_well(name, "preset", ConfigError)
+
+
+def write_own(name: str, text: str) -> Path:
+    """Writes an own preset, in the place of what had the name. Raises ConfigError where that cannot be done."""
+    path = own_file(check_name(name))
     make_folder(path.parent, ConfigError)
     write_atomic(path, text.encode(), kind=ConfigError)
     return path

@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from engine.errors import CorpusError
-from engine.files import FORGOTTEN, NAME, check_name, open_folder, reason, remove_folder, sweep
+from engine.files import FORGOTTEN, NAME, named_well, open_folder, reason, remove_folder, sweep
 from engine.folders import cache_dir, default_corpora_dir, shipped_dir
 from engine.text.card import CARD, read_card, write_card
 from engine.text.corpus import Corpus, Text
@@ -24,6 +24,11 @@ from engine.text.source import Source, known_suffix, stem
 from engine.text.tables import Columns, choose_columns
 
 GUTENBERG = re.compile(r"gutenberg:([1-9][0-9]{0,6})")
+
+
+def check_name(name: str) -> str:
+    """`name` itself when it can name a corpus and its folder; otherwise CorpusError."""
+    return named_well(name, "corpus", CorpusError)
 
 
 def _folder_name(name: str) -> str:
@@ -134,7 +139,7 @@ def add_corpus(
     """
     file = Path(file).expanduser()
     corpus = corpus_at(file, prompt_column, response_column)
-    folder = check_name(_folder_name(name) if name else corpus.name, "corpus", CorpusError)
+    folder = check_name(_folder_name(name) if name else corpus.name)
     known = next((card for card in _cards(shipped_dir(), shipped=True) if card.name == folder), None)
     if known is not None and not _only_known(known):
         raise CorpusError(f"{folder} is shipped with tinytui; choose another --name")
@@ -184,7 +189,7 @@ def _as_known(known: Corpus, card: Corpus) -> Corpus:
 def new_folder(name: str, corpora_dir: Path | None) -> Iterator[Path]:
     """A folder to fill that becomes the corpus `name` when the block ends without an error, and is gone otherwise."""
     root = corpora_dir or default_corpora_dir()
-    target = root / check_name(name, "corpus", CorpusError)
+    target = root / check_name(name)
     taken = CorpusError(f"there is a corpus {name} already; choose another --name, or tinytui corpora rm {name}")
     if target.exists() or target.is_symlink():
         raise taken
@@ -220,7 +225,7 @@ def fetch_corpus(
             choice = ", ".join([*fetchable, "gutenberg:ID"])
             raise CorpusError(f"{name_or_url!r} cannot be fetched; give {choice} or an http(s) address")
     known = None if is_url else corpus
-    folder = check_name(name, "corpus", CorpusError) if name else _folder_name(name_or_url)
+    folder = check_name(name) if name else _folder_name(name_or_url)
     if is_url and not name:
         folder = slug(stem(Path(name_or_url.split("?")[0].rstrip("/"))))
     with new_folder(folder, corpora_dir) as staging:
@@ -246,7 +251,7 @@ def _fetched(card: Corpus, folder: str, staging: Path, progress: Progress | None
 def check_removable(name: str, corpora_dir: Path | None = None) -> Path:
     """The folder of the user's own corpus `name`. Raises CorpusError for shipped ones, paths and unknown names."""
     root = corpora_dir or default_corpora_dir()
-    folder = root / check_name(_folder_name(name), "corpus", CorpusError)
+    folder = root / check_name(_folder_name(name))
     if folder.is_symlink():
         raise CorpusError(f"{folder} is a link out of {root}; remove it yourself")
     if not (folder / CARD).is_file():

@@ -27,7 +27,6 @@ FORMAT = 1
 KIND = "tinytui tokens"
 UNIT = 1 << 16  # ids: shards are whole multiples of it, so that each begins where a page of memory may
 _MOST_META = 64 << 20
-_SHA = r"^[0-9a-f]{64}$"
 
 
 class _Frozen(BaseModel):

@@ -47,14 +47,13 @@ def test_examples_can_be_written_with_the_characters_of_the_corpus(name: str, tm
         assert set(corpus.template.apply(example)) <= known
 
 
-def test_python_stdlib_is_real_text_built_once_and_the_same_again(tmp_path: Path) -> None:
+def test_python_stdlib_is_real_text_built_once(tmp_path: Path) -> None:
     corpus = find_corpus("python-stdlib", tmp_path / "none")
     text = corpus.prepare(tmp_path / "one")
     assert text.n_bytes > 5_000_000
     assert set("".join(corpus.examples)) <= set("".join(text.chunks()))
     built = text.path.stat().st_mtime_ns
     assert corpus.prepare(tmp_path / "one") == text and text.path.stat().st_mtime_ns == built
-    assert corpus.prepare(tmp_path / "two").sha256 == text.sha256
     content = "".join(text.chunks())
     assert content.isascii() and len(set(content)) < 100
     assert content.startswith("# file: ") and "# file: json/decoder.py\n" in content
