@@ -38,6 +38,14 @@ def step_seed(seed: int, step: int, rank: int = 0) -> int:
     return (x ^ (x >> 31)) >> 1
 
 
+def seed_dropout(device: torch.device, seed: int) -> None:
+    """As `torch.manual_seed`, which looks for devices of every kind each time: a small step notices that."""
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
+
+
 class Result(NamedTuple):
     """What a step came to: its mean loss in nats, the norm of its gradient before clipping; nan of no targets."""
 
@@ -84,7 +92,7 @@ class TrainStep:
         """
         if math.isnan(self.batches.parts(step, 0)):  # no answer is in it: there is nothing to learn
             return Result(math.nan, math.nan, bad=False)
-        torch.manual_seed(step_seed(self.config.train.seed, step, self.ranks.rank))
+        seed_dropout(self.device, step_seed(self.config.train.seed, step, self.ranks.rank))
         mean = self.forward_backward(step)
         grads = gradients(self.trained)
         norm = get_total_norm(grads, foreach=True)
@@ -176,7 +184,7 @@ class TrainStep:
         (rank, micro-batch), or None when it was none of them. The weights must be those before the step, as they are
         after it.
         """
-        torch.manual_seed(step_seed(self.config.train.seed, step, self.ranks.rank))
+        seed_dropout(self.device, step_seed(self.config.train.seed, step, self.ranks.rank))
         bad = -1
         for micro in range(self.batches.micros):
             self.clear()
