@@ -20,7 +20,7 @@ import torch
 from bench.machine import describe, interleaved, paired_ratio, say, spread
 from engine.config import Config, load_preset
 from engine.machine import keep_freed_memory
-from engine.plan.timing import made_up
+from engine.plan.measure import made_up
 from engine.training import optim
 from engine.training.step import make_step
 from tui.cli import SPINS

@@ -27,7 +27,7 @@ from engine.config import Config, load_preset
 from engine.interop.exports import export
 from engine.model import build_model
 from engine.model.gpt import GPT
-from engine.plan.timing import made_up
+from engine.plan.measure import made_up
 from engine.sampling.generate import Piece, generate
 from engine.sampling.matrices import for_decoding, to_int8
 from engine.sampling.settings import SamplingSettings

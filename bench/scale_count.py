@@ -46,7 +46,7 @@ def counted(rank: int, ranks: int, port: int) -> None:
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    from engine.plan.timing import made_up
+    from engine.plan.measure import made_up
     from engine.training.crew import Crew
     from engine.training.device import autocast
     from engine.training.memory import memory_split

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 
 from engine.config import Config
 from engine.machine import cpu_model, memory_peak
-from engine.plan.timing import made_up, time_steps, time_writing
+from engine.plan.measure import made_up, time_steps, time_writing
 from engine.tokenizers.table import expected_vocab
 from engine.training.compile import compile_step
 from engine.training.device import ready_device
@@ -36,9 +35,6 @@ class Speed:
     train_tokens_per_second: float
     decode_tokens_per_second: float
     peak_memory_bytes: int
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def bench_devices() -> list[torch.device]:

@@ -68,17 +68,8 @@ def pace_key(config: Config, vocab_size: int, device: str = "auto") -> str:
     return json.dumps([essential(config, vocab_size).model_dump(mode="json"), vocab_size, device, str(threads)])
 
 
-_known: dict[str, Pace] = {}
-
-
-def known_pace(key: str) -> Pace | None:
-    """The pace measured under this key since the process began."""
-    return _known.get(key)
-
-
-def remember(key: str, pace: Pace) -> None:
-    """Keep a pace for as long as this process lives."""
-    _known[key] = pace
+known: dict[str, Pace] = {}
+"""Paces measured since the process began, by their key."""
 
 
 class Measuring:
@@ -140,5 +131,5 @@ class Measuring:
         except (ValueError, TypeError):
             killed = code == -signal.SIGKILL
             return f"not measured: the process was killed{', perhaps for its memory' if killed else f' ({code})'}"
-        remember(self.key, pace)
+        known[self.key] = pace
         return pace

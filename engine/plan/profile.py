@@ -10,9 +10,8 @@ from torch import Tensor
 
 from engine.config import Config
 from engine.machine import memory_peak
-from engine.plan.measure import pace_of
+from engine.plan.measure import median_seconds, pace_of
 from engine.plan.pace import Pace
-from engine.plan.timing import median_seconds
 from engine.tokenizers.dataset import TokenDataset
 from engine.training.device import autocast
 from engine.training.memory import activations_by_part, part_of

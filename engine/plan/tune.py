@@ -11,7 +11,7 @@ import torch
 from engine.config import Config
 from engine.errors import is_out_of_memory
 from engine.plan.forecast import forecast
-from engine.plan.timing import time_steps
+from engine.plan.measure import time_steps
 from engine.telemetry import available_memory
 from engine.tokenizers.dataset import TokenDataset
 from engine.training.step import make_step

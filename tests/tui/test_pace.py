@@ -11,7 +11,7 @@ import pytest
 from engine.config import Config, load_preset
 from engine.plan import pace
 from engine.plan.forecast import forecast
-from engine.plan.pace import Pace, pace_key, remember
+from engine.plan.pace import Pace, pace_key
 from tui.state.estimate import BUSY, MEASURING, PaceWatch, fmt_step, time_words
 
 NANO = load_preset("nano")
@@ -37,7 +37,7 @@ class Slow:
 def session(monkeypatch: pytest.MonkeyPatch) -> Any:
     Slow.made = []
     monkeypatch.setattr(pace, "Measuring", Slow)
-    monkeypatch.setattr(pace, "_known", {})
+    monkeypatch.setattr(pace, "known", {})
     monkeypatch.setattr("tui.state.estimate.STILL_SECONDS", 0.0)
     return SimpleNamespace(training=None, status={})
 
@@ -117,7 +117,7 @@ def test_a_number_of_steps_is_typed_while_its_pace_is_measured(session: Any, mon
     (first,) = Slow.made
     assert not first.cancelled and watch.said == MEASURING
     first.found = PACE
-    remember(first.key, PACE)
+    pace.known[first.key] = PACE
     assert watch.tick() and watch.pace == PACE
     monkeypatch.setattr("tui.state.estimate.STILL_SECONDS", 0.0)
     for config in (few[-1], few[0], few[1]):
@@ -130,7 +130,7 @@ def test_what_was_measured_is_not_measured_again(session: Any) -> None:
     watch = PaceWatch(session)
     watch.look_at(NANO, 65)
     watch.tick()
-    remember(Slow.made[0].key, PACE)
+    pace.known[Slow.made[0].key] = PACE
     Slow.made[0].found = PACE
     assert watch.tick() and watch.pace == PACE and watch.said == ""
     again = PaceWatch(session)

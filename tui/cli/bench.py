@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -25,7 +26,7 @@ def bench(
     with progress("measuring") as report:
         results = [bench_device(config, device, seconds, report) for device in bench_devices()]
     if as_json:
-        print_json({"preset": preset, "devices": [result.to_dict() for result in results]})
+        print_json({"preset": preset, "devices": [asdict(result) for result in results]})
         return
     cpu = results[0]
     say(f"preset {preset}, {cpu.params:,} parameters, {cpu.tokens_per_step:,} tokens a step\n")

@@ -102,9 +102,9 @@ class PaceWatch:
     @property
     def pace(self) -> Pace | None:
         """The pace of the settings, once measured."""
-        from engine.plan.pace import known_pace
+        from engine.plan.pace import known
 
-        return known_pace(self._wanted[0]) if self._wanted else None
+        return known.get(self._wanted[0]) if self._wanted else None
 
     def tick(self) -> bool:
         """Begin what is due, take what has come; True when `pace` or `said` changed."""

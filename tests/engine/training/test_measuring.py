@@ -15,10 +15,17 @@ import pytest
 import torch
 
 from engine.errors import ConfigError
-from engine.plan import measure, timing
-from engine.plan.measure import OUT_OF_MEMORY, problem
+from engine.plan import measure
+from engine.plan.measure import (
+    EVAL_BATCHES,
+    OUT_OF_MEMORY,
+    made_up,
+    median_seconds,
+    problem,
+    time_evaluation,
+    time_writing,
+)
 from engine.plan.pace import LIMIT_SECONDS, Pace
-from engine.plan.timing import EVAL_BATCHES, made_up, median_seconds, time_evaluation, time_writing
 from engine.tokenizers.dataset import TokenDataset
 from engine.training.evaluate import TOKENS_PER_BATCH
 from engine.training.step import make_step
@@ -52,7 +59,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        monkeypatch.setattr(timing.time, "perf_counter", lambda: round(self.now, 6))
+        monkeypatch.setattr(measure.time, "perf_counter", lambda: round(self.now, 6))
 
     def spend(self, seconds: float) -> None:
         self.now += seconds
@@ -83,8 +90,8 @@ def test_steps_that_are_timed_go_on_and_change_the_weights_little() -> None:
         def __call__(self, step: int, multiplier: float) -> None:
             made.append((step, multiplier))
 
-    assert timing.time_steps(Step(), 1e-3) >= 0.0  # type: ignore[arg-type]
-    assert [step for step, _ in made] == list(range(len(made))) and len(made) > timing.WARM_UPS
+    assert measure.time_steps(Step(), 1e-3) >= 0.0  # type: ignore[arg-type]
+    assert [step for step, _ in made] == list(range(len(made))) and len(made) > measure.WARM_UPS
     assert all(0 < multiplier <= 1e-3 for _, multiplier in made)
 
 
@@ -102,7 +109,7 @@ def test_an_evaluation_is_timed_on_the_first_tokens(
         assert length == config.model.block_size and np.array_equal(part.val, dataset.val[: tokens + 1])
         clock.spend(0.25)
 
-    monkeypatch.setattr(timing, "evaluate", evaluated)
+    monkeypatch.setattr(measure, "evaluate", evaluated)
     assert time_evaluation(step, dataset, 0.4) == pytest.approx(0.25 / tokens)
 
 
@@ -134,8 +141,8 @@ def test_texts_are_written_for_as_long_as_there_is_time(
         def __init__(self, text: str, seconds: float, tokens: int) -> None:
             super().__init__(text=text, seconds=seconds, tokens=tokens)
 
-    monkeypatch.setattr(timing, "generate", write)
-    monkeypatch.setattr(timing, "Done", Done)
+    monkeypatch.setattr(measure, "generate", write)
+    monkeypatch.setattr(measure, "Done", Done)
     dataset = made_up(tiny_config(), 9, CPU)
     assert time_writing(None, dataset, 50, limit) == pytest.approx(seconds)  # type: ignore[arg-type]
     assert written == texts

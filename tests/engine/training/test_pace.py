@@ -12,7 +12,7 @@ from engine.config import Config, TrainConfig, load_preset
 from engine.errors import ConfigError
 from engine.plan import measure, pace
 from engine.plan.forecast import forecast, occasions
-from engine.plan.pace import Measuring, Pace, known_pace, pace_key
+from engine.plan.pace import Measuring, Pace, pace_key
 from engine.runs.layout import RunDir
 from engine.runs.status import read_status
 from engine.tokenizers.table import expected_tokens
@@ -33,7 +33,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace, "_known", {})
+    monkeypatch.setattr(pace, "known", {})
 
 
 def ended(measuring: Measuring) -> Measuring:
@@ -130,14 +130,14 @@ def test_a_process_of_its_own_measures_and_the_result_is_kept() -> None:
     config = tiny_config("train.seed=4")
     measuring = ended(Measuring(config, 30, "cpu"))
     assert isinstance(measuring.found, Pace) and measuring.found.step_seconds > 0
-    assert known_pace(pace_key(tiny_config(), 30, "cpu")) == measuring.found
+    assert pace.known == {pace_key(tiny_config(), 30, "cpu"): measuring.found}
 
 
 def test_a_measurement_that_is_dropped_leaves_no_process_and_no_result() -> None:
     measuring = Measuring(load_preset("titan"), 84, "cpu")
     measuring.cancel()
     ended(measuring)
-    assert measuring.found is None and known_pace(measuring.key) is None
+    assert measuring.found is None and pace.known == {}
 
 
 def test_what_goes_wrong_is_one_line() -> None:

@@ -12,10 +12,11 @@ import torch
 
 from engine.config import ModelConfig, load_preset
 from engine.model.sizes import attention_shape, count_parameters, flops_per_token
-from engine.plan import bench, pace, timing
+from engine.plan import bench, measure, pace
 from engine.plan.forecast import LEAST_EVALUATED, forecast
 from engine.plan.pace import Measuring, Pace
 from engine.tokenizers.table import expected_vocab
+from engine.training.compile import Compiled
 
 from .conftest import tiny_config
 
@@ -56,11 +57,11 @@ def test_enough_is_the_power_of_two_below_a_tenth_of_the_time() -> None:
 
 @pytest.mark.parametrize("before", ["", "a library's warning\n", '{"problem": "not the last line"}\n\n'])
 def test_the_last_line_of_a_measuring_process_is_what_it_found(monkeypatch: pytest.MonkeyPatch, before: str) -> None:
-    monkeypatch.setattr(pace, "_known", {})
+    monkeypatch.setattr(pace, "known", {})
     monkeypatch.setattr(Measuring, "_run", lambda self: None)
     measuring = Measuring(load_preset("nano"), 65, "cpu")
     assert measuring._take((before + json.dumps(asdict(PACE)) + "\n").encode(), 0) == PACE
-    assert pace.known_pace(measuring.key) == PACE
+    assert pace.known == {measuring.key: PACE}
     assert measuring._take((before + '{"problem": "no memory"}').encode(), 0) == "no memory"
     assert measuring._take(before.encode() + b"half a l", 3) == "not measured: the process was killed (3)"
     assert measuring._take(b"", -9) == "not measured: the process was killed, perhaps for its memory"
@@ -87,11 +88,11 @@ def test_operations_are_six_a_weight_and_those_of_attention(kind: str, layers: i
 def test_an_evaluation_of_a_short_text_is_timed_on_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     config = tiny_config()
     seen: list[int] = []
-    monkeypatch.setattr(timing, "median_seconds", lambda work, *_: work() or 6.0)
-    monkeypatch.setattr(timing, "evaluate", lambda model, part, *_: seen.append(len(part.val)))
+    monkeypatch.setattr(measure, "median_seconds", lambda work, *_: work() or 6.0)
+    monkeypatch.setattr(measure, "evaluate", lambda model, part, *_: seen.append(len(part.val)))
     step: Any = SimpleNamespace(config=config, device=torch.device("cpu"), model=None)
-    whole = timing.made_up(config, 9, step.device)
-    assert timing.time_evaluation(step, replace(whole, val=whole.val[:13]), 0.1) == 6.0 / 12
+    whole = measure.made_up(config, 9, step.device)
+    assert measure.time_evaluation(step, replace(whole, val=whole.val[:13]), 0.1) == 6.0 / 12
     assert seen == [13]
 
 
@@ -113,9 +114,9 @@ def test_the_speed_of_a_device_is_what_was_timed(
         report(0.5)
         return 0.25 if seconds == 3.0 else -1.0
 
-    def compiles(take_step: Any, step: int) -> str:
+    def compiles(take_step: Any, step: int) -> Compiled:
         compiled.append(step)
-        return why or ""
+        return Compiled(not why, why or "")
 
     monkeypatch.setattr(bench, "compile_step", compiles)
     monkeypatch.setattr(bench, "time_steps", steps)
@@ -124,7 +125,7 @@ def test_the_speed_of_a_device_is_what_was_timed(
     assert told == [("making the step for cpu", 0.0), ("training on cpu", 0.5), ("writing on cpu", 0.0)]
     assert compiled == ([] if why is None else [0])
     params = count_parameters(config.model, expected_vocab(config.data))
-    facts = found.to_dict()
+    facts = asdict(found)
     assert facts.pop("peak_memory_bytes") > 1 << 20 and facts.pop("name").endswith(" threads")
     assert facts == {
         "device": "cpu",

@@ -12,8 +12,8 @@ import torch
 
 from engine.config import Config, load_preset
 from engine.plan.forecast import forecast
+from engine.plan.measure import made_up
 from engine.plan.pace import Pace, pace_key
-from engine.plan.timing import made_up
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.runs.status import read_config

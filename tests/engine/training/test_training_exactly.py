@@ -14,7 +14,7 @@ import torch
 
 from engine.config import TrainConfig, load_preset
 from engine.model import build_model
-from engine.plan.timing import median_seconds
+from engine.plan.measure import median_seconds
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.runs.schema import DamagedError

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from engine.control import CommandQueue
-from engine.plan.timing import made_up
+from engine.plan.measure import made_up
 from engine.runs.layout import RunDir
 from engine.tokenizers.dataset import TokenDataset
 from engine.training.crew import Crew

@@ -17,7 +17,7 @@ from textual.widget import Widget
 from engine.config import SECTIONS, Config, DataConfig, load_preset
 from engine.model.sizes import count_parameters
 from engine.plan import pace
-from engine.plan.pace import Pace, pace_key, remember
+from engine.plan.pace import Pace, pace_key
 from engine.preset_files import own_folder
 from engine.runs.layout import RunDir
 from engine.text.corpus import Corpus
@@ -48,7 +48,7 @@ class Slow:
 
     def end(self, seconds: float) -> None:
         self.found = Pace(seconds, 1e-5, 1e-3, "cpu", 2)
-        remember(self.key, self.found)
+        pace.known[self.key] = self.found
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +61,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Slow]:
         return made[-1]
 
     monkeypatch.setattr(pace, "Measuring", begin)
-    monkeypatch.setattr(pace, "_known", {})
+    monkeypatch.setattr(pace, "known", {})
     return made
 
 
