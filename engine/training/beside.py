@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -23,6 +23,9 @@ from engine.tokenizers.base import Tokenizer
 from engine.training.copied import CopyCheck
 from engine.training.crew import Crew
 from engine.training.shortage import free_memory
+
+if TYPE_CHECKING:
+    from engine.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -119,3 +122,54 @@ class SamplesBeside:
         self._give_way.set()
         if self._thread is not None:
             self._thread.join()
+
+
+class Samples:
+    """The trainer's samples: made between two steps, or beside training, and written."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer, self.copies = trainer, CopyCheck(trainer.dataset)
+        self.beside = SamplesBeside(trainer.crew, self.copies)
+
+    def make(self) -> None:
+        """One of each fixed prompt, by the weights of this step; with several ranks it is written when it is made."""
+        trainer, train = self.trainer, self.trainer.config.train
+        if train.sample_tokens == 0:
+            return
+        if not trainer.crew.ranks.alone:
+            self.wait()
+            self.beside.begin(trainer.step)
+            return
+        trainer.writer.status(phase="sampling")
+        for number in range(len(train.prompts)):
+            with trainer.optimizer.averaged_weights():
+                tokenizer = trainer.dataset.tokenizer
+                made = make_sample(trainer.model, tokenizer, train, number, trainer.between, self.copies)
+            self._write(trainer.step, made)
+            if trainer.stop is not None:
+                break
+        trainer.writer.status(phase="training")
+
+    def _write(self, step: int, made: Sample) -> None:
+        """The record of a sample of that step's weights, and what is to be said of it."""
+        for kind, message in (each for each in made.alarms if each[0] == "sample"):
+            self.trainer.writer.event("alarm", step, alarm=kind, message=message)
+        if made.record is not None:
+            self.trainer.writer.sample(step=step, **made.record)
+        for kind, message in (each for each in made.alarms if each[0] != "sample"):
+            self.trainer.writer.event("alarm", step, alarm=kind, message=message)
+
+    def write_made(self) -> None:
+        """Those that have been made beside training."""
+        for step, made in self.beside.told():
+            self._write(step, made)
+
+    def wait(self) -> None:
+        """Wait for the samples that are being made beside training; on leaving they are given up."""
+        if self.beside.busy:
+            self.trainer.writer.status(phase="sampling")
+        while self.beside.busy and not self.trainer.leaving:
+            self.trainer.commands.wait(0.1)
+            self.trainer.between()
+        self.beside.give_up()
+        self.write_made()

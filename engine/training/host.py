@@ -113,7 +113,7 @@ class TrainingHost:
                 crew.end()
                 return ended
             except LostRankError as error:
-                trainer.beside.give_up()
+                trainer.samples.beside.give_up()
                 if not crew.sharded and trainer.step > 0 and trainer.checkpoint_step != trainer.step:
                     trainer.checkpoint()  # this rank has all of it
                 steps = self.run.checkpoint_steps()

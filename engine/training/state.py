@@ -1,4 +1,4 @@
-"""What a trainer saves of itself, and goes on from exactly."""
+"""What a trainer saves of itself, when that is written, and how it goes on from it exactly."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from engine.errors import UserError, is_out_of_memory
+from engine.training import waiting
 from engine.training.checkpoint import Checkpoint, check_model
 from engine.training.evaluate import Evaluation
-from engine.training.older import by_name
-from engine.training.saving import Contents
+from engine.training.optim import by_name
+from engine.training.saving import Contents, prune, write_checkpoint
 from engine.training.schedule import SCHEDULE, lr_multiplier
+from engine.training.waiting import unsaved, until
 from engine.training.watch import Watch
 
 if TYPE_CHECKING:
@@ -102,3 +105,88 @@ def _scale_after(trainer: Trainer, checkpoint: Checkpoint) -> float:
         then, now = (lr_multiplier(checkpoint.step, each) for each in (before, train))
         return max(1.0, scale * then / now) if now > then else scale
     return scale
+
+
+class Saves:
+    """The trainer's checkpoints: written and waited for; of a sharded model while training goes on."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer, self.writer, self.crew = trainer, trainer.writer, trainer.crew
+        self._retrying = False
+
+    def make(self) -> None:
+        """Write a checkpoint of this step, then prune.
+
+        While it cannot be written (the disk is full) training waits, with everything in memory, until it can or a stop.
+        Raises UserError that says what is not saved, after a stop.
+        """
+        self.writer.status(phase="checkpointing")
+        if why := until(self.trainer, self._write, waiting.DISK_RETRY_SECONDS):
+            raise unsaved(self.trainer, why)
+        if self.crew.writing is None:
+            self._say(self.trainer.step, self.trainer.val_loss())
+        self.writer.status(phase="training", message="")
+
+    def _say(self, step: int, val_loss: float | None) -> None:
+        self.writer.event("checkpoint", step, path=self.writer.run.checkpoint(step).name, val_loss=val_loss)
+        self.prune()
+
+    def prune(self) -> None:
+        """Remove all but the newest and the best."""
+        best, last = self.trainer.watch.best_step, self.trainer.config.train.keep_last
+        prune(self.writer.run, self.trainer.step, set() if best is None else {best}, last)
+
+    def _write(self) -> str:
+        """Why no checkpoint, or not the records before it, could be written. On leaving it is written without them."""
+        why = ""
+        try:
+            self.writer.sync()
+        except UserError as error:
+            why = str(error)
+            if self.writer.taken or not self.trainer.leaving:
+                return why
+        try:
+            if self.crew.sharded:
+                return self._begin() or why
+            write_checkpoint(self.writer.run, contents(self.trainer))
+        except Exception as error:
+            if isinstance(error, UserError):
+                return str(error)
+            if not is_out_of_memory(error):
+                raise
+            return f"no memory to write the checkpoint of step {self.trainer.step}"
+        self.trainer.checkpoint_step = self.trainer.step
+        self.writer.restored = False
+        return why
+
+    # a sharded model: every rank writes its part, and training goes on meanwhile
+
+    def _begin(self) -> str:
+        """Have all ranks begin a checkpoint of this step. Raises CheckpointError."""
+        self.finish()
+        self.crew.begin_checkpoint(self.writer.run, contents(self.trainer))
+        return self._sealed()[1] if self.trainer.leaving or self._retrying else ""
+
+    def finish(self) -> None:
+        """Wait for the checkpoint that is being written, if one is; where it failed it is written again."""
+        if self.crew.writing is None:
+            return
+        self.writer.status(phase="checkpointing")
+        saved, why = self._sealed()
+        if why:
+            self.writer.event("alarm", saved.step, alarm="checkpoint", message=f"{why}; it is written again")
+            self._retrying = True
+            try:
+                self.make()
+            finally:
+                self._retrying = False
+        else:
+            self._say(saved.step, saved.state["val_loss"])
+        self.writer.status(phase="training", message="")
+
+    def _sealed(self) -> tuple[Contents, str]:
+        """The checkpoint that was under way, and why it does not stand, or nothing."""
+        saved, why = self.crew.end_checkpoint(self.writer.run)
+        if not why:
+            self.trainer.checkpoint_step, self.writer.restored = saved.step, False
+        return saved, why

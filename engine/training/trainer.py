@@ -12,30 +12,27 @@ from typing import Any, NoReturn
 import torch
 
 from engine.control import CommandQueue
-from engine.errors import TrainingError, UserError, is_out_of_memory
+from engine.errors import TrainingError, is_out_of_memory
 from engine.machine import cpu_model, keep_freed_memory, memory_peak, version
 from engine.runs.writer import RunWriter
 from engine.training import waiting
-from engine.training.beside import Sample, SamplesBeside, make_sample
+from engine.training.beside import Samples
 from engine.training.checkpoint import newest_good
-from engine.training.copied import CopyCheck
 from engine.training.crew import Crew
 from engine.training.evaluate import Evaluation, Interrupted
 from engine.training.live import LiveWeights
 from engine.training.memory import activations_by_part, memory_split
 from engine.training.optim import muon_dtype
 from engine.training.orders import carry_out
-from engine.training.saving import Contents, prune, write_checkpoint
 from engine.training.schedule import is_evaluated, lr_multiplier
 from engine.training.shortage import in_room
-from engine.training.state import contents, restore
+from engine.training.state import Saves, restore
 from engine.training.step import Result
 from engine.training.steplog import StepLog
 from engine.training.waiting import settle, unsaved, until
 from engine.training.watch import Watch
 
 MAX_ROLLBACKS = 3
-
 
 IDLE_SECONDS = 1.0
 """Other ranks hear this often that they are waited with, and it is seen whether they live."""
@@ -51,12 +48,8 @@ class Trainer:
     def __init__(self, writer: RunWriter, crew: Crew, commands: CommandQueue, live: LiveWeights) -> None:
         self.writer, self.crew, self.commands, self.live = writer, crew, commands, live
         self.config, self.dataset, self.device = crew.config, crew.dataset, crew.device
-        self.model, self.optimizer, self.batches, self.take_step = (
-            crew.model,
-            crew.optimizer,
-            crew.batches,
-            crew.take_step,
-        )
+        self.model, self.optimizer = crew.model, crew.optimizer
+        self.batches, self.take_step = crew.batches, crew.take_step
         keep_freed_memory()
         self.step, self.lr_scale, self.rollbacks = 0, 1.0, 0
         self.train_seconds, self.eval_seconds = 0.0, 0.0
@@ -70,9 +63,7 @@ class Trainer:
         self._ended = ""
         self.wanted: list[str] = []
         self.log = StepLog(writer, self.config, self.device)
-        self.copies = CopyCheck(self.dataset)
-        self.beside = SamplesBeside(crew, self.copies)
-        self._retrying = False
+        self.samples, self.saves = Samples(self), Saves(self)
         self._idled = 0.0
 
     # -- the loop ----------------------------------------------------------------------------------------------------
@@ -123,9 +114,9 @@ class Trainer:
         """What is due after a step: evaluation, sample, checkpoint."""
         train = self.config.train
         last = self.step >= train.max_steps
-        self._write_samples()
+        self.samples.write_made()
         if self.crew.writing is not None and self.crew.writing.done:
-            self._finish_saving()
+            self.saves.finish()
         evaluated = is_evaluated(self.step, train)
         better = evaluated and self.evaluate()
         if self.stop is None and (last or better or self.step % train.checkpoint_every == 0):
@@ -139,11 +130,11 @@ class Trainer:
     def _end(self) -> str:
         early = self.stop is not None and self.stop.get("reason") == "early_stop"
         wanted = (self.stop or {}).get("checkpoint", True)
-        self._finish_saving()
+        self.saves.finish()
         if wanted and not self.saved:
             self.checkpoint()
-            self._finish_saving()
-        self._await_samples()
+            self.saves.finish()
+        self.samples.wait()
         done = self.step >= self.config.train.max_steps and not self.owed
         self._ended = "finished" if early or done else "stopped"
         self.writer.event(self._ended, self.step)
@@ -152,9 +143,9 @@ class Trainer:
             raise unsaved(self, why)
         if wanted and not self.saved:  # the folder was taken away at the last moment, and written again
             self.checkpoint()
-            self._finish_saving()
+            self.saves.finish()
             self.report(state=self._ended, phase="")
-        self._prune()  # what could not be removed before
+        self.saves.prune()  # what could not be removed before
         return self._ended
 
     def multiplier(self, step: int) -> float:
@@ -296,123 +287,13 @@ class Trainer:
 
     def sample(self) -> None:
         """Write what the model says to each fixed prompt, with several ranks when it has been made."""
-        train = self.config.train
-        if train.sample_tokens == 0:
-            return
-        if not self.crew.ranks.alone:
-            self._await_samples()
-            self.beside.begin(self.step)
-            return
-        self.writer.status(phase="sampling")
-        for number in range(len(train.prompts)):
-            with self.optimizer.averaged_weights():
-                made = make_sample(self.model, self.dataset.tokenizer, train, number, self.between, self.copies)
-            self._write_sample(self.step, made)
-            if self.stop is not None:
-                break
-        self.writer.status(phase="training")
-
-    def _write_sample(self, step: int, made: Sample) -> None:
-        """The record of a sample of that step's weights, and what is to be said of it."""
-        for kind, message in (each for each in made.alarms if each[0] == "sample"):
-            self.writer.event("alarm", step, alarm=kind, message=message)
-        if made.record is not None:
-            self.writer.sample(step=step, **made.record)
-        for kind, message in (each for each in made.alarms if each[0] != "sample"):
-            self.writer.event("alarm", step, alarm=kind, message=message)
-
-    def _write_samples(self) -> None:
-        """Those that have been made beside training."""
-        for step, made in self.beside.told():
-            self._write_sample(step, made)
-
-    def _await_samples(self) -> None:
-        """Wait for the samples that are being made beside training; on leaving they are given up."""
-        if self.beside.busy:
-            self.writer.status(phase="sampling")
-        while self.beside.busy and not self.leaving:
-            self.commands.wait(0.1)
-            self.between()
-        self.beside.give_up()
-        self._write_samples()
+        self.samples.make()
 
     def checkpoint(self, sample: bool = False) -> None:
-        """Write a checkpoint of this step, then prune; sample first when asked.
-
-        While it cannot be written (the disk is full) training waits, with everything in memory, until it can or a stop.
-        Raises UserError that says what is not saved, after a stop.
-        """
+        """Write a checkpoint of this step, sample first when asked; see `Saves.make`."""
         if sample:
             self.sample()
-        self.writer.status(phase="checkpointing")
-        if why := until(self, self._write_checkpoint, waiting.DISK_RETRY_SECONDS):
-            raise unsaved(self, why)
-        if self.crew.writing is None:
-            self._say_saved(self.step, self.val_loss())
-        self.writer.status(phase="training", message="")
-
-    def _say_saved(self, step: int, val_loss: float | None) -> None:
-        self.writer.event("checkpoint", step, path=self.writer.run.checkpoint(step).name, val_loss=val_loss)
-        self._prune()
-
-    def _prune(self) -> None:
-        keep = {step for step in (self.watch.best_step,) if step is not None}
-        prune(self.writer.run, self.step, keep, self.config.train.keep_last)
-
-    def _write_checkpoint(self) -> str:
-        """Why no checkpoint, or not the records before it, could be written. On leaving it is written without them."""
-        why = ""
-        try:
-            self.writer.sync()
-        except UserError as error:
-            why = str(error)
-            if self.writer.taken or not self.leaving:
-                return why
-        try:
-            if self.crew.sharded:
-                return self._begin_saving() or why
-            write_checkpoint(self.writer.run, contents(self))
-        except Exception as error:
-            if isinstance(error, UserError):
-                return str(error)
-            if not is_out_of_memory(error):
-                raise
-            return f"no memory to write the checkpoint of step {self.step}"
-        self.checkpoint_step = self.step
-        self.writer.restored = False
-        return why
-
-    # a sharded model: every rank writes its part, and training goes on meanwhile
-
-    def _begin_saving(self) -> str:
-        """Have all ranks begin a checkpoint of this step. Raises CheckpointError."""
-        self._finish_saving()
-        self.crew.begin_checkpoint(self.writer.run, contents(self))
-        return self._sealed()[1] if self.leaving or self._retrying else ""
-
-    def _finish_saving(self) -> None:
-        """Wait for the checkpoint that is being written, if one is; where it failed it is written again."""
-        if self.crew.writing is None:
-            return
-        self.writer.status(phase="checkpointing")
-        saved, why = self._sealed()
-        if why:
-            self.writer.event("alarm", saved.step, alarm="checkpoint", message=f"{why}; it is written again")
-            self._retrying = True
-            try:
-                self.checkpoint()
-            finally:
-                self._retrying = False
-        else:
-            self._say_saved(saved.step, saved.state["val_loss"])
-        self.writer.status(phase="training", message="")
-
-    def _sealed(self) -> tuple[Contents, str]:
-        """The checkpoint that was under way, and why it does not stand, or nothing."""
-        saved, why = self.crew.end_checkpoint(self.writer.run)
-        if not why:
-            self.checkpoint_step, self.writer.restored = saved.step, False
-        return saved, why
+        self.saves.make()
 
     @property
     def saved(self) -> bool:
@@ -463,7 +344,7 @@ class Trainer:
         """Whether this loss is a spike that sent training back to the last checkpoint, onto other batches."""
         if not self.watch.is_spike(loss, self.config.train.spike_rollback) or self.rollbacks >= MAX_ROLLBACKS:
             return False
-        self._finish_saving()
+        self.saves.finish()
         good, _ = newest_good(self.writer.run, in_parts=not self.crew.ranks.alone)
         if good is None:
             return False

@@ -43,7 +43,7 @@ class Trains:
         self.did: list[str] = []
         self.error, self.step, self.checkpoint_step, self.unsaved = error, step, saved, unsaved
         self.live = SimpleNamespace(end=lambda: self.did.append("no prompts"))
-        self.beside = SimpleNamespace(give_up=lambda: self.did.append("no samples"))
+        self.samples = SimpleNamespace(beside=SimpleNamespace(give_up=lambda: self.did.append("no samples")))
         self.crew: Any = SimpleNamespace(
             sharded=sharded,
             build=None,

@@ -16,8 +16,7 @@ from engine.errors import CheckpointError
 from engine.model import build_model
 from engine.model.gpt import roles
 from engine.training import optim
-from engine.training.older import by_name
-from engine.training.optim import Optimizer, orthogonalize
+from engine.training.optim import Optimizer, by_name, orthogonalize
 from engine.training.schedule import lr_multiplier
 
 SMALL = ModelConfig(n_layer=2, n_head=2, n_embd=16, block_size=8)

@@ -280,11 +280,11 @@ def test_queue_is_not_lost_between_runs() -> None:
 def test_a_full_disk_pauses_training_until_there_is_room(
     start: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from engine.training import trainer, waiting
+    from engine.training import state, waiting
 
     whole, crowded = start("whole"), start("crowded")
     train(whole)
-    real, refusals, states = trainer.write_checkpoint, [3], []
+    real, refusals, states = state.write_checkpoint, [3], []
     say, said = RunWriter.status, []
 
     def status(self: RunWriter, **fields: Any) -> bool:
@@ -298,7 +298,7 @@ def test_a_full_disk_pauses_training_until_there_is_room(
             raise CheckpointError("cannot write runs/crowded: no space left on device")
         return real(run, contents)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(trainer, "write_checkpoint", write)
+    monkeypatch.setattr(state, "write_checkpoint", write)
     monkeypatch.setattr(RunWriter, "status", status)
     monkeypatch.setattr(waiting, "DISK_RETRY_SECONDS", 0.05)
     assert train(crowded).state == "finished"

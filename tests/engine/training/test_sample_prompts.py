@@ -13,7 +13,7 @@ from engine.plan.forecast import occasions
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.runs.summary import summary
-from engine.training import trainer
+from engine.training import beside
 from engine.training.beside import Sample, make_sample
 from engine.training.copied import Copied, CopyCheck
 from engine.training.host import TrainingHost
@@ -82,7 +82,7 @@ def test_a_stop_ends_the_samples_at_once(start: Callable[..., RunDir], monkeypat
         host.commands.put({"do": "stop"})
         return make_sample(model, tokenizer, train, number, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(trainer, "make_sample", stopped)
+    monkeypatch.setattr(beside, "make_sample", stopped)
     host = TrainingHost(run)
     host.start()
     host.join()

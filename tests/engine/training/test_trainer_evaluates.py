@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from engine.training import trainer as module
+from engine.training import beside
 from engine.training.beside import Sample
 from engine.training.evaluate import Evaluation, Interrupted
 from engine.training.trainer import Trainer
@@ -93,12 +93,12 @@ def test_a_sample_of_every_prompt_until_a_stop(tmp_path: Path, monkeypatch: pyte
 
     def made(model: Any, tokenizer: Any, train: Any, number: int, between: Any, copies: Any) -> Sample:
         assert (model.wte.weight == 0.5).all(), "the averaged weights are in their place"
-        assert between == one.between and copies is one.copies and tokenizer is one.dataset.tokenizer
+        assert between == one.between and copies is one.samples.copies and tokenizer is one.dataset.tokenizer
         if stops:
             one.stop = STOP
         return Sample({"number": number})
 
-    monkeypatch.setattr(module, "make_sample", made)
+    monkeypatch.setattr(beside, "make_sample", made)
     one.sample()
     records = [("sample", {"step": 7, "number": number}) for number in (0, 1)]
     assert told == [("status", {"phase": "sampling"}), *records[: 1 if stops else 2], ("status", {"phase": "training"})]
@@ -114,7 +114,7 @@ def test_without_tokens_there_is_no_sample_and_with_others_they_are_made_beside(
     one, told = telling(tmp_path)
     one.step = 7
     one.crew.ranks = SimpleNamespace(alone=False)  # type: ignore[assignment]
-    monkeypatch.setattr(one, "_await_samples", lambda: told.append(("waited",)))
-    monkeypatch.setattr(one.beside, "begin", lambda step: told.append(("begun", step)))
+    monkeypatch.setattr(one.samples, "wait", lambda: told.append(("waited",)))
+    monkeypatch.setattr(one.samples.beside, "begin", lambda step: told.append(("begun", step)))
     one.sample()
     assert told == [("waited",), ("begun", 7)]

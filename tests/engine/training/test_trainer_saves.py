@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from engine.errors import CheckpointError, UserError
+from engine.training import state, waiting
 from engine.training import trainer as module
-from engine.training import waiting
 from engine.training.beside import Sample
 from engine.training.evaluate import Evaluation
 from engine.training.trainer import IDLE_SECONDS, MAX_ROLLBACKS, Trainer
@@ -69,10 +69,10 @@ def test_what_was_made_beside_is_told_in_order(tmp_path: Path) -> None:
     """What went wrong comes before the record, what is to be said of the text after it."""
     one, told = telling(tmp_path)
     sample = Sample({"prompt": "a"}, (("copied", "much"), ("sample", "odd")))
-    one.beside = SimpleNamespace(  # type: ignore[assignment]
+    one.samples.beside = SimpleNamespace(  # type: ignore[assignment]
         busy=False, give_up=lambda: told.append(("given up",)), told=lambda: [(4, sample), (4, Sample(None))]
     )
-    one._await_samples()
+    one.samples.wait()
     alarms = [("alarm", 4, {"alarm": kind, "message": message}) for kind, message in sample.alarms]
     assert told == [("given up",), alarms[1], ("sample", {"step": 4, "prompt": "a"}), alarms[0]]
 
@@ -93,14 +93,14 @@ def test_samples_that_are_being_made_are_waited_for(tmp_path: Path) -> None:
             def give_up(self) -> None:
                 told.append(("given up",))  # noqa: B023 - called in its own turn
 
-        one.beside, one.stop = Beside(), STOP if leaving else EARLY  # type: ignore[assignment]
+        one.samples.beside, one.stop = Beside(), STOP if leaving else EARLY  # type: ignore[assignment]
 
         def waited(seconds: float, one: Trainer = one, waits: list[float] = waits) -> None:
             waits.append(seconds)
-            one.beside.left -= 1  # type: ignore[attr-defined]
+            one.samples.beside.left -= 1  # type: ignore[attr-defined]
 
         one.commands.wait = waited  # type: ignore[assignment,method-assign]
-        one._await_samples()
+        one.samples.wait()
         assert waits == ([] if leaving else [0.1] * 3)
         assert told[0] == ("status", {"phase": "sampling"}) and said(told, "given up") == [("given up",)]
 
@@ -113,8 +113,8 @@ def test_a_checkpoint_is_told_once_it_stands(tmp_path: Path, monkeypatch: pytest
     one, told = telling(tmp_path, "train.keep_last=7")
     one.step, one.evaluation, one.watch.best_step = 4, (4, Evaluation(1.5, 1.0, 9, 0.1)), 3
     written: list[Any] = []
-    monkeypatch.setattr(module, "write_checkpoint", lambda run, contents: written.append(contents.step))
-    monkeypatch.setattr(module, "prune", lambda run, *what: told.append(("pruned", *what)))
+    monkeypatch.setattr(state, "write_checkpoint", lambda run, contents: written.append(contents.step))
+    monkeypatch.setattr(state, "prune", lambda run, *what: told.append(("pruned", *what)))
     monkeypatch.setattr(one, "sample", lambda: told.append(("sampled",)))
     one.writer.restored = True
     one.checkpoint(sample) if sample else one.checkpoint()
@@ -133,17 +133,17 @@ def test_a_checkpoint_is_told_once_it_stands(tmp_path: Path, monkeypatch: pytest
     assert not one.saved
     one.watch.best_step = None
     told.clear()
-    one._prune()
+    one.saves.prune()
     assert told == [("pruned", 5, set(), 7)]
 
 
 def test_a_checkpoint_that_cannot_be_written_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, told = telling(tmp_path)
     asked: list[Any] = []
-    monkeypatch.setattr(module, "until", lambda self, written, seconds: asked.append((written, seconds)) or "no room")
+    monkeypatch.setattr(state, "until", lambda self, written, seconds: asked.append((written, seconds)) or "no room")
     with pytest.raises(UserError, match=r"^no room; stopped without saving the checkpoint of step 0"):
         one.checkpoint()
-    assert asked == [(one._write_checkpoint, waiting.DISK_RETRY_SECONDS)]
+    assert asked == [(one.saves._write, waiting.DISK_RETRY_SECONDS)]
     assert told == [("status", {"phase": "checkpointing"})]
     assert (waiting.DISK_RETRY_SECONDS, waiting.RETRY_SECONDS) == (5.0, 0.5)
 
@@ -158,8 +158,8 @@ def test_records_that_cannot_be_synced_hold_a_checkpoint_up_unless_somebody_leav
     one.writer.taken = taken  # type: ignore[misc]
     one.writer.unsynced = UserError("cannot write metrics.jsonl")  # type: ignore[attr-defined]
     written: list[int] = []
-    monkeypatch.setattr(module, "write_checkpoint", lambda run, contents: written.append(contents.step))
-    assert one._write_checkpoint() == "cannot write metrics.jsonl"
+    monkeypatch.setattr(state, "write_checkpoint", lambda run, contents: written.append(contents.step))
+    assert one.saves._write() == "cannot write metrics.jsonl"
     assert written == ([4] if leaving and not taken else []) and one.checkpoint_step == (4 if written else None)
 
 
@@ -172,12 +172,12 @@ def test_why_a_checkpoint_is_not_written(
 ) -> None:
     one, _ = telling(tmp_path)
     one.step, one.writer.restored = 4, True
-    monkeypatch.setattr(module, "write_checkpoint", lambda *_: None if error is None else failing(error)())
-    assert one._write_checkpoint() == why
+    monkeypatch.setattr(state, "write_checkpoint", lambda *_: None if error is None else failing(error)())
+    assert one.saves._write() == why
     assert (one.checkpoint_step, one.writer.restored) == ((None, True) if error else (4, False))
-    monkeypatch.setattr(module, "write_checkpoint", failing(ValueError("a bug")))
+    monkeypatch.setattr(state, "write_checkpoint", failing(ValueError("a bug")))
     with pytest.raises(ValueError, match="a bug"):
-        one._write_checkpoint()
+        one.saves._write()
 
 
 class Parts:
@@ -189,9 +189,9 @@ class Parts:
         for name in ("begin_checkpoint", "end_checkpoint"):
             monkeypatch.setattr(one.crew, name, getattr(self, name))
         monkeypatch.setattr(
-            module, "contents", lambda trainer: SimpleNamespace(step=trainer.step, state={"val_loss": 2.5})
+            state, "contents", lambda trainer: SimpleNamespace(step=trainer.step, state={"val_loss": 2.5})
         )
-        monkeypatch.setattr(module, "prune", lambda *_: None)
+        monkeypatch.setattr(state, "prune", lambda *_: None)
         self.under_way: Any = None
 
     def begin_checkpoint(self, run: Any, contents: Any) -> None:
@@ -211,13 +211,13 @@ def test_training_goes_on_while_parts_are_written(tmp_path: Path, monkeypatch: p
     one.checkpoint()
     assert [each[0] for each in told] == ["status", "begun", "status"] and one.checkpoint_step is None
     one.step = 6
-    one._finish_saving()
+    one.saves.finish()
     checkpoint = ("checkpoint", 4, {"path": one.writer.run.checkpoint(4).name, "val_loss": 2.5})
     phases = [("status", {"phase": "checkpointing"}), ("status", {"phase": "training", "message": ""})]
     assert told[3:] == [phases[0], ("ended", 4), checkpoint, phases[1]]
     assert one.checkpoint_step == 4 and not one.writer.restored
     told.clear()
-    one._finish_saving()
+    one.saves.finish()
     assert told == [], "none is under way"
 
 
@@ -227,12 +227,12 @@ def test_parts_that_fail_are_written_again_at_once(tmp_path: Path, monkeypatch: 
     one.step = 4
     one.checkpoint()
     one.step = 6
-    one._finish_saving()
+    one.saves.finish()
     message = "no room; it is written again"
     assert said(told, "alarm") == [("alarm", 4, {"alarm": "checkpoint", "message": message})]
     assert said(told, "begun", "ended") == [("begun", 4), ("ended", 4), ("begun", 6), ("ended", 6)]
     assert one.checkpoint_step == 6 and [each[1] for each in said(told, "checkpoint")] == [6]
-    assert not one._retrying and one.crew.writing is None
+    assert not one.saves._retrying and one.crew.writing is None
 
 
 @pytest.mark.parametrize("why", ["", "no room"])
@@ -240,11 +240,11 @@ def test_who_leaves_waits_for_the_parts(tmp_path: Path, monkeypatch: pytest.Monk
     one, told = telling(tmp_path)
     Parts(one, told, [why], monkeypatch)
     one.step, one.stop = 4, STOP
-    assert one._write_checkpoint() == why and said(told, "begun", "ended") == [("begun", 4), ("ended", 4)]
+    assert one.saves._write() == why and said(told, "begun", "ended") == [("begun", 4), ("ended", 4)]
     assert one.checkpoint_step == (None if why else 4)
     one.writer.unsynced = UserError("cannot write metrics.jsonl")  # type: ignore[attr-defined]
-    monkeypatch.setattr(one, "_begin_saving", lambda: why)
-    assert one._write_checkpoint() == (why or "cannot write metrics.jsonl")
+    monkeypatch.setattr(one.saves, "_begin", lambda: why)
+    assert one.saves._write() == (why or "cannot write metrics.jsonl")
 
 
 def test_a_checkpoint_under_way_is_awaited_before_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,7 +255,7 @@ def test_a_checkpoint_under_way_is_awaited_before_the_next(tmp_path: Path, monke
     assert said(told, "begun", "ended") == [("begun", 4), ("ended", 4), ("begun", 8)]
     monkeypatch.setattr(one.crew, "begin_checkpoint", failing(CheckpointError("cannot write step 9")))
     one.crew.writing = None
-    assert one._write_checkpoint() == "cannot write step 9"
+    assert one.saves._write() == "cannot write step 9"
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_a_trainer_begins_with_nothing_done(tmp_path: Path) -> None:
     assert (one.step, one.rollbacks, one.lr_scale, one.train_seconds, one.eval_seconds) == (0, 0, 1.0, 0.0, 0.0)
     assert (one.owed, one.paused, one.stopping, one.leaving, one.saved) == (False, False, False, False, False)
     assert (one.evaluation, one.checkpoint_step, one.stop, one.wanted, one.state) == (None, None, None, [], "running")
-    assert told == [] and one.val_loss() is None and one._retrying is False
+    assert told == [] and one.val_loss() is None and one.saves._retrying is False
 
 
 # -- the end -----------------------------------------------------------------------------------------------------------
@@ -82,12 +82,12 @@ def test_a_training_ends_saved_unless_it_was_not_to_be(
 
     monkeypatch.setattr(one, "checkpoint", checkpoint)
     monkeypatch.setattr(Trainer, "saved", property(lambda self: stands[0]))
-    for name in ("_finish_saving", "_await_samples", "_prune"):
-        monkeypatch.setattr(one, name, lambda name=name: told.append((name,)))
+    for part, name in ((one.saves, "finish"), (one.samples, "wait"), (one.saves, "prune")):
+        monkeypatch.setattr(part, name, lambda name=name: told.append((name,)))
     assert one._end() == one._ended == one.state == state
     kinds = [each[0] for each in told]
-    waits = ["_finish_saving"]
-    assert kinds == [*waits, *(["saved", *waits] if saves else []), "_await_samples", state, "status", "_prune"]
+    waits = ["finish"]
+    assert kinds == [*waits, *(["saved", *waits] if saves else []), "wait", state, "status", "prune"]
     assert said(told, state) == [(state, step, {})]
     (status,) = said(told, "status")
     assert (status[1]["state"], status[1]["phase"], status[1]["step"]) == (state, "", step)
@@ -102,7 +102,7 @@ def test_a_checkpoint_that_was_taken_away_at_the_end_is_written_again(
     stands = iter([True, False])
     monkeypatch.setattr(Trainer, "saved", property(lambda self: next(stands)))
     monkeypatch.setattr(one, "checkpoint", lambda: told.append(("saved",)))
-    monkeypatch.setattr(one, "_finish_saving", lambda: told.append(("waited",)))
+    monkeypatch.setattr(one.saves, "finish", lambda: told.append(("waited",)))
     one._end()
     kinds = [each[0] for each in told]
     again = ["saved", "waited", "status"] if stop is STOP else []
@@ -204,7 +204,7 @@ def test_patience_ends_a_run_at_an_evaluation(
 def test_a_written_part_is_told_as_soon_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, told = telling(tmp_path)
     one.step = 3
-    monkeypatch.setattr(one, "_finish_saving", lambda: told.append(("waited",)))
+    monkeypatch.setattr(one.saves, "finish", lambda: told.append(("waited",)))
     for done in (False, True):
         one.crew.writing = SimpleNamespace(done=done)  # type: ignore[assignment]
         one._keep_up()

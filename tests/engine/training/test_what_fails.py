@@ -20,7 +20,7 @@ from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.runs.status import read_config, read_status
 from engine.runs.writer import RunWriter
-from engine.training import batches, beside, crew, optim, saving, shortage, trainer, waiting
+from engine.training import batches, beside, crew, optim, saving, shortage, state, trainer, waiting
 from engine.training.batches import HostBatches, ResidentBatches, make_batches
 from engine.training.checkpoint import choose_checkpoint, load_checkpoint
 from engine.training.crew import Crew
@@ -269,10 +269,11 @@ def test_a_bug_is_not_taken_for_a_lack_of_memory(start: Start, monkeypatch: pyte
     run = start("run")
     with RunWriter(run) as writer:
         one = trainer_of(run, writer)
-        call = {"activations_by_part": one._say_memory, "evaluate": one.evaluate, "write_checkpoint": one.checkpoint}[
-            what
-        ]
-        where = crew if what == "evaluate" else trainer
+        where, call = {
+            "activations_by_part": (trainer, one._say_memory),
+            "evaluate": (crew, one.evaluate),
+            "write_checkpoint": (state, one.checkpoint),
+        }[what]
         monkeypatch.setattr(where, what, failing(RuntimeError("a bug")))
         with pytest.raises(RuntimeError, match="a bug"):
             call()
