@@ -100,8 +100,12 @@ class Keyed(_Base):
 
     def owner_of(self, action: Action) -> Any:
         """The node an action runs on, None where there is none now."""
+        return self._acting().get(action.scope)
+
+    def _acting(self) -> dict[str, Any]:
+        """By scope the node that its actions run on: the nearest to the focus."""
         nodes = [*self.owners(), self.workplace, *self.workplace.query("*")]
-        return next((node for node in nodes if isinstance(node, Acting) and node.scope == action.scope), None)
+        return {node.scope: node for node in reversed(nodes) if isinstance(node, Acting)}
 
     def do(self, action: Action) -> None:
         """Run an action as its key would."""
@@ -113,8 +117,9 @@ class Keyed(_Base):
         from tui.screens.dialogs.choose import Choice, ChooseScreen
 
         choices = []
+        nodes = self._acting()
         for action in ACTIONS:
-            owner = self.owner_of(action) if action.palette else None
+            owner = nodes.get(action.scope) if action.palette else None
             if owner is not None and self.works(owner, action):
                 mapped = of_scope(action.scope, self.keymap)
                 key = next(each.key_shown for each in mapped if each.id == action.id)

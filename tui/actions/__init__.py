@@ -19,6 +19,7 @@ from tui.actions.action import Action
 __all__ = ["ACTIONS", "Action", "bindings", "is_text", "of_scope"]
 
 ACTIONS: tuple[Action, ...] = (*one_to_three.ACTIONS, *four_to_six.ACTIONS, *everywhere.ACTIONS)
+_OF = {scope: [action for action in ACTIONS if action.scope == scope] for scope in {each.scope for each in ACTIONS}}
 
 
 def is_text(key: str) -> bool:
@@ -31,12 +32,12 @@ def bindings(scope: str) -> list[BindingType]:
     """The scope's bindings for a class' BINDINGS, with ids that a keymap names."""
     return [
         Binding(action.key, action.do, action.about, show=False, priority=action.priority, id=action.id)
-        for action in ACTIONS
-        if action.scope == scope and action.key
+        for action in _OF.get(scope, ())
+        if action.key
     ]
 
 
 def of_scope(scope: str, keymap: Mapping[str, str] | None = None) -> list[Action]:
     """The scope's actions, in the order of the footer, with the keys that `keymap` (id to keys) gives them."""
-    found = [action for action in ACTIONS if action.scope == scope]
+    found = _OF.get(scope, ())
     return [replace(a, key=keymap[a.id], shown_key="") if keymap and a.id in keymap else a for a in found]
