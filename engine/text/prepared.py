@@ -13,6 +13,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -166,6 +167,15 @@ def shard_path(folder: Path, split: str, number: int) -> Path:
     return folder / f"{split}-{number:05d}.bin"
 
 
+def shard_files(prepared: Prepared, folder: Path) -> tuple[list[tuple[Path, Shard]], list[tuple[Path, Shard]]]:
+    """The files of training and of validation, each with what it holds."""
+    train, val = (
+        [(shard_path(folder, name, number), shard) for number, shard in enumerate(split.shards)]
+        for name, split in (("train", prepared.train), ("val", prepared.val))
+    )
+    return train, val
+
+
 def check_finished(prepared: Prepared, folder: Path) -> None:
     """Raises CorpusError for one whose making was broken off."""
     if not prepared.finished:
@@ -178,17 +188,15 @@ def check_finished(prepared: Prepared, folder: Path) -> None:
 def check_shards(prepared: Prepared, folder: Path) -> None:
     """Raises CorpusError that names a shard which is missing or not of its length."""
     itemsize = 2 if prepared.dtype == "uint16" else 4
-    for name, split in (("train", prepared.train), ("val", prepared.val)):
-        for number, shard in enumerate(split.shards):
-            path = shard_path(folder, name, number)
-            try:
-                size = path.stat().st_size
-            except FileNotFoundError:
-                raise CorpusError(f"{path} is missing; copy it there again, or prepare {folder} again") from None
-            except OSError as error:
-                raise cannot("read", path, error, CorpusError) from None
-            if size != shard.tokens * itemsize:
-                raise CorpusError(
-                    f"{path} has {size:,} bytes and should have {shard.tokens * itemsize:,}; "
-                    f"copy it there again, or prepare {folder} again"
-                )
+    for path, shard in chain(*shard_files(prepared, folder)):
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            raise CorpusError(f"{path} is missing; copy it there again, or prepare {folder} again") from None
+        except OSError as error:
+            raise cannot("read", path, error, CorpusError) from None
+        if size != shard.tokens * itemsize:
+            raise CorpusError(
+                f"{path} has {size:,} bytes and should have {shard.tokens * itemsize:,}; "
+                f"copy it there again, or prepare {folder} again"
+            )

@@ -7,15 +7,17 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from engine.errors import CorpusError, TokenizerError, UserError
 from engine.files import cannot
 from engine.process import answer, first_order, in_turn
+from engine.text.prepared import Split
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.cutting import cut_safely
 from engine.tokenizers.documents import Ask, Document, Documents, FileDocuments, Piece
@@ -27,24 +29,15 @@ CHUNK = 1 << 20  # characters of a document that are encoded at once
 SPLITS = ("train", "val")
 
 
-@dataclass(frozen=True)
-class Encoded:
-    """Where the ids of a piece lie, training and validation, and what they are; see `prepared.Split`."""
+class Encoded(BaseModel):
+    """Where the ids of a piece lie, training and validation, and what they are."""
+
+    model_config = ConfigDict(frozen=True)
 
     paths: tuple[str, str]
-    tokens: tuple[int, int]
-    bytes: tuple[int, int]
-    documents: tuple[int, int]
+    splits: tuple[Split, Split]
     counted: dict[str, int]
     """What was left out of it, and how often."""
-
-    @classmethod
-    def from_dict(cls, tree: dict[str, Any]) -> Encoded:
-        """What `asdict` gave, by way of JSON."""
-        fields: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in tree.items()
-        }
-        return cls(**fields)
 
 
 def open_documents(ask: Ask) -> Documents:
@@ -81,12 +74,11 @@ def encode_piece(documents: Documents, tokenizer: Tokenizer, folder: Path, numbe
                 count[document.val] += document.ends
     except OSError as error:
         raise cannot("write", error.filename or folder, error, CorpusError) from None
-    counted = dict(documents.counted)
-    return Encoded((str(paths[0]), str(paths[1])), _pair(tokens), _pair(n_bytes), _pair(count), counted)
-
-
-def _pair(values: list[int]) -> tuple[int, int]:
-    return values[0], values[1]
+    train, val = (
+        Split(tokens=ids, bytes=size, documents=number)
+        for ids, size, number in zip(tokens, n_bytes, count, strict=True)
+    )
+    return Encoded(paths=(str(paths[0]), str(paths[1])), splits=(train, val), counted=dict(documents.counted))
 
 
 def _chunks(document: Document, ending: str) -> Iterator[str]:
@@ -133,7 +125,7 @@ def encode_pieces(
             told: dict[str, Any] = json.loads(data)
             if "problem" in told:
                 raise (TokenizerError if told["of"] == "tokenizer" else CorpusError)(told["problem"])
-            yield Encoded.from_dict(told)
+            yield Encoded.model_validate(told)
 
 
 def work() -> None:
@@ -149,11 +141,12 @@ def work() -> None:
         try:
             documents = documents or open_documents(Ask(**told["ask"]))
             made = encode_piece(documents, tokenizer, folder, number, Piece(**fields))
-            found: dict[str, Any] = asdict(made)
+            found = made.model_dump_json()
         except UserError as error:
-            found = {"problem": str(error), "of": "tokenizer" if isinstance(error, TokenizerError) else "corpus"}
+            of = "tokenizer" if isinstance(error, TokenizerError) else "corpus"
+            found = json.dumps({"problem": str(error), "of": of})
         try:
-            answer(json.dumps(found).encode())
+            answer(found.encode())
         except OSError:  # nobody waits for it any more
             for path in made.paths if made is not None else ():
                 with contextlib.suppress(OSError):

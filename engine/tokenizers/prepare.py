@@ -27,7 +27,7 @@ from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.documents import Ask, Documents, Piece
 from engine.tokenizers.hub import PREFIX, hub_columns, is_saved
 from engine.tokenizers.learning import MOST
-from engine.tokenizers.pieces import END_OF_TEXT, SPLITS, Encoded, encode_pieces, mark_of, open_documents
+from engine.tokenizers.pieces import END_OF_TEXT, SPLITS, encode_pieces, mark_of, open_documents
 from engine.tokenizers.shards import ShardWriter
 from engine.tokenizers.table import load_tokenizer, tokenizer_class, train_tokenizer
 
@@ -220,7 +220,7 @@ def _filled(
             for number, writer in enumerate(writers):
                 writer.append(Path(made.paths[number]))
                 Path(made.paths[number]).unlink()
-                splits[number] = _grown(splits[number], made, number)
+                splits[number] = _grown(splits[number], made.splits[number])
             for what, count in made.counted.items():
                 counted[what] = counted.get(what, 0) + count
             done += 1
@@ -240,14 +240,9 @@ def _filled(
     return _finished(folder, about, documents, tokenizer)
 
 
-def _grown(split: Split, made: Encoded, number: int) -> Split:
-    return split.model_copy(
-        update={
-            "tokens": split.tokens + made.tokens[number],
-            "bytes": split.bytes + made.bytes[number],
-            "documents": split.documents + made.documents[number],
-        }
-    )
+def _grown(split: Split, more: Split) -> Split:
+    counts = {name: getattr(split, name) + getattr(more, name) for name in ("tokens", "bytes", "documents")}
+    return split.model_copy(update=counts)
 
 
 def _with(

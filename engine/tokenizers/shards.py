@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from engine.errors import CorpusError
 from engine.files import cannot
-from engine.text.prepared import Prepared, Shard, Split, check_finished, check_shards, shard_path
+from engine.text.prepared import Prepared, Shard, Split, check_finished, check_shards, shard_files, shard_path
 from engine.tokenizers.cache import checksum
 from engine.tokenizers.mapped import Mapped
 
@@ -102,13 +102,12 @@ def open_shards(prepared: Prepared, folder: Path) -> tuple[Mapped, Mapped]:
     check_shards(prepared, folder)
     found = []
     dtype = np.dtype(prepared.dtype).newbyteorder("<")
-    for name, split in (("train", prepared.train), ("val", prepared.val)):
-        paths = list(_paths(folder, name, split))
+    for files, split in zip(shard_files(prepared, folder), (prepared.train, prepared.val), strict=True):
         try:
-            for path, shard in zip(paths, split.shards, strict=True):
+            for path, shard in files:
                 if checksum(path, **_SAMPLE) != shard.sampled:
                     raise damaged(path, folder)
-            found.append(Mapped(paths, dtype, split.bytes - split.first))
+            found.append(Mapped([path for path, _ in files], dtype, split.bytes - split.first))
         except OSError as error:
             raise cannot("read", error.filename or folder, error, CorpusError) from None
     return found[0], found[1]
@@ -118,11 +117,7 @@ def check_all(prepared: Prepared, folder: Path, progress: Progress | None = None
     """Read every byte of every shard. Raises CorpusError that names the first that is not what was written."""
     check_finished(prepared, folder)
     check_shards(prepared, folder)
-    every = [
-        (path, shard)
-        for name, split in (("train", prepared.train), ("val", prepared.val))
-        for path, shard in zip(_paths(folder, name, split), split.shards, strict=True)
-    ]
+    every = list(chain(*shard_files(prepared, folder)))
     for done, (path, shard) in enumerate(every):
         try:
             with path.open("rb") as file:
@@ -138,7 +133,3 @@ def check_all(prepared: Prepared, folder: Path, progress: Progress | None = None
 def damaged(path: Path, folder: Path) -> CorpusError:
     """What is said of a shard that is not what was written."""
     return CorpusError(f"{path} is damaged; copy it there again, or remove {folder} and prepare it again")
-
-
-def _paths(folder: Path, name: str, split: Split) -> Iterator[Path]:
-    return (shard_path(folder, name, number) for number in range(len(split.shards)))

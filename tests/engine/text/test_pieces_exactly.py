@@ -18,6 +18,7 @@ from engine import process
 from engine.errors import CorpusError, TokenizerError
 from engine.process import Helper
 from engine.text.corpus import Text
+from engine.text.prepared import Split
 from engine.tokenizers import encoding, pieces
 from engine.tokenizers.byte import ByteTokenizer
 from engine.tokenizers.char import CharTokenizer
@@ -69,7 +70,8 @@ def listed(tmp_path: Path) -> FileDocuments:
 
 
 def encoded(number: int) -> Encoded:
-    return Encoded((f"{number}", "val"), (number, 1), (2, 3), (4, 5), {"odd row": number})
+    splits = Split(tokens=number, bytes=2, documents=4), Split(tokens=1, bytes=3, documents=5)
+    return Encoded(paths=(f"{number}", "val"), splits=splits, counted={"odd row": number})
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,7 @@ def test_pieces_are_given_out_in_turn_two_ahead_each(
     workers: int, first: int, helpers: int, tmp_path: Path, helping: type[Helping]
 ) -> None:
     documents, some = listed(tmp_path), [Piece(0, 1, n, n + 1) for n in range(9)]
-    helping.answers = staticmethod(lambda order: json.dumps(vars(encoded(order[0]))).encode())
+    helping.answers = staticmethod(lambda order: encoded(order[0]).model_dump_json().encode())
     most, found = 0, []
     for each in encode_pieces(documents, ByteTokenizer(), tmp_path, some, first, workers):
         most = max(most, under_way() + 1)
@@ -124,7 +126,7 @@ def test_the_first_problem_in_order_is_raised_and_all_are_ended(
     def answers(order: Any) -> bytes:
         number = order[0]
         problem = {"problem": f"piece {number} is odd", "of": of}
-        return json.dumps(problem if number >= 2 else vars(encoded(number))).encode()
+        return json.dumps(problem if number >= 2 else encoded(number).model_dump()).encode()
 
     helping.answers = staticmethod(answers)
     found = []
@@ -152,7 +154,7 @@ def test_a_helper_encodes_pieces_until_its_input_ends(tmp_path: Path, monkeypatc
         return told
 
     found = worked(ByteTokenizer(), ask, [0, some[0]], [1, some[1]])
-    assert [Encoded.from_dict(each) for each in found] == list(
+    assert [Encoded.model_validate(each) for each in found] == list(
         encode_pieces(documents, ByteTokenizer(), tmp_path, documents.pieces()[:2], 0, 1)
     )
     (odd,) = worked(CharTokenizer.train(["abc"]), ask, [0, some[0]])
@@ -301,5 +303,5 @@ def test_a_module_of_helpers_works_when_it_is_run(module: str, tmp_path: Path, m
     wrote = io.BytesIO()
     monkeypatch.setattr("sys.stdin", lines(told, order))
     monkeypatch.setattr("sys.stdout", SimpleNamespace(buffer=wrote))
-    runpy.run_module(f"engine.tokenizers.{module}", run_name="__main__")
+    runpy.run_module(f"engine.tokenizers.{module}", run_name="__main__", alter_sys=True)
     assert a_helper(wrote.getvalue()).answer()

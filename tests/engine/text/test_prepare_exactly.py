@@ -14,7 +14,7 @@ import pytest
 from engine.config import DataConfig
 from engine.errors import CorpusError
 from engine.text.corpus import Text
-from engine.text.prepared import META, TOKENIZER, UNIT, Prepared, read_prepared
+from engine.text.prepared import META, TOKENIZER, UNIT, Prepared, Split, read_prepared
 from engine.text.template import CHAT_TEMPLATE
 from engine.tokenizers import pieces, prepare
 from engine.tokenizers.base import Tokenizer
@@ -179,23 +179,24 @@ def test_a_piece_is_two_files_of_ids_and_what_they_are(tmp_path: Path) -> None:
     found, trained, held = encoded(made, word(), tmp_path)
     assert (trained, held) == (f"é cd{END_OF_TEXT}ab cdé{END_OF_TEXT}", f"ab{END_OF_TEXT}")
     special = word().special[END_OF_TEXT]
-    assert found.documents == (2, 1) and found.bytes == (12, 2), "a mark is no text"
-    assert found.tokens == tuple(Path(path).stat().st_size // 2 for path in found.paths)
+    tokens = [Path(path).stat().st_size // 2 for path in found.paths]
+    assert found.splits[0] == Split(tokens=tokens[0], bytes=12, documents=2), "a mark is no text"
+    assert found.splits[1] == Split(tokens=tokens[1], bytes=2, documents=1)
     assert [Path(path).name.startswith(".piece-0000003-") for path in found.paths] == [True, True]
     assert Path(found.paths[0]).read_bytes().endswith(special.to_bytes(2, "little"))
     empty, *_ = encoded(made, word(), tmp_path, 4, 1)
-    assert (empty.tokens, empty.bytes, empty.documents) == ((0, 0), (0, 0), (0, 0))
-    assert Encoded.from_dict(json.loads(json.dumps(vars(found)))) == found
+    assert empty.splits == (Split(), Split())
+    assert Encoded.model_validate_json(found.model_dump_json()) == found
 
 
 def test_without_a_token_for_it_the_ending_is_text(tmp_path: Path) -> None:
     made = Listed([train("é"), val("ab"), train(["a", "b"], ends=False), train(["c"])])
     found, trained, held = encoded(made, ByteTokenizer(), tmp_path)
     assert (trained, held) == ("é--abc--", "ab--")
-    assert found.tokens == found.bytes == (9, 4) and found.documents == (2, 1)
+    assert found.splits == (Split(tokens=9, bytes=9, documents=2), Split(tokens=4, bytes=4, documents=1))
     made.ending = ""
     found, trained, held = encoded(made, word(), tmp_path)
-    assert (trained, held) == ("éabc", "ab") and found.documents == (2, 1)
+    assert (trained, held) == ("éabc", "ab") and [split.documents for split in found.splits] == [2, 1]
 
 
 def test_a_first_token_is_the_text_that_was_counted(tmp_path: Path) -> None:
