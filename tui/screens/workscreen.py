@@ -45,7 +45,7 @@ class WorkScreen(Screen[None]):
     AUTO_FOCUS: ClassVar[str | None] = None
     scope: str = ""
     help_title: str = ""
-    about: ClassVar[tuple[str, ...]] = ()
+    about: ClassVar[str] = ""
     place: ClassVar[str] = ""
     """Its name in the first line."""
 
@@ -76,8 +76,8 @@ class WorkScreen(Screen[None]):
         """Called at every poll of the app."""
 
     def help_lines(self) -> list[Row]:
-        """The screen's own words, one row a line."""
-        return [[(line, "foreground")] for line in self.about]
+        """The screen's own words, a row a paragraph."""
+        return [[(self.about, "foreground")]] if self.about else []
 
     def update(self) -> None:
         """`refresh_view` with the first line and the footer, where there is something to show it on."""

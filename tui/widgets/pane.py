@@ -20,7 +20,7 @@ class Pane(Vertical):
 
     scope: ClassVar[str] = ""
     title: ClassVar[str] = ""
-    about: ClassVar[tuple[str, ...]] = ()
+    about: ClassVar[str] = ""
     _said_title: Content = Content("")
     _said_below: Content = Content("")
 
@@ -65,8 +65,8 @@ class Pane(Vertical):
         return self.title
 
     def help_lines(self) -> list[Row]:
-        """The pane's own words, one row a line."""
-        return [[(line, "foreground")] for line in self.about]
+        """The pane's own words, a row a paragraph."""
+        return [[(self.about, "foreground")]] if self.about else []
 
 
 def _printable(content: Content) -> Content:

@@ -29,7 +29,7 @@ from tui.screens.dialogs.ask import AskScreen
 from tui.screens.dialogs.choose import ChooseScreen
 from tui.screens.dialogs.confirm import ConfirmScreen
 from tui.screens.dialogs.dialogue import Behind, Dialogue
-from tui.screens.dialogs.help import HelpScreen
+from tui.screens.dialogs.help import HelpScreen, help_lines
 from tui.screens.dialogs.jump import JumpScreen
 from tui.screens.dialogs.rate import RateScreen
 from tui.screens.dialogs.settings import SettingsScreen
@@ -237,3 +237,5 @@ async def test_what_a_dialogue_says_is_said_whole(runs: Path, size: tuple[int, i
             await pilot.pause()
             lines = app.screen.query_one("#lines", Rows)
             assert not [y for y in range(lines.size.height) if "…" in lines.render_line(y).text]
+            _, rows = help_lines(app.owners(), app.keys_here())
+            assert len({len(row[0][0]) for row in rows if len(row) == 2}) == 1, "what keys do stands in one column"

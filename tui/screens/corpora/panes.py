@@ -14,9 +14,9 @@ from tui.widgets.rows import Rows
 
 class ListPane(Pane):
     title = "corpora"
-    about: ClassVar[tuple[str, ...]] = (
-        "All texts with a name: those that come with tinytui, your own, and known ones that",
-        "can be fetched. A path works as a corpus everywhere, too, without being added.",
+    about: ClassVar[str] = (
+        "All texts with a name: those that come with tinytui, your own, and known ones that "
+        "can be fetched. A path works as a corpus everywhere, too, without being added."
     )
 
     def compose(self) -> ComposeResult:
@@ -29,9 +29,9 @@ class ListPane(Pane):
 
 class TextPane(Pane):
     title = "text"
-    about: ClassVar[tuple[str, ...]] = (
-        "The text as a model reads it. Only the pages in sight are read, whatever its size;",
-        "g goes to a place in percent.",
+    about: ClassVar[str] = (
+        "The text as a model reads it. Only the pages in sight are read, whatever its size; "
+        "g goes to a place in percent."
     )
 
     def __init__(self, leaf: TextLeaf) -> None:
@@ -47,10 +47,10 @@ class TextPane(Pane):
 
 class FactsPane(Pane):
     title = "statistics"
-    about: ClassVar[tuple[str, ...]] = (
-        "What is in the text, counted once and kept. Bits per byte under gzip and zstd are a",
-        "floor: a model that needs more has learned less than a compressor knows. Of validation",
-        "text that training has, too, a validation loss says little.",
+    about: ClassVar[str] = (
+        "What is in the text, counted once and kept. Bits per byte under gzip and zstd are a "
+        "floor: a model that needs more has learned less than a compressor knows. Of validation "
+        "text that training has, too, a validation loss says little."
     )
 
     def __init__(self, leaf: FactsLeaf) -> None:

@@ -46,9 +46,9 @@ class CorporaScreen(WorkScreen):
     scope = "corpora"
     place = "corpora"
     help_title = "corpora"
-    about: ClassVar[tuple[str, ...]] = (
-        "Texts to train on. Lines of the list whose text was counted say how long it is and",
-        "how many distinct characters it has.",
+    about: ClassVar[str] = (
+        "Texts to train on. Lines of the list whose text was counted say how long it is and "
+        "how many distinct characters it has."
     )
 
     def __init__(self, session: Session) -> None:

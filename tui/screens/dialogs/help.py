@@ -69,13 +69,14 @@ def help_lines(
     lines: list[Row] = []
     for owner in helpful:
         lines += [*said, []] if (said := owner.help_lines()) else []
-    for owner in owners:
-        actions = [action for action in of_scope(owner.scope, keymap) if action.key and action.about]
-        for action in actions:
+    groups = [[each for each in of_scope(owner.scope, keymap) if each.key and each.about] for owner in owners]
+    room = max((len(works.get(each.id, each).key_shown) for group in groups for each in group), default=0)
+    for group in groups:
+        for action in group:
             shown = works.get(action.id)
             key, look = ("accent bold", "foreground") if shown is not None else ("dim", "dim")
-            lines.append([(f"{(shown or action).key_shown:>7}  ", key), (action.about, look)])
-        if actions:
+            lines.append([(f"{(shown or action).key_shown:>{room}}  ", key), (action.about, look)])
+        if group:
             lines.append([])
     while lines and not lines[-1]:
         lines.pop()

@@ -15,11 +15,11 @@ from tui.widgets.pane import Pane
 
 class TextPane(Pane):
     title = "text"
-    about: ClassVar[tuple[str, ...]] = (
-        "The text that is looked at, token by token; the arrows go from one to the next.",
-        "g shows another passage of the text that was held out of training, + and - make it",
-        "longer or shorter, w lists the worst ones, i takes a text that you type.",
-        "The last line says of the cursor's line what the tints say: a bar under each token.",
+    about: ClassVar[str] = (
+        "The text that is looked at, token by token; the arrows go from one to the next. "
+        "g shows another passage of the text that was held out of training, + and - make it "
+        "longer or shorter, w lists the worst ones, i takes a text that you type. "
+        "The last line says of the cursor's line what the tints say: a bar under each token."
     )
 
     def compose(self) -> ComposeResult:
@@ -35,10 +35,10 @@ class TextPane(Pane):
 
 class FactsPane(Pane):
     title = "token"
-    about: ClassVar[tuple[str, ...]] = (
-        "The token under the cursor. Its rank is 1 where the model found it the likeliest.",
-        "Loss is in nats; the mean of the text is told with its bits a byte, which compare",
-        "models with different tokenizers.",
+    about: ClassVar[str] = (
+        "The token under the cursor. Its rank is 1 where the model found it the likeliest. "
+        "Loss is in nats; the mean of the text is told with its bits a byte, which compare "
+        "models with different tokenizers."
     )
 
     def compose(self) -> ComposeResult:
@@ -50,7 +50,7 @@ class FactsPane(Pane):
 
 class CountsPane(FactsPane):
     title = "most frequent"
-    about: ClassVar[tuple[str, ...]] = ("The tokens of this text by how often they come.",)
+    about: ClassVar[str] = "The tokens of this text by how often they come."
 
     def compose(self) -> ComposeResult:
         yield Said(id="counts-said")
@@ -58,9 +58,9 @@ class CountsPane(FactsPane):
 
 class WallPane(Pane):
     title = "heads"
-    about: ClassVar[tuple[str, ...]] = (
-        "A small map for each head, layers from top to bottom: a row what a token takes, a",
-        "column what it takes it from, neighbours put together. The arrows choose one.",
+    about: ClassVar[str] = (
+        "A small map for each head, layers from top to bottom: a row what a token takes, a "
+        "column what it takes it from, neighbours put together. The arrows choose one."
     )
 
     def compose(self) -> ComposeResult:
@@ -72,9 +72,9 @@ class WallPane(Pane):
 
 class HeadPane(Pane):
     title = "head"
-    about: ClassVar[tuple[str, ...]] = (
-        "The chosen head: a row is a token that looks, a column one that is looked at, and",
-        "a row's parts sum to 1. Nothing looks ahead: the upper right stays empty.",
+    about: ClassVar[str] = (
+        "The chosen head: a row is a token that looks, a column one that is looked at, and "
+        "a row's parts sum to 1. Nothing looks ahead: the upper right stays empty."
     )
 
     def compose(self) -> ComposeResult:
@@ -86,10 +86,10 @@ class HeadPane(Pane):
 
 class LensPane(Pane):
     title = "lens"
-    about: ClassVar[tuple[str, ...]] = (
-        "The logit lens: after each layer the model's own final norm and head are applied.",
-        "Above a token, what each layer would say comes next; the bar is how sure it is.",
-        "= marks what does come next. Where it stands first, the model knew by then.",
+    about: ClassVar[str] = (
+        "The logit lens: after each layer the model's own final norm and head are applied. "
+        "Above a token, what each layer would say comes next; the bar is how sure it is. "
+        "= marks what does come next. Where it stands first, the model knew by then."
     )
 
     def compose(self) -> ComposeResult:

@@ -110,10 +110,10 @@ def _brought(rungs: list[Rung], number: int) -> list[list[Part]]:
 
 class LadderPane(Pane):
     title = "rungs"
-    about: ClassVar[tuple[str, ...]] = (
-        "Six models from a table of pairs to the full one, each by its newest run on this",
-        "run's corpus. They compare fairly where all were trained for as many steps, as",
-        "tinytui ladder CORPUS does.",
+    about: ClassVar[str] = (
+        "Six models from a table of pairs to the full one, each by its newest run on this "
+        "run's corpus. They compare fairly where all were trained for as many steps, as "
+        "tinytui ladder CORPUS does."
     )
 
     def compose(self) -> ComposeResult:
@@ -126,7 +126,7 @@ class LadderPane(Pane):
 
 class RungPane(Pane):
     title = "what is new"
-    about: ClassVar[tuple[str, ...]] = ("What the rung under the cursor has that the one before has not.",)
+    about: ClassVar[str] = "What the rung under the cursor has that the one before has not."
 
     def compose(self) -> ComposeResult:
         yield Said(id="rung-said")

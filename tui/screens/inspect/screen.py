@@ -43,11 +43,11 @@ class InspectScreen(InspectParts):
     scope = "inspect"
     place = "inspect"
     help_title = "inspect"
-    about: ClassVar[tuple[str, ...]] = (
-        "Five looks into the weights on one text: the loss of each token, attention, the",
-        "logit lens, the tokens themselves, and the ladder of models on this corpus.",
-        "While a run trains its newest good checkpoint is looked at, else the best; c chooses",
-        "another. The text is held-out text unless you type one.",
+    about: ClassVar[str] = (
+        "Five looks into the weights on one text: the loss of each token, attention, the "
+        "logit lens, the tokens themselves, and the ladder of models on this corpus. "
+        "While a run trains its newest good checkpoint is looked at, else the best; c chooses "
+        "another. The text is held-out text unless you type one."
     )
 
     # -- what is shown -------------------------------------------------------------------------------------------------

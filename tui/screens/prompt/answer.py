@@ -34,14 +34,14 @@ class AnswerPane(Pane):
 
     scope = "answer"
     title = "output"
-    about: ClassVar[tuple[str, ...]] = (
-        "The answer, token by token: ← → walk, and the bars show what else",
-        "could have stood there. ⏎ goes to the bars, where ⏎ on another",
-        "token goes on from it. e edits the answer as text and goes on from",
-        "there; m goes on from its end.",
-        "Every answer stays: [ ] walk through all to the same prompt.",
-        "ctrl+u tints each token by its surprise, -log2 of its probability",
-        "before the rules: dim below 1 bit, underlined from 9 on.",
+    about: ClassVar[str] = (
+        "The answer, token by token: ← → walk, and the bars show what else "
+        "could have stood there. ⏎ goes to the bars, where ⏎ on another "
+        "token goes on from it. e edits the answer as text and goes on from "
+        "there; m goes on from its end. "
+        "Every answer stays: [ ] walk through all to the same prompt. "
+        "ctrl+u tints each token by its surprise, -log2 of its probability "
+        "before the rules: dim below 1 bit, underlined from 9 on."
     )
     BINDINGS: ClassVar[list[BindingType]] = bindings("answer")
 

@@ -25,12 +25,12 @@ class SamplingPane(Pane):
     """The sliders and the seed."""
 
     title = "sampling"
-    about: ClassVar[tuple[str, ...]] = (
-        "How the next token is drawn. The rules act in this order:",
-        "repetition penalty, temperature, top-k, top-p, min-p. The bars",
-        "follow at once.",
-        "A slider also takes a typed value, or off where it has one.",
-        "ctrl+n has settings by name: choose, keep, forget.",
+    about: ClassVar[str] = (
+        "How the next token is drawn. The rules act in this order: "
+        "repetition penalty, temperature, top-k, top-p, min-p. The bars "
+        "follow at once. "
+        "A slider also takes a typed value, or off where it has one. "
+        "ctrl+n has settings by name: choose, keep, forget."
     )
 
     def __init__(self) -> None:
@@ -80,12 +80,12 @@ class BarsPane(Pane):
     """The distribution at one place."""
 
     title = "next token"
-    about: ClassVar[tuple[str, ...]] = (
-        "What could stand at the token that is looked at: the probability",
-        "after the rules as the sliders have them now, and as the model",
-        "gives it (raw). A token that a rule cut names the rule.",
-        "↑ ↓ choose, ⏎ takes that token instead and goes on from it;",
-        "← → walk through the output.",
+    about: ClassVar[str] = (
+        "What could stand at the token that is looked at: the probability "
+        "after the rules as the sliders have them now, and as the model "
+        "gives it (raw). A token that a rule cut names the rule. "
+        "↑ ↓ choose, ⏎ takes that token instead and goes on from it; "
+        "← → walk through the output."
     )
 
     def __init__(self) -> None:

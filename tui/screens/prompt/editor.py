@@ -108,15 +108,15 @@ class EditorPane(Pane):
     """Where the prompt is written."""
 
     title = "prompt"
-    about: ClassVar[tuple[str, ...]] = (
-        "Asks the weights that are training now, without stopping them, or",
-        "any checkpoint (ctrl+o). ⏎ sends, alt+⏎ makes a line, esc stops.",
-        "↑ above the first line recalls what was asked before; what you",
-        "type and do not send stays at its place, also after a restart.",
-        "ctrl+g lists your prompts, examples and the history of all runs.",
-        "ctrl+b compares two answers, ctrl+r nine; f4 is a chat, where the",
-        "corpus has prompts and answers.",
-        "Every prompt is kept with its settings in the run's prompts.jsonl.",
+    about: ClassVar[str] = (
+        "Asks the weights that are training now, without stopping them, or "
+        "any checkpoint (ctrl+o). ⏎ sends, alt+⏎ makes a line, esc stops. "
+        "↑ above the first line recalls what was asked before; what you "
+        "type and do not send stays at its place, also after a restart. "
+        "ctrl+g lists your prompts, examples and the history of all runs. "
+        "ctrl+b compares two answers, ctrl+r nine; f4 is a chat, where the "
+        "corpus has prompts and answers. "
+        "Every prompt is kept with its settings in the run's prompts.jsonl."
     )
 
     def __init__(self) -> None:

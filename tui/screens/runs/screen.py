@@ -43,11 +43,11 @@ class RunsScreen(Doing):
     scope = "runs"
     place = "runs"
     help_title = "runs"
-    about: ClassVar[tuple[str, ...]] = (
-        "All runs, live ones first. The cursor stays on its run, wherever its line goes.",
-        "/ shows those that match, as you type: a word, corpus:notes, state:running,",
-        "val<1.5, lr>1e-3, params>1M, -state:failed; space marks up to eight, whose",
-        "curves are drawn over each other, and = says how they differ.",
+    about: ClassVar[str] = (
+        "All runs, live ones first. The cursor stays on its run, wherever its line goes. "
+        "/ shows those that match, as you type: a word, corpus:notes, state:running, "
+        "val<1.5, lr>1e-3, params>1M, -state:failed; space marks up to eight, whose "
+        "curves are drawn over each other, and = says how they differ."
     )
 
     def body(self) -> ComposeResult:

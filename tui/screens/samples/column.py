@@ -18,12 +18,12 @@ from tui.widgets.passage import Passage
 class Column(Pane, can_focus=True):
     """Page A or B."""
 
-    about: ClassVar[tuple[str, ...]] = (
-        "What the model wrote to one fixed prompt with one fixed seed, at two of its",
-        "checkpoints: the difference between A and B is what it learned between them.",
-        "Words that the other page does not have are bright, the same ones dim.",
-        "Underlined: the longest passage that stands word for word in the training text.",
-        "B goes along with the newest page until it is turned back.",
+    about: ClassVar[str] = (
+        "What the model wrote to one fixed prompt with one fixed seed, at two of its "
+        "checkpoints: the difference between A and B is what it learned between them. "
+        "Words that the other page does not have are bright, the same ones dim. "
+        "Underlined: the longest passage that stands word for word in the training text. "
+        "B goes along with the newest page until it is turned back."
     )
 
     class Wanted(Message):

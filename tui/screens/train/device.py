@@ -83,15 +83,15 @@ class DeviceView(Painted):
 class DevicePane(Pane, can_focus=True):
     scope = "device"
     title = "device"
-    about: ClassVar[tuple[str, ...]] = (
-        "How busy the device is and where its memory goes: weights, gradients,",
-        "optimizer state, activations. Below, the learning rate, the norm of the",
-        "gradient before clipping (a spike is a warning), and tokens a second.",
-        "ppl is e to the val loss; bpb, bits per byte, compares across tokenizers.",
-        "Alone (z) it shows the whole machine: every GPU with its processes, the cores,",
-        "memory and disk, with the last hour of each. Of several processes that train the",
-        "run it shows each: its own work for a step (without waiting for the others), how many",
-        "times the others' that is, its memory; ! marks one that keeps the others waiting.",
+    about: ClassVar[str] = (
+        "How busy the device is and where its memory goes: weights, gradients, "
+        "optimizer state, activations. Below, the learning rate, the norm of the "
+        "gradient before clipping (a spike is a warning), and tokens a second. "
+        "ppl is e to the val loss; bpb, bits per byte, compares across tokenizers. "
+        "Alone (z) it shows the whole machine: every GPU with its processes, the cores, "
+        "memory and disk, with the last hour of each. Of several processes that train the "
+        "run it shows each: its own work for a step (without waiting for the others), how many "
+        "times the others' that is, its memory; ! marks one that keeps the others waiting."
     )
 
     def compose(self) -> ComposeResult:

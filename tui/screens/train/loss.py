@@ -41,13 +41,13 @@ class LossPane(Pane):
     scope = "loss"
     title = "loss"
     BINDINGS: ClassVar[list[BindingType]] = bindings("loss")
-    about: ClassVar[tuple[str, ...]] = (
-        "Cross entropy, nats a token. Train is smoothed over the band of its least",
-        "and greatest value in each column; validation is exact, over the whole",
-        "held-out part. The range is that of what comes after the warm-up; what lies",
-        "beyond it stands at the edge as ▲ with its value, so no spike is hidden.",
-        "Under it: ▲ checkpoint  ‖ paused  » resumed  η learning rate  ! alarm",
-        "Y forked. With the crosshair on one of them, its words stand below.",
+    about: ClassVar[str] = (
+        "Cross entropy, nats a token. Train is smoothed over the band of its least "
+        "and greatest value in each column; validation is exact, over the whole "
+        "held-out part. The range is that of what comes after the warm-up; what lies "
+        "beyond it stands at the edge as ▲ with its value, so no spike is hidden. "
+        "Under it: ▲ checkpoint, ‖ paused, » resumed, η learning rate, ! alarm, "
+        "Y forked. With the crosshair on one of them, its words stand below."
     )
 
     def __init__(self) -> None:

@@ -37,15 +37,15 @@ class PromptPane(Asking, Pane):
 
     scope = "prompt"
     title = "prompt"
-    about: ClassVar[tuple[str, ...]] = (
-        "Asks the weights that are training now, without stopping them, or any",
-        "checkpoint. Enter sends, escape stops; an answer goes on while you look",
-        "elsewhere. In the input ↑ ↓ walk through what you asked; what you type",
-        "and do not send stays at its place, a new prompt below the newest.",
-        "alt+enter or ctrl+j makes a new line; it is shown as ⏎.",
-        "A slider also takes a typed value, or off where it has one.",
-        "Screen 2 has the same conversation with more room: 2 goes there.",
-        "Every prompt is kept with its settings in the run's prompts.jsonl.",
+    about: ClassVar[str] = (
+        "Asks the weights that are training now, without stopping them, or any "
+        "checkpoint. Enter sends, escape stops; an answer goes on while you look "
+        "elsewhere. In the input ↑ ↓ walk through what you asked; what you type "
+        "and do not send stays at its place, a new prompt below the newest. "
+        "alt+enter or ctrl+j makes a new line; it is shown as ⏎. "
+        "A slider also takes a typed value, or off where it has one. "
+        "Screen 2 has the same conversation with more room: 2 goes there. "
+        "Every prompt is kept with its settings in the run's prompts.jsonl."
     )
     BINDINGS: ClassVar[list[BindingType]] = bindings("prompt")
 

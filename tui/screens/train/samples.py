@@ -25,12 +25,12 @@ class SamplesPane(Pane):
 
     scope = "samples"
     title = "samples"
-    about: ClassVar[tuple[str, ...]] = (
-        "What the model writes to one fixed prompt with one fixed seed, at every",
-        "checkpoint: the difference between two pages is what it has learned.",
-        "The newest page is shown as it comes, until you turn back with ◀.",
-        "copied: its longest passage that stands word for word in the training text;",
-        "red when that is far more than in text the model has not seen.",
+    about: ClassVar[str] = (
+        "What the model writes to one fixed prompt with one fixed seed, at every "
+        "checkpoint: the difference between two pages is what it has learned. "
+        "The newest page is shown as it comes, until you turn back with ◀. "
+        "copied: its longest passage that stands word for word in the training text; "
+        "red when that is far more than in text the model has not seen."
     )
     BINDINGS: ClassVar[list[BindingType]] = bindings("samples")
 
