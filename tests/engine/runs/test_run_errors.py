@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine import files
+from engine import files, machine
 from engine.config import load_preset
 from engine.errors import LockedError, RunError, UserError
-from engine.runs import environment, layout, lock, log, tail
+from engine.runs import layout, lock, log, tail
 from engine.runs.columns import columns_of
 from engine.runs.layout import RunDir, create_run, list_runs, remove_run
 from engine.runs.lock import RunLock, holders, is_locked
@@ -373,5 +373,5 @@ def test_a_writer_that_cannot_open_its_logs_leaves_no_lock(run: RunDir) -> None:
 
 
 def test_the_environment_is_told_in_json() -> None:
-    assert environment.version("no such package") is None and json.dumps(environment.environment())
-    assert environment.hostname() == socket.gethostname()
+    assert machine.version("no such package") is None and json.dumps(machine.environment())
+    assert machine.hostname() == socket.gethostname()
