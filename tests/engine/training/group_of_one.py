@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,12 +12,15 @@ import torch
 import torch.distributed as dist
 
 from engine.errors import CheckpointError
+from engine.model.gpt import GPT
 from engine.runs.layout import RunDir
+from engine.training import compile as compiling
 from engine.training.crew import Crew
 from engine.training.ranks import Ranks
 from engine.training.saving import Contents, fresh_state
 from engine.training.sharded import is_sharded, local, whole
 from engine.training.sharded_saving import read_sharded
+from engine.training.step import LossFunction
 from engine.training.verify import verify_checkpoint
 
 from .conftest import flat, tiny_config
@@ -63,6 +67,22 @@ def trains_as_one_alone() -> None:
     alone.step(0, 1.0)
     alone.take_step.clear()
     assert all(each.grad is None for each in alone.take_step.trained)
+
+
+def traced(model: GPT) -> LossFunction:
+    """Traced and differentiated as for the compiler, in one piece, but run by PyTorch."""
+    function: LossFunction = torch.compile(model.loss, backend="aot_eager", fullgraph=True)
+    return function
+
+
+def traced_as_plain() -> None:
+    """Alone, where what a compiler needs is loaded."""
+    compiling.compile_loss, compiling.WORTH, compiling.TRIAL_SECONDS = traced, 0.0, 0.0
+    alone, made = crew(), crew()
+    with TemporaryDirectory() as os.environ["TINYTUI_CACHE"]:
+        assert made.compile(0.0).on and made.take_step.loss_function != made.model.loss
+    for ours, theirs in zip(trained(made)[0], trained(alone)[0], strict=True):
+        assert ours.loss == pytest.approx(theirs.loss, rel=1e-3)
 
 
 def parted_as_whole() -> None:

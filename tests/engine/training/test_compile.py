@@ -69,12 +69,6 @@ def other_sums(model: GPT) -> LossFunction:
     return lambda x, y: 1.1 * model.loss(x, y)
 
 
-def traced(model: GPT) -> LossFunction:
-    """Traced and differentiated as for the compiler, in one piece, but run by PyTorch."""
-    function: LossFunction = torch.compile(model.loss, backend="aot_eager", fullgraph=True)
-    return function
-
-
 @pytest.mark.parametrize(
     ("how", "said"), [(broken, "without torch.compile: backend failed"), (other_sums, "compiled, the loss of a batch")]
 )
@@ -99,7 +93,7 @@ def test_a_run_is_compiled_before_its_first_step_and_says_so_meanwhile(
 
     def look(model: GPT) -> LossFunction:
         phases.append(read(run).status["phase"])
-        return traced(model)
+        return lambda x, y: model.loss(x, y)
 
     monkeypatch.setattr(compiling, "compile_loss", look)
     monkeypatch.setattr(compiling, "WORTH", 0.0)
@@ -107,7 +101,7 @@ def test_a_run_is_compiled_before_its_first_step_and_says_so_meanwhile(
     (event,) = events(run, "compiled")
     assert phases == ["compiling"] and event["step"] == 0 and not events(run, "alarm")
     assert re.fullmatch(r"forward and backward take [\d.]+ ms compiled on this machine, [\d.]+ otherwise", event["why"])
-    assert read(run).series.loss.tolist() == pytest.approx(read(plain).series.loss.tolist(), rel=1e-3)
+    assert read(run).series.loss.tolist() == read(plain).series.loss.tolist()
 
 
 def test_smaller_micro_batches_are_not_compiled(

@@ -138,7 +138,9 @@ def test_what_does_not_fit_on_one_device_is_parted(monkeypatch: pytest.MonkeyPat
         assert choose_parallel(config.replace({"train.parallel": "ddp"}), 65, "auto", 2) == "ddp"
 
 
-@pytest.mark.parametrize("what", ["trains_as_one_alone", "parted_as_whole"])
+@pytest.mark.parametrize(
+    "what", ["trains_as_one_alone", "parted_as_whole", pytest.param("traced_as_plain", marks=WHOLE)]
+)
 def test_a_group_of_one_does_all_that_more_would(zygote: Zygote, what: str) -> None:
     zygote.do("tests.engine.training.group_of_one", what)
 
