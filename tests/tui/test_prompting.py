@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from engine.errors import CheckpointError
+from engine.errors import CheckpointError, UserError
 from engine.runs.layout import RunDir
-from tui.state.prompting import LoadedModels
+from engine.sampling.settings import SamplingSettings
+from engine.text.catalog import add_corpus
+from tui.state.prompting import LoadedModels, PromptJob, Request
 
 KEPT = Path(__file__).parents[1] / "kept" / "format-1" / "runs"
 ONE, OTHER = "adamw-average", "grouped-heads"
@@ -71,3 +74,30 @@ def test_one_that_cannot_be_loaded_leaves_none_in_its_name(tmp_path: Path) -> No
     with pytest.raises(CheckpointError):
         models.get(other, 20, print)
     assert weights(models.get(run, "best", print)) == weights(good)
+
+
+def test_a_checkpoint_in_8_bits_is_another_model_and_says_what_that_costs(tmp_path: Path) -> None:
+    add_corpus(KEPT.parent / "corpora" / "kept.txt", corpora_dir=tmp_path / "corpora")
+    models, run, told = LoadedModels(tmp_path / "corpora"), put(tmp_path / "run", OTHER), list[str]()
+    whole = models.get(run, "best", print)
+    packed = models.get(run, "best", print, told.append)
+    assert packed[0] is not whole[0] and packed[2] == whole[2]
+    assert models.get(run, "best", print, told.append) is packed, "loaded once"
+    assert told == [models.cost] and re.fullmatch(
+        r"int8: val loss \d\.\d{4} for \d\.\d{4}, on [\d,]+ held-out tokens", models.cost
+    )
+    again = models.get(run, "best", print)
+    assert again[0] is not packed[0] and weights(again) == weights(whole)
+
+
+def test_what_has_no_matrices_answers_in_no_8_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> str:
+        raise UserError("int8 is for matrices on a CPU, and this model (kind bigram) has none; leave --int8 out")
+
+    monkeypatch.setattr("engine.plan.int8.in_int8", refuse)
+    models, run = LoadedModels(), put(tmp_path / "run", ONE)
+    job = PromptJob(Request(run, "best", "a", "a", SamplingSettings(), int8=True), models, lambda _: None)
+    job.start()
+    job.join(30)
+    said = "int8 is for matrices on a CPU, and this model (kind bigram) has none; ctrl+o takes the 8 bits off"
+    assert job.error == said

@@ -72,7 +72,13 @@ ACTIONS = (
     Action("prompt.run", "enter", "run", "run", "send the prompt", "⏎", palette=False, changes=True),
     Action("prompt.row_above", "up", "step(-1)", "", "the row above", palette=False),
     Action("prompt.row_below", "down", "step(1)", "", "the row below", palette=False),
-    Action("prompt.source", "ctrl+o", "source", "weights", "choose the weights: live, best, or a checkpoint"),
+    Action(
+        "prompt.source",
+        "ctrl+o",
+        "source",
+        "weights",
+        "choose the weights: live, best, or a checkpoint; its matrices in 8 bits or not",
+    ),
     Action(
         "prompt.examples",
         "ctrl+g",

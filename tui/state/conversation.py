@@ -89,6 +89,8 @@ class Conversation:
         self.shown: Shown = None
         self.job: PromptJob | None = None
         self.source: str | int | None = None
+        self.int8 = False
+        """Whether a checkpoint answers with its matrices in 8 bits."""
         self.locked = False
         self.other: Conversation | None = None
         """What stands beside this one where two are compared; the prompt and the seed are this one's."""

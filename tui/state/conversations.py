@@ -27,8 +27,8 @@ class Conversations:
     `reads` reads and writes the files of the runs; without it that happens at once.
     """
 
-    def __init__(self, reads: Worker | None = None) -> None:
-        self.models = LoadedModels()
+    def __init__(self, reads: Worker | None = None, corpora_dir: Path | None = None) -> None:
+        self.models = LoadedModels(corpora_dir)
         self.read_only = False
         """Whether no draft is written."""
         self.first_values: Callable[[], Mapping[str, float]] | None = None

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.control import ControlClient
@@ -58,6 +59,8 @@ class Request:
     edited: str | None = None
     how: str = ""
     chat: ChatSoFar | None = None
+    int8: bool = False
+    """Whether the matrices of a checkpoint are put in 8 bits."""
 
 
 @dataclass
@@ -79,9 +82,12 @@ class LoadedModels:
     again, and "best" is another one after each evaluation. Prompts of several threads take turns.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, corpora_dir: Path | None = None) -> None:
+        self._corpora_dir = corpora_dir
         self._guard = threading.Lock()
-        self._known: tuple[tuple[str, str], tuple[Any, Any, int]] | None = None
+        self._known: tuple[tuple[str, str, bool], tuple[Any, Any, int]] | None = None
+        self.cost = ""
+        """What 8 bits cost the model that was last put in them, in one line."""
         self._logits: KeptLogits | None = None
         self.vocabularies = Vocabularies()
 
@@ -95,21 +101,35 @@ class LoadedModels:
                 self._logits = KeptLogits()
             return self._logits
 
-    def get(self, run: RunDir, source: str | int, say: Callable[[str], None]) -> tuple[Any, Any, int]:
+    def get(
+        self, run: RunDir, source: str | int, say: Callable[[str], None], int8: Callable[[str], None] | None = None
+    ) -> tuple[Any, Any, int]:
         """Model, tokenizer and step of that checkpoint; raises CheckpointError when there is none or it is damaged.
 
-        A damaged "best" or "last" is passed over for the next one that is whole, which `say` is told.
+        A damaged "best" or "last" is passed over for the next one that is whole, which `say` is told. With `int8` its
+        matrices are put in 8 bits, and that is told what they cost; raises UserError for a model that has none.
         """
         from engine.training.checkpoint import choose_checkpoint, load_model
 
         with self._guard:
-            wanted = _content(run, choose_checkpoint(run, source).name)
+            wanted = (*_content(run, choose_checkpoint(run, source).name), int8 is not None)
             if self._known is not None and self._known[0] == wanted and wanted[1]:
                 return self._known[1]
             self._known = None  # two at a time would take twice the memory
             loaded = load_model(run, which=source, say=say)
-            self._known = _content(run, run.checkpoint(loaded[2]).name), loaded
+            if int8 is not None:
+                self.cost = self._in_int8(run, *loaded[:2])
+                int8(self.cost)
+            self._known = (*_content(run, run.checkpoint(loaded[2]).name), int8 is not None), loaded
             return loaded
+
+    def _in_int8(self, run: RunDir, model: Any, tokenizer: Any) -> str:
+        from engine.plan.int8 import in_int8
+
+        try:
+            return in_int8(run, model, tokenizer, self._corpora_dir)
+        except UserError as error:
+            raise UserError(f"{str(error).partition(';')[0]}; ctrl+o takes the 8 bits off") from None
 
 
 def _content(run: RunDir, checkpoint: str) -> tuple[str, str]:
@@ -135,6 +155,8 @@ class PromptJob(threading.Thread):
         self.error: str | None = None
         self.passed_over: list[str] = []
         """Damaged checkpoints that stood before the one that answers, a line each."""
+        self.told: list[str] = []
+        """What 8 bits cost, where the answering model was put in them now."""
         self.labels: dict[int, str] = {}
         """What tokens are called, as far as a trainer said."""
         self.begun = self.done = False
@@ -195,7 +217,7 @@ class PromptJob(threading.Thread):
         self.entry = Prompted(
             prompt=request.prompt,
             text=self.text,
-            source=str(request.source),
+            source=f"{request.source} int8" if request.int8 else str(request.source),
             step=outcome.step,
             settings={**request.settings.to_dict(), "seed": seed},
             templated=request.templated,
@@ -281,7 +303,9 @@ class PromptJob(threading.Thread):
         from tui.state.tokens import loss_of
 
         request = self.request
-        model, tokenizer, step = self._models.get(request.run, request.source, self.passed_over.append)
+        model, tokenizer, step = self._models.get(
+            request.run, request.source, self.passed_over.append, self.told.append if request.int8 else None
+        )
         begin, logits = self._begin(tokenizer), self._models.logits
         self._fit(tokenizer)
         if self._cancelled.is_set():

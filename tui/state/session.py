@@ -303,7 +303,7 @@ class Session:
             from tui.state.conversations import Conversations
             from tui.state.presets import first_values
 
-            self._talks = Conversations(self.reads)
+            self._talks = Conversations(self.reads, self.corpora_dir)
             self._talks.first_values = first_values
         return self._talks
 

@@ -388,9 +388,10 @@ async def test_a_chat_holds_as_many_turns_as_the_context_does(kept: RunDir, runs
         await until(pilot, lambda: "chat" not in json.loads((kept.path / "draft.json").read_text()))
 
 
-async def test_two_runs_answer_beside_each_other(kept: RunDir, runs: Path) -> None:
+async def test_two_runs_answer_beside_each_other(kept: RunDir, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(kept.path, runs / "other")
-    app = Workbench(runs, run=kept)
+    app, said = Workbench(runs, run=kept), list[str]()
+    monkeypatch.setattr(app, "notify", lambda text, **_: said.append(text))
     async with app.run_test(size=(140, 40)) as pilot:
         here = await go(pilot, app)
         here.main.sheet = replace(here.main.sheet, values={**here.main.sheet.values, "max_tokens": 4.0})
@@ -405,7 +406,22 @@ async def test_two_runs_answer_beside_each_other(kept: RunDir, runs: Path) -> No
         await until(pilot, lambda: not here.busy and all(len(each.tokens) == 4 for each in panes.values()), 60)
         assert panes["a"].text.answer == panes["b"].text.answer, "the same weights and seed"
         await until(pilot, lambda: panes["b"].text._different == set())
-    assert len(history(kept)) == 1 == len(history(RunDir(runs / "other")))
+        here.side = "b"
+        await pilot.press("ctrl+o", *"in 8 bits", "enter")
+        await until(pilot, lambda: "best checkpoint int8" in on_screen(app))
+        here.focus_editor()
+        await pilot.press("enter")
+        other = here.main.other
+        await until(pilot, lambda: not here.busy and other is not None and other.version[1] == 2, 60)
+        await until(pilot, lambda: any("int8: what it costs in loss is not known" in text for text in said))
+        here.side = "b"
+        await pilot.press("ctrl+o", *"as they are")
+        await until(pilot, lambda: "matrices as they are" in on_screen(app))
+        assert "int8: what it costs in loss is not known" in on_screen(app)
+        await pilot.press("enter")
+        assert other is not None and not other.int8 and not here.main.int8
+    assert [each["source"] for each in history(RunDir(runs / "other"))] == ["best", "best int8"]
+    assert [each["source"] for each in history(kept)] == ["best", "best"]
 
 
 def bars_of(pane: AnswerPane) -> int:

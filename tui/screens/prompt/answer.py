@@ -242,9 +242,9 @@ class AnswerPane(Pane):
 
     def _weights(self) -> str:
         shown = self.shown
-        source = shown.request.source if isinstance(shown, PromptJob) else self.talk.source
+        asked = shown.request if isinstance(shown, PromptJob) else self.talk
         name = f"{clean(self.talk.run.name, keep_newlines=False)} " if self._elsewhere() and self.talk.run else ""
-        return name + (source_words(source) if source is not None else "")
+        return name + (source_words(asked.source, asked.int8) if asked.source is not None else "")
 
     def _elsewhere(self) -> bool:
         return self.talk.run is not None and self.talk.run != self.session.run

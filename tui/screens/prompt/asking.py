@@ -165,7 +165,7 @@ class Asking(_Base):
 
     def source_parts(self, width: int) -> list[tuple[str, str]]:
         """Weights and format for a border's title of `width` cells."""
-        parts = [(source_words(self.source), "bold $bright"), (" ▾", "$accent")]
+        parts = [(source_words(self.source, self.talk.int8), "bold $bright"), (" ▾", "$accent")]
         if self.template() is not None:
             view = self.session.view
             name = name_in(view.info, "corpus") if view is not None else ""
@@ -215,6 +215,7 @@ class Asking(_Base):
             begin=begin,
             edited=edited,
             how=how,
+            int8=talk.int8 and self.source_of(talk) != LIVE,
         )
 
     def action_run(self) -> None:
@@ -265,9 +266,11 @@ class Asking(_Base):
             job.cancel()
 
     def tell_passed_over(self, job: PromptJob) -> None:
-        """Say once which damaged checkpoints were passed over."""
+        """Say once which damaged checkpoints were passed over, and what 8 bits cost."""
         while job.passed_over:
             self.session.notices.append(Notice(job.passed_over.pop(0), bad=True))
+        while job.told:
+            self.session.notices.append(Notice(job.told.pop(0)))
 
     def turn_history(self, by: int) -> None:
         """A prompt of this run's history into the view: text, settings, answer."""
@@ -283,9 +286,14 @@ class Asking(_Base):
         return []
 
     def action_source(self) -> None:
-        view = self.session.view
+        view, talk = self.session.view, self.talk
         if view is None:
             return
+
+        def turn_int8() -> None:
+            talk.int8 = not talk.int8
+            self.show_source()
+
         choices = [Choice("live weights", LIVE, "as they are at the next step")] if self.session.live else []
         points = list(view.checkpoints)
         if points:
@@ -298,7 +306,10 @@ class Asking(_Base):
             choices.append(
                 Choice(f"checkpoint {point['step']:,}", point["step"], f"val {fmt_loss(loss)}" if loss else "")
             )
-        talk = self.talk
+        if points:
+            cost = self.session.talks.models.cost.partition(", on")[0][:40]
+            aside = cost if talk.int8 else "of a checkpoint; the cost in loss is told"
+            choices.append(Choice("matrices as they are" if talk.int8 else "matrices in 8 bits", turn_int8, aside))
         choices += self.more_sources()
 
         def choose(source: Any) -> None:

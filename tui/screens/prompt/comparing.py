@@ -30,6 +30,7 @@ class Comparing(Walking):
             self.write_back()
             self.main.other = Conversation(self.main.run, self.main.history)
             self.main.other.sheet, self.main.other.source = self.main.sheet, self.source
+            self.main.other.int8 = self.main.int8
             self.side = "b"
         else:
             self.main.other.stop()

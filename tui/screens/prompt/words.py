@@ -9,10 +9,10 @@ from tui.state.history import Prompted
 from tui.state.prompting import LIVE, PromptJob
 
 
-def source_words(source: str | int) -> str:
-    """Weights by name."""
+def source_words(source: str | int, int8: bool = False) -> str:
+    """Weights by name; of a checkpoint, whether in 8 bits."""
     word = {LIVE: "live weights", "best": "best checkpoint", "last": "last checkpoint"}.get(str(source))
-    return word or f"checkpoint {source:,}"
+    return (word or f"checkpoint {source:,}") + (" int8" if int8 and source != LIVE else "")
 
 
 def asked_of(shown: Shown) -> str:
