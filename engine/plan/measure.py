@@ -51,8 +51,7 @@ def median_seconds(
     """
     times: list[float] = []
     began = time.perf_counter()
-    spent = 0.0
-    while not times or (spent < 2 * seconds and (spent < seconds or len(times) <= 2 * WARM_UPS)):
+    while True:
         before = time.perf_counter()
         work()
         if device.type == "cuda":
@@ -62,7 +61,8 @@ def median_seconds(
         spent = now - began
         if report is not None:
             report(min(1.0, spent / seconds))
-    return median(times[min(max(WARM_UPS, len(times) // 4), len(times) - 1) :])
+        if spent >= 2 * seconds or (spent >= seconds and len(times) > 2 * WARM_UPS):
+            return median(times[min(max(WARM_UPS, len(times) // 4), len(times) - 1) :])
 
 
 def time_steps(take_step: TrainStep, seconds: float, report: Callable[[float], None] | None = None) -> float:
@@ -76,7 +76,7 @@ def time_evaluation(take_step: TrainStep, dataset: TokenDataset, seconds: float)
     """Median seconds a token of validation takes, on the first tokens of the split."""
     config, device = take_step.config, take_step.device
     length = config.model.block_size
-    tokens = max(1, TOKENS_PER_BATCH.get(device.type, 8192) // length) * length
+    tokens = max(1, TOKENS_PER_BATCH[device.type] // length) * length
     tokens = min(len(dataset.val) - 1, tokens * (EVAL_BATCHES if device.type == "cuda" else 1))
     part = replace(dataset, val=dataset.val[: tokens + 1])
     once = median_seconds(
@@ -93,12 +93,12 @@ def time_writing(model: GPT, dataset: TokenDataset, tokens: int, seconds: float)
         return time.perf_counter() - began > seconds
 
     each: list[float] = []
-    while not over() or not each:
+    while True:
         pieces = generate(model, dataset.tokenizer, [0], SamplingSettings(max_tokens=tokens, seed=0), cancelled=over)
         done = next(piece for piece in pieces if isinstance(piece, Done))
-        if not over() or not each:  # of a text that was cut off the beginning weighs too much
-            each.append(done.seconds / max(1, done.tokens))
-    return median(each)
+        each.append(done.seconds / done.tokens)
+        if over():
+            return median(each[:-1] or each)  # of the last, which was cut off, the beginning weighs too much
 
 
 def made_up(config: Config, vocab_size: int, device: torch.device) -> TokenDataset:
@@ -107,7 +107,7 @@ def made_up(config: Config, vocab_size: int, device: torch.device) -> TokenDatas
     tokenizer = CharTokenizer("".join(chr(next(codes)) for _ in range(vocab_size)))
     length = config.model.block_size
     random = np.random.default_rng(0)
-    batch = max(TOKENS_PER_BATCH.get(device.type, 8192), length)
+    batch = max(TOKENS_PER_BATCH[device.type], length)
     train, val = (
         random.integers(vocab_size, size=size + 1, dtype=tokenizer.dtype)
         for size in (max(1 << 18, 2 * length), EVAL_BATCHES * batch)

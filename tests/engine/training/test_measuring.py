@@ -7,6 +7,8 @@ import runpy
 import signal
 import sys
 from dataclasses import asdict, replace
+from itertools import count
+from statistics import median
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,6 +28,7 @@ from engine.plan.measure import (
     time_writing,
 )
 from engine.plan.pace import LIMIT_SECONDS, Pace
+from engine.sampling.settings import SamplingSettings
 from engine.tokenizers.dataset import TokenDataset
 from engine.training.evaluate import TOKENS_PER_BATCH
 from engine.training.step import make_step
@@ -77,12 +80,24 @@ def test_work_is_timed_for_a_second_and_a_half_or_until_some_is_warm(
         clock.spend(made[-1])
 
     assert median_seconds(work, CPU, 1.5, told.append) == pytest.approx(seconds)
-    assert len(made) == len(told) == calls
-    assert told == sorted(told) and told[-1] == 1.0
+    assert len(made) == calls
+    assert told == pytest.approx([min(1.0, sum(made[: n + 1]) / 1.5) for n in range(calls)])
 
 
-def test_steps_that_are_timed_go_on_and_change_the_weights_little() -> None:
-    made = []
+@pytest.mark.parametrize(("calls", "counted"), [(1, [1]), (2, [2]), (4, [4]), (7, [4, 5, 6, 7]), (20, range(6, 21))])
+def test_the_first_three_and_a_quarter_of_all_do_not_count(
+    monkeypatch: pytest.MonkeyPatch, calls: int, counted: Any
+) -> None:
+    """The nth takes n seconds: what is counted is told by the median."""
+    clock, numbers = Clock(monkeypatch), count(1)
+    least = calls * (calls + 1) / 2  # seconds that all take; for fewer than seven it is twice the time there is
+    found = median_seconds(lambda: clock.spend(next(numbers)), CPU, least if calls >= 7 else least / 2)
+    assert found == median(counted) and next(numbers) == calls + 1
+
+
+def test_steps_that_are_timed_go_on_and_change_the_weights_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, kept = [], list[int]()
+    monkeypatch.setattr(measure, "keep_freed_memory", lambda: kept.append(1))
 
     class Step:
         device = CPU
@@ -92,21 +107,28 @@ def test_steps_that_are_timed_go_on_and_change_the_weights_little() -> None:
 
     assert measure.time_steps(Step(), 1e-3) >= 0.0  # type: ignore[arg-type]
     assert [step for step, _ in made] == list(range(len(made))) and len(made) > measure.WARM_UPS
-    assert all(0 < multiplier <= 1e-3 for _, multiplier in made)
+    assert all(0 < multiplier <= 1e-3 for _, multiplier in made) and kept == [1]
 
 
-@pytest.mark.parametrize(("device", "batches"), [(CPU, 1), (torch.device("cuda"), EVAL_BATCHES)])
+@pytest.mark.parametrize(
+    ("device", "block_size", "tokens"),
+    [
+        (CPU, 16, 2048),
+        (CPU, 1000, 2000),  # whole sequences
+        (CPU, 3000, 3000),  # one at least
+        (torch.device("cuda"), 16, 65536 * EVAL_BATCHES),
+    ],
+)
 def test_an_evaluation_is_timed_on_the_first_tokens(
-    monkeypatch: pytest.MonkeyPatch, device: torch.device, batches: int
+    monkeypatch: pytest.MonkeyPatch, device: torch.device, block_size: int, tokens: int
 ) -> None:
-    config, clock = tiny_config(), Clock(monkeypatch)
+    config, clock = tiny_config(f"model.block_size={block_size}", "train.precision=bf16"), Clock(monkeypatch)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     dataset = made_up(config, 9, device)
     step: Any = SimpleNamespace(config=config, device=device, model=None)
-    tokens = TOKENS_PER_BATCH[device.type] * batches
 
-    def evaluated(model: object, part: TokenDataset, length: int, *_: object) -> None:
-        assert length == config.model.block_size and np.array_equal(part.val, dataset.val[: tokens + 1])
+    def evaluated(model: object, part: TokenDataset, *how: object) -> None:
+        assert how == (block_size, device, "bf16") and np.array_equal(part.val, dataset.val[: tokens + 1])
         clock.spend(0.25)
 
     monkeypatch.setattr(measure, "evaluate", evaluated)
@@ -114,23 +136,25 @@ def test_an_evaluation_is_timed_on_the_first_tokens(
 
 
 @pytest.mark.parametrize(
-    ("seconds", "limit", "texts"),
+    ("seconds", "limit", "texts", "each"),
     [
-        (0.01, 1.2, [50, 50, 21]),
-        (0.01, 0.75, [50, 26]),
-        (0.2, 0.5, [3]),
-        (9.0, 0.5, [1]),
+        (0.01, 1.2, [50, 50, 15], 0.0104),
+        (0.01, 0.75, [50, 22], 0.0104),
+        (0.2, 0.5, [1], 0.6),
+        (9.0, 0.5, [1], 27.0),
     ],
 )
 def test_texts_are_written_for_as_long_as_there_is_time(
-    monkeypatch: pytest.MonkeyPatch, seconds: float, limit: float, texts: list[int]
+    monkeypatch: pytest.MonkeyPatch, seconds: float, limit: float, texts: list[int], each: float
 ) -> None:
-    """One that is cut off counts only where there is no other."""
+    """One that is cut off counts only where there is no other: it takes two tokens' time to begin."""
     clock, written = Clock(monkeypatch), list[int]()
 
     def write(model: object, tokenizer: object, ids: object, settings: Any, cancelled: Any) -> Any:
+        assert (ids, settings) == ([0], SamplingSettings(max_tokens=50, seed=0))
         tokens, began = 0, clock.now
-        while tokens < settings.max_tokens and not cancelled():
+        clock.spend(2 * seconds)
+        while tokens == 0 or (tokens < settings.max_tokens and not cancelled()):
             clock.spend(seconds)
             tokens += 1
         written.append(tokens)
@@ -144,7 +168,7 @@ def test_texts_are_written_for_as_long_as_there_is_time(
     monkeypatch.setattr(measure, "generate", write)
     monkeypatch.setattr(measure, "Done", Done)
     dataset = made_up(tiny_config(), 9, CPU)
-    assert time_writing(None, dataset, 50, limit) == pytest.approx(seconds)  # type: ignore[arg-type]
+    assert time_writing(None, dataset, 50, limit) == pytest.approx(each)  # type: ignore[arg-type]
     assert written == texts
 
 
