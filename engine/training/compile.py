@@ -1,7 +1,7 @@
 """`train.compile`: the loss through torch.compile, forward and backward, once before the first step.
 
 Compiled code rounds otherwise than PyTorch's own operations and has other random numbers for dropout: a run repeats
-bit by bit, resumed or not, only without it. On a CPU it seldom pays: there a trial says whether it does.
+bit by bit, resumed or not, only without it. On a CPU a trial says whether it pays.
 """
 
 from __future__ import annotations

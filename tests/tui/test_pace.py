@@ -72,7 +72,7 @@ def test_the_time_in_words() -> None:
     blind = forecast(NANO.replace({"train.sample_tokens": 0}), 65, pace=PACE)
     assert time_words(blind, compiled=True) == [
         "31.2 ms a step · 2,000 steps in 1m02s "
-        "(measured on this machine, without torch.compile, which seldom pays on a CPU)",
+        "(measured on this machine, without torch.compile, which a trial decides on)",
         "evaluations not counted",
     ]
     assert time_words(forecast(NANO, 65)) == []

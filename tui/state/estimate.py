@@ -41,7 +41,7 @@ def time_words(told: Forecast, compiled: bool = False) -> list[str]:
     step, steps = fmt_step(told.pace.step_seconds), f"{told.max_steps:,} steps in {fmt_duration(told.train_seconds)}"
     where = "measured on this machine" + (f" in {told.pace.precision}" if told.pace.precision else "")
     where += ", without torch.compile" if compiled else ""
-    where += ", which seldom pays on a CPU" if compiled and told.pace.device == "cpu" else ""
+    where += ", which a trial decides on" if compiled and told.pace.device == "cpu" else ""
     known = [
         f"{count:,} {what}{'s' * (count != 1)}"
         for count, what, seconds in (
