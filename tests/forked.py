@@ -46,6 +46,8 @@ LOADED = ("torch", "textual.app", "typer", "engine.training.host", "engine.train
 
 OWN = ("tui", "tests", "bench", "conftest")
 """What each program loads itself, of all that is no library."""
+READ_AT_EXEC = ("LD_", "MALLOC_", "GLIBC_")
+"""How the names begin of what a program is told before its first line: such a one is not forked."""
 SUBREAPER = 36
 """PR_SET_CHILD_SUBREAPER: orphans below become children of this process."""
 
@@ -72,11 +74,14 @@ def serve() -> None:
 
 
 class Forked(subprocess.Popen[Any]):
-    """As `subprocess.Popen` of a Python with `-m`, `-c` or a file; anything else it leaves to that."""
+    """As `subprocess.Popen` of a Python with `-m`, `-c` or a file; anything else it leaves to that.
+
+    So it does with a program that is told something else than this one where only the loader reads it.
+    """
 
     def _execute_child(self, args: Any, *given: Any) -> None:
         preexec, cwd, env, shell, session = given[1], given[4], given[5], given[8], given[-2]
-        if _server is None or shell or preexec or args[0] != PYTHON:
+        if _server is None or shell or preexec or args[0] != PYTHON or _told(env) != _told(None):
             super()._execute_child(args, *given)  # type: ignore[misc]
             return
         streams = [number if each == -1 else each for number, each in enumerate(given[9:15:2])]
@@ -86,6 +91,11 @@ class Forked(subprocess.Popen[Any]):
             self._child_created = True
         finally:
             self._close_pipe_fds(*given[9:15])  # type: ignore[attr-defined]
+
+
+def _told(env: Mapping[Any, Any] | None) -> dict[str, str]:
+    given = os.environ if env is None else {os.fsdecode(name): os.fsdecode(value) for name, value in env.items()}
+    return {name: value for name, value in given.items() if name.startswith(READ_AT_EXEC)}
 
 
 class _Subprocess(types.ModuleType):
