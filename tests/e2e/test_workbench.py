@@ -82,7 +82,7 @@ def until(test: Callable[[], object], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not test():
         assert time.monotonic() < deadline, f"not within {seconds:g} s"
-        time.sleep(0.05)
+        time.sleep(0.01)
 
 
 def weights_file(place: Path, name: str, step: int) -> Path:
@@ -125,7 +125,7 @@ def pause(place: Path, name: str) -> ControlClient:
     return client
 
 
-STEPS = 400
+STEPS = 200
 TRAIN = ["train", "tiny.txt", "--steps", str(STEPS), *SMALL]
 
 

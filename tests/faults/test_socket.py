@@ -89,7 +89,7 @@ def target() -> Iterator[Target]:
         log = (folder / "out.txt").open("wb")
         command = [sys.executable, "-m", "tui.cli", "train", "--resume", str(run.path)]
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
+        process = Forked(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
         found = Target(run, process)
         try:
             until(lambda: process.poll() is not None or found.step > 0, "it does not begin")
