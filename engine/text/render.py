@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass as checked
+
 from engine.errors import CorpusError
 from engine.files import open_cached, write_cached
 from engine.text.scan import Progress, remembered
@@ -28,7 +31,7 @@ RENDERING = 2  # goes up when the same source would be rendered differently, so 
 _PIECE = 1 << 20
 
 
-@dataclass(frozen=True)
+@checked(frozen=True, config=ConfigDict(strict=True))
 class Rendered:
     """A text in the cache, what ends its records, if anything, and in words what was left out of it."""
 
@@ -67,7 +70,7 @@ def rendered(source: Source, recipe: Recipe, cache: Path, progress: Progress | N
     if path.is_file():
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # damaged: made again
             tree = json.loads(about.read_bytes())
-            return Rendered(path, tree["boundary"], str(tree["left_out"]))
+            return Rendered(path, tree["boundary"], tree["left_out"])
     counted: Counter[str] = Counter()
     with open_cached(path, CorpusError) as file:
         n_bytes = texts = 0

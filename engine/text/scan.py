@@ -10,9 +10,12 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
 
 from engine.errors import CorpusError, UserError
 from engine.files import reason, write_cached
@@ -24,7 +27,7 @@ BLOCK = 1 << 20
 RACY_NS = 2_000_000_000  # a file touched this recently may change again without its time changing
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(strict=True))
 class Scan:
     """What one pass over a file found: SHA-256 of its bytes, a UTF-8 byte order mark, and CR LF line ends."""
 
@@ -90,7 +93,7 @@ def remembered_scan(path: Path, cache: Path, progress: Progress | None = None, o
     found = remembered("scan", place, key, changed, cache, lambda: asdict(scan(path, progress)))
     try:
         return Scan(**found)
-    except TypeError:  # what was remembered is damaged
+    except (TypeError, ValueError):  # what was remembered is damaged
         return scan(path, progress)
 
 

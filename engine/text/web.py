@@ -11,7 +11,6 @@ import codecs
 import contextlib
 import hashlib
 import http.client
-import json
 import shutil
 import socket
 import threading
@@ -20,8 +19,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 from urllib.parse import urljoin, urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from engine.errors import CorpusError
 from engine.files import FORGOTTEN, open_atomic, open_cached, reason, sweep
@@ -39,6 +40,16 @@ _HEAD = 1 << 12  # of the line before them
 _PAGES = (".html", ".htm", ".xhtml")
 
 
+class _Before(BaseModel):
+    """The line before what came of a download."""
+
+    model_config = ConfigDict(strict=True)
+
+    url: str
+    mark: Annotated[str, Field(pattern=r"^[ -~]+$")]
+    size: int
+
+
 class Partial:
     """The beginning of what lies at `url`; `size` bytes of it, 0 for none, of the version `mark`."""
 
@@ -46,19 +57,11 @@ class Partial:
         self.url = url
         self.path = cache_dir() / "downloads" / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.part"
         self.size, self.mark, self._start = 0, "", 0
-        with contextlib.suppress(OSError, ValueError, RecursionError), self.path.open("rb") as file:
+        with contextlib.suppress(OSError, ValueError), self.path.open("rb") as file:
             line = file.readline(_HEAD)
-            said = json.loads(line)
-            if line.endswith(b"\n") and isinstance(said, dict) and said.get("url") == url:
-                mark, whole = said.get("mark"), self.path.stat().st_size - len(line)
-                if (
-                    isinstance(mark, str)
-                    and mark.isascii()
-                    and mark.isprintable()
-                    and mark
-                    and whole == said.get("size")
-                ):
-                    self.size, self.mark, self._start = whole, mark, len(line)
+            said = _Before.model_validate_json(line)
+            if line.endswith(b"\n") and said.url == url and said.size == self.path.stat().st_size - len(line):
+                self.size, self.mark, self._start = said.size, said.mark, len(line)
 
     @property
     def asks(self) -> dict[str, str]:
@@ -79,7 +82,7 @@ class Partial:
                 return
             file.flush()
             sweep(self.path.parent, "*.part", older_than=FORGOTTEN)
-            head = json.dumps({"url": self.url, "mark": mark, "size": size}).encode() + b"\n"
+            head = _Before(url=self.url, mark=mark, size=size).model_dump_json().encode() + b"\n"
             if len(head) > _HEAD:
                 return
             with Path(str(file.name)).open("rb") as came, open_cached(self.path, CorpusError) as part:

@@ -106,6 +106,7 @@ def cached_places(
     data, lengths = b"".join(each.astype("<i8").tobytes() for each in found), [len(each) for each in found]
     line = json.dumps({"of": of, "lengths": lengths, "sha256": _sum(of, lengths, data)})
     with contextlib.suppress(CorpusError):  # a cache that cannot be written costs the next time, not the run
+        sweep(path.parent, older_than=FORGOTTEN)
         write_atomic(path, line.encode() + b"\n" + data, kind=CorpusError)
     return found
 

@@ -63,6 +63,16 @@ def test_byte_order_mark_and_crlf_are_cleaned_in_a_copy(tmp_path: Path) -> None:
     assert path.read_bytes() == raw
 
 
+@pytest.mark.parametrize("wrong", ["", "[]", '{"boundary": 5, "left_out": ""}', '{"boundary": null, "left_out": null}'])
+def test_a_text_that_is_described_wrong_in_the_cache_is_made_again(wrong: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", "one\r\ntwo\r\n")
+    text = find_corpus(str(path)).prepare(tmp_path / "cache")
+    about = text.path.with_suffix(".json")
+    before = about.read_bytes()
+    about.write_text(wrong)
+    assert find_corpus(str(path)).prepare(tmp_path / "cache") == text and about.read_bytes() == before
+
+
 def test_line_ends_across_blocks_are_cleaned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scanning, "BLOCK", 4)
     path = write(tmp_path / "a.txt", "abc\r\ndef\u00e9\u00e9\r\n")  # the first CR LF lies across two blocks

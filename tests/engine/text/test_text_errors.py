@@ -68,11 +68,20 @@ def test_what_is_no_readable_file_is_named(tmp_path: Path, monkeypatch: pytest.M
         check_file(tmp_path / "text")
 
 
-def test_a_scan_that_is_remembered_wrong_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"n_bytes": 3, "no such": 1}, [], {"n_bytes": "5", "sha256": "", "bom": False, "crlf": True},
+        {"n_bytes": 5, "sha256": None, "bom": False, "crlf": True}, {"n_bytes": 5, "sha256": "", "bom": 0, "crlf": 1},
+    ],
+)  # fmt: skip
+def test_a_scan_that_is_remembered_wrong_is_made_again(
+    wrong: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "text"
     path.write_text("abc\r\n")
     whole = scanning.scan(path)
-    monkeypatch.setattr(scanning, "remembered", lambda *_: {"n_bytes": 3, "no such": 1})
+    monkeypatch.setattr(scanning, "remembered", lambda *_: wrong)
     assert remembered_scan(path, tmp_path / "cache") == whole == Scan(5, whole.sha256, False, True)
 
 
