@@ -235,7 +235,7 @@ def test_a_damaged_model(campaign: Callable[..., Campaign], sound: dict[str, Pat
     promise = campaign(
         "a damaged or made-up folder of a model is imported as it says, or refused in one line with nothing made, "
         "in bounded time and memory",
-        quick=30,
+        quick=15,
         whole=1500,
     )
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -114,7 +114,7 @@ class Everything(Themed, App[None]):
 
 
 async def test_no_widget_lets_text_drive_the_terminal(campaign: Callable[..., Campaign], tmp_path: Path) -> None:
-    promise = campaign("whatever a text holds, no widget lets it drive the terminal", quick=80, whole=10_000)
+    promise = campaign("whatever a text holds, no widget lets it drive the terminal", quick=40, whole=10_000)
     app = Everything(tmp_path / "runs")
     console = Console(force_terminal=True, color_system="truecolor", width=COLUMNS, legacy_windows=False)
     async with app.run_test(size=(COLUMNS, ROWS)) as pilot:
