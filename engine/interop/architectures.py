@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.config import ModelConfig
+from engine.config import ModelConfig, as_typed
 from engine.errors import UserError
 from engine.model.gpt import LAYER_EPS, RMS_EPS
 
@@ -32,19 +32,20 @@ class Part:
 
 
 Parts = dict[str, list[Part]]
+Wants = dict[str, tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
 class Architecture:
     """One class of transformers.
 
-    `wants(config)` lists what a model must change to be one, in words, nothing when it is one. `linears(config)` says
-    where each of a block's matrices ("attn.qkv", ...) goes in a layer.
+    `wants` are the values that a model's settings may have to be one. `linears(config)` says where each of a block's
+    matrices ("attn.qkv", ...) goes in a layer.
     """
 
     name: str
     model_type: str
-    wants: Callable[[ModelConfig], list[str]]
+    wants: Wants
     settings: Callable[[ModelConfig], dict[str, Any]]
     linears: Callable[[ModelConfig], Parts]
     layer: str  # prefix of layer N
@@ -54,42 +55,45 @@ class Architecture:
     transposed: bool  # weights stored (n_in, n_out)
     code: Path | None = None  # of a class that transformers does not have; it is written beside the weights
 
+    def lacks(self, config: ModelConfig) -> list[str]:
+        """What a model must change to be one, in words; nothing when it is one."""
+        own = config.model_dump() | ({"n_kv_head": None} if config.kv_heads == config.n_head else {})
+        return [
+            f"model.{name} {' or '.join(map(as_typed, values))}"
+            for name, values in self.wants.items()
+            if own[name] not in values
+        ]
 
-def _lacking(**checks: bool) -> list[str]:
-    return [_SAID[name] for name, holds in checks.items() if not holds]
 
-
-_SAID = {
-    "learned": "model.position learned, sinusoidal or none",
-    "rope": "model.position rope",
-    "layernorm": "model.norm layernorm",
-    "rmsnorm": "model.norm rmsnorm",
-    "no_swiglu": "model.mlp other than swiglu",
-    "swiglu": "model.mlp swiglu",
-    "no_groups": "model.n_kv_head unset",
-    "no_qk_norm": "model.qk_norm false",
-    "qk_norm": "model.qk_norm true",
-    "no_embd_norm": "model.embd_norm false",
-    "embd_norm": "model.embd_norm true",
-    "no_softcap": "model.softcap 0",
-    "no_bias": "model.bias false",
-    "no_embd_window": "model.embd_window 1",
-    "embd_window": "model.embd_window above 1",
-    "no_norm_weight": "model.norm_weight false",
+PLAIN = tuple(mlp for mlp in ACTIVATIONS if mlp != "swiglu")
+GPT2_WANTS: Wants = {
+    "embd_window": (1,),
+    "position": ("learned", "sinusoidal", "none"),
+    "norm": ("layernorm",),
+    "mlp": PLAIN,
+    "n_kv_head": (None,),
+    "qk_norm": (False,),
+    "embd_norm": (False,),
+    "softcap": (0.0,),
 }
-
-
-def _gpt2_wants(config: ModelConfig) -> list[str]:
-    return _lacking(
-        no_embd_window=config.embd_window == 1,
-        learned=config.position in ("learned", "sinusoidal", "none"),
-        layernorm=config.norm == "layernorm",
-        no_swiglu=config.mlp != "swiglu",
-        no_groups=config.kv_heads == config.n_head,
-        no_qk_norm=not config.qk_norm,
-        no_embd_norm=not config.embd_norm,
-        no_softcap=not config.softcap,
-    )
+LLAMA_WANTS: Wants = {
+    "embd_window": (1,),
+    "position": ("rope",),
+    "norm": ("rmsnorm",),
+    "mlp": ("swiglu",),
+    "qk_norm": (False,),
+    "embd_norm": (False,),
+    "softcap": (0.0,),
+}
+NANOCHAT_WANTS: Wants = {
+    "position": ("rope",),
+    "norm": ("rmsnorm",),
+    "norm_weight": (False,),
+    "mlp": PLAIN,
+    "qk_norm": (True,),
+    "embd_norm": (True,),
+    "bias": (False,),
+}
 
 
 def _gpt2_settings(config: ModelConfig) -> dict[str, Any]:
@@ -114,18 +118,6 @@ def _gpt2_linears(config: ModelConfig) -> Parts:
         "mlp.fc": [Part("mlp.c_fc")],
         "mlp.proj": [Part("mlp.c_proj")],
     }
-
-
-def _llama_wants(config: ModelConfig) -> list[str]:
-    return _lacking(
-        no_embd_window=config.embd_window == 1,
-        rope=config.position == "rope",
-        rmsnorm=config.norm == "rmsnorm",
-        swiglu=config.mlp == "swiglu",
-        no_qk_norm=not config.qk_norm,
-        no_embd_norm=not config.embd_norm,
-        no_softcap=not config.softcap,
-    )
 
 
 def _rotary_settings(config: ModelConfig) -> dict[str, Any]:
@@ -168,26 +160,6 @@ def _llama_linears(config: ModelConfig) -> Parts:
     }
 
 
-def _nanochat_wants(config: ModelConfig) -> list[str]:
-    return _lacking(
-        rope=config.position == "rope",
-        rmsnorm=config.norm == "rmsnorm",
-        no_norm_weight=not config.norm_weight,
-        no_swiglu=config.mlp != "swiglu",
-        qk_norm=config.qk_norm,
-        embd_norm=config.embd_norm,
-        no_bias=not config.bias,
-    )
-
-
-def _plain_nanochat_wants(config: ModelConfig) -> list[str]:
-    return _nanochat_wants(config) + _lacking(no_embd_window=config.embd_window == 1)
-
-
-def _windowed_nanochat_wants(config: ModelConfig) -> list[str]:
-    return _nanochat_wants(config) + _lacking(embd_window=config.embd_window > 1)
-
-
 def _nanochat_settings(config: ModelConfig) -> dict[str, Any]:
     return {**_rotary_settings(config), "final_logit_softcapping": config.softcap or None}
 
@@ -220,7 +192,7 @@ def _nanochat_linears(config: ModelConfig) -> Parts:
 GPT2 = Architecture(
     name="GPT2LMHeadModel",
     model_type="gpt2",
-    wants=_gpt2_wants,
+    wants=GPT2_WANTS,
     settings=_gpt2_settings,
     linears=_gpt2_linears,
     layer="transformer.h.",
@@ -232,7 +204,7 @@ GPT2 = Architecture(
 LLAMA = Architecture(
     name="LlamaForCausalLM",
     model_type="llama",
-    wants=_llama_wants,
+    wants=LLAMA_WANTS,
     settings=_llama_settings,
     linears=_llama_linears,
     layer="model.layers.",
@@ -244,7 +216,7 @@ LLAMA = Architecture(
 NANOCHAT = Architecture(
     name="NanoChatForCausalLM",
     model_type="nanochat",
-    wants=_plain_nanochat_wants,
+    wants=NANOCHAT_WANTS | {"embd_window": (1,)},
     settings=_nanochat_settings,
     linears=_nanochat_linears,
     layer="model.layers.",
@@ -257,7 +229,7 @@ WINDOWED_NANOCHAT = replace(
     NANOCHAT,
     name="WindowedNanoChatForCausalLM",
     model_type="windowed_nanochat",
-    wants=_windowed_nanochat_wants,
+    wants=NANOCHAT_WANTS,
     settings=_windowed_nanochat_settings,
     code=Path(__file__).with_name("windowed_nanochat.py"),
 )
@@ -271,9 +243,7 @@ def architecture_of(config: ModelConfig) -> Architecture:
     """
     if config.kind not in ("gpt", "decoder"):
         raise UserError(f"transformers has no model like model.kind {config.kind}; export needs kind gpt or decoder")
-    lacks = {architecture: architecture.wants(config) for architecture in ARCHITECTURES}
-    closest = min(ARCHITECTURES, key=lambda architecture: len(lacks[architecture]))
-    if lacks[closest]:
-        lacking = ", ".join(lacks[closest])
+    closest = min(ARCHITECTURES, key=lambda architecture: len(architecture.lacks(config)))
+    if lacking := ", ".join(closest.lacks(config)):
         raise UserError(f"no class of transformers computes this model; the closest, {closest.name}, needs {lacking}")
     return closest
