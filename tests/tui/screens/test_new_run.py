@@ -470,40 +470,42 @@ async def test_errors_are_walked_through_by_the_key_that_would_start(bench: tupl
         assert seen == ["name", "train.max_steps", "train.grad_clip", "name"] and not jobs
 
 
-@pytest.mark.parametrize(
-    ("key", "keys", "value"),
-    [
-        ("train.max_steps", ["5", "0"], "50"),  # 2000: the first character takes its place
-        ("train.max_steps", ["backspace", "7"], "2007"),
-        ("train.max_steps", ["home", "1"], "12000"),
-        ("train.max_steps", ["home", "delete", "9"], "9000"),
-        ("train.max_steps", ["left", "left", "5"], "20500"),
-        ("train.max_steps", ["end", "0"], "20000"),
-        ("train.max_steps", ["1", "ctrl+z"], "2000"),
-        ("train.max_steps", ["1", "ctrl+r"], "2000"),
-        ("train.max_steps", ["1", "left", "9", "ctrl+z"], "1"),
-        ("train.max_steps", ["1", "left", "9", "ctrl+z", "ctrl+y"], "91"),
-        ("train.max_steps", ["home", "shift+right", "shift+right", "5"], "500"),
-        ("train.max_steps", ["end", "shift+home", "7"], "7"),
-        ("train.sample_prompt", [*"a b", "ctrl+left", "x", "ctrl+a", "shift+left"], "a xb"),
-        ("train.sample_prompt", [*"two words", "ctrl+w", "z"], "two z"),
-        ("train.sample_prompt", [*"a/b"], "a/b"),
-        ("train.max_steps", ["1", "ctrl+z", "3"], "3"),
-        ("train.max_steps", ["7", "down", "up", "8"], "8"),
-        ("corpus", [*"my.txt"], "my.txt"),
-        ("corpus", ["right", *"my.txt"], "my.txt"),
-        ("name", [*"run-1"], "run-1"),
-    ],
-)
-async def test_what_is_typed_first_takes_the_place_of_what_stood_there(
-    bench: tuple[Workbench, list[Any]], key: str, keys: list[str], value: str
-) -> None:
+TYPED: list[tuple[str, list[str], str]] = [
+    ("train.max_steps", ["5", "0"], "50"),  # 2000: the first character takes its place
+    ("train.max_steps", ["backspace", "7"], "2007"),
+    ("train.max_steps", ["home", "1"], "12000"),
+    ("train.max_steps", ["home", "delete", "9"], "9000"),
+    ("train.max_steps", ["left", "left", "5"], "20500"),
+    ("train.max_steps", ["end", "0"], "20000"),
+    ("train.max_steps", ["1", "ctrl+z"], "2000"),
+    ("train.max_steps", ["1", "ctrl+r"], "2000"),
+    ("train.max_steps", ["1", "left", "9", "ctrl+z"], "1"),
+    ("train.max_steps", ["1", "left", "9", "ctrl+z", "ctrl+y"], "91"),
+    ("train.max_steps", ["home", "shift+right", "shift+right", "5"], "500"),
+    ("train.max_steps", ["end", "shift+home", "7"], "7"),
+    ("train.sample_prompt", [*"a b", "ctrl+left", "x", "ctrl+a", "shift+left"], "a xb"),
+    ("train.sample_prompt", [*"two words", "ctrl+w", "z"], "two z"),
+    ("train.sample_prompt", [*"a/b"], "a/b"),
+    ("train.max_steps", ["1", "ctrl+z", "3"], "3"),
+    ("train.max_steps", ["7", "down", "up", "8"], "8"),
+    ("corpus", [*"my.txt"], "my.txt"),
+    ("corpus", ["right", *"my.txt"], "my.txt"),
+    ("name", [*"run-1"], "run-1"),
+]
+"""A field, keys, and what stands there then."""
+
+
+async def test_what_is_typed_first_takes_the_place_of_what_stood_there(bench: tuple[Workbench, list[Any]]) -> None:
     app, _ = bench
     async with app.run_test(size=(140, 40)) as pilot:
-        form = await open_form(pilot)
-        await go_to(pilot, form, key)
-        await pilot.press(*keys)
-        assert form.value(key) == value
+        for key, keys, value in TYPED:
+            form = await open_form(pilot)
+            await go_to(pilot, form, key)
+            await pilot.press(*keys)
+            assert form.value(key) == value, keys
+            await pilot.press("escape")
+            await until(pilot, lambda: isinstance(app.screen, TrainScreen))
+            app.session.draft = None  # the next begins anew
 
 
 async def test_a_click_and_a_paste_replace_too(bench: tuple[Workbench, list[Any]]) -> None:
