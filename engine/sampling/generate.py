@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -103,7 +102,7 @@ def _stream(
     alternatives: int,
     keep: KeptLogits | None,
 ) -> Iterator[Piece | Done]:
-    clock = Stopwatch()
+    began = time.perf_counter()
     row = Row(tokenizer, settings, fresh_seed() if settings.seed is None else settings.seed)
     room = settings.max_tokens - len(forced)
     context = Context(model, ids + list(forced), room, drawn=len(forced))
@@ -127,9 +126,10 @@ def _stream(
                 kept = keep.add(logits[0])
             context.append(drawn)
         text = row.push(token, cancelled is not None and cancelled())
-        with clock.stopped():
-            yield Piece(token, text, table, kept)
-    yield row.done(clock.seconds())
+        given = time.perf_counter()
+        yield Piece(token, text, table, kept)
+        began += time.perf_counter() - given
+    yield row.done(time.perf_counter() - began)
 
 
 def generate_many(
@@ -165,7 +165,7 @@ def _batch(
     seeds: Sequence[int],
     cancelled: Cancelled | None,
 ) -> list[Done]:
-    clock = Stopwatch()
+    began = time.perf_counter()
     rows = [Row(tokenizer, settings, seed) for seed in seeds]
     context = Context(model, ids, settings.max_tokens, len(rows))
     dice = Dice(seeds, context.ids.device)
@@ -179,7 +179,8 @@ def _batch(
         for row, token in zip(rows, tokens, strict=True):
             if row.reason is None:
                 row.push(token, stop)
-    return [row.done(clock.seconds()) for row in rows]
+    seconds = time.perf_counter() - began
+    return [row.done(seconds) for row in rows]
 
 
 class Row:
@@ -251,24 +252,6 @@ class StopFilter:
         """Length of the longest end of the held text that is the beginning of a stop string."""
         longest = min(len(self._held), max(map(len, self.stops)) - 1)
         return next((n for n in range(longest, 0, -1) if any(s.startswith(self._held[-n:]) for s in self.stops)), 0)
-
-
-class Stopwatch:
-    """Seconds since it was made, without those in which it was stopped."""
-
-    def __init__(self) -> None:
-        self._began = time.perf_counter()
-
-    def seconds(self) -> float:
-        return time.perf_counter() - self._began
-
-    @contextmanager
-    def stopped(self) -> Iterator[None]:
-        before = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._began += time.perf_counter() - before
 
 
 def encode_prompt(model: GPT, tokenizer: Tokenizer, prompt: str | Sequence[int]) -> list[int]:

@@ -2,43 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from engine.model.gpt import GPT
 from engine.sampling import generate
-from engine.sampling.generate import Done, Stopwatch, generate_many
+from engine.sampling.generate import Done, Piece, generate_many
 from engine.sampling.settings import SamplingSettings
 from engine.tokenizers.char import CharTokenizer
 
 SETTINGS = SamplingSettings(max_tokens=7, seed=3)
 
 
-def ticks(monkeypatch: pytest.MonkeyPatch, each: float) -> None:
-    """A clock that is `each` later whenever it is looked at."""
-    now = [100.0]
+def test_a_rate_is_tokens_over_the_seconds_that_they_took(
+    letters: GPT, chars: CharTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a second for a token, and nine for a reader to read it, which do not count."""
+    now, forward = [100.0], letters.forward
 
-    def tell() -> float:
-        now[0] += each
-        return now[0]
+    def computes(*given: Any, **named: Any) -> Any:
+        now[0] += 0.5
+        return forward(*given, **named)
 
-    monkeypatch.setattr(generate.time, "perf_counter", tell)
-
-
-def test_a_rate_is_tokens_over_seconds(letters: GPT, chars: CharTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    ticks(monkeypatch, 0.37)
-    done = [piece for piece in generate.generate(letters, chars, "ab", SETTINGS) if isinstance(piece, Done)]
-    for each in [*done, *generate_many(letters, chars, "ab", SETTINGS, 2)]:
-        assert each.tokens == 7 and each.seconds > 0
-        assert each.tokens_per_second == pytest.approx(each.tokens / each.seconds)
-    ticks(monkeypatch, 0.0)
-    for each in generate_many(letters, chars, "ab", SETTINGS, 2):
-        assert each.seconds == each.tokens_per_second == 0.0
-
-
-def test_what_is_stopped_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    ticks(monkeypatch, 1.0)
-    watch = Stopwatch()
-    assert watch.seconds() == 1.0
-    with watch.stopped():
-        pass
-    assert watch.seconds() == 3.0  # each look at the clock is a second; the one while it stood is not
+    monkeypatch.setattr(generate.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(letters, "forward", computes)
+    for piece in generate.generate(letters, chars, "ab", SETTINGS):
+        now[0] += 9.0 * isinstance(piece, Piece)
+    assert isinstance(piece, Done) and (piece.tokens, piece.seconds, piece.tokens_per_second) == (7, 3.5, 2.0)
+    for done in generate_many(letters, chars, "ab", SETTINGS, 2):
+        assert (done.tokens, done.seconds, done.tokens_per_second) == (7, 3.5, 2.0)
+    monkeypatch.setattr(letters, "forward", forward)
+    for done in generate_many(letters, chars, "ab", SETTINGS, 2):
+        assert done.seconds == done.tokens_per_second == 0.0
