@@ -74,6 +74,16 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
 
 
+def in_one_line(error: BaseException) -> str:
+    """The first line of what an error says, or its kind; of a compiler's error, that of its cause."""
+    cause = getattr(error, "inner_exception", None)
+    if isinstance(cause, BaseException):
+        return in_one_line(cause)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = lines[0] if lines else type(error).__name__
+    return said if len(said) <= 200 else said[:199] + "…"
+
+
 _MUST = {
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",

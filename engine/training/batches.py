@@ -13,6 +13,7 @@ from engine.config import Config, TrainConfig
 from engine.errors import is_out_of_memory
 from engine.tokenizers.answers import LEFT_OUT
 from engine.tokenizers.dataset import TokenDataset
+from engine.training.device import moved
 from engine.training.memory import micro_batch
 from engine.training.ranks import ALONE, Ranks
 from engine.training.shortage import free_memory
@@ -80,13 +81,7 @@ class HostBatches(Batches):
         x, y = self.dataset.batch(self.seed + self.salt, self.number(step, micro), self.size, self.length)
         later = (step, micro + 1) if micro + 1 < self.micros else (step + 1, 0)
         self.dataset.ahead(self.seed + self.salt, self.number(*later), self.size, self.length)
-        inputs, targets = torch.from_numpy(x), torch.from_numpy(y)
-        if self.device.type == "cpu":
-            return inputs, targets
-        return (
-            inputs.pin_memory().to(self.device, non_blocking=True),
-            targets.pin_memory().to(self.device, non_blocking=True),
-        )
+        return moved(x, self.device), moved(y, self.device)
 
 
 class ResidentBatches(Batches):
@@ -102,15 +97,11 @@ class ResidentBatches(Batches):
 
     def get(self, step: int, micro: int) -> tuple[Tensor, Tensor]:
         starts, answers = self.offsets(step, micro), self.dataset.answers
-        offsets = self._moved(starts)
-        left_out = None if answers is None else self._moved(~answers[0].mask(starts, self.length))
+        offsets = moved(starts, self.device)
+        left_out = None if answers is None else moved(~answers[0].mask(starts, self.length), self.device)
         tokens = self.ids[offsets[:, None] + self.window].long() & self.mask
         x, y = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
         return x, y if left_out is None else y.masked_fill_(left_out, LEFT_OUT)
-
-    def _moved(self, array: np.ndarray) -> Tensor:
-        tensor = torch.from_numpy(array)
-        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
 
 
 def make_batches(dataset: TokenDataset, config: Config, device: torch.device, ranks: Ranks = ALONE) -> Batches:

@@ -31,6 +31,7 @@ from engine.training.verify import (
     AVERAGED,
     OPTIMIZER,
     SHARDED,
+    problem_of,
     read_config,
     read_loss,
     read_state,
@@ -128,10 +129,8 @@ def known_losses(run: RunDir, steps: list[int]) -> tuple[dict[int, float], list[
         path = run.checkpoint(step)
         try:
             loss = read_loss(path)
-        except FileNotFoundError as error:
-            problems.append(f"checkpoint {path} cannot be used: {Path(str(error)).name} is missing")
-        except DamagedError as error:
-            problems.append(f"checkpoint {path} cannot be used: {str(error).removeprefix(f'{path}/')}")
+        except (FileNotFoundError, DamagedError) as error:
+            problems.append(f"checkpoint {path} cannot be used: {problem_of(path, error)}")
         else:
             if loss is not None:
                 losses[step] = loss

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch.nn.utils import get_total_norm
 
-from engine.errors import TrainingError
+from engine.errors import TrainingError, in_one_line
 from engine.folders import cache_dir
 from engine.model.gpt import GPT
 from engine.training.optim import gradients
@@ -123,13 +123,3 @@ def _compare(take_step: TrainStep, expected: tuple[float, float], found: tuple[f
     for what, limit, ours, theirs in zip(("loss", "gradient norm"), close, expected, found, strict=True):
         if math.isfinite(ours) and not math.isclose(ours, theirs, rel_tol=limit, abs_tol=1e-6):
             raise TrainingError(f"compiled, the {what} of a batch is {theirs:.6g} and not {ours:.6g}")
-
-
-def in_one_line(error: BaseException) -> str:
-    """The first line of what an error says; of a compiler's error, that of its cause."""
-    cause = getattr(error, "inner_exception", None)
-    if isinstance(cause, BaseException):
-        return in_one_line(cause)
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = lines[0] if lines else type(error).__name__
-    return said if len(said) <= 200 else said[:199] + "…"

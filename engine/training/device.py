@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,6 +42,12 @@ def choose_device(name: str = "auto") -> torch.device:
 def half(precision: str) -> torch.dtype | None:
     """What a product of that precision is of, where that is half of float32."""
     return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+
+
+def moved(array: np.ndarray, device: torch.device) -> Tensor:
+    """The array on the device. Only from pinned memory does a copy not wait for what the device has yet to do."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:

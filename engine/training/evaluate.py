@@ -20,7 +20,7 @@ from engine.errors import TrainingError, is_out_of_memory
 from engine.model.gpt import GPT
 from engine.tokenizers.answers import LEFT_OUT
 from engine.tokenizers.dataset import TokenDataset
-from engine.training.device import autocast
+from engine.training.device import autocast, moved
 from engine.training.ranks import ALONE, Ranks
 from engine.training.sharded import is_sharded
 from engine.training.shortage import free_memory
@@ -188,18 +188,12 @@ def _sums(
 ) -> list[Tensor] | None:
     """Sums of the losses of a batch; None when memory ran out, and then `portion` is smaller."""
     try:
-        return model.loss_sums(_moved(x, device), _moved(y, device), portion.tokens)
+        return model.loss_sums(moved(x, device), moved(y, device), portion.tokens)
     except Exception as error:
         if not is_out_of_memory(error) or not portion.halve():
             raise
     free_memory()
     return None
-
-
-def _moved(ids: NDArray[np.int64], device: torch.device) -> Tensor:
-    """`ids` on the device. Only from pinned memory does a copy not wait for what the device has yet to do."""
-    tensor = torch.from_numpy(ids)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _added(total: float, sums: list[Tensor]) -> float:

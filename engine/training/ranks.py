@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from engine import process
-from engine.errors import ConfigError, TrainingError, is_out_of_memory
+from engine.errors import ConfigError, TrainingError, in_one_line, is_out_of_memory
 
 NUMBERS = 4
 """Of an order, at most."""
@@ -86,7 +86,7 @@ class Ranks:
                 store = dist.PrefixStore(f"attempt {attempt}", store)  # type: ignore[attr-defined]
             dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=SILENCE)
         except (RuntimeError, ValueError) as error:
-            raise LostRankError(f"the ranks did not come together: {_first_line(error)}") from None
+            raise LostRankError(f"the ranks did not come together: {in_one_line(error)}") from None
         return cls(rank, size, local, store)
 
     def device_name(self, wanted: str) -> str:
@@ -207,7 +207,7 @@ class Ranks:
             time.sleep(0.05)
         import torch.distributed as dist
 
-        said = _first_line(error)
+        said = in_one_line(error)
         if isinstance(error, dist.DistError) or any(word in said for word in ("onnection", "gloo", "imed out")):
             return LostRankError(f"a rank does not answer any more: {said}")
         return error
@@ -230,8 +230,3 @@ class Ranks:
 
 
 ALONE = Ranks()
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:200]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -82,7 +82,6 @@ class TrainStep:
         self.replicated: Any = None if ranks.alone or self.sharded else _replicated(self)
         self.pace: list[RankPace] = []
         """Of each rank, in the last step; empty for one alone."""
-        self._exchanged: LossFunction | None = None
         self._seconds = self._backward_at = 0.0
 
     def __call__(self, step: int, multiplier: float) -> Result:
@@ -122,8 +121,11 @@ class TrainStep:
         began = time.perf_counter()
         try:
             for micro in range(self.batches.micros):
-                with self._together(last=micro == self.batches.micros - 1):
-                    loss = self.micro_batch(*self.batches.get(step, micro), self.batches.parts(step, micro))
+                # the last one's backward pass averages the gradient over the ranks; a sharded model's does in every one
+                alone = self.replicated is None or micro == self.batches.micros - 1
+                with nullcontext() if alone else self.replicated.no_sync():
+                    batch, parts = self.batches.get(step, micro), self.batches.parts(step, micro)
+                    loss = self.micro_batch(*batch, parts, self.replicated or self.loss_function)
                 total = loss if total is None else total + loss
             if self.scaler.enabled:
                 torch._foreach_div_(gradients(self.trained), self.scaler.scale)
@@ -135,33 +137,17 @@ class TrainStep:
         assert total is not None
         return total.float()
 
-    def micro_batch(self, x: Tensor, y: Tensor, parts: float) -> Tensor:
+    def micro_batch(self, x: Tensor, y: Tensor, parts: float, function: LossFunction | None = None) -> Tensor:
         """Adds the gradient of inputs and targets (B, T) to the parameters'; returns their share of the mean loss.
 
-        That is one part of so many; see `Batches.parts`.
+        That is one part of so many; see `Batches.parts`. By `loss_function`, this rank's alone, or another.
         """
-        function = self.loss_function if self._exchanged is None else self._exchanged
+        function = function or self.loss_function
         with autocast(self.config.train.precision, x.device):
             loss = function(x, y) / parts
         self._backward_at = time.perf_counter()
         (loss * self.scaler.scale if self.scaler.enabled else loss).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
-
-    @contextmanager
-    def _together(self, last: bool) -> Iterator[None]:
-        """Inside, the last micro-batch's backward pass averages the gradient over the ranks.
-
-        A sharded model's does in every one: nobody has room for a whole gradient.
-        """
-        if self.replicated is None:
-            yield
-            return
-        self._exchanged = self.replicated
-        try:
-            with nullcontext() if last else self.replicated.no_sync():
-                yield
-        finally:
-            self._exchanged = None
 
     def clear(self) -> None:
         """The parameters have no gradient. With several ranks it lies where it is exchanged from, and stays there."""

@@ -60,13 +60,18 @@ def verify_checkpoint(path: Path, but: str = "") -> Verified:
         read_state(path)
         read_config(path)
         read_tokenizer(path)
-    except FileNotFoundError as error:
-        return Verified(step, path, False, weights, f"{Path(str(error)).name} is missing")
-    except DamagedError as error:
-        return Verified(step, path, False, weights, str(error).removeprefix(f"{path}/"))
+    except (FileNotFoundError, DamagedError) as error:
+        return Verified(step, path, False, weights, problem_of(path, error))
     except OSError as error:
         return Verified(step, path, False, weights, f"it cannot be read: {error.strerror}")
     return Verified(step, path, True, weights, "", written)
+
+
+def problem_of(path: Path, error: FileNotFoundError | DamagedError) -> str:
+    """What is wrong with the checkpoint at `path`, by what reading one of its files raised."""
+    if isinstance(error, FileNotFoundError):
+        return f"{Path(str(error)).name} is missing"
+    return str(error).removeprefix(f"{path}/")
 
 
 def read_manifest(path: Path) -> tuple[dict[str, str], int]:
@@ -141,10 +146,8 @@ def newest_tokenizer(run: RunDir) -> tuple[Path | None, list[str]]:
         try:
             check_bytes(path, "tokenizer.json", MOST_TOKENIZER)
             return path / "tokenizer.json", problems
-        except FileNotFoundError as error:
-            problems.append(f"checkpoint {path} cannot be used: {Path(str(error)).name} is missing")
-        except DamagedError as error:
-            problems.append(f"checkpoint {path} cannot be used: {str(error).removeprefix(f'{path}/')}")
+        except (FileNotFoundError, DamagedError) as error:
+            problems.append(f"checkpoint {path} cannot be used: {problem_of(path, error)}")
     return None, problems
 
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from engine.errors import in_one_line
 from engine.model.gpt import GPT
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
@@ -21,7 +22,7 @@ from engine.text.catalog import find_corpus
 from engine.tokenizers.dataset import TokenDataset
 from engine.training import compile as compiling
 from engine.training.checkpoint import choose_checkpoint, load_checkpoint
-from engine.training.compile import compile_step, decided, in_one_line
+from engine.training.compile import compile_step, decided
 from engine.training.step import LossFunction, make_step
 
 from .conftest import tiny_config, train
@@ -230,7 +231,8 @@ def test_a_compilers_error_is_the_first_line_of_its_cause() -> None:
     assert in_one_line(outer) == "the cause"
     outer.inner_exception = "no error"  # type: ignore[attr-defined]
     assert in_one_line(outer) == "outside"
-    assert in_one_line(ValueError(" \n ")) == "ValueError"
+    assert in_one_line(ValueError(" \n ")) == in_one_line(ValueError()) == "ValueError"
+    assert in_one_line(ValueError("\n  one \n two")) == "one"
     assert in_one_line(ValueError("x" * 200)) == "x" * 200
     assert in_one_line(ValueError("x" * 201)) == "x" * 199 + "…"
 

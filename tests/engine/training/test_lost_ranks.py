@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from engine.training import ranks
-from engine.training.ranks import ORDERED, LostRankError, Member, Ranks, _first_line
+from engine.training.ranks import ORDERED, LostRankError, Member, Ranks
 
 HERE = socket.gethostname()
 
@@ -45,19 +45,6 @@ def group(*members: Member, store: Any = None) -> Ranks:
     made = Ranks(0, len(members), store=store)
     made.members = list(members)
     return made
-
-
-@pytest.mark.parametrize(
-    ("error", "line"),
-    [
-        (ValueError("\n  one \n two"), "one"),
-        (ValueError(""), "ValueError"),
-        (ValueError(" \n "), "ValueError"),
-        (ValueError("x" * 300), "x" * 200),
-    ],
-)
-def test_an_error_is_told_by_its_first_line(error: Exception, line: str) -> None:
-    assert _first_line(error) == line
 
 
 def test_what_became_of_a_rank(dead: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,8 +80,8 @@ def test_dropout_differs_from_step_to_step_and_from_batch_to_batch(
     plain = step.micro_batch
     seen: list[float] = []
 
-    def micro_batch(x: torch.Tensor, y: torch.Tensor, parts: float) -> torch.Tensor:
-        loss = plain(x, y, parts)
+    def micro_batch(*batch: Any) -> torch.Tensor:
+        loss = plain(*batch)
         seen.append(float(loss))
         return loss
 
@@ -154,8 +155,8 @@ def test_a_bad_step_names_the_micro_batch_that_it_was(
         make(self, *args)  # type: ignore[arg-type]
         bad.append(self.batches.get(6, micro)[0])
 
-    def micro_batch(self: TrainStep, x: torch.Tensor, y: torch.Tensor, parts: float) -> torch.Tensor:
-        loss = plain(self, x, y, parts)
+    def micro_batch(self: TrainStep, x: torch.Tensor, *rest: Any) -> torch.Tensor:
+        loss = plain(self, x, *rest)
         if torch.equal(x, bad[0]):
             if where == "loss":
                 return loss * float("nan")
