@@ -31,11 +31,9 @@ class Subject:
     tokenizer: Tokenizer
 
 
-def open_subject(
-    run: RunDir, which: str | int = "best", device: str = "cpu", *, say: Callable[[str], None] = warnings.warn
-) -> Subject:
+def open_subject(run: RunDir, which: str | int = "best", *, say: Callable[[str], None] = warnings.warn) -> Subject:
     """Load `best`, `last` or a step, without the optimizer's state. Damage is told and raised as by `load_model`."""
-    model, tokenizer, step = load_to_inspect(run, which, device, say=say)
+    model, tokenizer, step = load_to_inspect(run, which, say=say)
     return Subject(run, step, model, tokenizer)
 
 

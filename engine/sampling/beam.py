@@ -10,7 +10,7 @@ import torch
 from engine.errors import UserError
 from engine.model.gpt import GPT
 from engine.sampling.decode import Context
-from engine.sampling.generate import Cancelled, StopFilter, StopReason, encode_prompt, stop_tokens
+from engine.sampling.generate import StopFilter, StopReason, encode_prompt, stop_tokens
 from engine.sampling.rules import apply_repetition_penalty, not_a_number
 from engine.sampling.settings import SamplingSettings
 from engine.tokenizers.base import Tokenizer
@@ -38,14 +38,13 @@ def beam_search(
     *,
     length_penalty: float = 1.0,
     num: int = 1,
-    cancelled: Cancelled | None = None,
 ) -> list[Beam]:
     """The `num` best texts that a search with `beams` beams finds, best first.
 
     Of the settings, the repetition penalty, max_tokens and what stops a text count; nothing is drawn. A length_penalty
     above 0 favours longer texts, below 0 shorter ones. Equal to transformers' `generate(num_beams=beams,
     do_sample=False, early_stopping=False)`: the search ends when the best open beam, scored at its present length,
-    is no better than the worst of `beams` finished ones. When cancelled, open beams count as they are.
+    is no better than the worst of `beams` finished ones.
     """
     settings = settings or SamplingSettings()
     if not 1 <= num <= beams <= MOST_BEAMS:
@@ -61,9 +60,6 @@ def beam_search(
         best = running[0].score / length**length_penalty if running else NEVER
         if not running or (len(finished) == beams and best <= finished[-1].score):
             return finished[:num]
-        if cancelled is not None and cancelled():
-            open_beams = [beam.finish(endings, length_penalty, "cancelled") for beam in running if beam.score > NEVER]
-            return sorted(finished + open_beams, key=lambda beam: -beam.score)[:num]
         context.select(torch.tensor(parents, device=context.ids.device))
         context.append(torch.tensor([beam.ids[-1] for beam in running], device=context.ids.device))
     return [Beam("", (), 0.0, "length")]  # no token was asked for

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from engine.model.gpt import GPT
-from engine.sampling.generate import Cancelled, Done, Piece, encode_prompt, generate
+from engine.sampling.generate import Done, Piece, encode_prompt, generate
 from engine.sampling.settings import SamplingSettings
 from engine.text.template import Template
 from engine.tokenizers.base import Tokenizer
@@ -53,14 +53,14 @@ class Chat:
         self.settings = settings or SamplingSettings()
         self.history: list[tuple[str, str]] = []
 
-    def say(self, prompt: str, *, cancelled: Cancelled | None = None) -> Iterator[Piece | Done]:
+    def say(self, prompt: str) -> Iterator[Piece | Done]:
         """The answer, piece by piece, and Done last; then the turn is part of the history, also when it was cut short.
 
         Raises before the first piece, with the history as it was, what `generate` raises.
         """
         settings = self.settings.replace(stop=[*self.settings.stop, *self.template.stops])
         ids, _ = self.fit(prompt)
-        return self._answer(prompt, generate(self.model, self.tokenizer, ids, settings, cancelled=cancelled))
+        return self._answer(prompt, generate(self.model, self.tokenizer, ids, settings))
 
     def _answer(self, prompt: str, pieces: Iterator[Piece | Done]) -> Iterator[Piece | Done]:
         answer, over = "", False

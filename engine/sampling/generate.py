@@ -138,8 +138,6 @@ def generate_many(
     prompt: str | Sequence[int],
     settings: SamplingSettings | None = None,
     num: int = 1,
-    *,
-    cancelled: Cancelled | None = None,
 ) -> list[Done]:
     """`num` texts from one prompt, decoded side by side; text i is what `generate` writes with seed + i.
 
@@ -153,7 +151,7 @@ def generate_many(
     seeds = [(first + i) % SEEDS for i in range(num)]
     texts: list[Done] = []
     for start in range(0, num, BATCH):
-        texts += _batch(model, tokenizer, ids, settings, seeds[start : start + BATCH], cancelled)
+        texts += _batch(model, tokenizer, ids, settings, seeds[start : start + BATCH])
     return texts
 
 
@@ -163,7 +161,6 @@ def _batch(
     ids: list[int],
     settings: SamplingSettings,
     seeds: Sequence[int],
-    cancelled: Cancelled | None,
 ) -> list[Done]:
     began = time.perf_counter()
     rows = [Row(tokenizer, settings, seed) for seed in seeds]
@@ -175,10 +172,9 @@ def _batch(
         tokens: list[int] = drawn.tolist()
         check_drawn(max(tokens), logits.size(-1))
         context.append(drawn)
-        stop = cancelled is not None and cancelled()
         for row, token in zip(rows, tokens, strict=True):
             if row.reason is None:
-                row.push(token, stop)
+                row.push(token)
     seconds = time.perf_counter() - began
     return [row.done(seconds) for row in rows]
 

@@ -15,6 +15,7 @@ from engine.errors import UserError
 from engine.model import build_model
 from engine.model.gpt import GPT
 from engine.sampling.beam import NEVER, Beam, _Open, _step, beam_search
+from engine.sampling.decode import Context
 from engine.sampling.generate import generate
 from engine.sampling.settings import SamplingSettings
 from engine.tokenizers.byte import ByteTokenizer
@@ -97,7 +98,7 @@ def bigram(chances: dict[str, dict[str, float]]) -> tuple[GPT, CharTokenizer]:
     return model, tokenizer
 
 
-def test_a_beam_between_the_worst_and_the_best_finished_one_goes_on() -> None:
+def test_a_beam_between_the_worst_and_the_best_finished_one_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """It can no longer be the first, but still take the place of the last."""
     # after the second token: "." (0.5) and "c." (0.12) are finished, and "bd", at 0.198, is between them
     model, tokenizer = bigram(
@@ -114,11 +115,10 @@ def test_a_beam_between_the_worst_and_the_best_finished_one_goes_on() -> None:
     assert [tokenizer.decode(beam.ids) for beam in found] == [".", "bd."]
     assert [math.exp(beam.score) for beam in found] == pytest.approx([0.5, 0.3 * 0.66 * 0.9])
     # and not a step further than needed: what is open by then, "bdd" at 0.0198, is below both
-    steps: list[None] = []
-    assert beam_search(
-        model, tokenizer, "a", s, 2, num=2, length_penalty=0.0, cancelled=lambda: bool(steps.append(None))
-    )
-    assert len(steps) == 2
+    steps, append = list[int](), Context.append
+    monkeypatch.setattr(Context, "append", lambda self, ids: steps.append(len(ids)) or append(self, ids))
+    assert beam_search(model, tokenizer, "a", s, 2, num=2, length_penalty=0.0) == found
+    assert steps == [2, 2]
 
 
 def test_many_ways_to_end_leave_as_many_beams_going_on() -> None:
@@ -179,13 +179,6 @@ def test_with_beams_for_every_text_and_an_end_the_best_are_those_of_all_ended_te
         assert [beam.stop_reason == "stop" for beam in found] == [text.endswith(".") for text in whole]
 
 
-def test_cancelled_at_the_first_token_it_gives_what_there_is_and_no_more() -> None:
-    model, tokenizer = bigram(LETTERS)
-    found = beam_search(model, tokenizer, "a", SamplingSettings(max_tokens=3), 8, num=8, cancelled=lambda: True)
-    assert [beam.text for beam in found] == [".", "c", "b", "a"]
-    assert {beam.stop_reason for beam in found} == {"cancelled"}
-
-
 def test_the_cache_changes_nothing(letters: GPT, chars: CharTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     s, found = SamplingSettings(max_tokens=12), []
     for cache in (True, False):
@@ -223,12 +216,9 @@ def test_every_text_ends_at_its_stop_string(letters: GPT, chars: CharTokenizer) 
         assert whole.startswith(beam.text) and (whole != beam.text) == (beam.stop_reason == "stop")
 
 
-def test_past_the_context_and_cancelled(letters: GPT, chars: CharTokenizer) -> None:
-    s = SamplingSettings(max_tokens=40)
-    assert len(beam_search(letters, chars, "ab", s, 3)[0].ids) == 40
-    asked: list[None] = []
-    found = beam_search(letters, chars, "ab", s, 3, num=3, cancelled=lambda: asked.append(None) or len(asked) == 5)
-    assert [(len(beam.ids), beam.stop_reason) for beam in found] == [(5, "cancelled")] * 3
+def test_past_the_context(letters: GPT, chars: CharTokenizer) -> None:
+    found = beam_search(letters, chars, "ab", SamplingSettings(max_tokens=40), 3, num=3)
+    assert [(len(beam.ids), beam.stop_reason) for beam in found] == [(40, "length")] * 3
     assert [beam.score for beam in found] == sorted((beam.score for beam in found), reverse=True)
 
 

@@ -62,9 +62,7 @@ def test_a_model_of_plain_text_talks_in_paragraphs(model: GPT, chars: CharTokeni
 
 
 def test_an_answer_cut_short_is_remembered_as_far_as_it_was_seen(model: GPT, chars: CharTokenizer) -> None:
-    cancelled, left = chat_of(model, chars), chat_of(model, chars)
-    done = list(cancelled.say("hello", cancelled=lambda: True))[-1]
-    assert isinstance(done, Done) and done.stop_reason == "cancelled" and cancelled.history == [("hello", done.text)]
+    left = chat_of(model, chars)
     pieces = left.say("hello")
     text = next(pieces).text
     pieces.close()
