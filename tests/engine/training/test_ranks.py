@@ -43,7 +43,7 @@ SIX = (*GLOBAL_BATCH, "train.max_steps=6", "train.eval_every=6")
 
 
 WHOLE = pytest.mark.skipif(os.environ.get("FAULTS") != "whole", reason="more of the same; make faults")
-STEPS = 60 if os.environ.get("FAULTS") == "whole" else 12
+STEPS = 60 if os.environ.get("FAULTS") == "whole" else 6
 """That the losses of a group are compared over."""
 
 
