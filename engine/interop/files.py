@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engine.errors import UserError
 from engine.files import read_small, write_atomic
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MOST_SETTINGS = 1 << 24  # bytes of config.json and the like; the list of a large model's weights is some 2 MB
+
+
+class Told(BaseModel):
+    """What is asked of a file's settings; of the others there may be any."""
+
+    model_config = ConfigDict(strict=True)
 
 
 def write_json(path: Path, tree: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -18,7 +18,7 @@ from engine.config import ModelConfig, make_config
 from engine.errors import ConfigError, UserError
 from engine.files import cannot, open_regular
 from engine.interop.architectures import ACTIVATIONS, GPT2, LLAMA, NANOCHAT, WINDOWED_NANOCHAT, Architecture, Part
-from engine.interop.files import plain, read_json, said
+from engine.interop.files import Told, plain, read_json, said
 from engine.model import build_model
 from engine.model.gpt import LAYER_EPS, RMS_EPS, roles
 
@@ -29,13 +29,7 @@ TABLES = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
 """Ends of the names of what older versions of transformers saved though it is no weight."""
 
 
-class _Settings(BaseModel):
-    """What of config.json says how a model computes."""
-
-    model_config = ConfigDict(strict=True)
-
-
-class _Gpt2(_Settings):
+class _Gpt2(Told):
     n_layer: int
     n_head: int
     n_embd: int
@@ -49,7 +43,7 @@ class _Gpt2(_Settings):
     tie_word_embeddings: bool = True
 
 
-class _Rotary(_Settings):
+class _Rotary(Told):
     hidden_size: int
     intermediate_size: int
     num_hidden_layers: int
@@ -158,7 +152,7 @@ def _activation(theirs: str) -> str | None:
 @dataclass(frozen=True)
 class _Family:
     architecture: Architecture
-    settings: type[_Settings]
+    settings: type[Told]
     read: Callable[[Any], tuple[Changes, list[Problem]]]
 
 

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field, ValidationError
 
 from engine.errors import TokenizerError
 from engine.files import read_small, write_atomic
-from engine.interop.files import MOST_SETTINGS, plain, read_json, said, write_json
+from engine.interop.files import MOST_SETTINGS, Told, plain, read_json, said, write_json
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.bytelevel import byte_alphabet
 from engine.tokenizers.char import EVERY_CHARACTER, UNK, CharTokenizer
@@ -53,11 +53,7 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, block_size: int) -> bool
     return True
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(strict=True)
-
-
-class _Added(_Shape):
+class _Added(Told):
     id: int
     content: str
     lstrip: bool = False
@@ -65,10 +61,10 @@ class _Added(_Shape):
     single_word: bool = False
 
 
-class _Model(_Shape):
+class _Model(Told):
     type: str = "BPE"
     vocab: dict[str, int]
-    merges: list[str | list[str]] = []
+    merges: list[str | list[str]] = Field([])
     unk_token: str | None = None
     dropout: float | None = None
     continuing_subword_prefix: str | None = None
@@ -77,10 +73,10 @@ class _Model(_Shape):
     ignore_merges: bool = False
 
 
-class _File(_Shape):
+class _File(Told):
     """What of tokenizer.json says which ids a text has."""
 
-    added_tokens: list[_Added] = []
+    added_tokens: list[_Added] = Field([])
     normalizer: dict[str, Any] | None = None
     pre_tokenizer: dict[str, Any] | None = None
     decoder: dict[str, Any] | None = None
