@@ -42,7 +42,7 @@ def _template(tree: object) -> Template | None:
 class _Card(BaseModel):
     """What a card says, in the order in which it is written; the names are those of `Corpus`, but for its file's."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     title: str = ""
     about: str = ""

@@ -83,13 +83,11 @@ def characters(blocks: Iterator[bytes], start: int, end: int | None, at: int, na
             if not data:
                 continue
             decoder = Decoder(name, at - len(data))
-        over = False
-        if end is not None and at > end:
-            behind = data[max(0, end - at + len(data)) :].lstrip(INSIDE)  # none where a character goes on in the next
-            data, over = data[: len(data) - len(behind)], bool(behind)
-        if text := decoder.feed(data, over):
+        behind = b"" if end is None else data[max(0, end - at + len(data)) :].lstrip(INSIDE)
+        # nothing is behind the end where a character goes on over it, perhaps in the next block
+        if text := decoder.feed(data[: len(data) - len(behind)], bool(behind)):
             yield text
-        if over:
+        if behind:
             return
     if decoder is not None:
         decoder.feed(b"", last=True)

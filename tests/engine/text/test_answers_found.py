@@ -97,6 +97,12 @@ def test_a_text_may_break_off_in_an_answer_and_begin_in_one() -> None:
     assert found("You: a\nBot: <END>\n") == [(12, 18)]
 
 
+def test_bytes_are_counted_of_targets_and_the_first_token_is_none() -> None:
+    answers, ids = Answers(np.array([0, 4]), np.array([3, 6])), ByteTokenizer().encode("abcdefg")
+    assert answers.n_bytes(ids, ByteTokenizer()) == len("bcef")
+    assert answers.n_bytes(ids[:1], ByteTokenizer()) == 0
+
+
 def test_answers_end_where_the_prompt_would() -> None:
     assert NOTES.marks == ("\n### Output:\n", "\n\n", "")
     assert CHAT_TEMPLATE.marks == ("\nBot: ", "<END>\n", "")

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -190,6 +191,24 @@ def test_another_process_may_finish_first(text: Text, tmp_path: Path, monkeypatc
     train, _ = cached_tokens(text, BPE, cut, tmp_path)
     assert BPE.decode_bytes(train.ids) == text.path.read_bytes()[:cut]
     assert entry(tmp_path)
+
+
+def test_another_process_may_take_away_what_was_just_made(
+    text: Text, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had seen a damaged one in its place."""
+    opened, cut = cache._opened, text.split(0.1)
+    looked: list[Path] = []
+
+    def gone(folder: Path, *arguments: object) -> object:
+        looked.append(folder)
+        if len(looked) == 2:
+            shutil.rmtree(folder)
+        return opened(folder, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cache, "_opened", gone)
+    train, _ = cached_tokens(text, BPE, cut, tmp_path)
+    assert BPE.decode_bytes(train.ids) == text.path.read_bytes()[:cut] and len(looked) == 3
 
 
 def test_a_full_disk_is_one_clear_line_and_leaves_nothing(
