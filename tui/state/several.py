@@ -49,11 +49,13 @@ class Rank:
 
 @dataclass(frozen=True)
 class Several:
-    """The processes of a run as they were seen last; `straggler` is the one that keeps the others waiting."""
+    """The processes of a run as they were seen last; `straggler` is the one that keeps the others waiting, `lost` the
+    one for which the run has failed."""
 
     ranks: tuple[Rank, ...]
     parallel: str = ""
     straggler: Rank | None = None
+    lost: Rank | None = None
 
     @property
     def words(self) -> str:
@@ -100,7 +102,10 @@ class RankWatch:
             for each, seconds, behind in zip(said, means, over_the_others(means), strict=True)
         )
         return Several(
-            ranks, clean(str(status.get("parallel") or ""), keep_newlines=False), self._straggler(ranks, status)
+            ranks,
+            clean(str(status.get("parallel") or ""), keep_newlines=False),
+            self._straggler(ranks, status),
+            _lost(ranks, str(status.get("problem") or "")),
         )
 
     def _straggler(self, ranks: Sequence[Rank], status: Mapping[str, Any]) -> Rank | None:
@@ -110,6 +115,16 @@ class RankWatch:
             return None
         late = sum(over_the_others(seconds)[slowest] >= BEHIND for _, seconds in self._readings)
         return ranks[slowest] if 4 * late >= 3 * len(self._readings) else None
+
+
+def _lost(ranks: Sequence[Rank], problem: str) -> Rank | None:
+    """The rank that `problem` names, as ranks are named to each other, or the one whose process had the run."""
+
+    def named(each: Rank) -> bool:
+        whole = f"rank {each.rank} (process {each.pid} on {each.host})"
+        return whole in problem or problem.startswith(f"its process {each.pid} ended")
+
+    return next(filter(named, ranks), None)
 
 
 def over_the_others(values: Sequence[float]) -> list[float]:

@@ -20,8 +20,10 @@ from typing import Any
 
 import psutil
 import pytest
-from pilot_for_tests import on_screen, until
+from pilot_for_tests import on_screen, still, until
+from pytest_textual_snapshot import SVGImageExtension
 from runs_for_tests import write_run
+from syrupy import SnapshotAssertion
 
 from engine.config import load_preset
 from engine.control import ControlClient
@@ -31,7 +33,9 @@ from engine.runs.status import read_status
 from tui.app import Workbench
 from tui.screens.newrun.fields import processes_of
 from tui.screens.newrun.screen import NewRunScreen
+from tui.state import machine
 from tui.state.several import LEAST_READINGS
+from tui.theme import ANSI, CONTRAST, DARK, LIGHT
 from tui.widgets.form import SettingsForm
 from tui.widgets.topline import run_line
 
@@ -57,29 +61,52 @@ def ranks(size: int, late: int = -1, hosts: int = 1) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize("size", [(140, 40), (100, 30), (80, 24)], ids=["140x40", "100x30", "80x24"])
-async def test_the_screen_shows_every_rank_and_the_straggler(
-    runs: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+SHOWN = (
+    ("straggling", (140, 40), ANSI),
+    ("straggling", (100, 30), LIGHT),
+    ("straggling", (80, 24), CONTRAST),
+    ("lost", (80, 24), DARK),
+)
+MARKS = {"straggling": ("! rank 2 1.4x", "! 1.4x slowest"), "lost": ("✖ rank 3 lost", "✖ lost")}
+
+
+async def test_every_rank_is_shown_the_straggler_and_the_lost_one(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, snapshot: SnapshotAssertion
 ) -> None:
-    monkeypatch.setenv("NO_COLOR", "1")
-    run = write_run(runs, state="running", step=340, parallel="ddp", ranks=ranks(8, late=5))
+    """In every theme and size, alone and beside the other panes: one workbench, which each of them is given in turn."""
+    monkeypatch.setattr(machine, "EVERY", 1e6)  # what this machine does is in no picture
+    run = write_run(runs, state="running", step=340, parallel="ddp", ranks=ranks(4, late=2))
     said = json.loads(run.status_json.read_text())
+    lost = "rank 3 (process 5003 on gpu-0) has died; the checkpoint of step 340 stands, go on with tinytui "
+    lost += "train --resume x"
     app = Workbench(runs, run=run)
-    async with app.run_test(size=size) as pilot:
+    async with app.run_test(size=(140, 40)) as pilot:
         await until(pilot, lambda: app.session.view is not None)
         assert "slowest" not in on_screen(app)
         for step in range(341, 341 + LEAST_READINGS):
             run.status_json.write_text(json.dumps(said | {"step": step}))
             await until(pilot, lambda step=step: app.session.status["step"] == step)
-        assert "8 ranks · ddp" in "".join(text for text, _ in run_line("x", app.session.now, 120))
+        assert "4 ranks · ddp" in "".join(text for text, _ in run_line("x", app.session.now, 120))
+        assert app.session.now.several is not None and app.session.now.several.pids == set(range(5000, 5004))
         screen = app.train_screen()
         assert screen is not None
-        screen.show_pane("device", alone=True)
-        await until(pilot, lambda: "a step's own work" in on_screen(app))
-        shown = on_screen(app)
-        assert "8 · ddp  142 to 202 ms  ! rank 5 1.4x slowest" in shown and "5 cuda:5  202 ms 31.0 GiB ! 1.4x" in shown
-        assert all(f"{rank} cuda:{rank} " in shown for rank in range(8))
-        assert app.session.now.several is not None and app.session.now.several.pids == set(range(5000, 5008))
+        for state, size, theme in SHOWN:
+            if state == "lost":
+                run.status_json.write_text(json.dumps(said | {"step": 344, "state": "failed", "problem": lost}))
+            line, mark = MARKS[state]
+            app.theme = theme
+            await pilot.resize_terminal(*size)
+            screen.show_pane("device", alone=False)
+            await until(pilot, lambda size=size, line=line: app.size == size and line in on_screen(app))
+            screen.show_pane("device", alone=True)
+            await until(pilot, lambda: "a step's own work, memory, over the others'" in on_screen(app))
+            await still(pilot)
+            shown = on_screen(app)
+            assert "4 · ddp  142 to 204 ms  " + line in shown
+            for rank, milliseconds in enumerate((142, 143, 204, 145)):
+                assert f"{rank} cuda:{rank}  {milliseconds} ms 31.0 GiB " in shown
+            assert sum(mark in row and "cuda" in row for row in shown.splitlines()) == 1
+            assert app.export_screenshot() == snapshot(name=f"{state}-{theme}", extension_class=SVGImageExtension)
 
 
 async def test_a_run_of_one_shows_none_of_it(runs: Path) -> None:

@@ -113,6 +113,25 @@ def test_none_is_left_out_without_a_word(many: int, width: int, hosts: int) -> N
     assert f"{many:,} · ddp" in line and f"! rank {late} 1.4x slowest" in line
 
 
+@pytest.mark.parametrize("many", [4, 1024])
+def test_the_lost_one_is_marked_however_little_room_there_is(many: int) -> None:
+    """Named as ranks are named to each other, or as the process that had the run."""
+    late = [0.1] * (many - 1) + [0.2]
+    for rank, problem in (
+        (2, "rank 2 (process 102 on node-0) ended: no room"),
+        (0, "its process 100 ended without a word"),
+    ):
+        several = seen(late, state="failed", problem=problem)
+        assert several.lost == several.ranks[rank] and several.straggler is None
+        for width in range(26, 140, 9):
+            line = words([ranks_line(several, ("ranks ", "dim"), width)])[0]
+            assert line.endswith(f"✖ rank {rank} lost") and width_of([(line, "")]) <= width
+        said = words(rank_rows(several, 60, 4))
+        assert sum("✖ lost" in row for row in said) == 1
+    for problem in ("", "rank 12 (process 102 on node-0) has died", "no room for rank 2", "its process 1 ended"):
+        assert seen(late, state="failed", problem=problem).lost is None
+
+
 def test_times_in_a_few_letters() -> None:
     assert [span(each) for each in ([0.1], [0.142, 0.151], [0.9, 1.2])] == [
         "100 ms",

@@ -90,8 +90,8 @@ class DevicePane(Pane, can_focus=True):
         "ppl is e to the val loss; bpb, bits per byte, compares across tokenizers. "
         "Alone (z) it shows the whole machine: every GPU with its processes, the cores, "
         "memory and disk, with the last hour of each. Of several processes that train the "
-        "run it shows each: its own work for a step (without waiting for the others), how many "
-        "times the others' that is, its memory; ! marks one that keeps the others waiting."
+        "run it shows each: its own work for a step (without waiting for the others), its memory, how "
+        "many times the others' that work is; ! marks one that keeps the others waiting, ✖ one that is lost."
     )
 
     def compose(self) -> ComposeResult:
@@ -192,7 +192,7 @@ def _split_bar(memory: Mapping[str, int], width: int) -> list[Part]:
 def _split_words(memory: Mapping[str, int], width: int) -> list[list[Part]]:
     cells: list[list[Part]] = []
     wide = width >= LABEL + 4 * CELL
-    gap = 4 if not wide and width >= LABEL + 2 * (CELL + 3) else 1
+    gap = 4 if width >= LABEL + (4 if wide else 2) * (CELL + 3) else 1
     for name, look in MEMORY_PARTS:
         words = f"{SHORT.get(name, name):<8}{short_bytes(memory.get(name, 0)):>5}"
         cells.append([("▪ ", look), (words[:8], "dim"), (words[8:], "foreground"), (" " * gap, "")])
