@@ -134,3 +134,12 @@ def test_little_is_not_kept_nor_what_has_no_version(server: Server, tmp_path: Pa
     with pytest.raises(CorpusError):
         fetch(server, tmp_path / "text.txt")
     assert not list((tmp_path / "cache").rglob("*.part"))
+
+
+def test_a_web_page_is_no_text_unless_one_was_asked_for(server: Server, tmp_path: Path) -> None:
+    server.text, server.broken = b"<!doctype html><p>Log in", 0
+    with pytest.raises(CorpusError, match=r"/text\.txt sent a web page, not a text; open it in a browser"):
+        fetch(server, tmp_path / "text.txt")
+    assert not (tmp_path / "text.txt").exists() and not list((tmp_path / "cache").rglob("*.part"))
+    web.download(f"http://127.0.0.1:{server.server_port}/Page.HTML", tmp_path / "page")
+    assert (tmp_path / "page").read_bytes() == server.text
