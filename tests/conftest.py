@@ -78,8 +78,24 @@ def numbered_folder(root: Path, prefix: str, mode: int) -> Path:
 tmpdir.make_numbered_dir = numbered_folder
 
 
+TOGETHER = tuple(
+    f"{name}.py"
+    for name in (
+        *("interop/test_exports", "interop/test_imports", "interop/test_tokenizers", "faults/test_imports"),
+        *("sampling/test_beam", "sampling/test_sampling_rules", "training/test_imported"),
+        *("training/test_compile", "training/test_answers_only", "training/test_ranks"),
+    )
+)
+"""Files whose tests load transformers, or torch's compiler, or need a group: seconds of work, once a test process."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One of PART examples for each property, at least ten, unless all of them are asked for."""
+    """Those that are to be together come first, and so all to one of several test processes, which each begin at a
+    place of their own and take from the others' end.
+
+    Of each property one of PART examples is tried, at least ten, unless all of them are asked for.
+    """
+    items.sort(key=lambda item: not str(item.path).endswith(TOGETHER))
     found = [item.obj for item in items if isinstance(item, pytest.Function)]
     properties = {each for each in found if getattr(each, "is_hypothesis_test", False)}
     for each in () if WHOLE else properties:
