@@ -77,7 +77,7 @@ ACTIONS = (
         "ctrl+o",
         "source",
         "weights",
-        "choose the weights: live, best, or a checkpoint; its matrices in 8 bits or not",
+        "choose the weights: live, best, or a checkpoint; in 8 bits or not",
     ),
     Action(
         "prompt.examples",
