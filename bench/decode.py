@@ -27,9 +27,10 @@ from engine.config import Config, load_preset
 from engine.interop.exports import export
 from engine.model import build_model
 from engine.model.gpt import GPT
+from engine.plan.int8 import to_int8
 from engine.plan.measure import made_up
+from engine.sampling.decode import for_decoding
 from engine.sampling.generate import Piece, generate
-from engine.sampling.matrices import for_decoding, to_int8
 from engine.sampling.settings import SamplingSettings
 from engine.tokenizers.base import Tokenizer
 

@@ -23,10 +23,10 @@ from engine.config import load_preset
 from engine.inspect.layers import attention_maps, logit_lens
 from engine.inspect.losses import text_losses, worst_passages
 from engine.model import build_model
+from engine.sampling.decode import for_decoding
 from engine.sampling.distribution import distribution
 from engine.sampling.generate import generate
 from engine.sampling.kept import KeptLogits, TopLogits
-from engine.sampling.matrices import for_decoding
 from engine.sampling.settings import SamplingSettings
 from engine.tokenizers.char import CharTokenizer
 

@@ -10,12 +10,29 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine.model.cache import KVCache
-from engine.model.gpt import GPT
+from engine.model.gpt import GPT, Linear
 
 KEPT = 0.75  # share of the context that is read again when a full cache slides
+
+
+def for_decoding(model: GPT) -> GPT:
+    """The same model, changed in place: in evaluation mode, its matrices on a CPU laid out column by column.
+
+    Their products with a single row are what decoding on a CPU is made of. Column by column these are sums of columns
+    weighted by the row, which run straight through memory and through the registers, at the speed of memory; row by row
+    each number that comes out is a sum within a row. PyTorch's own product does either.
+
+    Names, shapes and values of the parameters stay. Only for a float32 model with a cache; others are as quick as they
+    get. Not for a model in training: its optimizer holds the parameters that are replaced.
+    """
+    for layer in model.modules() if model.supports_cache else ():
+        if isinstance(layer, Linear) and layer.weight.device.type == "cpu" and layer.weight.dtype == torch.float32:
+            columns = layer.weight.detach().t().contiguous()
+            layer.weight = nn.Parameter(columns.t(), layer.weight.requires_grad)
+    return model.eval()
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from engine.model.gpt import GPT
 from engine.model.lora import merge_lora
 from engine.runs.layout import RunDir
 from engine.runs.schema import DamagedError
-from engine.sampling.matrices import for_decoding
+from engine.sampling.decode import for_decoding
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.table import tokenizer_from_dict
 from engine.training.sharded_saving import read_sharded

@@ -15,7 +15,7 @@ from engine.model.cache import KVCache
 from engine.model.gpt import GPT, roles
 from engine.model.lora import apply_lora
 from engine.model.sizes import count_parameters, flops_per_token, padded_vocab, parameter_table
-from engine.sampling.matrices import for_decoding
+from engine.sampling.decode import for_decoding
 from engine.tokenizers.table import expected_vocab
 
 VOCAB = 13

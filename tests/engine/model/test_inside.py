@@ -10,7 +10,7 @@ from engine.config import ModelConfig
 from engine.model import build_model
 from engine.model.gpt import GPT, Attention
 from engine.model.ladder import Head
-from engine.sampling.matrices import for_decoding
+from engine.sampling.decode import for_decoding
 
 VOCAB = 11
 SHAPE = {"n_layer": 2, "n_head": 4, "n_embd": 16, "block_size": 8, "init": "xavier", "vocab_multiple": 8}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from engine.model.gpt import GPT, Linear
-from engine.sampling.matrices import for_decoding
+from engine.sampling.decode import for_decoding
 
 MakeModel = Callable[..., GPT]
 

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from engine.config import ModelConfig
 from engine.errors import CheckpointError, TokenizerError, UserError
 from engine.model.gpt import GPT
-from engine.sampling.decode import Context
+from engine.sampling.decode import Context, for_decoding
 from engine.sampling.generate import Done, Piece, generate, generate_many, start_token
 from engine.sampling.kept import KeptLogits
-from engine.sampling.matrices import for_decoding
 from engine.sampling.settings import SamplingSettings
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.byte import ByteTokenizer

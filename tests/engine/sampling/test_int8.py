@@ -10,9 +10,10 @@ import torch.nn.functional as F
 
 from engine.errors import UserError
 from engine.model.gpt import GPT
-from engine.sampling import matrices
+from engine.plan import int8
+from engine.plan.int8 import FEW, Int8Linear, quantized, to_int8
+from engine.sampling.decode import for_decoding
 from engine.sampling.generate import Done, generate
-from engine.sampling.matrices import FEW, Int8Linear, for_decoding, quantized, to_int8
 from engine.sampling.settings import SamplingSettings
 from engine.tokenizers.char import CharTokenizer
 
@@ -24,10 +25,10 @@ def test_each_weight_is_within_a_step_of_its_rows_scale() -> None:
     weight = torch.randn(9, 40, generator=torch.Generator().manual_seed(0)) * torch.logspace(-6, 6, 9)[:, None]
     weight[4] = 0.0
     rows, scale = quantized(weight)
-    assert rows.dtype == torch.int8 and int(rows.abs().max()) <= matrices.LARGEST
+    assert rows.dtype == torch.int8 and int(rows.abs().max()) <= int8.LARGEST
     apart = (rows * scale.float()[:, None] - weight).abs()
-    assert (apart <= 1.01 * weight.abs().amax(1, keepdim=True) / matrices.LARGEST).all() and apart[4].max() == 0
-    assert apart.mean(1).div(weight.abs().amax(1).clamp_min(1e-30)).max() < 0.3 / matrices.LARGEST
+    assert (apart <= 1.01 * weight.abs().amax(1, keepdim=True) / int8.LARGEST).all() and apart[4].max() == 0
+    assert apart.mean(1).div(weight.abs().amax(1).clamp_min(1e-30)).max() < 0.3 / int8.LARGEST
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -36,7 +37,7 @@ def test_each_weight_is_within_a_step_of_its_rows_scale() -> None:
 def test_few_rows_and_many_are_the_product_with_the_weights_as_they_are_held(
     n_in: int, n_out: int, bias: bool, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(matrices, "CHUNK", chunk)
+    monkeypatch.setattr(int8, "CHUNK", chunk)
     g = torch.Generator().manual_seed(n_in)
     weight, offset = torch.randn(n_out, n_in, generator=g), torch.randn(n_out, generator=g) if bias else None
     layer = Int8Linear(weight, offset)
