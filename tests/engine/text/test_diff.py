@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 import time
 from difflib import SequenceMatcher
@@ -120,6 +121,23 @@ def test_a_passage_is_found_where_it_first_stands(tmp_path: Path, content: str, 
         assert len(found.before) >= min(1, len(before)) and len(found.after) >= min(1, len(after))
         assert find_passage(text, "c") is None and find_passage(text, "") is None
         assert find_passage(text, passage, cancelled=lambda: True) is None
+
+
+def test_a_passage_is_looked_for_in_blocks_that_overlap_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    class Noted(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            read.append(size or 0)
+            return super().read(size)
+
+    content = b"a" * 25 + b"here" + b"b" * 25
+    monkeypatch.setattr(pages, "LOOKED_THROUGH", 10)
+    monkeypatch.setattr(Path, "open", lambda self, mode: Noted(content))
+    found = find_passage(Text(tmp_path / "text", len(content), ""), "here")
+    assert found is not None and (found.start, found.end) == (25, 29) and read == [13, 13, 13, 25, pages.AROUND]
+    read.clear()
+    assert find_passage(Text(tmp_path / "text", len(content), ""), "gone") is None and read == [13] * 6
 
 
 def test_a_passage_in_a_text_that_is_gone(tmp_path: Path) -> None:

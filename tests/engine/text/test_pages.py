@@ -127,7 +127,8 @@ def test_the_beginning_is_read_without_the_rest(tmp_path: Path) -> None:
 def test_columns_are_shown_with_their_first_rows(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,question,answer\n1,why,because\n2,how,so\n")
     found = preview_table(tmp_path / "a.csv")
-    assert found is not None and found.format == "csv" and not found.chat and found.problem == ""
+    assert found is not None and found.format == "csv" and not found.chat
+    assert found.problem == "" and found.more_columns == 0
     assert found.columns == ("id", "question", "answer") and found.chosen == ("question", "answer")
     assert found.rows == (("1", "why", "because"), ("2", "how", "so"))
     (tmp_path / "b.jsonl").write_text('{"a": 1}\n{"b": null, "c": [1]}\n' + json.dumps({"a": "x" * 999}) + "\n")
