@@ -26,6 +26,7 @@ from engine.runs.lock import RunLock
 from engine.runs.reader import RunReader
 from engine.training.verify import verify_checkpoint
 from tui.cli.app import make_app
+from tui.cli.newest import Newest
 from tui.cli.output import one_line
 from tui.cli.views import Now, tell
 from tui.state.drafts import read_draft, write_draft
@@ -155,7 +156,9 @@ def look(run: RunDir) -> None:
         assert str(run.path) in str(error) or run.name in str(error)
         return
     reader.poll()
-    assert latest(reader).step >= 0 and Now.of(reader).facts()
+    newest = Newest(run)
+    newest.poll()
+    assert latest(reader).step >= 0 and Now.of(newest).facts()
     for event in reader.events:
         event_words(event)
         tell(event)
