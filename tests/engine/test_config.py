@@ -151,10 +151,10 @@ FILES: dict[str, tuple[str, bytes, str]] = {
 def test_a_file_that_makes_no_sense_is_refused_at_once(case: str, tmp_path: Path) -> None:
     name, data, said = FILES[case]
     (tmp_path / name).write_bytes(data)
-    began = time.monotonic()
+    began = time.thread_time()  # of its own work: the machine may be busy
     with pytest.raises(ConfigError) as caught:
         load_config(file=tmp_path / name)
-    assert time.monotonic() - began < SOON
+    assert time.thread_time() - began < SOON
     message = one_line(caught.value).replace(str(tmp_path), "")
     assert said in message and len(message) < 250
 
