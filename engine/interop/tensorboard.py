@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from engine.errors import UserError
 from engine.files import open_output_folder
@@ -34,7 +36,7 @@ def export_tensorboard(run: RunDir, folder: Path, *, force: bool = False) -> int
     return len(series.step)
 
 
-def _scalars(board: object, name: str, steps: object, values: object) -> None:
-    for step, value in zip(steps, values, strict=True):  # type: ignore[call-overload]
+def _scalars(board: Any, name: str, steps: Iterable[int], values: Iterable[float]) -> None:
+    for step, value in zip(steps, values, strict=True):
         if math.isfinite(value):
-            board.add_scalar(name, float(value), int(step))  # type: ignore[attr-defined]
+            board.add_scalar(name, float(value), int(step))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -199,16 +200,10 @@ class Attention(nn.Module):
             k, v = cache.extend(k, v)  # (B, kv_heads, past + T, head_dim)
         past = k.size(2) - T
         mask = causal_mask(T, past, x.device) if past and T > 1 else None
-        y = F.scaled_dot_product_attention(  # (B, n_head, T, head_dim)
-            q,
-            k,
-            v,
-            attn_mask=mask,
-            dropout_p=self.dropout if self.training else 0.0,
-            is_causal=mask is None and T > 1,  # a single query is the newest position: it sees all
-            enable_gqa=self.kv_heads != self.n_head,
-        )
-        out: Tensor = self.proj(y.transpose(1, 2).reshape(B, T, C))
+        causal = mask is None and T > 1  # a single query is the newest position: it sees all
+        dropout, grouped = self.dropout if self.training else 0.0, self.kv_heads != self.n_head
+        y = F.scaled_dot_product_attention(q, k, v, mask, dropout, causal, enable_gqa=grouped)
+        out: Tensor = self.proj(y.transpose(1, 2).reshape(B, T, C))  # of y (B, n_head, T, head_dim)
         return out
 
     def weights(self, x: Tensor, rope: Rope | None) -> Tensor:
@@ -225,10 +220,6 @@ def causal_mask(queries: int, past: int, device: torch.device) -> Tensor:
     return torch.ones(queries, past + queries, dtype=torch.bool, device=device).tril(past)
 
 
-def _gelu_tanh(x: Tensor) -> Tensor:
-    return F.gelu(x, approximate="tanh")
-
-
 def _relu2(x: Tensor) -> Tensor:
     """ReLU squared (So et al. 2021)."""
     return F.relu(x).square()
@@ -242,7 +233,7 @@ def _swiglu(x: Tensor) -> Tensor:
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
-    "gelu_tanh": _gelu_tanh,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
     "relu": F.relu,
     "relu2": _relu2,
     "swiglu": _swiglu,
