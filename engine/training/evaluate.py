@@ -199,7 +199,14 @@ def _sums(
 def _added(total: float, sums: list[Tensor]) -> float:
     """`total` and the sums, one after the other in float64 whatever the device has; waits for them and empties them."""
     if sums:
-        for value in torch.stack(sums).tolist():
+        try:
+            values = torch.stack(sums).tolist()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            free_memory()
+            values = [each.item() for each in sums]
+        for value in values:
             total += value
         sums.clear()
     return total

@@ -201,6 +201,17 @@ def test_memory_that_runs_out_once_loses_nothing(
             assert reader.info["config"]["train"]["batch_size"] == 4
 
 
+def test_an_evaluation_is_not_lost_where_its_sums_are_read(
+    base: Callable[..., RunDir], short: Callable[..., Any]
+) -> None:
+    """Its very last operation, of which there is one an evaluation."""
+    host, counted = short(base("quiet"))
+    assert host.state == "finished", host.error
+    run, last = base("short"), counted.counts["evaluation"]
+    host, _ = short(run, lambda now, count: ERRORS[0]() if (now, count) == ("evaluation", last) else None)
+    assert host.state == "finished" and len(whole(run).series.val_loss) == 2 and not alarms(whole(run))
+
+
 @pytest.mark.parametrize("room", [1, 3])
 def test_a_micro_batch_that_does_not_fit_shrinks_and_no_step_is_lost(
     room: int, base: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch
