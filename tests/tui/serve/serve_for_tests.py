@@ -139,6 +139,12 @@ class Browser:
                 assert await self._read(), f"closed with {self.closed_with} before {text!r}: {self.text!r}"
         return self.text
 
+    async def until_drawn(self) -> None:
+        """Read until anything has come since something was said."""
+        async with asyncio.timeout(WAIT):
+            while not self.text:
+                assert await self._read(), f"closed with {self.closed_with}"
+
     async def until_told(self, word: str) -> None:
         """Read until the server has told the page itself `word`."""
         async with asyncio.timeout(WAIT):

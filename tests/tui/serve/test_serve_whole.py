@@ -65,7 +65,7 @@ async def test_no_key_of_a_session_that_only_looks_changes_anything(tmp_path: Pa
                 await browser.say("stdin", rng.choice(choices))
                 await asyncio.sleep(0.02)  # as fast as keys come, not as messages do
             await browser.resize(100, 30)
-            await browser.until("\n")  # it still draws
+            await browser.until_drawn()
             assert len(children_of(process.pid)) == 1
         await until(lambda: not children_of(process.pid))
         assert state(tmp_path) == before
