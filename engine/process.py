@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import struct
@@ -65,6 +66,8 @@ def start_group(
     return start("torch.distributed.run", *options, *arguments, stdout=log, stderr=log, OMP_NUM_THREADS=count)
 
 
+PIPE = 1 << 20
+"""Bytes that a helper's pipe takes, where that can be set."""
 _LENGTH = struct.Struct("<Q")
 
 
@@ -83,6 +86,9 @@ class Helper:
             TOKENIZERS_PARALLELISM="false",
             OMP_NUM_THREADS="1",
         )
+        if sys.platform == "linux" and self._process.stdout is not None:  # fewer, larger reads
+            with contextlib.suppress(OSError):  # a user's pipes may be used up
+                fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, PIPE)
 
     def order(self, order: object) -> None:
         """Tells what to do; what a dead process does not take shows in `answer`."""

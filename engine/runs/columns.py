@@ -22,6 +22,9 @@ from engine.runs.tail import Tail
 Record = Mapping[str, Any]
 Columns = dict[str, "array[float]"]
 """The numbers of some records by their names."""
+AT_ONCE = 1 << 20
+"""Bytes of a block that another process reads. What is made of one is taken in some ten turns, and each time a busy
+screen lets go of the interpreter some milliseconds late."""
 Both = tuple[Columns, Columns]
 """Of records of training, and of evaluations; without any where there were none."""
 
@@ -116,7 +119,7 @@ def main() -> None:
     """The other process: a file and where to begin, then its blocks."""
     path, offset = first_order()
     tail = Tail(Path(path), offset)
-    for block in tail.blocks():
+    for block in tail.blocks(AT_ONCE):
         if tail.offset != offset + len(block):  # a line too long was passed over
             return
         offset = tail.offset

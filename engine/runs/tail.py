@@ -76,8 +76,8 @@ class Tail:
         except OSError:
             return False
 
-    def blocks(self) -> Iterator[bytes]:
-        """Whole lines not read yet, in blocks of about BLOCK bytes, each with its newlines. Raises OSError.
+    def blocks(self, of: int | None = None) -> Iterator[bytes]:
+        """Whole lines not read yet, in blocks of about BLOCK bytes (or `of`), each with its newlines. Raises OSError.
 
         Ends where the file ended at the start of the call, however fast its writer goes on.
         """
@@ -86,7 +86,7 @@ class Tail:
         if self.offset >= end:
             return
         with self.path.open("rb") as file:
-            size = BLOCK
+            size = usual = of or BLOCK
             while self.offset < end:
                 data = os.pread(file.fileno(), min(size, end - self.offset), self.offset)
                 if not data:  # cut shorter meanwhile
@@ -98,7 +98,7 @@ class Tail:
                     if end_of_line:
                         yield TOO_LONG + b"\n"
                 elif whole := data.rfind(b"\n") + 1:
-                    size = BLOCK
+                    size = usual
                     self._pass(data[:whole])
                     yield data[:whole]
                 elif len(data) < size:
@@ -106,7 +106,7 @@ class Tail:
                 elif size < MAX_LINE:
                     size *= 2  # a line longer than a block
                 else:
-                    size, self._skipping = BLOCK, True
+                    size, self._skipping = usual, True
 
     def _pass(self, data: bytes) -> None:
         self.offset += len(data)

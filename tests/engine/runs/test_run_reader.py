@@ -308,8 +308,8 @@ def test_what_the_other_process_does_not_read_is_read_here(run: RunDir, monkeypa
 
 
 def test_a_line_too_long_ends_what_another_process_reads(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("BLOCK", "MAX_LINE"):
-        monkeypatch.setattr(tail, name, 256)
+    monkeypatch.setattr(tail, "MAX_LINE", 256)
+    monkeypatch.setattr(columns, "AT_ONCE", 256)
     run.metrics.write_bytes(train(1) + train(2) + b"x" * 600 + b"\n" + train(3))
     said: list[bytes] = []
     monkeypatch.setattr(columns, "first_order", lambda: [str(run.metrics), 0])
