@@ -207,14 +207,16 @@ def lives(pid: int) -> bool:
     """Whether a process is there, and no corpse."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except OSError:  # it may also go as it is read
         return False
 
 
 def children_of(pid: int) -> list[int]:
     """Processes that this one has begun and that still live."""
-    found = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(child) for child in found.read_text().split()] if found.exists() else []
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
 
 
 @contextmanager
