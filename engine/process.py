@@ -74,8 +74,8 @@ _LENGTH = struct.Struct("<Q")
 class Helper:
     """A process of `module` that does work in turn: orders to it are lines of JSON, its answers are bytes.
 
-    It asks for orders by `first_order` and from its input, and gives any number of answers. It ends by itself when this
-    process is gone.
+    It asks for orders by `first_order` and from its input, and gives an answer to each of those. It ends by itself when
+    this process is gone.
     """
 
     def __init__(self, module: str) -> None:
@@ -121,13 +121,15 @@ def in_turn(
 ) -> Generator[tuple[Order, bytes | None], None, None]:
     """Each order, in their order, with what one of `count` processes of `module` made of it; None: that one is lost.
 
-    They take turns; `first` is what each is told once. To be closed where it is not gone through to the end.
+    They take turns; `first` is what each is told once. To be closed where it is not gone through to the end. Raises
+    OSError when there can be no more processes.
     """
-    helpers = [Helper(module) for _ in range(count)]
+    helpers: list[Helper] = []
     under_way: deque[tuple[Order, Helper]] = deque()
     try:
-        for helper in helpers:
-            helper.order(first)
+        for _ in range(count):
+            helpers.append(Helper(module))
+            helpers[-1].order(first)
         for turn, order in enumerate(orders):
             helpers[turn % count].order(order)
             under_way.append((order, helpers[turn % count]))

@@ -1,4 +1,4 @@
-"""The numbers of metrics.jsonl as columns, a block of lines at a time; those of a long file in a process of its own.
+"""The numbers of metrics.jsonl as columns, a block of lines at a time; those of a long file by other processes.
 
 To read a million records holds the interpreter for a second and more, and a screen beside it would answer no key.
 """
@@ -6,6 +6,8 @@ To read a million records holds the interpreter for a second and more, and a scr
 from __future__ import annotations
 
 import math
+import os
+import sys
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -16,15 +18,20 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from engine.process import Helper, answer, first_order
-from engine.runs.tail import Tail
+from engine.machine import usable_threads
+from engine.process import answer, first_order, in_turn
+from engine.runs.tail import SEAM
 
 Record = Mapping[str, Any]
 Columns = dict[str, "array[float]"]
 """The numbers of some records by their names."""
 AT_ONCE = 1 << 20
-"""Bytes of a block that another process reads. What is made of one is taken in some ten turns, and each time a busy
-screen lets go of the interpreter some milliseconds late."""
+"""Bytes of a block that another process reads, or a line more. What is made of one is taken in some ten turns, and each
+time a busy screen lets go of the interpreter some milliseconds late."""
+LINE = 1 << 16
+"""Bytes in which a line of ours ends."""
+MOST_HELPERS = 4
+"""Processes that read one file."""
 Both = tuple[Columns, Columns]
 """Of records of training, and of evaluations; without any where there were none."""
 
@@ -69,63 +76,75 @@ def _columns(records: Sequence[Record]) -> Columns:
     return {key: array("d", [math.nan if each is None else each for each in values]) for key, values in found}
 
 
-# -- a long file, in a process of its own ------------------------------------------------------------------------------
+# -- a long file, by other processes -----------------------------------------------------------------------------------
 
 
 class Block(NamedTuple):
-    """Some whole lines: their bytes' number and end, how many they are, and their columns, None as of `columns_of`."""
+    """Some whole lines: their bytes' number, what came before and their end (SEAM bytes, or all there are), how many
+    lines they are, and their columns, None as of `columns_of`."""
 
     size: int
+    before: bytes
     seam: bytes
     lines: int
     both: Both | None
 
 
 def blocks_aside(path: Path, offset: int) -> Iterator[Block]:
-    """The blocks of a file from `offset` on, read by another process.
+    """The blocks of a file from `offset` on, in their order, read by other processes.
 
-    They end early where it is lost, cannot be had, or comes to a line that is too long: what is missing is to be read
-    here.
+    They end early where one is lost, none can be had, or a line is longer than any of ours: what is missing is to be
+    read here.
     """
+    count = min(usable_threads(), MOST_HELPERS)
     try:
-        helper = Helper("engine.runs.columns")
-    except OSError:
+        with closing(in_turn("engine.runs.columns", count, str(path), _parts(path, offset))) as answers:
+            for (start, end), data in answers:
+                if not data:
+                    return
+                yield _unpacked(end - start, data)
+    except OSError:  # no more processes, or the file is gone
         return
-    with closing(helper):
-        helper.order([str(path), offset])
-        while (data := helper.answer()) is not None:
-            yield _unpacked(data)
 
 
-def _packed(block: Block) -> bytes:
-    both = None if block.both is None else [{key: len(column) for key, column in part.items()} for part in block.both]
-    said = orjson.dumps([block.size, block.seam.hex(), block.lines, both])
-    return b"\n".join([said, b"".join(column.tobytes() for part in block.both or () for column in part.values())])
+def _parts(path: Path, offset: int) -> Iterator[tuple[int, int]]:
+    """Where whole lines begin and end, some AT_ONCE bytes each; what is left at the end of a file is none."""
+    with path.open("rb") as file:
+        while len(data := os.pread(file.fileno(), LINE, offset + AT_ONCE)) and (line := data.find(b"\n") + 1):
+            yield offset, offset + AT_ONCE + line
+            offset += AT_ONCE + line
 
 
-def _unpacked(data: bytes) -> Block:
+def _packed(before: bytes, block: bytes) -> bytes:
+    records = records_of(block)
+    both = columns_of(records) if records else None
+    counts = None if both is None else [{key: len(column) for key, column in part.items()} for part in both]
+    said = orjson.dumps([before.hex(), block[-SEAM:].hex(), len(records), counts])
+    return b"\n".join([said, b"".join(column.tobytes() for part in both or () for column in part.values())])
+
+
+def _unpacked(size: int, data: bytes) -> Block:
     said, _, numbers = data.partition(b"\n")
-    size, seam, lines, counts = orjson.loads(said)
+    before, seam, lines, counts = orjson.loads(said)
     at = 0
     both: tuple[Columns, Columns] = {}, {}
     for columns, part in zip(both, counts or (), strict=False):
         for key, count in part.items():
             columns[key] = array("d", numbers[at : at + 8 * count])
             at += 8 * count
-    return Block(size, bytes.fromhex(seam), lines, None if counts is None else both)
+    return Block(size, bytes.fromhex(before), bytes.fromhex(seam), lines, None if counts is None else both)
 
 
-def main() -> None:
-    """The other process: a file and where to begin, then its blocks."""
-    path, offset = first_order()
-    tail = Tail(Path(path), offset)
-    for block in tail.blocks(AT_ONCE):
-        if tail.offset != offset + len(block):  # a line too long was passed over
-            return
-        offset = tail.offset
-        records = records_of(block)
-        answer(_packed(Block(len(block), tail.seam, len(records), columns_of(records) if records else None)))
+def work() -> None:
+    """A helper's whole life: a file, then where the lines lie that it reads; where they are gone it answers nothing."""
+    with Path(first_order()).open("rb") as file:
+        for order in sys.stdin.buffer:
+            start, end = orjson.loads(order)
+            known = min(start, SEAM)
+            data = os.pread(file.fileno(), end - start + known, start - known)
+            whole = len(data) == end - start + known and data.endswith(b"\n")
+            answer(_packed(data[:known], data[known:]) if whole else b"")
 
 
 if __name__ == "__main__":
-    main()
+    work()

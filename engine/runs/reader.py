@@ -18,7 +18,7 @@ from engine.runs.tail import MAX_LINE, TOO_LONG, Tail, split_lines
 MAX_VIEWED = 5_000
 """Samples and events in a view: the newest."""
 LONG = 1 << 24
-"""Bytes of metrics from which on another process is worth its beginning."""
+"""Bytes of metrics from which on other processes are worth their beginning."""
 MAX_PROBLEMS = 20
 """Damaged lines named for each file; more are counted."""
 
@@ -53,7 +53,7 @@ class RunReader:
     def __init__(self, run: RunDir, most: int | None = None, aside: bool = False) -> None:
         """most: how many samples and events are held, the newest; all when None.
 
-        aside: read long metrics in another process, for one that has a screen to draw meanwhile.
+        aside: read long metrics in other processes, for one that has a screen to draw meanwhile.
         """
         self.run, self.most, self.aside = run, most, aside
         self.info: dict[str, Any] = {}
@@ -173,8 +173,10 @@ class RunReader:
         self._one_by_one(block, log)
 
     def _leap(self, log: _JsonLines) -> None:
-        """Most of a long file, read by another process."""
+        """Most of a long file, read by other processes."""
         for block in blocks_aside(log.tail.path, log.tail.offset):
+            if not block.before.endswith(log.tail.seam):  # the file was replaced meanwhile
+                return
             if block.both and self.series.extend(*block.both):
                 log.line += block.lines
                 log.tail.skip(block.size, block.seam)
@@ -246,14 +248,12 @@ class _JsonLines:
         """
         if not self.tail.changed():
             return False
-        rewritten = self.tail.rewritten()
-        if rewritten:
-            self.line, self._bad, self._more, self._last_bad = 0, [], 0, 0
-            self._forget()
+        rewritten = self._begin_anew()
         line = self.line
         try:
-            if leap is not None and self.tail.left() >= LONG:
+            if leap is not None and self.tail.look() >= LONG:
                 leap(self)
+                rewritten = self._begin_anew() or rewritten
             for block in self.tail.blocks():
                 take(block, self)
             self._unreadable = ""
@@ -261,6 +261,14 @@ class _JsonLines:
             self._unreadable = f"{self.tail.path.name} cannot be read: {error.strerror}"
             return True
         return rewritten or self.line > line
+
+    def _begin_anew(self) -> bool:
+        """Forgets what was read where that is no longer what the file holds."""
+        if not self.tail.rewritten():
+            return False
+        self.line, self._bad, self._more, self._last_bad = 0, [], 0, 0
+        self._forget()
+        return True
 
     def read(self, line: bytes, add: Callable[[dict[str, Any]], str | None]) -> None:
         """One line: its record to `add`, or a note of what is wrong with it."""

@@ -12,7 +12,8 @@ MAX_LINE = 64 << 20
 """Bytes of a line; a longer one, which no program of ours writes, is passed over in bounded memory."""
 TOO_LONG = b"\0too long"
 """Stands in a block for a line that was passed over."""
-_SEAM = 64
+SEAM = 64
+"""Bytes by which what was read is known again."""
 
 
 def split_lines(block: bytes) -> list[bytes]:
@@ -35,10 +36,10 @@ class Tail:
         """Whether the file is another than at the last `blocks`: one stat."""
         return self._stat() != self._facts
 
-    def left(self) -> int:
-        """Bytes not read yet."""
-        facts = self._stat()
-        return facts[2] - self.offset if facts else 0
+    def look(self) -> int:
+        """Takes the file as it is now for the one that is read; how many bytes are not read yet."""
+        self._facts = self._stat()
+        return self._facts[2] - self.offset if self._facts else 0
 
     def again(self, size: int) -> bytes:
         """The next `size` bytes, which remain to be read. Raises OSError."""
@@ -76,17 +77,16 @@ class Tail:
         except OSError:
             return False
 
-    def blocks(self, of: int | None = None) -> Iterator[bytes]:
-        """Whole lines not read yet, in blocks of about BLOCK bytes (or `of`), each with its newlines. Raises OSError.
+    def blocks(self) -> Iterator[bytes]:
+        """Whole lines not read yet, in blocks of about BLOCK bytes, each with its newlines. Raises OSError.
 
         Ends where the file ended at the start of the call, however fast its writer goes on.
         """
-        self._facts = self._stat()
-        end = self._facts[2] if self._facts else 0
+        end = self.offset + self.look()
         if self.offset >= end:
             return
         with self.path.open("rb") as file:
-            size = usual = of or BLOCK
+            size = BLOCK
             while self.offset < end:
                 data = os.pread(file.fileno(), min(size, end - self.offset), self.offset)
                 if not data:  # cut shorter meanwhile
@@ -98,7 +98,7 @@ class Tail:
                     if end_of_line:
                         yield TOO_LONG + b"\n"
                 elif whole := data.rfind(b"\n") + 1:
-                    size = usual
+                    size = BLOCK
                     self._pass(data[:whole])
                     yield data[:whole]
                 elif len(data) < size:
@@ -106,8 +106,8 @@ class Tail:
                 elif size < MAX_LINE:
                     size *= 2  # a line longer than a block
                 else:
-                    size, self._skipping = usual, True
+                    size, self._skipping = BLOCK, True
 
     def _pass(self, data: bytes) -> None:
         self.offset += len(data)
-        self.seam = data[-_SEAM:]
+        self.seam = data[-SEAM:]

@@ -4,10 +4,13 @@ import errno
 import json
 import os
 import random
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,11 +18,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from engine import process
 from engine.config import load_preset
 from engine.errors import RunError
 from engine.process import Helper
 from engine.runs import columns, reader, status, tail
-from engine.runs.columns import Block, blocks_aside
+from engine.runs.columns import Block, blocks_aside, records_of
 from engine.runs.layout import RunDir, create_run
 from engine.runs.lines import json_line, metric_line
 from engine.runs.lock import RunLock
@@ -263,15 +267,15 @@ def aside(run: RunDir) -> RunReader:
     return reader
 
 
-def test_a_long_file_is_read_by_another_process_as_it_is_read_here(
-    run: RunDir, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_file_is_read_by_others_as_it_is_read_here(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     content = shuffled(2, 9_000)
     run.metrics.write_bytes(content)
     here = opened(run)
     monkeypatch.setattr(reader, "LONG", 1 << 19)
-    monkeypatch.setattr(reader, "records_of", None)  # what reads a block here
+    read_here: list[int] = []
+    monkeypatch.setattr(reader, "records_of", lambda block: read_here.append(len(block)) or records_of(block))
     there = aside(run)
+    assert 0 < sum(read_here) <= columns.AT_ONCE < len(content)  # what comes behind the last whole block
     assert differing(there.series, here.series) == [] and there.problems == here.problems != []
     with run.metrics.open("ab") as file:
         file.write(train(50_000))
@@ -279,9 +283,12 @@ def test_a_long_file_is_read_by_another_process_as_it_is_read_here(
     assert here.poll() and there.poll() and differing(there.series, here.series) == []
 
 
-def test_what_the_other_process_does_not_read_is_read_here(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, content = shuffled(3, 3_000), shuffled(4, 3_000)
+def test_what_others_do_not_read_is_read_here(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = shuffled(4, 3_000)
+    first = content.replace(b"8589934592", b"9589934592")  # its lines lie where the others do
+    assert first != content
     monkeypatch.setattr(reader, "LONG", 1 << 10)
+    monkeypatch.setattr(columns, "AT_ONCE", 1 << 15)
     whole = blocks_aside
 
     def lost(path: Path, offset: int) -> Iterator[Block]:
@@ -289,11 +296,17 @@ def test_what_the_other_process_does_not_read_is_read_here(run: RunDir, monkeypa
 
     def replaced(path: Path, offset: int) -> Iterator[Block]:
         for block in whole(path, offset):
-            run.metrics.write_bytes(content)
+            with path.open("r+b") as file:
+                file.write(content)
             yield block
 
+    started: list[Helper] = []
+
     def refused(module: str) -> Helper:
-        raise OSError(errno.EAGAIN, "no more processes")
+        if started:
+            raise OSError(errno.EAGAIN, "no more processes")
+        started.append(Helper(module))
+        return started[0]
 
     for way in (lost, replaced):
         run.metrics.write_bytes(content if way is lost else first)
@@ -302,20 +315,39 @@ def test_what_the_other_process_does_not_read_is_read_here(run: RunDir, monkeypa
         found.poll()  # after a file that was replaced
         assert differing(found.series, slowly(content)) == [], way
     monkeypatch.setattr(reader, "blocks_aside", whole)
+    monkeypatch.setattr(columns, "usable_threads", lambda: 2)
     for none in (refused, lambda module: Helper("engine.none")):
-        monkeypatch.setattr(columns, "Helper", none)
+        monkeypatch.setattr(process, "Helper", none)
         assert differing(aside(run).series, slowly(content)) == []
+    assert started[0]._process.returncode is not None
 
 
-def test_a_line_too_long_ends_what_another_process_reads(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tail, "MAX_LINE", 256)
+def test_what_others_read_ends_before_a_line_that_is_too_long(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(columns, "AT_ONCE", 256)
-    run.metrics.write_bytes(train(1) + train(2) + b"x" * 600 + b"\n" + train(3))
+    monkeypatch.setattr(columns, "LINE", 256)
+    run.metrics.write_bytes(
+        b"".join(map(train, range(1, 20))) + b"x" * 600 + b"\n" + b"".join(map(train, range(20, 40)))
+    )
+    before = [*columns._parts(run.metrics, 0)]
+    assert [end for _, end in before[:-1]] == [start for start, _ in before[1:]]
+    data = run.metrics.read_bytes()
+    assert len(before) > 1 and all(data[end - 1 : end] == b"\n" for _, end in before)
+    assert before[-1][1] <= data.index(b"x")
+    behind = [*columns._parts(run.metrics, data.index(b"x") + 601)]
+    assert behind and behind[-1][1] <= len(data)
+
+
+def test_a_helper_answers_nothing_where_lines_are_gone(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.metrics.write_bytes(train(1) + train(2))
+    whole = len(train(1) + train(2))
     said: list[bytes] = []
-    monkeypatch.setattr(columns, "first_order", lambda: [str(run.metrics), 0])
+    orders = BytesIO(f"[0,{whole}]\n[0,{whole + 1}]\n[1,{whole - 1}]\n".encode())
+    monkeypatch.setattr(columns, "first_order", lambda: str(run.metrics))
     monkeypatch.setattr(columns, "answer", said.append)
-    columns.main()
-    assert [block[0] for block in map(columns._unpacked, said)] == [len(train(1) + train(2))]
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=orders))
+    columns.work()
+    assert said[1:] == [b"", b""]
+    assert (block := columns._unpacked(whole, said[0])).lines == 2 and block.seam == run.metrics.read_bytes()[-64:]
 
 
 @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
