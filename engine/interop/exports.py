@@ -37,7 +37,6 @@ def export(model: GPT, tokenizer: Tokenizer | None, folder: Path, *, force: bool
         "model_type": to.model_type,
         "dtype": "float32",
         "vocab_size": model.vocab_size,
-        "tie_word_embeddings": model.config.tie_embeddings,
         "bos_token_id": None,
         "eos_token_id": None,
         "pad_token_id": None,
@@ -56,48 +55,33 @@ def export(model: GPT, tokenizer: Tokenizer | None, folder: Path, *, force: bool
 
 
 def _weights(to: Architecture, config: ModelConfig, vocab_size: int, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Our weights under the names, in the order and of the shapes that class has them; `state` is the model's."""
+    """Our weights under the names and of the shapes that class has them; `state` is the model's."""
     if config.kind == "decoder":
         for theirs, ours in (("attn.in_proj_", "attn.qkv."), ("attn.out_proj.", "attn.proj.")):
             state = {name.replace(theirs, ours): tensor for name, tensor in state.items()}
-    out = {to.embedding: state["wte.weight"][:vocab_size]}
-    if not config.tie_embeddings:
-        out["lm_head.weight"] = state["head.weight"][:vocab_size]
-    if config.embd_window > 1:
-        tables = state["before.weight"].view(config.embd_window - 1, -1, config.n_embd)
-        out["before.weight"] = tables[:, : vocab_size + 1].flatten(0, 1)
-    if to.positions is not None:
-        out[to.positions] = _positions(config, vocab_size, state)
-    for i in range(config.n_layer):
-        prefix = f"{to.layer}{i}."
-        for source, parts in to.linears(config).items():
-            weight, bias = state[f"blocks.{i}.{source}.weight"], state.get(f"blocks.{i}.{source}.bias")
-            for part in parts:
-                cut = part.cut(weight)
-                out[f"{prefix}{part.name}.weight"] = cut.t() if to.transposed else cut
-                if bias is not None:
-                    out[f"{prefix}{part.name}.bias"] = part.cut(bias)
-                elif to.transposed:  # GPT-2 has biases always
-                    out[f"{prefix}{part.name}.bias"] = weight.new_zeros(weight.size(0))
-        if to.norms is not None:
-            out.update(_norm(config, state, f"blocks.{i}.norm1", prefix + to.norms[0]))
-            out.update(_norm(config, state, f"blocks.{i}.norm2", prefix + to.norms[1]))
-    if to.norms is not None:
-        out.update(_norm(config, state, "norm_f", to.norms[2]))
-    return {name: tensor.detach().float().cpu().contiguous() for name, tensor in out.items()}
-
-
-def _norm(config: ModelConfig, state: dict[str, Tensor], source: str, target: str) -> dict[str, Tensor]:
-    """A norm's weights; where ours has none, those that change nothing."""
-    out = {f"{target}.weight": state.get(f"{source}.weight", torch.ones(config.n_embd))}
-    if config.norm == "layernorm":
-        out[f"{target}.bias"] = state.get(f"{source}.bias", torch.zeros(config.n_embd))
+    out = {}
+    for name, places in to.places(config).items():
+        tensor = state.get(name, _that_changes_nothing(name, config, vocab_size, state))
+        if name in ("wte.weight", "head.weight"):
+            tensor = tensor[:vocab_size]
+        elif name == "before.weight":
+            tensor = tensor.view(config.embd_window - 1, -1, config.n_embd)[:, : vocab_size + 1].flatten(0, 1)
+        for place in places:
+            out[place.name] = place.cut(tensor).detach().float().cpu().contiguous()
     return out
 
 
-def _positions(config: ModelConfig, vocab_size: int, state: dict[str, Tensor]) -> Tensor:
-    if config.position == "learned":
-        return state["wpe.weight"]
+def _that_changes_nothing(name: str, config: ModelConfig, vocab_size: int, state: dict[str, Tensor]) -> Tensor:
+    """What a parameter is in a model that does as ours does without it."""
+    if name == "wpe.weight":
+        return _positions(config, vocab_size)
+    if name.endswith(".bias"):
+        matrix = state.get(name.removesuffix("bias") + "weight")
+        return torch.zeros(config.n_embd if matrix is None else matrix.size(0))
+    return torch.ones(config.n_embd)
+
+
+def _positions(config: ModelConfig, vocab_size: int) -> Tensor:
     if config.position == "none":
         return torch.zeros(config.block_size, config.n_embd)
     rows = padded_vocab(config, vocab_size)
@@ -111,14 +95,14 @@ def export_adapter(model: GPT, r: int, alpha: float, folder: Path, *, force: boo
     both get the same A and their own rows of B. Raises UserError as `export`.
     """
     to = architecture_of(model.config)
-    parts = to.linears(model.config)
+    linears = to.linears(model.config)
     tensors: dict[str, Tensor] = {}
     for name, layer in adapted_layers(model):
         _, number, source = name.split(".", 2)
-        for part in parts[source]:
-            stem = f"base_model.model.{to.layer}{number}.{part.name}"
+        for theirs, rows in linears[source].items():
+            stem = f"base_model.model.{to.layer}{number}.{theirs}"
             tensors[f"{stem}.lora_A.weight"] = layer.lora_a.detach().float().cpu().clone()
-            tensors[f"{stem}.lora_B.weight"] = part.cut(layer.lora_b.detach()).float().cpu().clone()
+            tensors[f"{stem}.lora_B.weight"] = layer.lora_b.detach()[rows].float().cpu().clone()
     settings: dict[str, Any] = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -126,8 +110,8 @@ def export_adapter(model: GPT, r: int, alpha: float, folder: Path, *, force: boo
         "r": r,
         "lora_alpha": alpha,
         "lora_dropout": 0.0,
-        "target_modules": [part.name for target in TARGETS for part in parts[target]],
-        "fan_in_fan_out": to.transposed,
+        "target_modules": [theirs for target in TARGETS for theirs in linears[target]],
+        "fan_in_fan_out": to.like_gpt2,
         "bias": "none",
         "inference_mode": True,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +10,15 @@ from typing import Any
 
 import psutil
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from engine.config import ModelConfig, make_config
+from engine.config import ModelConfig, as_typed, make_config
 from engine.errors import ConfigError, UserError
 from engine.files import cannot, open_regular
-from engine.interop.architectures import ACTIVATIONS, GPT2, LLAMA, NANOCHAT, WINDOWED_NANOCHAT, Architecture, Part
-from engine.interop.files import Told, plain, read_json, said
+from engine.interop.architectures import ARCHITECTURES, Architecture, Place, Settings, in_ours, in_theirs
+from engine.interop.files import plain, read_json
 from engine.model import build_model
-from engine.model.gpt import LAYER_EPS, RMS_EPS, roles
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -29,154 +27,19 @@ TABLES = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
 """Ends of the names of what older versions of transformers saved though it is no weight."""
 
 
-class _Gpt2(Told):
-    n_layer: int
-    n_head: int
-    n_embd: int
-    n_positions: int | None = None
-    n_ctx: int | None = None
-    n_inner: int | None = None
-    activation_function: str = "gelu_new"
-    layer_norm_epsilon: float = LAYER_EPS
-    scale_attn_weights: bool = True
-    scale_attn_by_inverse_layer_idx: bool = False
-    tie_word_embeddings: bool = True
-
-
-class _Rotary(Told):
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int | None = None
-    head_dim: int | None = None
-    hidden_act: str
-    max_position_embeddings: int
-    rms_norm_eps: float = RMS_EPS
-    rope_theta: float | None = None
-    rope_parameters: dict[str, Any] | None = None
-    rope_scaling: dict[str, Any] | None = None
-    attention_bias: bool = False
-    mlp_bias: bool = False
-    tie_word_embeddings: bool = False
-
-
-class _NanoChat(_Rotary):
-    final_logit_softcapping: float | None = 15.0
-    embd_window: int = 1
-
-
-Changes = dict[str, Any]
-Problem = tuple[bool, str]
-
-
-def _gpt2(s: _Gpt2) -> tuple[Changes, list[Problem]]:
-    mlp = "gelu_tanh" if s.activation_function == "gelu_new" else _activation(s.activation_function)
-    settings = {
-        "n_layer": s.n_layer,
-        "n_head": s.n_head,
-        "n_embd": s.n_embd,
-        "block_size": s.n_ctx if s.n_positions is None else s.n_positions,
-        "mlp_width": s.n_inner,
-        "mlp": mlp,
-        "bias": True,
-        "position": "learned",
-        "norm": "layernorm",
-    }
-    return settings, [
-        (mlp in (None, "swiglu"), f"activation_function {plain(s.activation_function, 40)} is not one of ours"),
-        (
-            s.scale_attn_by_inverse_layer_idx or not s.scale_attn_weights,
-            "it scales its attention in a way that is not ours",
-        ),
-        (s.layer_norm_epsilon != LAYER_EPS, f"layer_norm_epsilon must be {LAYER_EPS:g}, not {s.layer_norm_epsilon:g}"),
-    ]
-
-
-def _rotary(s: _Rotary) -> tuple[Changes, list[Problem]]:
-    rope = s.rope_parameters or s.rope_scaling or {}
-    turns = rope.get("rope_type", rope.get("type", "default"))
-    whole = rope.get("partial_rotary_factor", 1.0)
-    mlp = _activation(s.hidden_act)
-    settings = {
-        "n_layer": s.num_hidden_layers,
-        "n_head": s.num_attention_heads,
-        "n_kv_head": None if s.num_key_value_heads == s.num_attention_heads else s.num_key_value_heads,
-        "n_embd": s.hidden_size,
-        "block_size": s.max_position_embeddings,
-        "mlp_width": s.intermediate_size,
-        "mlp": mlp,
-        "bias": s.attention_bias,
-        "position": "rope",
-        "rope_base": rope.get("rope_theta", 10_000.0 if s.rope_theta is None else s.rope_theta),
-        "norm": "rmsnorm",
-    }
-    heads = s.num_attention_heads
-    return settings, [
-        (mlp is None, f"hidden_act {plain(s.hidden_act, 40)} is not one of ours"),
-        (turns != "default" or whole != 1.0, f"its rotary positions ({plain(turns, 40)}) are not ours"),
-        (s.rms_norm_eps != RMS_EPS, f"rms_norm_eps must be {RMS_EPS:g}, not {s.rms_norm_eps:g}"),
-        (s.head_dim not in (None, s.hidden_size // max(1, heads)), "its heads are not as wide as n_embd / n_head"),
-    ]
-
-
-def _llama(s: _Rotary) -> tuple[Changes, list[Problem]]:
-    settings, problems = _rotary(s)
-    return settings, [
-        *problems,
-        (settings["mlp"] not in (None, "swiglu"), f"hidden_act must be silu, not {plain(s.hidden_act, 40)}"),
-        (s.attention_bias != s.mlp_bias, "attention and MLP must both have biases, or neither"),
-    ]
-
-
-def _nanochat(s: _NanoChat) -> tuple[Changes, list[Problem]]:
-    settings, problems = _rotary(s)
-    own = {
-        "norm_weight": False,
-        "qk_norm": True,
-        "embd_norm": True,
-        "softcap": s.final_logit_softcapping or 0.0,
-        "embd_window": s.embd_window,
-    }
-    return settings | own, [
-        *problems,
-        (settings["mlp"] == "swiglu", f"hidden_act {plain(s.hidden_act, 40)} is not one of ours"),
-        (s.attention_bias, "attention_bias must be false"),
-    ]
-
-
-def _activation(theirs: str) -> str | None:
-    return {there: ours for ours, there in ACTIVATIONS.items()}.get(theirs)
-
-
-@dataclass(frozen=True)
-class _Family:
-    architecture: Architecture
-    settings: type[Told]
-    read: Callable[[Any], tuple[Changes, list[Problem]]]
-
-
-FAMILIES = {
-    "gpt2": _Family(GPT2, _Gpt2, _gpt2),
-    "llama": _Family(LLAMA, _Rotary, _llama),
-    "nanochat": _Family(NANOCHAT, _NanoChat, _nanochat),
-    "windowed_nanochat": _Family(WINDOWED_NANOCHAT, _NanoChat, _nanochat),
-}
-
-
 def import_model(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     """A model saved by transformers, as our settings and weights: load them into `build_model(config, rows of wte)`.
 
-    Tensors are float32. Raises UserError when a file is missing or damaged, the model is of none of the `FAMILIES`, or
-    it uses an option that is not ours; then nothing large was read.
+    Tensors are float32. Raises UserError when a file is missing or damaged, the model is of no class that is ours, or
+    it uses an option that is not; then nothing large was read.
     """
-    config, to = _config(read_json(folder / "config.json"), folder)
+    config, to = _config(read_json(folder / "config.json"), folder / "config.json")
     with ExitStack() as opened:
         stored = _stored(folder, to, opened)
         if not config.tie_embeddings and "lm_head.weight" not in stored:
             config = config.model_copy(update={"tie_embeddings": True})
-        places = _places(config, to)
-        wanted = [name for parts in places.values() for name, _ in parts]
+        places = to.places(config)
+        wanted = [_short(place.name, to) for each in places.values() for place in each]
         if missing := [name for name in wanted if name not in stored]:
             raise UserError(
                 f"{folder} is not a whole {to.name}: it lacks {missing[0]} and {len(missing) - 1} more weights"
@@ -184,35 +47,64 @@ def import_model(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
         unknown = stored.keys() - {*wanted} - ({"lm_head.weight"} if config.tie_embeddings else set())
         if unknown := {name for name in unknown if not name.endswith(TABLES)}:
             raise UserError(f"{folder} has weights that no model of ours has, {min(unknown)[:80]!r} and others")
-        vocab = stored[places["wte.weight"][0][0]].shape[:1]
-        shapes, turned = _shapes(config, vocab[0] if vocab else 0, to, folder)
-        found = {ours: [(stored[name], part) for name, part in parts] for ours, parts in places.items()}
+        shapes = _shapes(config, stored[_short(to.embedding, to)].shape[:1], folder)
+        found = {ours: [(stored[_short(place.name, to)], place) for place in each] for ours, each in places.items()}
         for ours, parts in found.items():
-            for theirs, part in parts:
-                _check_shape(theirs, part, shapes[ours], turned[ours])
+            for theirs, place in parts:
+                _check_shape(theirs, place, shapes[ours])
         _check_memory(4 * sum(shape.numel() for shape in shapes.values()), folder)
-        return config, {ours: _joined(shapes[ours], parts, turned[ours]) for ours, parts in found.items()}
+        return config, {ours: _joined(shapes[ours], parts) for ours, parts in found.items()}
 
 
-def _config(tree: dict[str, Any], folder: Path) -> tuple[ModelConfig, Architecture]:
+def _config(tree: Settings, path: Path) -> tuple[ModelConfig, Architecture]:
+    """The settings of the model that a config.json describes. Raises UserError naming the first that cannot be ours."""
     kind = tree.get("model_type")
-    family = FAMILIES.get(kind) if isinstance(kind, str) else None
-    if family is None:
+    to = next((each for each in ARCHITECTURES if each.model_type == kind), None)
+    if to is None:
         known = plain(kind, 40) if kind else "model of no known type"
-        raise UserError(f"{folder} holds a {known}; only {', '.join(FAMILIES)} can be imported")
-    path = folder / "config.json"
+        families = ", ".join(each.model_type for each in ARCHITECTURES)
+        raise UserError(f"{path.parent} holds a {known}; only {families} can be imported")
+    said = to.otherwise | tree
+    if lacking := [name for name in to.says if said.get(name) is None and name not in to.otherwise]:
+        raise UserError(f"{path} does not describe a {kind}: it lacks {lacking[0]}")
+    changes: Settings = {ours: values[0] for ours, values in to.wants.items()} | {"init": "gpt2"}
+    for theirs, ours in to.says.items():
+        value = in_ours(ours, said[theirs])
+        if value not in (allowed := to.wants.get(ours, (value,))):
+            raise _other(path, theirs, [in_theirs(ours, each) for each in allowed], said[theirs])
+        if ours != "head_dim":
+            changes[{"mlp_hidden": "mlp_width", "kv_heads": "n_kv_head"}.get(ours, ours)] = value
+    if changes.get("n_kv_head") == changes["n_head"]:
+        changes["n_kv_head"] = None
+    if "rope" in to.wants["position"]:
+        changes["rope_base"] = _rope_base(tree, path)
     try:
-        settings = family.settings.model_validate(tree)
-    except ValidationError as error:
-        raise UserError(f"{path} does not describe a {kind}: {said(error)}") from None
-    changes, problems = family.read(settings)
-    if problem := next((words for wrong, words in problems if wrong), None):
-        raise UserError(f"{path} cannot be imported: {problem}")
-    tied = {"tie_embeddings": getattr(settings, "tie_word_embeddings", True)}
-    try:
-        return make_config({"model": {**changes, **tied, "init": "gpt2"}}).model, family.architecture
+        config = make_config({"model": changes}).model
     except ConfigError as error:
         raise UserError(f"{path} cannot be imported: {error}") from None
+    must = to.otherwise | to.fixed | {theirs: getattr(config, ours) for theirs, ours in to.says.items()}
+    for theirs, found in said.items():
+        ours = to.says.get(theirs, "")
+        if theirs in must and found is not None and in_ours(ours, found) != must[theirs]:
+            raise _other(path, theirs, [in_theirs(ours, must[theirs])], found)
+    return config, to
+
+
+def _other(path: Path, theirs: str, allowed: Sequence[Any], found: Any) -> UserError:
+    words = [plain(each if isinstance(each, str) else as_typed(each), 40) for each in (*allowed, found)]
+    return UserError(f"{path} cannot be imported: {theirs} must be {' or '.join(words[:-1])}, not {words[-1]}")
+
+
+def _rope_base(tree: Settings, path: Path) -> Any:
+    """The base of the rotary frequencies, under its name of today or before. Raises UserError for other turns."""
+    rope = tree.get("rope_parameters") or tree.get("rope_scaling") or {}
+    if not isinstance(rope, dict):
+        raise UserError(f"{path} does not describe a {tree['model_type']}: rope_parameters holds no settings by name")
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    if kind != "default" or rope.get("partial_rotary_factor", 1.0) != 1.0:
+        raise UserError(f"{path} cannot be imported: its rotary positions ({plain(kind, 40)}) are not ours")
+    base = tree.get("rope_theta")
+    return rope.get("rope_theta", 10_000.0 if base is None else base)
 
 
 @dataclass(frozen=True)
@@ -269,51 +161,18 @@ def _stored(folder: Path, to: Architecture, opened: ExitStack) -> dict[str, _Sto
     return stored
 
 
-Places = dict[str, list[tuple[str, Part]]]
-
-
-def _places(config: ModelConfig, to: Architecture) -> Places:
-    """Of each of our parameters, the tensors that make it, without the class' own prefix."""
-    whole = Part("")
-    layer, end = _short(to.layer, to), None if to.norms is None else _short(to.norms[2], to)
-    places: Places = {"wte.weight": [(_short(to.embedding, to), whole)]}
-    if not config.tie_embeddings:
-        places["head.weight"] = [("lm_head.weight", whole)]
-    if config.embd_window > 1:
-        places["before.weight"] = [("before.weight", whole)]
-    if to.positions is not None:
-        places["wpe.weight"] = [(_short(to.positions, to), whole)]
-    norms = {} if end is None else {"norm_f": end}
-    for i in range(config.n_layer):
-        for source, parts in to.linears(config).items():
-            for leaf in ("weight", "bias") if config.bias else ("weight",):
-                places[f"blocks.{i}.{source}.{leaf}"] = [(f"{layer}{i}.{part.name}.{leaf}", part) for part in parts]
-        if to.norms is not None:
-            norms |= {f"blocks.{i}.norm{n + 1}": f"{layer}{i}.{to.norms[n]}" for n in (0, 1)}
-    for ours, theirs in norms.items():
-        for leaf in ("weight", "bias") if config.norm == "layernorm" else ("weight",):
-            places[f"{ours}.{leaf}"] = [(f"{theirs}.{leaf}", whole)]
-    return places
-
-
 def _short(name: str, to: Architecture) -> str:
     """The name without the class' own prefix, which a model saved without its head does not have."""
     return name.removeprefix(to.embedding.partition(".")[0] + ".")
 
 
-def _shapes(
-    config: ModelConfig, vocab_size: int, to: Architecture, folder: Path
-) -> tuple[dict[str, torch.Size], dict[str, bool]]:
-    """The shapes of our parameters, and whether each is stored (n_in, n_out), as GPT-2 stores its matrices.
-
-    Nothing is allocated.
-    """
-    if not vocab_size:
+def _shapes(config: ModelConfig, vocab: tuple[int, ...], folder: Path) -> dict[str, torch.Size]:
+    """The shapes of our parameters, with nothing allocated; `vocab` is the number of tokens, if it has one."""
+    if not vocab or not vocab[0]:
         raise UserError(f"{folder} has no token in its vocabulary; copy the folder again")
     with torch.device("meta"):
-        model = build_model(config, vocab_size, drawn=False)
-    turned = {name: to.transposed and each.role == "matrix" for name, each in roles(model).items()}
-    return {name: weight.shape for name, weight in model.named_parameters()}, turned
+        model = build_model(config, vocab[0], drawn=False)
+    return {name: weight.shape for name, weight in model.named_parameters()}
 
 
 def _check_memory(size: int, folder: Path) -> None:
@@ -326,9 +185,8 @@ def _check_memory(size: int, folder: Path) -> None:
         )
 
 
-def _check_shape(theirs: _Stored, part: Part, shape: torch.Size, turned: bool) -> None:
-    wanted = (shape[0] if part.rows is None else len(part.rows), *shape[1:])
-    wanted = wanted[::-1] if turned else wanted
+def _check_shape(theirs: _Stored, place: Place, shape: torch.Size) -> None:
+    wanted = tuple(place.cut(torch.empty(shape, device="meta")).shape)
     if theirs.shape != wanted:
         there = "x".join(map(str, theirs.shape)) or "one number"
         raise UserError(
@@ -336,10 +194,10 @@ def _check_shape(theirs: _Stored, part: Part, shape: torch.Size, turned: bool) -
         )
 
 
-def _joined(shape: torch.Size, parts: list[tuple[_Stored, Part]], turned: bool) -> Tensor:
+def _joined(shape: torch.Size, parts: list[tuple[_Stored, Place]]) -> Tensor:
     """One of our parameters, of that shape, from the tensors that make it."""
     out = torch.empty(shape)
-    for theirs, part in parts:
+    for theirs, place in parts:
         tensor = theirs.read()
-        out[slice(None) if part.rows is None else part.rows] = tensor.t() if turned else tensor
+        out[place.rows] = tensor.t() if place.turned else tensor
     return out
