@@ -48,6 +48,7 @@ from tui.widgets.topline import TopLine
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
     from tui.screens.train.screen import TrainScreen
+    from tui.state.reading import Ahead
 
 POLL = 0.4
 """Seconds between two looks at what may have changed."""
@@ -79,9 +80,11 @@ class Workbench(InOrder, Keyed, Paced, Themed, App[Ending]):
         start: Start | Resume | None = None,
         theme: str | None = None,
         read_only: bool = False,
+        ahead: Ahead | None = None,
     ) -> None:
         super().__init__(driver_class=Terminal if sys.stdin.isatty() and not missing() else None)
         self.session = Session(runs_dir, corpora_dir)
+        self.session.ahead = ahead
         self.read_only = self.session.read_only = read_only
         self.animation_level = "none"
         self._behind = False
@@ -383,14 +386,16 @@ def open_workbench(
     start: Start | Resume | None = None,
     theme: str | None = None,
     read_only: bool = False,
+    ahead: Ahead | None = None,
 ) -> int:
     """Run the workbench to its end, and the training of this process to its own; returns the exit code.
 
     run: a run to open. start: a run to make, or to resume, in this process. With neither, the list of runs, or where
-    there are none the first-start screen. theme: one of `tui.theme.THEMES`; unset, the one used last.
+    there are none the first-start screen. theme: one of `tui.theme.THEMES`; unset, the one used last. ahead: what reads
+    the run's metrics already.
     """
     few_arenas()
-    app = Workbench(runs_dir, corpora_dir, run=run, start=start, theme=theme, read_only=read_only)
+    app = Workbench(runs_dir, corpora_dir, run=run, start=start, theme=theme, read_only=read_only, ahead=ahead)
     screen = ScreenEnder(app)
     with PROCESS.watching(screen) as signals:
         ending, broken = run_screen(app, signals)

@@ -25,6 +25,8 @@ from engine.runs.tail import SEAM
 Record = Mapping[str, Any]
 Columns = dict[str, "array[float]"]
 """The numbers of some records by their names."""
+LONG = 1 << 24
+"""Bytes of metrics from which on other processes are worth their beginning."""
 AT_ONCE = 1 << 20
 """Bytes of a block that another process reads, or a line more. What is made of one is taken in some ten turns, and each
 time a busy screen lets go of the interpreter some milliseconds late."""

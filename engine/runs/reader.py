@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engine.errors import RunError
-from engine.runs.columns import blocks_aside, columns_of, records_of
+from engine.runs.columns import LONG, Block, columns_of, records_of
 from engine.runs.layout import RunDir
 from engine.runs.schema import Event, Resumed, Sample, decode, problem_of
 from engine.runs.series import Series
@@ -17,8 +17,6 @@ from engine.runs.tail import MAX_LINE, TOO_LONG, Tail, split_lines
 
 MAX_VIEWED = 5_000
 """Samples and events in a view: the newest."""
-LONG = 1 << 24
-"""Bytes of metrics from which on other processes are worth their beginning."""
 MAX_PROBLEMS = 20
 """Damaged lines named for each file; more are counted."""
 
@@ -50,12 +48,15 @@ class RunReader:
     Raises RunError when it is not a run, or of a later format than this program knows.
     """
 
-    def __init__(self, run: RunDir, most: int | None = None, aside: bool = False) -> None:
+    def __init__(
+        self, run: RunDir, most: int | None = None, aside: Callable[[Path, int], Iterator[Block]] | None = None
+    ) -> None:
         """most: how many samples and events are held, the newest; all when None.
 
-        aside: read long metrics in other processes, for one that has a screen to draw meanwhile.
+        aside: what reads long metrics, as `columns.blocks_aside` does, for a process that has a screen to draw
+        meanwhile.
         """
-        self.run, self.most, self.aside = run, most, aside
+        self.run, self.most, self._aside = run, most, aside
         self.info: dict[str, Any] = {}
         """`run.json`."""
         self.status: dict[str, Any] = {}
@@ -83,7 +84,7 @@ class RunReader:
         changed = {
             "info": self._poll_info(),
             "status": self._poll_status(),
-            "series": self._metrics.poll(self._add_metrics, self._leap if self.aside else None),
+            "series": self._metrics.poll(self._add_metrics, self._leap if self._aside else None),
             "samples": self._samples.poll(self._add_sample),
             "events": self._events.poll(self._add_event),
         }
@@ -174,7 +175,8 @@ class RunReader:
 
     def _leap(self, log: _JsonLines) -> None:
         """Most of a long file, read by other processes."""
-        for block in blocks_aside(log.tail.path, log.tail.offset):
+        assert self._aside is not None
+        for block in self._aside(log.tail.path, log.tail.offset):
             if not block.before.endswith(log.tail.seam):  # the file was replaced meanwhile
                 return
             if block.both and self.series.extend(*block.both):

@@ -42,7 +42,10 @@ def open_workbench(
     need_screen()
     if not drawable():  # it went without a word
         PROCESS.hang_up()
-    from tui import app
+    from tui.state.reading import Ahead
 
-    if code := app.open_workbench(runs, corpora, run=run, start=job):
+    ahead = Ahead(run.metrics) if run is not None and job is None else None
+    from tui import app  # while that reads
+
+    if code := app.open_workbench(runs, corpora, run=run, start=job, ahead=ahead):
         raise typer.Exit(code)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import RunError, UserError
 from tui.state.news import Notice
-from tui.state.reading import Follower, Look
+from tui.state.reading import Ahead, Follower, Look
 from tui.state.training import Resume, Start, Training
 from tui.state.worker import Worker
 
@@ -53,6 +53,8 @@ class Session:
         self.run: RunDir | None = None
         self.look: Look | None = None
         """The newest look at the run shown; another object whenever something changed."""
+        self.ahead: Ahead | None = None
+        """The metrics of the first run to be opened, on their way."""
         self.training: Training | None = None
         self.showing: Showing | None = None
         self.problem = ""
@@ -101,7 +103,9 @@ class Session:
         if self.run is not None and self.run.path == run.path:
             return
         self.expect(run)
-        self.reads.ask("run", Follower(run).look, self._take_look, self._cannot_read, every=LOOK_EVERY)
+        ahead, self.ahead = self.ahead, None
+        follower = Follower(run, ahead if ahead is not None and ahead.path == run.metrics else None)
+        self.reads.ask("run", follower.look, self._take_look, self._cannot_read, every=LOOK_EVERY)
 
     def _take_look(self, look: Look) -> None:
         self._opening, self._taken = None, True

@@ -262,7 +262,7 @@ def test_the_fast_way_reads_what_json_reads(run: RunDir) -> None:
 
 
 def aside(run: RunDir) -> RunReader:
-    reader = RunReader(run, aside=True)
+    reader = RunReader(run, aside=lambda path, offset: columns.blocks_aside(path, offset))
     reader.poll()
     return reader
 
@@ -310,11 +310,11 @@ def test_what_others_do_not_read_is_read_here(run: RunDir, monkeypatch: pytest.M
 
     for way in (lost, replaced):
         run.metrics.write_bytes(content if way is lost else first)
-        monkeypatch.setattr(reader, "blocks_aside", way)
+        monkeypatch.setattr(columns, "blocks_aside", way)
         found = aside(run)
         found.poll()  # after a file that was replaced
         assert differing(found.series, slowly(content)) == [], way
-    monkeypatch.setattr(reader, "blocks_aside", whole)
+    monkeypatch.setattr(columns, "blocks_aside", whole)
     monkeypatch.setattr(columns, "usable_threads", lambda: 2)
     for none in (refused, lambda module: Helper("engine.none")):
         monkeypatch.setattr(process, "Helper", none)
