@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from engine.errors import CorpusError
-from engine.files import reason
 from engine.folders import cache_dir
 from engine.text.prepared import Tokens, no_text
 from engine.text.render import Recipe, content_hash, rendered
-from engine.text.scan import Progress, remembered_scan
+from engine.text.scan import Progress, opened, remembered_scan
 from engine.text.source import Format, Source
 from engine.text.template import CHAT_TEMPLATE, Template
 
@@ -47,27 +46,21 @@ class Text:
         the 90/10 split of nanoGPT. Raises CorpusError when the file cannot be read.
         """
         target = int((1.0 - val_fraction) * self.n_bytes)
-        try:
-            with self.path.open("rb") as file:
-                if self.boundary:
-                    mark = self.boundary.encode()
-                    cut = _last_end(file, mark, target) or _next_end(file, mark, target, self.n_bytes)
-                    if cut is not None:
-                        return cut
-        except OSError as error:
-            raise self._unreadable(error) from None
+        if self.boundary:
+            mark = self.boundary.encode()
+            with opened(self.path) as file:
+                cut = _last_end(file, mark, target) or _next_end(file, mark, target, self.n_bytes)
+            if cut is not None:
+                return cut
         return self.character_start(target)
 
     def character_start(self, offset: int) -> int:
         """`offset`, at most the text's end, or where the character that it lies inside begins. Raises CorpusError."""
         offset = min(offset, self.n_bytes)
         low = max(0, offset - 3)
-        try:
-            with self.path.open("rb") as file:
-                file.seek(low)
-                before, following = file.read(offset - low), file.read(1)
-        except OSError as error:
-            raise self._unreadable(error) from None
+        with opened(self.path) as file:
+            file.seek(low)
+            before, following = file.read(offset - low), file.read(1)
         while before and following and 0x80 <= following[0] <= 0xBF:
             before, following = before[:-1], before[-1:]
         return low + len(before)
@@ -81,7 +74,7 @@ class Text:
         left = (self.n_bytes if end is None else end) - start
         decoder = codecs.getincrementaldecoder("utf-8")()
         try:
-            with self.path.open("rb") as file:
+            with opened(self.path) as file:
                 file.seek(start)
                 while left > 0:
                     data = file.read(min(size, left))
@@ -92,13 +85,6 @@ class Text:
                         yield piece
         except UnicodeDecodeError:
             raise CorpusError(f"{self.path} changed while it was read, or was cut inside a character") from None
-        except OSError as error:
-            raise self._unreadable(error) from None
-
-    def _unreadable(self, error: OSError) -> CorpusError:
-        if isinstance(error, FileNotFoundError):
-            return CorpusError(f"{self.path} is gone; prepare the corpus again")
-        return CorpusError(f"cannot read {self.path}: {reason(error)}")
 
 
 def _last_end(file: BinaryIO, mark: bytes, target: int) -> int | None:

@@ -7,20 +7,19 @@ bytes. A line that is longer than a page goes on over the next ones.
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from engine.errors import CorpusError
-from engine.files import reason
 from engine.text.corpus import Corpus, Text
 from engine.text.prepared import is_prepared, no_text
 from engine.text.render import Recipe, pieces
 from engine.text.rows import columns_of, rows_of
+from engine.text.scan import opened
 from engine.text.source import Format, Source
 from engine.text.tables import choose_columns
 
@@ -58,7 +57,7 @@ class Pages:
     def page(self, number: int) -> Page:
         """Page `number`, from 0; beyond the ends the first or last."""
         number = max(0, min(number, len(self) - 1))
-        with _opened(self.text) as file:
+        with opened(self.text.path) as file:
             start, goes_on = self._start(file, number)
             end, _ = self._start(file, number + 1)
             return Page(number, start, end, _read(self.text, file, start, end), goes_on)
@@ -101,7 +100,7 @@ def find_passage(text: Text, passage: str, cancelled: Callable[[], bool] = lambd
     wanted = passage.encode("utf-8", "surrogatepass")
     if not wanted:
         return None
-    with _opened(text) as file:
+    with opened(text.path) as file:
         for low in range(0, max(1, text.n_bytes - len(wanted) + 1), LOOKED_THROUGH):
             if cancelled():
                 return None
@@ -207,15 +206,6 @@ def _cell(value: Any) -> str:
         said = first.get("content", first.get("value", ""))
         value = f"{len(value)} messages: {said}"
     return str(value)[:CELL]
-
-
-@contextlib.contextmanager
-def _opened(text: Text) -> Iterator[BinaryIO]:
-    try:
-        with text.path.open("rb") as file:
-            yield file
-    except OSError as error:
-        raise CorpusError(f"cannot read {text.path}: {reason(error)}; prepare the corpus again") from None
 
 
 def _read(text: Text, file: BinaryIO, start: int, end: int) -> str:

@@ -9,16 +9,16 @@ import json
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from engine.errors import CorpusError, UserError
-from engine.files import reason, write_cached
+from engine.files import reading, write_cached
 from engine.text.magic import HEAD
 from engine.text.utf8 import Decoder, refuse_no_text
 
@@ -37,21 +37,26 @@ class Scan:
     crlf: bool
 
 
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """A file of a corpus, to be read. Raises CorpusError, also for what fails inside."""
+    with reading(path, CorpusError, gone="prepare the corpus again"), path.open("rb") as file:
+        yield file
+
+
 def check_file(path: Path) -> int:
     """The size in bytes of a regular file that can be read and holds something; otherwise CorpusError."""
     try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise CorpusError(f"{path} is a directory; name a .txt, .csv or .jsonl file")
-        if not stat.S_ISREG(status.st_mode):
-            raise CorpusError(f"{path} is not a regular file; copy its content into one first")
-        with path.open("rb"):
-            pass
-    except FileNotFoundError:
-        raise CorpusError(f"no file {path}; check the path") from None
-    except (OSError, ValueError) as error:
-        words = reason(error) if isinstance(error, OSError) else str(error)
-        raise CorpusError(f"cannot read {path}: {words}") from None
+        with reading(path, CorpusError):
+            status = path.stat()
+    except ValueError as error:
+        raise CorpusError(f"cannot read {path}: {error}") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise CorpusError(f"{path} is a directory; name a .txt, .csv or .jsonl file")
+    if not stat.S_ISREG(status.st_mode):
+        raise CorpusError(f"{path} is not a regular file; copy its content into one first")
+    with opened(path):
+        pass
     if status.st_size == 0:
         raise CorpusError(f"{path} is empty; a corpus needs text")
     return status.st_size
@@ -62,7 +67,7 @@ def scan(path: Path, progress: Progress | None = None) -> Scan:
     size = check_file(path)
     digest, decoder, done = hashlib.sha256(), Decoder(str(path)), 0
     bom = crlf = ended_in_cr = False
-    with path.open("rb") as file:
+    with opened(path) as file:
         while block := file.read(BLOCK):
             digest.update(block)
             if done == 0:

@@ -6,7 +6,6 @@ two goes by its name. Hidden files and folders, and what the name of a file says
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import lzma
 import os
@@ -22,7 +21,7 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 from engine.errors import CorpusError
 from engine.files import reason
 from engine.text.magic import HEAD, document_in_zip, encoding, is_parquet, is_zip, packing
-from engine.text.scan import Progress, check_file
+from engine.text.scan import Progress, check_file, opened
 from engine.text.unpack import ALWAYS, BLOCK, TIMES, too_much, unpacked
 from engine.text.utf8 import utf8
 
@@ -75,7 +74,7 @@ class Source:
             self.parts = self._in_folder()
         else:
             self.packed_bytes = check_file(path)
-            with reading(path), path.open("rb") as file:
+            with opened(path) as file:
                 head = file.read(HEAD)
             if is_zip(head):
                 self.parts = self._in_zip()
@@ -139,7 +138,7 @@ class Source:
 
     def _sha256(self, path: Path, done: int, progress: Progress | None) -> hashlib._Hash:
         digest = hashlib.sha256()
-        with reading(path), path.open("rb") as file:
+        with opened(path) as file:
             while block := file.read(BLOCK):
                 digest.update(block)
                 done += len(block)
@@ -156,7 +155,7 @@ class Source:
         if self._zip is not None:
             yield from self._member(self._zip, part)
         else:
-            with reading(part.path), part.path.open("rb") as file:
+            with opened(part.path) as file:
                 head = file.read(HEAD)
                 file.seek(0)
                 for block in unpacked(file, packing(head), part.name, part.n_bytes):
@@ -318,7 +317,7 @@ def _stamp(status: os.stat_result) -> tuple[int, int]:
 
 def _directory_bytes(path: Path) -> int:
     """How long the list of members is that ends a zip archive; 0 when it says nothing that is understood."""
-    with reading(path), path.open("rb") as file:
+    with opened(path) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - (1 << 16) - 100))
         tail = file.read()
@@ -332,18 +331,9 @@ def _directory_bytes(path: Path) -> int:
         return length
 
 
-@contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Failures of the file system as one line that names the file."""
-    try:
-        yield
-    except OSError as error:
-        raise CorpusError(f"cannot read {path}: {reason(error)}") from None
-
-
 def raw(part: Part, start: int, before: int = 0) -> Iterator[bytes]:
     """A part's own bytes from `start` on, and up to so many before them."""
-    with reading(part.path), part.path.open("rb") as file:
+    with opened(part.path) as file:
         file.seek(max(0, start - before))
         while block := file.read(BLOCK):
             yield block

@@ -246,33 +246,27 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
+class _Http(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    """Opens http and https; the connections that it makes are noted."""
+
+    def __init__(self, made: list[http.client.HTTPConnection]) -> None:
+        super().__init__()
+        self._made = made
+
+    def do_open(self, http_class: Any, req: Any, **given: Any) -> Any:
+        def connect(*args: Any, **more: Any) -> http.client.HTTPConnection:
+            self._made.append(http_class(*args, **more))
+            return self._made[-1]
+
+        return super().do_open(connect, req, **given)
+
+
 def _opener(connections: list[http.client.HTTPConnection]) -> urllib.request.OpenerDirector:
     """Opens http and https addresses only; notes the connections that it makes."""
-
-    def noted(make: Any) -> Any:
-        def connect(*args: Any, **kwargs: Any) -> Any:
-            connections.append(make(*args, **kwargs))
-            return connections[-1]
-
-        return connect
-
-    class Http(urllib.request.HTTPHandler):
-        def http_open(self, req: Any) -> Any:
-            return self.do_open(noted(http.client.HTTPConnection), req)
-
-    class Https(urllib.request.HTTPSHandler):
-        def https_open(self, req: Any) -> Any:
-            return self.do_open(noted(http.client.HTTPSConnection), req)
-
     opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.UnknownHandler(),
-        Http(),
-        Https(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        _Redirects(),
-        urllib.request.HTTPErrorProcessor(),
-    ):
+    lib = urllib.request
+    for handler in (lib.ProxyHandler(), lib.UnknownHandler(), lib.HTTPDefaultErrorHandler(), lib.HTTPErrorProcessor()):
         opener.add_handler(handler)
+    opener.add_handler(_Http(connections))
+    opener.add_handler(_Redirects())
     return opener

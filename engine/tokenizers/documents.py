@@ -30,7 +30,8 @@ from engine.text.corpus import Text
 from engine.text.magic import HEAD, encoding, packing
 from engine.text.render import is_text, lf
 from engine.text.rows import LONGEST, is_list, object_of, row_groups, rows_of, rows_of_groups
-from engine.text.source import Part, Source, raw, reading
+from engine.text.scan import opened
+from engine.text.source import Part, Source, raw
 from engine.text.tables import SEPARATOR, record_of
 from engine.text.template import Template
 from engine.text.utf8 import characters, decoded, without_bom
@@ -207,7 +208,7 @@ class FileDocuments(Documents):
         """Whether any bytes of it can be read by themselves: it is neither packed nor to be converted."""
         if part.path == self._source.path and self._source.single is None:  # a member of an archive
             return False
-        with reading(part.path), part.path.open("rb") as file:
+        with opened(part.path) as file:
             head = file.read(HEAD)
         return packing(head) is None and encoding(head) in ("utf-8", "utf-8-sig")
 
@@ -223,7 +224,7 @@ class FileDocuments(Documents):
         stop = part.n_bytes if end is None else end
         places = [place for place in range(0, part.n_bytes, size) if start < place < stop]
         if self.by == "end":
-            with reading(part.path), part.path.open("rb") as file:
+            with opened(part.path) as file:
                 places = sorted({cut_after(file, place, stop) for place in places} - {start, stop})
         edges: list[int | None] = [*places, end]
         return list(zip([start, *places], edges, strict=True))

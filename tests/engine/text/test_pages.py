@@ -113,7 +113,7 @@ def test_the_beginning_is_read_without_the_rest(tmp_path: Path) -> None:
     (tmp_path / "gone.txt").write_text("here")
     corpus = find_corpus(str(tmp_path / "gone.txt"))
     corpus.path.unlink()
-    with pytest.raises(CorpusError, match="no file"):
+    with pytest.raises(CorpusError, match="it is not there"):
         beginning(corpus)
     with pytest.raises(CorpusError, match="made when it is first used"):
         beginning(find_corpus("python-stdlib", tmp_path))
@@ -143,7 +143,7 @@ def test_columns_are_shown_with_their_first_rows(tmp_path: Path) -> None:
     assert found.rows == (("3 messages: hi", "7"),)
     (tmp_path / "d.txt").write_text("text")
     assert preview_table(tmp_path / "d.txt") is None
-    with pytest.raises(CorpusError, match="no file"):
+    with pytest.raises(CorpusError, match="it is not there"):
         preview_table(tmp_path / "none.csv")
 
 

@@ -339,7 +339,7 @@ def test_what_cannot_be_made_is_said_in_one_line(tmp_path: Path) -> None:
             lambda: made(text, tmp_path / "e", DataConfig(tokenizer="bpe", vocab_size=9)),
         ),
         ("is not among the 3 of this tokenizer", lambda: made(text, tmp_path / "f", tokenizer=known)),
-        ("no file", lambda: made(tmp_path / "none.txt", tmp_path / "g")),
+        ("it is not there", lambda: made(tmp_path / "none.txt", tmp_path / "g")),
         ("cannot make", lambda: made(text, text / "under")),
     ]
     for says, ask in refused:

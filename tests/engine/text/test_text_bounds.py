@@ -116,7 +116,7 @@ def test_a_text_that_changes_while_it_is_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="changed while it was read"):
         list(text.chunks())
     text.path.unlink()
-    with pytest.raises(CorpusError, match="is gone"):
+    with pytest.raises(CorpusError, match="it is not there"):
         list(text.chunks())
 
 

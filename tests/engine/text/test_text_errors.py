@@ -16,7 +16,8 @@ import pytest
 
 from engine.config import load_config
 from engine.errors import CorpusError, TokenizerError
-from engine.text import catalog, fetch, rows, source, stdlib, web
+from engine.files import reading
+from engine.text import catalog, fetch, rows, stdlib, web
 from engine.text import scan as scanning
 from engine.text.card import read_card
 from engine.text.catalog import add_corpus, find_corpus, remove_corpus
@@ -54,7 +55,7 @@ def test_what_is_no_readable_file_is_named(tmp_path: Path, monkeypatch: pytest.M
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(CorpusError, match="is not a regular file"):
         check_file(tmp_path / "pipe")
-    with pytest.raises(CorpusError, match="no file"):
+    with pytest.raises(CorpusError, match="it is not there"):
         check_file(tmp_path / "none")
     with pytest.raises(CorpusError, match=r"cannot read .*null"):
         check_file(Path("a\0b"))
@@ -154,7 +155,7 @@ def test_a_table_inside_an_archive_or_an_unreadable_folder_is_left_out(
         found.skipped += [("more", "why"), ("still", "why")]
         found.hidden = 7
         assert found.left_out().endswith("2 (why), 2 more, 7 hidden")
-    with pytest.raises(CorpusError, match="cannot read x: input/output error"), source.reading(Path("x")):
+    with pytest.raises(CorpusError, match="cannot read x: input/output error"), reading(Path("x"), CorpusError):
         raise EIO
 
 

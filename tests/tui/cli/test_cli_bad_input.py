@@ -9,7 +9,7 @@ import pytest
 from cli_for_tests import TINY, Cli, one_complaint
 
 TRAIN: dict[str, tuple[list[str], str]] = {
-    "missing file": (["missing.txt"], "no file missing.txt"),
+    "missing file": (["missing.txt"], "missing.txt: it is not there"),
     "empty file": (["empty.txt"], "is empty"),
     "binary file": (["binary.txt"], "not text"),
     "not UTF-8": (["latin.txt"], "not UTF-8"),
