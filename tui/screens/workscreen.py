@@ -10,6 +10,7 @@ from textual.screen import Screen
 
 from tui.actions import Action
 from tui.state.session import Session
+from tui.terminal.private import Layer
 from tui.text import Row, clean
 from tui.widgets.keybar import KeyBar
 from tui.widgets.pane import Pane
@@ -35,7 +36,7 @@ class Helpful(Protocol):
     def help_lines(self) -> list[Row]: ...
 
 
-class WorkScreen(Screen[None]):
+class WorkScreen(Layer, Screen[None]):
     """A view of the session. It is made once, when it is first gone to, and stays as it was left.
 
     A subclass gives `body`, and in `refresh_view` brings what can be seen up to date; the app calls it when something

@@ -6,10 +6,10 @@ are written as it writes them: slower over a slow link, but right.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Collection
+from functools import cache, lru_cache
 from queue import Queue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 try:
     from textual._compositor import ChopsUpdate as ChopsUpdate
@@ -30,8 +30,13 @@ except ImportError:  # then no update is one of these
 if TYPE_CHECKING:
     from textual.app import App
     from textual.drivers.linux_driver import LinuxDriver
+    from textual.geometry import Region
     from textual.screen import Screen
     from textual.strip import Strip
+
+    _Screen = Screen[Any]
+else:
+    _Screen = object
 
 
 def writer_queue(driver: LinuxDriver) -> Queue[str | None] | None:
@@ -45,9 +50,17 @@ def draws(app: App[Any]) -> bool:
     return app._running and not app._closed and not app.is_headless and not app._batch_count
 
 
-def picture_of(screen: Screen[Any]) -> list[Strip]:
-    """All lines of a screen, as it would be drawn now."""
-    return screen._compositor.render_strips()
+def picture_of(screen: Screen[Any], rows: Collection[int]) -> dict[int, Strip]:
+    """These lines of a screen, as it would be drawn now, as far as it has them."""
+    from textual.geometry import Region
+    from textual.strip import Strip
+
+    rows = [y for y in rows if y < screen.size.height]
+    if not rows:
+        return {}
+    crop = Region(0, min(rows), screen.size.width, max(rows) + 1 - min(rows))
+    chops = screen._compositor._render_chops(crop, {*rows}.__contains__)
+    return {y: Strip.join(chops[y].values()) for y in rows}
 
 
 def release_strips() -> None:
@@ -66,6 +79,40 @@ def release_strips() -> None:
     if hasattr(cached, "cache_info"):  # cached, and no class method
         by_colours: Any = lru_cache(1024)(cached.__wrapped__)
         kinds.get_inner_outer = classmethod(by_colours)
+
+
+class Layer(_Screen):
+    """Mixin for a Screen: a change of it while another lies over it is drawn once, and only where it is.
+
+    As Textual 8.2 has it, what changed below is marked to be drawn again with each later change there, so that soon all
+    of it is with every one; and as it marks the screen above as a whole, what changed of that in the same moment waits
+    for the next change.
+    """
+
+    def _compositor_refresh(self) -> None:
+        required, regions = self._repaint_required, {*self._repaint_regions}
+        super()._compositor_refresh()
+        if self.app.screen is not self and _layers():
+            self._repaint_required, self._repaint_regions = required, regions
+
+    def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
+        """As Textual's; parts of it are drawn together with what else is new."""
+        if not regions or layout or recompose or not self.is_mounted or not _layers():
+            return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
+        self._set_dirty(*regions)
+        self._dirty_widgets.add(self)
+        self.check_idle()
+        return self
+
+
+@cache
+def _layers() -> bool:
+    from textual.screen import Screen
+    from textual.widget import Widget
+
+    return _uses(Screen._compositor_refresh, "_repaint_required", "_set_dirty", "_dirty_widgets") and _uses(
+        Widget._exchange_repaint_regions, "_repaint_regions"
+    )
 
 
 def _uses(function: Callable[..., Any], *names: str) -> bool:
@@ -116,6 +163,7 @@ PARTS: dict[str, Callable[[], bool]] = {
     "textual._compositor: ChopsUpdate.chops, .spans, .chop_ends, LayoutUpdate.strips, .region": _update_classes,
     "textual.drivers._writer_thread: WriterThread._queue": _queue,
     "textual.drivers.linux_driver: LinuxDriver._file, ._writer_thread, mouse and stop handlers": _driver,
+    "textual.screen: Screen._compositor_refresh with _repaint_required, _set_dirty, _dirty_widgets": _layers,
     "textual.app: App._display with _running, _closed, _batch_count": _display,
     "textual.driver: Driver._app, ._mouse": _mouse,
 }

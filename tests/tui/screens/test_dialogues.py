@@ -19,16 +19,18 @@ from textual.renderables.background_screen import BackgroundScreen
 from textual.screen import ModalScreen
 from textual.strip import Strip
 from textual.visual import RichVisual
+from textual.widgets import Input
 
 import tui.screens
 from engine.control import CommandQueue
 from tui.app import Workbench
 from tui.screens.corpora.add import AddScreen, PathScreen
 from tui.screens.corpora.screen import CorporaScreen
+from tui.screens.dialogs import dialogue
 from tui.screens.dialogs.ask import AskScreen
 from tui.screens.dialogs.choose import ChooseScreen
 from tui.screens.dialogs.confirm import ConfirmScreen
-from tui.screens.dialogs.dialogue import Behind, Dialogue
+from tui.screens.dialogs.dialogue import Dialogue, behind
 from tui.screens.dialogs.help import HelpScreen, help_lines
 from tui.screens.dialogs.jump import JumpScreen
 from tui.screens.dialogs.rate import RateScreen
@@ -42,6 +44,7 @@ from tui.screens.train.promptinput import PromptInput
 from tui.theme import DARK, LIGHT
 from tui.widgets.menu import Menu
 from tui.widgets.rows import Rows
+from tui.widgets.topline import TopLine
 
 SIZE = (120, 36)
 CLOSING = ("escape", "ctrl+c", "ctrl+q")
@@ -197,6 +200,47 @@ async def test_what_lies_behind_goes_on_being_drawn(runs: Path, name: str, monke
             assert isinstance(app.screen, kind)
 
 
+async def test_of_what_lies_behind_only_what_changed_is_drawn(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, however often the screen behind is spoken to; and together with what was typed in the same moment."""
+    drawn: list[int] = []
+
+    def noted(what: BackgroundScreen, base: Any, rows: list[int]) -> dict[int, Strip]:
+        drawn.extend(rows)
+        return behind(what, base, rows)
+
+    monkeypatch.setattr(dialogue, "behind", noted)
+    with workbench(runs, "live") as (app, _):
+        async with app.run_test(size=SIZE) as pilot:
+            await go(pilot, app, "live")
+            await pilot.press("ctrl+p")
+            await until(pilot, lambda: isinstance(app.screen, ChooseScreen) and len({*drawn}) == SIZE[1])
+            below, typed = app.screen_stack[-2], app.screen.query_one(Input)
+            top, show = below.query_one(TopLine), app._display
+            said: list[str] = []
+
+            def display(screen: Any, what: Any) -> None:
+                said.extend(
+                    strip.text for y in {y for y, _, _ in what.spans} for strip in what.chops[y].values() if strip
+                )
+                show(screen, what)
+
+            monkeypatch.setattr(app, "_display", display)
+            for words in ("one", "two"):
+                await pilot.pause()
+                drawn.clear()
+                said.clear()
+                with app.batch_update():
+                    top.show_words([(words, "bright")])
+                    typed.value = words
+                await until(pilot, lambda words=words: sum(words in each for each in said) >= 2)  # type: ignore[misc]
+                assert 0 in drawn and {*drawn} <= {0, SIZE[1] - 1}, "the footer may have changed too"
+                drawn.clear()
+                for _ in range(3):
+                    below.call_later(lambda: None)
+                    await pilot.pause(0.02)
+                assert 0 not in drawn
+
+
 @pytest.mark.parametrize("theme", [DARK, LIGHT])
 async def test_what_lies_behind_is_dimmed_as_textual_dims_it(runs: Path, theme: str) -> None:
     with workbench(runs, "live") as (app, _):
@@ -205,11 +249,12 @@ async def test_what_lies_behind_is_dimmed_as_textual_dims_it(runs: Path, theme: 
             await go(pilot, app, "live")
             await pilot.press("question_mark")
             await until(pilot, lambda: isinstance(app.screen, HelpScreen))
-            screen, behind = app.screen, app.screen_stack[-2]
+            screen, below = app.screen, app.screen_stack[-2]
             color, style = screen.styles.background, screen.visual_style
             options: Any = None
-            ours = Behind(behind, color).render_strips(*SIZE, style, options)
-            theirs = RichVisual(screen, BackgroundScreen(behind, color)).render_strips(*SIZE, style, options)
+            drawn = BackgroundScreen(below, color)
+            ours = [*behind(drawn, style.rich_style, range(SIZE[1])).values()]
+            theirs = RichVisual(screen, drawn).render_strips(*SIZE, style, options)
 
             def cells(strips: list[Strip]) -> list[list[tuple[str, Any]]]:
                 return [[(each, style) for text, style, _ in strip for each in text] for strip in strips]

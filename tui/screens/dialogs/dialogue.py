@@ -6,32 +6,36 @@ else. The screen behind goes on being drawn.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import lru_cache
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 from rich.segment import Segment
 from rich.style import Style as RichStyle
-from textual.app import RenderResult
 from textual.await_complete import AwaitComplete
 from textual.binding import BindingType
 from textual.color import Color
+from textual.geometry import Region
 from textual.renderables.background_screen import BackgroundScreen
-from textual.screen import ModalScreen, Screen
+from textual.screen import ModalScreen
 from textual.strip import Strip
-from textual.style import Style
-from textual.visual import RenderOptions, Visual
 
 from tui.actions import bindings
-from tui.terminal.private import picture_of
+from tui.terminal.private import Layer, picture_of
 
 Answer = TypeVar("Answer")
 
 
-class Dialogue(ModalScreen[Answer]):
+class Dialogue(Layer, ModalScreen[Answer]):
     """A screen over the screen that gives its answer to who asked; None when closed."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("dialog")
     _said_below = ""
+
+    def __init__(self) -> None:
+        self._behind: dict[int, Strip] = {}
+        """The lines of what lies behind, as far as they are as they were."""
+        super().__init__()
 
     @property
     def built(self) -> bool:
@@ -44,10 +48,20 @@ class Dialogue(ModalScreen[Answer]):
             self._said_below = said
             self.query_one("#box").border_subtitle = said
 
-    def render(self) -> RenderResult:  # type: ignore[override]  # any widget may draw a Visual
-        """What lies behind, dimmed."""
-        drawn = super().render()
-        return Behind(drawn.screen, drawn.color) if isinstance(drawn, BackgroundScreen) else drawn
+    def render_line(self, y: int) -> Strip:
+        """A line of what lies behind, dimmed."""
+        if y not in self._behind:
+            drawn = self.render()
+            if not isinstance(drawn, BackgroundScreen):
+                return super().render_line(y)
+            rows = [row for row in range(self.size.height) if row not in self._behind]
+            self._behind |= behind(drawn, self.visual_style.rich_style, rows)
+        return self._behind[y].crop(0, self.size.width) if y in self._behind else Strip.blank(self.size.width)
+
+    def _set_dirty(self, *regions: Region) -> None:
+        super()._set_dirty(*regions)
+        for row in {row for region in regions for row in region.line_range} if regions else [*self._behind]:
+            self._behind.pop(row, None)
 
     def dismiss(self, result: Answer | None = None) -> AwaitComplete:
         """As Textual's. A second answer, by keys that came faster than the first could close it, is none."""
@@ -58,24 +72,13 @@ class Dialogue(ModalScreen[Answer]):
         self.dismiss(None)
 
 
-class Behind(Visual):
-    """A screen under a colour: what Textual's `BackgroundScreen` draws through Rich, in a fifth of the time."""
-
-    def __init__(self, screen: Screen[Any], color: Color) -> None:
-        self._screen, self._color = screen, color
-
-    def get_optimal_width(self, rules: Any, container_width: int) -> int:
-        return container_width
-
-    def get_height(self, rules: Any, width: int) -> int:
-        return self._screen.size.height
-
-    def render_strips(self, width: int, height: int | None, style: Style, options: RenderOptions) -> list[Strip]:
-        base, color = style.rich_style, self._color
-        return [
-            Strip([Segment(text, under(look, base, color)) for text, look, _ in line]).crop(0, width)
-            for line in picture_of(self._screen)[:height]
-        ]
+def behind(drawn: BackgroundScreen, base: RichStyle, rows: Collection[int]) -> dict[int, Strip]:
+    """Lines of a screen under a colour: what Textual's `BackgroundScreen` draws by Rich, in a fifth of the time."""
+    picture = picture_of(drawn.screen, rows)
+    return {
+        row: Strip([Segment(text, under(look, base, drawn.color)) for text, look, _ in line])
+        for row, line in picture.items()
+    }
 
 
 @lru_cache(4096)
