@@ -11,55 +11,41 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from engine.config import Config, load_config, load_preset
-    from engine.errors import UserError
-    from engine.model import build_model
-    from engine.runs.layout import RunDir, find_run, list_runs
-    from engine.runs.reader import RunReader
-    from engine.sampling.generate import generate
-    from engine.sampling.settings import SamplingSettings
-    from engine.text.catalog import find_corpus
-    from engine.training.checkpoint import load_model
-    from engine.training.host import TrainingHost
-    from engine.training.start import resume_run, start_run
+    from engine.config import Config as Config
+    from engine.config import load_config as load_config
+    from engine.config import load_preset as load_preset
+    from engine.errors import UserError as UserError
+    from engine.model import build_model as build_model
+    from engine.runs.layout import RunDir as RunDir
+    from engine.runs.layout import find_run as find_run
+    from engine.runs.layout import list_runs as list_runs
+    from engine.runs.reader import RunReader as RunReader
+    from engine.sampling.generate import generate as generate
+    from engine.sampling.settings import SamplingSettings as SamplingSettings
+    from engine.text.catalog import find_corpus as find_corpus
+    from engine.training.checkpoint import load_model as load_model
+    from engine.training.host import TrainingHost as TrainingHost
+    from engine.training.start import resume_run as resume_run
+    from engine.training.start import start_run as start_run
 
 _HOMES = {
     "Config": "engine.config",
-    "RunDir": "engine.runs.layout",
-    "RunReader": "engine.runs.reader",
-    "SamplingSettings": "engine.sampling.settings",
-    "TrainingHost": "engine.training.host",
+    "load_config": "engine.config",
+    "load_preset": "engine.config",
     "UserError": "engine.errors",
     "build_model": "engine.model",
-    "find_corpus": "engine.text.catalog",
+    "RunDir": "engine.runs.layout",
     "find_run": "engine.runs.layout",
-    "generate": "engine.sampling.generate",
     "list_runs": "engine.runs.layout",
-    "load_config": "engine.config",
+    "RunReader": "engine.runs.reader",
+    "generate": "engine.sampling.generate",
+    "SamplingSettings": "engine.sampling.settings",
+    "find_corpus": "engine.text.catalog",
     "load_model": "engine.training.checkpoint",
-    "load_preset": "engine.config",
+    "TrainingHost": "engine.training.host",
     "resume_run": "engine.training.start",
     "start_run": "engine.training.start",
 }
-
-__all__ = [
-    "Config",
-    "RunDir",
-    "RunReader",
-    "SamplingSettings",
-    "TrainingHost",
-    "UserError",
-    "build_model",
-    "find_corpus",
-    "find_run",
-    "generate",
-    "list_runs",
-    "load_config",
-    "load_model",
-    "load_preset",
-    "resume_run",
-    "start_run",
-]
 
 
 def __getattr__(name: str) -> Any:

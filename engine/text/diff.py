@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 WINDOW = 4096  # words of either text that are compared at a time
 
@@ -33,24 +34,14 @@ def compare_words(first: str, second: str) -> list[Span]:
     """
     words, others = _cut(first), _cut(second)
     keys, other_keys = [word.rstrip() for word in words], [word.rstrip() for word in others]
-    pairs = list(_pairs(keys, other_keys))
+    places, other_places = (list(accumulate(map(len, each), initial=0)) for each in (words, others))
     spans: list[Span] = []
-    place, other_place = 0, 0  # words that stand in spans
-    at, other_at = 0, 0  # characters that do
-
-    def add(count: int, other_count: int, same: bool) -> None:
-        nonlocal place, other_place, at, other_at
-        end = at + sum(map(len, words[place : place + count]))
-        other_end = other_at + sum(map(len, others[other_place : other_place + other_count]))
-        spans.append(Span(at, end, other_at, other_end, same))
-        place, other_place, at, other_at = place + count, other_place + other_count, end, other_end
-
-    for start, other_start, length in _runs(pairs):
-        if start > place or other_start > other_place:
-            add(start - place, other_start - other_place, False)
-        add(length, length, True)
-    if place < len(words) or other_place < len(others):
-        add(len(words) - place, len(others) - other_place, False)
+    at = other_at = 0  # words that stand in spans
+    for start, other_start, length in _runs([*_pairs(keys, other_keys), (len(words), len(others))]):
+        for end, other_end, same in ((start, other_start, False), (start + length, other_start + length, True)):
+            if end > at or other_end > other_at:
+                spans.append(Span(places[at], places[end], other_places[other_at], other_places[other_end], same))
+            at, other_at = end, other_end
     return spans
 
 
@@ -59,12 +50,13 @@ def _cut(text: str) -> list[str]:
 
 
 def _runs(pairs: list[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
-    """Neighbouring pairs as one: (place, place in the other, how many)."""
+    """Neighbouring pairs as one: (place, place in the other, how many); the last pair is the end, and none."""
     begun = 0
-    for index in range(1, len(pairs) + 1):
-        if index == len(pairs) or pairs[index] != (pairs[index - 1][0] + 1, pairs[index - 1][1] + 1):
+    for index in range(1, len(pairs)):
+        if pairs[index] != (pairs[index - 1][0] + 1, pairs[index - 1][1] + 1):
             yield (*pairs[begun], index - begun)
             begun = index
+    yield (*pairs[begun], len(pairs) - 1 - begun)
 
 
 def _pairs(first: list[str], second: list[str]) -> Iterator[tuple[int, int]]:

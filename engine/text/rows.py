@@ -32,7 +32,11 @@ def rows_of(source: Source, part: Part, columns: tuple[str, ...] = ()) -> Iterat
     Raises CorpusError naming the line of a ragged row, an unclosed quote or an invalid object.
     """
     if part.format == "parquet":
-        yield from _parquet_rows(source, part, columns)
+        with _parquet(part) as table:
+            of = max(1, table.metadata.num_rows)
+            for number, row in enumerate(_batched(table, columns), 1):
+                yield f"{part.name}, row {number}", row
+                source.at(part, number / of)
         return
     read = _csv_rows if part.format == "csv" else _objects_of_list if is_list(source, part) else _objects_of_lines
     with as_lines(source.blocks(part)) as file:
@@ -44,9 +48,10 @@ def columns_of(source: Source, part: Part) -> tuple[list[str], dict[str, Any]]:
     if part.format == "csv":
         with as_lines(source.blocks(part)) as file:
             return _table(file, part)[1], {}
-    if part.format == "parquet":
-        return _parquet_columns(part), next(rows_of(source, part), ("", {}))[1]
     first = next(rows_of(source, part), ("", {}))[1]
+    if part.format == "parquet":
+        with _parquet(part) as table:
+            return [str(name) for name in table.schema_arrow.names], first
     return [str(key) for key in first], first
 
 
@@ -189,11 +194,6 @@ def _why(error: BaseException) -> str:
     return error.msg if isinstance(error, json.JSONDecodeError) else "it cannot be read"
 
 
-def _parquet_columns(part: Part) -> list[str]:
-    with _parquet(part) as table:
-        return [str(name) for name in table.schema_arrow.names]
-
-
 def row_groups(part: Part) -> list[int]:
     """The bytes of each group of rows of a Parquet table, unpacked: the least that is read of one by itself."""
     with _parquet(part) as table:
@@ -203,23 +203,14 @@ def row_groups(part: Part) -> list[int]:
 def rows_of_groups(part: Part, columns: tuple[str, ...], groups: Sequence[int]) -> Iterator[Row]:
     """The rows of some groups of a Parquet table, numbered within them."""
     with _parquet(part) as table:
-        batches = table.iter_batches(_PARQUET_ROWS, row_groups=list(groups), columns=list(columns), use_threads=False)
-        number = 0
-        for batch in batches:
-            for row in batch.to_pylist():
-                number += 1
-                yield f"{part.name}, row {number} of groups {groups[0]} to {groups[-1]}", row
+        for number, row in enumerate(_batched(table, columns, list(groups)), 1):
+            yield f"{part.name}, row {number} of groups {groups[0]} to {groups[-1]}", row
 
 
-def _parquet_rows(source: Source, part: Part, columns: tuple[str, ...]) -> Iterator[Row]:
-    number, of = 0, 1
-    with _parquet(part) as table:
-        of = max(1, table.metadata.num_rows)
-        for batch in table.iter_batches(_PARQUET_ROWS, columns=list(columns) or None, use_threads=False):
-            for row in batch.to_pylist():
-                number += 1
-                yield f"{part.name}, row {number}", row
-            source.at(part, number / of)
+def _batched(table: Any, columns: tuple[str, ...], groups: list[int] | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet table, or of some groups of them; so many are in memory at once."""
+    for batch in table.iter_batches(_PARQUET_ROWS, groups, list(columns) or None, use_threads=False):
+        yield from batch.to_pylist()
 
 
 @contextlib.contextmanager

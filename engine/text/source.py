@@ -12,11 +12,11 @@ import os
 import stat
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from typing import Literal
-from zipfile import BadZipFile, ZipFile, ZipInfo
+from zipfile import BadZipFile, ZipFile
 
 from engine.errors import CorpusError
 from engine.files import reason
@@ -47,8 +47,11 @@ class Part:
     path: Path
     stamp: tuple[int, int] = (0, 0)
     """When it changed last, and its inode: what tells a changed file from the same one."""
-    tabs: bool = False
-    """Whether the values of a table are parted by tabs."""
+
+    @property
+    def tabs(self) -> bool:
+        """Whether the values of a table are parted by tabs."""
+        return _suffix(self.inner) == ".tsv"
 
 
 class Source:
@@ -185,7 +188,7 @@ class Source:
         format = "parquet" if is_parquet(head) else self._given or _format(path.name)
         if format == "parquet" and not is_parquet(head):
             raise CorpusError(f"{path} is not the Parquet table that its name says; get it again")
-        return Part(str(path), path.name, format, status.st_size, path, _stamp(status), _tabs(path.name))
+        return Part(str(path), path.name, format, status.st_size, path, _stamp(status))
 
     def _in_zip(self) -> list[Part]:
         if _directory_bytes(self.path) > MOST_PARTS * MEMBER:  # it would all be held in memory
@@ -201,19 +204,12 @@ class Source:
             raise CorpusError(f"{self.path} is {what}, and a corpus is text; save it as plain text first")
         parts: list[Part] = []
         for info in sorted(infos, key=lambda info: info.filename):
-            if self._kept(info.filename, info.file_size, parts):
-                parts.append(self._zipped(info))
-        return self._chosen([part for part in parts if not self._never_zipped(part)])
-
-    def _zipped(self, info: ZipInfo) -> Part:
-        inner = info.filename
-        return Part(f"{self.path}: {inner}", inner, _format(inner), info.file_size, self.path, tabs=_tabs(inner))
-
-    def _never_zipped(self, part: Part) -> bool:
-        """Parquet is read from its end, which a member of an archive cannot be."""
-        if part.format == "parquet":
-            self.skipped.append((part.inner, "a Parquet table; unpack it"))
-        return part.format == "parquet"
+            inner = info.filename
+            if self._kept(inner, info.file_size, parts):
+                parts.append(Part(f"{self.path}: {inner}", inner, _format(inner), info.file_size, self.path))
+        packed = [part for part in parts if part.format == "parquet"]  # read from its end, which here cannot be
+        self.skipped += [(part.inner, "a Parquet table; unpack it") for part in packed]
+        return self._chosen([part for part in parts if part not in packed])
 
     def _in_folder(self) -> list[Part]:
         parts: list[Part] = []
@@ -235,9 +231,7 @@ class Source:
                 if not stat.S_ISREG(status.st_mode):
                     self.skipped.append((inner, "no regular file"))
                 elif self._kept(inner, status.st_size, parts):
-                    parts.append(
-                        Part(str(path), inner, _format(inner), status.st_size, path, _stamp(status), _tabs(inner))
-                    )
+                    parts.append(Part(str(path), inner, _format(inner), status.st_size, path, _stamp(status)))
         return self._chosen(sorted(parts, key=lambda part: part.inner))
 
     def _too_many(self) -> CorpusError:
@@ -264,7 +258,7 @@ class Source:
         kept = [part for part in parts if part.format != "parquet"]
         if not kept:
             raise CorpusError(f"no text in {self.path}{self.left_out()}; a corpus needs text")
-        return [_as_text(part) for part in kept]
+        return [replace(part, format="text") for part in kept]
 
     def left_out(self) -> str:
         """What was skipped, in words that go on a sentence: `; left out: 3 files, logo.png (a PNG image), …`."""
@@ -276,16 +270,12 @@ class Source:
         return f"; left out: {', '.join(said)}" if said else ""
 
 
-def _as_text(part: Part) -> Part:
-    return Part(part.name, part.inner, "text", part.n_bytes, part.path, part.stamp)
-
-
 def _format(name: str) -> Format:
-    return FORMATS.get(PurePosixPath(_without_packing(name)).suffix.lower(), "text")
+    return FORMATS.get(_suffix(name), "text")
 
 
-def _tabs(name: str) -> bool:
-    return PurePosixPath(_without_packing(name)).suffix.lower() == ".tsv"
+def _suffix(name: str) -> str:
+    return PurePosixPath(_without_packing(name)).suffix.lower()
 
 
 def _without_packing(name: str) -> str:

@@ -32,8 +32,7 @@ from engine.text.tally import (
     Lengths,
     Lookup,
     Pieces,
-    Repeats,
-    Shared,
+    Share,
     Told,
     Windows,
     hashes_of,
@@ -80,17 +79,17 @@ class Statistics(Told):
     top_controls: tuple[tuple[str, int], ...]
     line_lengths: Lengths
     record_lengths: Lengths | None
-    repeated_lines: Repeats
-    repeated_records: Repeats | None
+    repeated_lines: Share
+    repeated_records: Share | None
     words: int
     words_in_bytes: int
     top_words: tuple[tuple[str, int], ...]
     some_words_dropped: bool
     gzip_bits_per_byte: float
     zstd_bits_per_byte: float | None
-    shared_lines: Shared
-    shared_records: Shared | None
-    shared_windows: Shared
+    shared_lines: Share
+    shared_records: Share | None
+    shared_windows: Share
 
 
 class _Counted:

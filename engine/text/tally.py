@@ -45,21 +45,10 @@ class Lengths(Told):
     counts: tuple[int, ...]
 
 
-class Repeats(Told):
-    """How many of the pieces that hold more than blanks stand in the text before: `share` of `count`.
+class Share(Told):
+    """`share` of `count` pieces that hold more than blanks stand elsewhere too: before, or in the training text.
 
     Exact when `one_in` is 1; else of a sample, one distinct piece in so many, with all its repetitions.
-    """
-
-    count: int
-    share: float
-    one_in: int
-
-
-class Shared(Told):
-    """`share` of `count` pieces of the validation text stand in the training text too.
-
-    Exact when `one_in` is 1; else of a sample, one distinct piece in so many.
     """
 
     count: int
@@ -191,10 +180,10 @@ class Distinct:
             chosen = ends_in_zeros(self.values, self.bits)
             self.values, self.counts = self.values[chosen], self.counts[chosen]
 
-    def told(self) -> Repeats:
+    def told(self) -> Share:
         self.settle()
         seen = int(self.counts.sum())
-        return Repeats(count=self.count, share=1 - len(self.values) / seen if seen else 0.0, one_in=1 << self.bits)
+        return Share(count=self.count, share=1 - len(self.values) / seen if seen else 0.0, one_in=1 << self.bits)
 
 
 def ends_in_zeros(hashes: Hashes, bits: int) -> NDArray[np.bool_]:
@@ -238,11 +227,11 @@ class Lookup:
             self._table[_slots(self._wanted.values)] = True
         return self._seen
 
-    def told(self) -> Shared:
+    def told(self) -> Share:
         seen, counts = self._ready(), self._wanted.counts
         of = int(counts.sum())
         share = int(counts[seen].sum()) / of if of else 0.0
-        return Shared(count=self._wanted.count, share=share, one_in=1 << self._wanted.bits)
+        return Share(count=self._wanted.count, share=share, one_in=1 << self._wanted.bits)
 
 
 def _slots(hashes: Hashes) -> NDArray[np.uint64]:

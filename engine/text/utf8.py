@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import shlex
 from collections.abc import Iterator
 from itertools import chain
 from typing import Any, TextIO
@@ -107,10 +108,9 @@ def without_bom(chunks: Iterator[str]) -> Iterator[str]:
 
 def not_utf8(name: str, offset: int, wrong: int) -> CorpusError:
     """What is said of a byte that no UTF-8 text has there."""
-    short = name.replace("\\", "/").rsplit("/", 1)[-1]
     return CorpusError(
         f"{name} is not UTF-8 text: byte 0x{wrong:02x} at offset {offset:,}; "
-        f"convert it, e.g. iconv -f ISO-8859-1 -t UTF-8 {short} > utf8.txt"
+        f"convert it, e.g. iconv -f ISO-8859-1 -t UTF-8 {shlex.quote(name)} > utf8.txt"
     )
 
 
@@ -123,6 +123,8 @@ def refuse_no_text(head: bytes, name: str) -> None:
 def _advice(what: str) -> str:
     if "UTF-16" in what:
         return ""
+    if "NUL bytes" in what:
+        return "; get it again"
     if "tar archive" in what or "7z" in what or "RAR" in what:
         return "; unpack it and name its folder"
     if any(word in what for word in ("database", "table", "stream", "HDF5", "NumPy", "Excel")):

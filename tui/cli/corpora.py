@@ -13,7 +13,7 @@ from tui.cli.prepare import check, facts_of, prepare, show_tokens
 
 if TYPE_CHECKING:
     from engine.text.corpus import Corpus
-    from engine.text.tally import Lengths, Repeats, Shared
+    from engine.text.tally import Lengths, Share
 
 app = typer.Typer(help="Texts to train on: list, show, count, add, fetch, remove, prepare.", no_args_is_help=True)
 app.command()(prepare)
@@ -101,7 +101,7 @@ def stats(corpus: CorpusArgument, corpora: CorporaDir = None, as_json: Json = Fa
             else f"{of.shortest:,} to {of.longest:,} characters, mean {of.mean:,.1f}, median {of.median:,}"
         )
 
-    def share(of: Repeats | Shared | None, what: str) -> str | None:
+    def share(of: Share | None, what: str) -> str | None:
         if of is None:
             return None
         sampled = f", by a sample of one in {of.one_in:,}" if of.one_in > 1 else ""

@@ -75,7 +75,7 @@ def test_all_that_is_counted_is_there(tmp_path: Path, content: str, boundary: st
     assert found.shared_lines.share == (sum(line in known for line in wanted) / len(wanted) if wanted else 0)
 
 
-def check_pieces(pieces: list[str], number: int, lengths: tally.Lengths, repeats: tally.Repeats) -> None:
+def check_pieces(pieces: list[str], number: int, lengths: tally.Lengths, repeats: tally.Share) -> None:
     sizes = sorted(map(len, pieces))
     assert number == lengths.count == len(pieces) == sum(lengths.counts)
     if sizes:

@@ -11,7 +11,7 @@ from tui.widgets.rows import wrapped
 if TYPE_CHECKING:
     from engine.text.corpus import Corpus
     from engine.text.statistics import Statistics
-    from engine.text.tally import Lengths, Repeats, Shared
+    from engine.text.tally import Lengths, Share
     from tui.state.tokencounts import TokenCounts
 
 LABEL = 13
@@ -117,7 +117,7 @@ def of_lengths(lengths: Lengths) -> str:
     return f"{lengths.shortest:,}–{lengths.longest:,} long, mean {lengths.mean:,.0f}, median {lengths.median:,}"
 
 
-def share(of: Repeats | Shared, what: str) -> tuple[str, str]:
+def share(of: Share, what: str) -> tuple[str, str]:
     """A share of so many, and whether that is of a sample."""
     sampled = f", one in {of.one_in:,} looked at" if of.one_in > 1 else ""
     return f"{100 * of.share:>10.1f}%", f"of {of.count:,} {what}{sampled}"
