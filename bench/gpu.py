@@ -121,8 +121,8 @@ def forms(take_step: TrainStep) -> Iterator[tuple[str, str]]:
     """The step as it is, then compiled: (its name, what went wrong or how long it took)."""
     yield "plain", ""
     began = time.perf_counter()
-    why = compile_step(take_step, 0)
-    yield ("NOT compiled", why) if why else ("compiled", f"made in {time.perf_counter() - began:.1f} s")
+    found = compile_step(take_step, 0)
+    yield ("compiled", f"made in {time.perf_counter() - began:.1f} s") if found.on else ("NOT compiled", found.why)
 
 
 def steps(title: str, config: Config, dataset: TokenDataset, device: torch.device, rate: float, seconds: float) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -17,6 +19,11 @@ def describe() -> str:
     from importlib.metadata import version
 
     return f"{cpu_model()}, {usable_threads()} threads, torch {version('torch')}, textual {version('textual')}"
+
+
+def end_with_all() -> None:
+    """Ended from outside (`timeout`), this process first ends what it started: a training survives its terminal."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def interleaved(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:

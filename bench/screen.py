@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.large_views import large_views
-from bench.machine import describe, paired_ratio, say, spread
+from bench.machine import describe, end_with_all, paired_ratio, say, spread
 from bench.pressing import TINYTUI, flow, given_up, press, shown, told
 from tests.terminal import Terminal
 
@@ -253,6 +253,7 @@ def main() -> None:
     names, parts = options.screens.split(","), options.only.split(",")
     if unknown := [each for each in names if each not in PLACES] + [each for each in parts if each not in PARTS]:
         parser.error(f"unknown: {', '.join(unknown)}")
+    end_with_all()
     print(describe(), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         runs = Path(folder)

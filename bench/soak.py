@@ -30,7 +30,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from bench.machine import describe, say
+from bench.machine import describe, end_with_all, say
 from bench.open_run import record, write_run
 from engine.runs.writer import RunWriter
 from tests.terminal import Terminal
@@ -308,6 +308,7 @@ def main() -> None:
     parser.add_argument("--trace", action="store_true")
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE")
     options = parser.parse_args()
+    end_with_all()
     print(describe(), "  ", shlex.join(sys.argv[1:]), f"  pid {os.getpid()}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         soak(options, folder)
