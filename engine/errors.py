@@ -87,9 +87,12 @@ def in_one_line(error: BaseException) -> str:
 _MUST = {
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
     "float_type": "must be a number",
+    "float_parsing": "must be a number",
     "finite_number": "must be a number",
     "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
     "string_type": "must be text",
     "is_instance_of": "must be text",
     "model_type": "must be an object",
@@ -111,11 +114,15 @@ def what_is_wrong(error: Mapping[str, Any]) -> str:
             must = f"must be at least {limits['ge']:,g}"
         case "less_than_equal":
             must = f"must be at most {limits['le']:,g}"
+        case "greater_than":
+            must = f"must be above {limits['gt']:,g}"
+        case "less_than":
+            must = f"must be below {limits['lt']:,g}"
         case "literal_error":
             must = f"must be one of {limits['expected'].replace(' or ', ', ').replace(chr(39), '')}"
         case "value_error":
             said = str(limits.get("error", "is damaged"))[:120]
             return f"{where} {said}" if error["loc"] else said
         case kind:
-            must = _MUST.get(kind, "must be of another type")
+            must = _MUST.get(kind) or error["msg"].lower().removeprefix("input ").partition(", unable")[0]
     return f"{where} {must}, not {reprlib.repr(error['input'])}"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from engine.errors import UserError
 from engine.files import read_small, write_atomic
@@ -44,13 +44,6 @@ def read_json(path: Path, most: int = MOST_SETTINGS, kind: type[UserError] = Use
     if not isinstance(tree, dict):
         raise kind(f"{path} does not hold settings by name")
     return tree
-
-
-def said(error: ValidationError) -> str:
-    """The first thing that pydantic found wrong: `model.vocab: Input should be a valid dictionary`."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(plain(part, 40) for part in first["loc"])
-    return plain(f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}")
 
 
 def plain(found: object, most: int = 150) -> str:

@@ -13,9 +13,9 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from engine.errors import TokenizerError
+from engine.errors import TokenizerError, what_is_wrong
 from engine.files import read_small, write_atomic
-from engine.interop.files import MOST_SETTINGS, Told, plain, read_json, said, write_json
+from engine.interop.files import MOST_SETTINGS, Told, plain, read_json, write_json
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.bytelevel import byte_alphabet
 from engine.tokenizers.char import EVERY_CHARACTER, UNK, CharTokenizer
@@ -96,7 +96,7 @@ def read_tokenizer(folder: Path) -> Tokenizer | None:
     try:
         file = _File.model_validate(tree)
     except ValidationError as error:
-        raise TokenizerError(f"{path} is damaged: {said(error)}") from None
+        raise TokenizerError(f"{path} is damaged: {what_is_wrong(error.errors()[0])}") from None
     ours = ours or _ours(file, path)
     _compare(ours, file, tree, path)
     return ours
