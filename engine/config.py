@@ -272,8 +272,17 @@ def split_key(key: str) -> tuple[str, str]:
         return section, name
     close = _closest(name)
     raise ConfigError(
-        f"no setting {_short(key)}; " + (f"did you mean {' or '.join(close)}?" if close else "see tinytui presets")
+        f"no setting {_short(key)}; " + (f"did you mean {' or '.join(close)}?" if close else "see tinytui presets nano")
     )
+
+
+ELSEWHERE = {
+    "lr": "learning_rate", "min_lr": "min_learning_rate", "wd": "weight_decay", "max_grad_norm": "grad_clip",
+    "max_iters": "max_steps", "iters": "max_steps", "warmup_iters": "warmup_steps", "eval_interval": "eval_every",
+    "gradient_accumulation_steps": "grad_accum", "dtype": "precision", "n_ctx": "block_size", "context": "block_size",
+    "hidden_size": "n_embd", "d_model": "n_embd", "num_layers": "n_layer", "num_heads": "n_head",
+}  # fmt: skip
+"""What other programs, nanoGPT and transformers for two, call a setting."""
 
 
 def _closest(name: str) -> list[str]:
@@ -282,6 +291,8 @@ def _closest(name: str) -> list[str]:
 
     known = {n: f"{s}.{n}" for s, cls in SECTIONS.items() for n in cls.model_fields}
     wanted = name[:100].lower().replace("-", "_")
+    if wanted in ELSEWHERE:
+        return [known[ELSEWHERE[wanted]]]
     return [known[n] for n in get_close_matches(wanted, known, n=3, cutoff=0.7)]
 
 

@@ -126,30 +126,53 @@ def find_run(name_or_path: str | Path, runs_dir: Path | None = None) -> RunDir:
     names = [run.name for run in list_runs(runs_dir)]
     if not names:
         raise RunError(f"no run {text!r}: there are no runs in {runs_dir}; start one with tinytui train CORPUS")
-    close = get_close_matches(Path(text).name, names, n=3, cutoff=0.4) or names[:3]
-    raise RunError(f"no run {text!r} in {runs_dir}; did you mean {' or '.join(close)}?")
+    here = Path(text).absolute()
+    if text and here.exists() and (within := [path.name for path in here.parents if RunDir(path).exists]):
+        raise RunError(f"{text} is a part of run {within[0]}; name the run, and a checkpoint of it by its step")
+    if close := get_close_matches(Path(text).name, names, n=3, cutoff=0.4):
+        raise RunError(f"no run {text!r} in {runs_dir}; did you mean {' or '.join(close)}?")
+    more = ", ..." if len(names) > 3 else ""
+    raise RunError(f"no run {text!r} in {runs_dir}; there are {', '.join(names[:3])}{more}: see tinytui runs list")
 
 
 def list_runs(runs_dir: Path | None = None) -> list[RunDir]:
     """Every run in `runs_dir`, the most recently active first; a missing folder has none. Only stats files."""
+    found: list[tuple[float, str]] = []
+    for path in run_folders(runs_dir):
+        stamps = stamps_of(path, "run.json", "status.json")
+        if stamps[0] is not None:
+            found.append((-max(stamp[-1] for stamp in stamps if stamp is not None), path))
+    return [RunDir(Path(path)) for _, path in sorted(found)]
+
+
+def run_folders(runs_dir: Path | None = None) -> list[str]:
+    """The absolute paths of what may be runs in `runs_dir`, in no order. Raises UserError where it cannot be read."""
     runs_dir = default_runs_dir() if runs_dir is None else runs_dir
-    found: list[tuple[float, str, RunDir]] = []
     try:
-        entries = [entry.name for entry in os.scandir(runs_dir) if not entry.name.startswith(".")]
+        names = os.listdir(runs_dir)  # noqa: PTH208 - names are all that is wanted
     except FileNotFoundError:
         return []
     except OSError as error:
         raise cannot("list the runs in", runs_dir, error) from None
-    for name in entries:
-        run = RunDir((runs_dir / name).absolute())
+    folder = runs_dir.absolute()
+    return [os.path.join(folder, name) for name in names if not name.startswith(".")]  # noqa: PTH118
+
+
+Stamp = tuple[int, int, int]
+"""Inode, size and time of change in nanoseconds of a file: another where it was replaced or written."""
+
+
+def stamps_of(folder: str, *names: str) -> list[Stamp | None]:
+    """Of these files in `folder`; None for one that is not there."""
+    found: list[Stamp | None] = []
+    for name in names:
         try:
-            active = run.run_json.stat().st_mtime
+            facts = os.stat(f"{folder}/{name}")  # noqa: PTH116 - of text
         except OSError:
-            continue
-        with contextlib.suppress(OSError):
-            active = max(active, run.status_json.stat().st_mtime)
-        found.append((-active, name, run))
-    return [run for _, _, run in sorted(found, key=lambda item: item[:2])]
+            found.append(None)
+        else:
+            found.append((facts.st_ino, facts.st_size, facts.st_mtime_ns))
+    return found
 
 
 def new_name(runs_dir: Path | None, corpus: str, preset: str) -> str:
@@ -211,6 +234,8 @@ def create_run(
         "parent": None if parent is None else dict(parent),
         "environment": dict(this_environment() if environment is None else environment),
     }
+    if runs_dir.exists() and not runs_dir.is_dir():
+        raise RunError(f"{runs_dir} is a file, and runs lie in a folder; name another one with --runs")
     try:
         runs_dir.mkdir(parents=True, exist_ok=True)
         _sweep(runs_dir)

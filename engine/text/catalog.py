@@ -193,6 +193,8 @@ def new_folder(name: str, corpora_dir: Path | None) -> Iterator[Path]:
     taken = CorpusError(f"there is a corpus {name} already; choose another --name, or tinytui corpora rm {name}")
     if target.exists() or target.is_symlink():
         raise taken
+    if root.exists() and not root.is_dir():
+        raise CorpusError(f"{root} is a file, and corpora lie in a folder; name another one with --corpora")
     try:
         root.mkdir(parents=True, exist_ok=True)
         sweep(root, older_than=FORGOTTEN)

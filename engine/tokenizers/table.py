@@ -75,7 +75,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
     except OSError as error:
         raise TokenizerError(f"cannot read the tokenizer {path}: {reason(error)}") from None
     except (ValueError, RecursionError):
-        raise TokenizerError(f"{path} is damaged: it is not JSON; use another checkpoint") from None
+        raise TokenizerError(f"{path} is damaged: it is not JSON; use another file, or checkpoint") from None
     try:
         return tokenizer_from_dict(tree)
     except TokenizerError as error:

@@ -54,6 +54,10 @@ def fork_run(
     checkpoint = load_checkpoint(choose_checkpoint(run, step))
     info = read_info(run)
     config = read_config(run).replace(changes or {})
+    if "train.max_steps" in (changes or {}) and config.train.max_steps <= checkpoint.step:
+        raise ConfigError(
+            f"the fork begins at step {checkpoint.step:,}; give it more steps than {config.train.max_steps:,}"
+        )
     begun = info.get("environment") or {}
     size = begun.get("ranks") if ranks is None else ranks
     several = size if isinstance(size, int) and size > 0 else 1

@@ -101,8 +101,9 @@ def start_run(
     )
 
 
-def resume_run(run: RunDir, *, max_steps: int | None = None) -> RunDir:
-    """Ready `run` to go on, to `max_steps` when given. Raises RunError when it has nothing left to do."""
+def resume_run(run: RunDir, *, max_steps: int | None = None, device: str | None = None) -> RunDir:
+    """Ready `run` to go on, to `max_steps` and from now on on `device` when given: it may have moved to a machine
+    without its own. Raises RunError when it has nothing left to do."""
     config = read_config(run)
     check_trained_here(run)
     status, _ = read_said(run)
@@ -117,6 +118,10 @@ def resume_run(run: RunDir, *, max_steps: int | None = None) -> RunDir:
         with RunWriter(run) as writer:
             writer.describe(config=config.replace({"train.max_steps": max_steps}).model_dump(mode="json"))
             writer.event("steps", done, value=max_steps, before=config.train.max_steps)
+    known = read_info(run).get("environment") or {}
+    if device is not None and device != known.get("device"):
+        with RunWriter(run) as writer:
+            writer.describe(environment={**known, "device": device})
     return run
 
 

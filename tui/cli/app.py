@@ -71,7 +71,7 @@ class CommandGroup(TyperGroup):
             elif isinstance(error, typer.Abort):
                 complain("cancelled")
             elif is_usage_error(error):
-                code = show_usage_error(error)
+                code = show_usage_error(error, given)
             elif "--debug" in given:
                 raise
             else:
@@ -86,14 +86,16 @@ def is_usage_error(error: Exception) -> bool:
     return hasattr(error, "format_message") and hasattr(error, "exit_code")
 
 
-def show_usage_error(error: Any) -> int:
+def show_usage_error(error: Any, given: Sequence[str]) -> int:
     """One line with the way to the help, or the help where a group was called without a command; the exit code."""
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
     else:
-        context = getattr(error, "ctx", None)
-        where = context.command_path if context is not None else "tinytui"
+        context, meant = getattr(error, "ctx", None), called(given)
+        where = f"tinytui {meant[0].name}" if len(meant) == 1 else "tinytui"  # of an option that lacks its value
+        where = where if context is None else context.command_path
         message = " ".join(error.format_message().split()).rstrip(".")
+        message = message.replace("Input should", "it should").partition(", unable to parse")[0]
         message = message[:1].lower() + message[1:]
         complain(f"{message}{'' if message.endswith('?') else ';'} see {where} --help")
     return int(error.exit_code)

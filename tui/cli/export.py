@@ -37,6 +37,8 @@ def export(
 
     if hf + adapter + tensorboard > 1:
         ctx.fail("--hf, --adapter and --tensorboard go into folders of their own, one at a time")
+    if str(target) == "-" and hf + adapter + tensorboard:
+        ctx.fail("only the figures as CSV go to standard output: name a folder")
     found = find_run(run, runs)
     kind = "hf" if hf else "adapter" if adapter else "tensorboard" if tensorboard else "csv"
     if kind == "csv" and str(target) == "-":

@@ -59,14 +59,18 @@ def begin(
     return run
 
 
-def go_on(run: RunDir, steps: int | None) -> None:
-    """Make a run that stopped ready to be trained again, to `steps` where given."""
+def go_on(run: RunDir, steps: int | None, device: str | None) -> None:
+    """Make a run that stopped ready to be trained again, to `steps` and on another `device` where given."""
     from engine.runs.lock import locked
+    from engine.runs.status import read_config
+    from engine.training.device import ready_device
     from engine.training.start import resume_run
 
     if run.live:
         raise locked(run.path)
-    resume_run(run, max_steps=steps)
+    if device is not None:
+        ready_device(device, read_config(run).train.precision)
+    resume_run(run, max_steps=steps, device=device)
 
 
 def train_here(run: RunDir, corpora: Path | None, as_json: bool = False, quiet: bool = False) -> int:

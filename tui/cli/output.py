@@ -86,11 +86,18 @@ def _jsonable(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else str(value)
 
 
-def console(stderr: bool = False) -> Console:
+WIDE = 10_000
+"""Columns where nothing is to wrap: a file or a pipe, whatever the terminal that it is written from says of itself."""
+
+
+def console() -> Console:
     """A Rich console that never reads markup or emoji codes out of what it is given."""
     from rich.console import Console
 
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    made = Console(markup=False, emoji=False, highlight=False)
+    if not is_terminal() or made.width < 1:
+        made.width = WIDE
+    return made
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], wrap: int | None = None) -> None:
@@ -115,7 +122,6 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], wrap: 
     if is_terminal():
         screen.print(table)
         return
-    screen.width = 10_000
     with screen.capture() as captured:
         screen.print(table)
     typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))

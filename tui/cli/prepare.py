@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine.errors import RunError
 from engine.tokenizers import KINDS
 from tui.cli.options import CorporaDir, Json, RunsDir
 from tui.cli.output import print_facts, print_json, progress, say
@@ -56,9 +57,12 @@ def prepare(
     from engine.text.prepared import UNIT, read_prepared
     from engine.tokenizers.prepare import ask_for
     from engine.tokenizers.prepare import prepare as fill
-    from tui.cli.tokenizer import find_tokenizer
+    from tui.cli.tokenizer import saved_tokenizer
 
     new = tokenizer in MADE
+    saved = None if new else saved_tokenizer(tokenizer, runs)
+    if not new and saved is None:
+        raise RunError(f"no tokenizer {tokenizer!r}; give {', '.join(MADE)}, a run, or a tokenizer's .json file")
     asked: dict[str, Any] = {"data.tokenizer": tokenizer, "data.vocab_size": vocab} if new else {}
     with progress("preparing") as report:
         name, ask = ask_for(
@@ -74,7 +78,7 @@ def prepare(
             ask,
             to,
             Config().replace(asked).data,
-            tokenizer=None if new else find_tokenizer(tokenizer, "bpe", vocab, runs, corpora),
+            tokenizer=saved,
             shard_tokens=-(-shard_tokens // UNIT) * UNIT,
             workers=usable_threads() if workers is None else workers,
             progress=report,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tui.widgets.chart import PlotData
 
 CELL = 40  # characters of a name in a listing
+LARGEST = 1000  # columns or rows of a plot
 PLOT_HEIGHT = 22  # rows of a plot where there is no terminal to fill
 
 app = typer.Typer(
@@ -225,8 +226,10 @@ def compared(runs: Sequence[dict[str, Any]]) -> list[list[object]]:
 def plot(
     run: Runs,
     log: Annotated[bool, typer.Option("--log", help="A logarithmic loss axis.")] = False,
-    width: Annotated[int | None, typer.Option("--width", min=20, help="Columns; unset: the terminal's.")] = None,
-    height: Annotated[int | None, typer.Option("--height", min=6, help="Rows; unset: what fits.")] = None,
+    width: Annotated[
+        int | None, typer.Option("--width", min=20, max=LARGEST, help="Columns; unset: the terminal's.")
+    ] = None,
+    height: Annotated[int | None, typer.Option("--height", min=6, max=LARGEST, help="Rows; unset: what fits.")] = None,
     runs: RunsDir = Path("runs"),
 ) -> None:
     """Draw loss curves with characters, several runs over each other."""
@@ -240,8 +243,9 @@ def plot(
         raise RunError(f"a plot holds {MAX_SERIES} runs at most, not {len(run)}")
     data = curves([find_run(name, runs) for name in run])
     size = shutil.get_terminal_size((100, PLOT_HEIGHT + 2))
+    columns = width or min(size.columns, LARGEST)
     rows = height or (max(6, size.lines - 2) if is_terminal() else PLOT_HEIGHT)
-    typer.echo(draw_text(data, width or size.columns, rows, is_terminal() and not os.environ.get("NO_COLOR"), log))
+    typer.echo(draw_text(data, columns, min(rows, LARGEST), is_terminal() and not os.environ.get("NO_COLOR"), log))
 
 
 def curves(runs: list[RunDir]) -> PlotData:
@@ -328,6 +332,7 @@ def fork(
     """Begin a new run from a checkpoint, with other settings if you like."""
     from engine.config import parse_sets
     from engine.runs.layout import find_run
+    from engine.runs.status import read_config
     from engine.training.fork import fork_run
     from tui.state.detached import how_to
 
@@ -338,7 +343,9 @@ def fork(
     if as_json:
         print_json({"name": made.name, "path": str(made.path)})
     else:
-        say(f"{made.name}; train it with: {how_to('train --resume', made, runs)}")
+        step, steps = made.checkpoint_steps()[-1], read_config(made).train.max_steps
+        more = "" if step < steps else f" --steps {2 * step}"  # it begins where it would end
+        say(f"{made.name}; train it with: {how_to('train --resume', made, runs)}{more}")
 
 
 @app.command()

@@ -115,6 +115,11 @@ def encode(
 
 def find_tokenizer(source: str, kind: str, vocab: int, runs: Path, corpora: Path | None) -> Tokenizer:
     """The tokenizer of a run, of a JSON file, or one trained on a corpus; UserError when `source` is none of them."""
+    return saved_tokenizer(source, runs) or tokenizer_of_corpus(source, kind, vocab, corpora)[1]
+
+
+def saved_tokenizer(source: str, runs: Path) -> Tokenizer | None:
+    """The tokenizer of a run or of a JSON file; None where `source` is neither. UserError when it cannot be read."""
     from engine.errors import RunError
     from engine.runs.layout import find_run
     from engine.tokenizers.table import load_tokenizer
@@ -126,7 +131,7 @@ def find_tokenizer(source: str, kind: str, vocab: int, runs: Path, corpora: Path
     try:
         run = find_run(source, runs)
     except RunError:
-        return tokenizer_of_corpus(source, kind, vocab, corpora)[1]
+        return None
     saved, problems = newest_tokenizer(run)
     if saved is None:
         none_yet = f"run {run.path.name} has no checkpoint yet, so no tokenizer; ask again after its first one"

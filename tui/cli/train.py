@@ -74,7 +74,8 @@ def train(
     steps: Steps = None,
     seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Of weights, batches, dropout.")] = None,
     device: Annotated[
-        str | None, typer.Option("--device", metavar="auto|cpu|cuda[:i]", help="Where to train; unset: auto.")
+        str | None,
+        typer.Option("--device", metavar="auto|cpu|cuda[:i]", help="Where to train; unset: auto, or as begun."),
     ] = None,
     config: ConfigFile = None,
     sets: Sets = None,
@@ -106,6 +107,8 @@ def train(
         ctx.fail("name a CORPUS to train on, or --resume RUN, and not both")
     if detach and tui:
         ctx.fail("--detach and --tui contradict each other")
+    if restarts and nproc is None and resume is None:
+        ctx.fail("--restarts is for a training of several processes: give --nproc")
     if dry_run and (detach or tui or resume is not None):
         ctx.fail("--dry-run is for a new run, and trains nothing: leave --detach, --tui and --resume out")
     tui = tui and not PROCESS.hung_up  # a terminal that has gone since is trained on without
@@ -119,11 +122,11 @@ def train(
             "--name": name,
             "--seed": seed,
         }
-        new_only |= {"--device": device, "--config": config, "--set": sets}
+        new_only |= {"--config": config, "--set": sets}
         for option, value in new_only.items():
             if value not in (None, []):
                 ctx.fail(f"a resumed run keeps its settings: leave {option} out, or fork it (tinytui runs fork)")
-        train_on(resume, steps, detach, tui, runs, corpora, as_json, size, restarts)
+        train_on(resume, steps, device, detach, tui, runs, corpora, as_json, size, restarts)
         return
     if base is None and lora is not None:
         ctx.fail("--lora adapts a trained model: name it with --from RUN")
@@ -207,6 +210,7 @@ def follow_rank_0() -> None:
 def train_on(
     name: str,
     steps: int | None,
+    device: str | None,
     detach: bool,
     tui: bool,
     runs: Path,
@@ -221,12 +225,12 @@ def train_on(
     run = find_run(name, runs)
     if size is None and process.rank() is None:
         size = began_with(run)
-    if tui:
+    if tui and device is None:
         from tui.state.training import Resume
 
         open_workbench(runs, corpora, job=Resume(run, steps, processes=size, restarts=restarts))
         return
-    go_on(run, steps)
+    go_on(run, steps, device)
     train_begun(run, detach, tui, runs, corpora, as_json, size or 1, restarts)
 
 

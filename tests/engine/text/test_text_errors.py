@@ -102,7 +102,7 @@ def test_the_first_byte_that_is_no_utf_8_is_named(
     monkeypatch.setattr(scanning, "BLOCK", block)
     path = tmp_path / "text"
     path.write_bytes("ab€é\nxy".encode() + tail)
-    with pytest.raises(CorpusError, match=f"{said}; convert it, e.g. iconv -f ISO-8859-1 -t UTF-8 text > utf8"):
+    with pytest.raises(CorpusError, match=f"{said}; convert it, e.g. iconv -f ISO-8859-1 -t UTF-8 {path} > utf8"):
         scanning.scan(path)
 
 
@@ -116,6 +116,7 @@ def test_the_first_byte_that_is_no_utf_8_is_named(
         (b"a\0b\0", "UTF-16 text without a byte order mark (iconv -f UTF-16LE -t UTF-8 makes it readable)"),
         (b"\0a\0b", "UTF-16 text without a byte order mark (iconv -f UTF-16BE -t UTF-8 makes it readable)"),
         (b"a\0", None),
+        (bytes(4096), "all NUL bytes where it begins (a copy that was cut short?)"),
         (b"\0a", None),
         (b"a\0bc", None),
         (b"plain", None),

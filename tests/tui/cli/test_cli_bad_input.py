@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_for_tests import TINY, Cli, one_complaint
+from cli_for_tests import TINY, Cli, Trained, invoke, one_complaint
 
 TRAIN: dict[str, tuple[list[str], str]] = {
     "missing file": (["missing.txt"], "missing.txt: it is not there"),
@@ -17,8 +17,12 @@ TRAIN: dict[str, tuple[list[str], str]] = {
     "unknown name": (["no-such-corpus"], "no corpus 'no-such-corpus'"),
     "no such preset": (["small.txt", "--preset", "huge"], "no preset 'huge'; there are nano"),
     "no such setting": (["small.txt", "--set", "model.n_hed=3"], "did you mean model.n_head"),
+    "another program's name of one": (["small.txt", "--set", "lr=1"], "did you mean train.learning_rate"),
+    "nothing like a setting": (["small.txt", "--set", "x=1"], "see tinytui presets nano"),
     "no value": (["small.txt", "--set", "n_head"], "key=value"),
-    "bad value": (["small.txt", "--set", "train.learning_rate=fast"], "train.learning_rate"),
+    "bad value": (["small.txt", "--set", "train.learning_rate=fast"], "a number, not 'fast'"),
+    "nothing was copied": (["zeros.txt"], "all NUL bytes where it begins"),
+    "runs in a file": (["small.txt", "--runs", "small.txt"], "small.txt is a file, and runs lie in a folder"),
     "impossible heads": (["small.txt", "--set", "model.n_head=3"], "is not a multiple of model.n_head 3"),
     "no steps": (["small.txt", "--steps", "0"], "train.max_steps"),
     "no settings file": (["small.txt", "--config", "none.toml"], "none.toml"),
@@ -36,6 +40,7 @@ def inputs(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").touch()
     (tmp_path / "binary.txt").write_bytes(bytes(range(256)) * 9)
     (tmp_path / "latin.txt").write_bytes("Gr\xfc\xdfe ".encode("latin-1") * 99)
+    (tmp_path / "zeros.txt").write_bytes(bytes(5000))
     (tmp_path / "short.txt").write_text("hello there\n")
     (tmp_path / "broken.toml").write_text("[model\n")
     (tmp_path / "folder" / "inner").mkdir(parents=True)
@@ -69,6 +74,14 @@ def test_a_run_that_is_not_there(cli: Cli, args: Callable[[str], list[str]]) -> 
     assert result.exit_code == 1
     assert "no run 'no-such-run'" in one_complaint(result)
     assert not Path("x.csv").exists()
+
+
+def test_a_part_of_a_run_names_the_run(trained: Trained) -> None:
+    for part in ("checkpoints/step-00000020", "metrics.jsonl"):
+        result = invoke("sample", f"runs/first/{part}")
+        assert result.exit_code == 1 and "is a part of run first; name the run" in one_complaint(result)
+    result = invoke("sample", "nothing-like-it")
+    assert "there are first: see tinytui runs list" in one_complaint(result)
 
 
 def test_a_name_can_not_drive_the_terminal(cli: Cli) -> None:

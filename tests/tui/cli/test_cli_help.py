@@ -104,6 +104,9 @@ USAGE = {
     "not a number": ["train", "small.txt", "--steps", "many"],
     "missing argument": ["runs", "show"],
     "num of none": ["sample", "x", "--num", "0"],
+    "restarts of one process": ["train", "small.txt", "--restarts", "2"],
+    "a model to standard output": ["runs", "export", "x", "-", "--hf"],
+    "a plot of a kilometre": ["runs", "plot", "x", "--width", "100000"],
 }
 
 
@@ -112,6 +115,11 @@ def test_wrong_usage_is_one_line_and_exit_2(cli: Cli, args: list[str]) -> None:
     result = cli(*args)
     assert result.exit_code == 2
     assert "--help" in one_complaint(result)
+
+
+def test_an_option_without_its_value_names_the_help_of_its_command(cli: Cli) -> None:
+    assert "see tinytui train --help" in one_complaint(cli("train", "small.txt", "--set"))
+    assert "see tinytui --help" in one_complaint(cli("--runs"))
 
 
 def test_a_group_alone_shows_its_commands(cli: Cli) -> None:

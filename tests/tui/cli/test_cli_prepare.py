@@ -49,7 +49,7 @@ def test_wrong_wishes_are_one_line(cli: Cli, tmp_path: Path) -> None:
     for asked, says in (
         (("small.txt", "--to", "full"), "is not empty"),
         (("none.txt", "--to", "a"), "it is not there"),
-        (("small.txt", "--to", "a", "--tokenizer", "nobody"), "nobody"),
+        (("small.txt", "--to", "a", "--tokenizer", "nobody"), "no tokenizer 'nobody'; give char"),
         (("small.txt", "--to", "a", "--prompt-column", "q"), "no table"),
     ):
         found = cli("corpora", "prepare", *asked)

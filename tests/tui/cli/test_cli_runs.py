@@ -234,3 +234,26 @@ def test_a_filter_chooses_what_is_listed(trained: Trained) -> None:
     assert "no run in runs is so: lr>1" in invoke("runs", "list", "lr>1").stdout
     wrong = invoke("runs", "list", "lr>much")
     assert wrong.exit_code == 1 and "lr> needs a number" in one_complaint(wrong)
+
+
+def test_a_pipe_has_whole_lines_whatever_the_terminal_says(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    for columns in ("0", "10"):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert "bits/byte" in invoke("runs", "show", "first").stdout
+        assert "python" in invoke("doctor").stdout.splitlines()[0]
+
+
+def test_a_run_goes_on_on_another_device(trained: Trained) -> None:
+    told = json.loads((trained.path / "run.json").read_text())
+    told["environment"]["device"] = "cuda:7"  # of the machine that it began on
+    (trained.path / "run.json").write_text(json.dumps(told))
+    refused = invoke("train", "--resume", "first", "--steps", 25)
+    assert refused.exit_code == 1 and "--device cpu" in one_complaint(refused)
+    assert invoke("train", "--resume", "first", "--steps", 25, "--device", "cpu").exit_code == 0
+    assert "finished at step 30 of 30" in invoke("train", "--resume", "first", "--steps", 30).stdout
+
+
+def test_a_fork_has_steps_to_make(trained: Trained) -> None:
+    assert "begins at step 20" in one_complaint(invoke("runs", "fork", "first", "--steps", 20))
+    assert "--steps 40" in invoke("runs", "fork", "first").stdout  # it ends where it begins
+    assert "--steps" not in invoke("runs", "fork", "first", "--steps", 30).stdout
