@@ -20,7 +20,19 @@ from engine.runs import schema, tail
 from engine.runs.layout import RunDir, list_runs
 from engine.runs.lock import PATIENCE, read_owner
 from engine.runs.reader import RunReader
-from engine.runs.schema import DamagedError, Entry, Event, Info, Sample, State, Status, decode, load, problem_of
+from engine.runs.schema import (
+    MAX_DEPTH,
+    DamagedError,
+    Entry,
+    Event,
+    Info,
+    Sample,
+    State,
+    Status,
+    decode,
+    load,
+    problem_of,
+)
 from engine.runs.status import SILENCE, read_info, read_status
 from engine.runs.summary import csv_lines, overview, summary
 from engine.runs.writer import RunWriter
@@ -185,6 +197,67 @@ def test_a_record_of_wrong_types_is_left_out_and_named(run: RunDir) -> None:
         *(f"samples.jsonl line {line}: {said}; left out" for line, (_, said) in enumerate(WRONG_SAMPLES, start=2)),
         *(f"events.jsonl line {line}: {said}; left out" for line, (_, said) in enumerate(WRONG_EVENTS, start=2)),
     ]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(st.characters()) | st.integers(-(2**70), 2**70),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=4),
+    max_leaves=12,
+)
+ODD = [b"9", b"1e999", b"[", b"{", b'"', b"\\ud800", b"NaN", b"-", b"\xff", b"\0", b""]
+
+
+def readings(text: bytes) -> list[str]:
+    """What `text` is read as, or why it is not; and what Python's own reader alone makes of it."""
+
+    def read(not_finite: bool) -> str:
+        try:
+            return repr(decode(text, not_finite=not_finite))
+        except ValueError as error:
+            return f"! {error}"
+
+    found = [read(False), read(True)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "_at_once", lambda _: schema._REFUSED)
+        return [*found, read(False), read(True)]
+
+
+@given(JSON, st.booleans(), st.booleans(), st.floats(0, 1), st.integers(0, 3), st.sampled_from(ODD))
+@settings(max_examples=60)
+def test_what_is_read_at_once_is_what_pythons_own_reader_makes_of_it(
+    value: object, short: bool, ascii_only: bool, where: float, less: int, more: bytes
+) -> None:
+    separators = (",", ":") if short else (", ", ": ")
+    text = json.dumps(value, separators=separators, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    at = int(where * len(text))
+    for one in (text, text[:at] + more + text[at + less :]):
+        found = readings(one)
+        assert found[:2] == found[2:]
+
+
+def test_long_numbers_and_deep_objects_are_read_as_by_python() -> None:
+    bits = (63, 64, 65, 1000)
+    numbers = [sign * 2**bit + by for bit in bits for sign in (1, -1) for by in (-1, 0, 1)]
+    forms = [
+        "%d",
+        "[%d]",
+        "[0,%d]",
+        "[0, %d]",
+        '{"a":%d}',
+        '{"a":\n%d}',
+        "[\t%d\r]",
+        '["%d"]',
+        "[%d.5]",
+        "[%de-3]",
+        "[.%d]",
+    ]
+    texts = [form % number for form in forms for number in numbers]
+    texts += ["[" * deep + "]" * deep for deep in range(MAX_DEPTH - 2, MAX_DEPTH + 3)]
+    texts += ['{"a":' * deep + "1" + "}" * deep for deep in range(MAX_DEPTH - 2, MAX_DEPTH + 3)]
+    texts += [json.dumps(["[" * MAX_DEPTH, "0" * 64]), "[" * 2000 + "]" * 2000, "", " ", "\ufeff1"]
+    for text in texts:
+        found = readings(text.encode())
+        assert found[:2] == found[2:], text
 
 
 def test_a_line_beyond_all_bounds_is_passed_over_in_pieces(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
