@@ -20,7 +20,7 @@ from engine.runs.status import ALIVE, read_info, read_status
 def read_note(run: RunDir) -> str:
     """What was noted of a run; "" where nothing was, or what was cannot be read."""
     try:
-        return str(load(run.note_json, Note)["text"])
+        return str(load(run.file("note.json"), Note)["text"])
     except (OSError, DamagedError):
         return ""
 

@@ -37,7 +37,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 def read_info(run: RunDir) -> dict[str, Any]:
     """`run.json`. Raises RunError naming what is damaged in it, or that a later program wrote it."""
     try:
-        info = load(run.run_json, Info)
+        info = load(run.file("run.json"), Info)
     except FileNotFoundError:
         raise RunError(f"{run.path} is not a run: it has no run.json; see tinytui runs list") from None
     except DamagedError as error:
@@ -66,20 +66,21 @@ def check_trained_here(run: RunDir) -> None:
 
 def read_said(run: RunDir) -> tuple[dict[str, Any] | None, str]:
     """What status.json says, None where there is none, and what is damaged in it; that is left out."""
+    file = run.file("status.json")
     try:
-        value = decode(read_bytes(run.status_json))
+        value = decode(read_bytes(file))
     except FileNotFoundError:
         return None, ""
     except DamagedError as error:
         return {}, str(error)
     except ValueError as error:
-        return {}, f"{run.status_json}: {error}"
+        return {}, f"{file}: {error}"
     wrong = problems_of(value, Status)
     if not isinstance(value, dict):
-        return {}, f"{run.status_json}: {wrong['']}"
+        return {}, f"{file}: {wrong['']}"
     return (
         {name: field for name, field in value.items() if name not in wrong},
-        f"{run.status_json}: {next(iter(wrong.values()))}; left out" if wrong else "",
+        f"{file}: {next(iter(wrong.values()))}; left out" if wrong else "",
     )
 
 

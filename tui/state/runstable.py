@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import is_
 from pathlib import Path
-from typing import Any
 
 from engine.errors import UserError
 from engine.runs.filter import parse_filter
-from engine.runs.layout import RunDir, list_runs
-from engine.runs.summary import overview
-from tui.state.worker import Ticket
+from engine.runs.layout import RunDir
+from tui.state.runsreader import Facts
 
-Facts = dict[str, Any]
 LIVE = ("running", "paused")
 MARKS = "12345678"
 """Of the runs in one picture, in the order in which they were marked; they stand on the curves, too."""
@@ -47,36 +45,6 @@ class Line:
         return str(self.facts["path"])
 
 
-class RunsReader:
-    """Reads the small files of every run, again only where one of them changed. For a worker's thread."""
-
-    def __init__(self, runs_dir: Path) -> None:
-        self.runs_dir = runs_dir
-        self._known: dict[str, tuple[tuple[object, ...], Facts]] = {}
-
-    def look(self, ticket: Ticket) -> list[Facts]:
-        """The facts of all runs; raises UserError when the folder cannot be read."""
-        found = {}
-        for run in list_runs(self.runs_dir):
-            if ticket.cancelled:
-                break
-            mark = tuple(_stamp(path) for path in (run.run_json, run.status_json, run.note_json))
-            known = self._known.get(str(run.path))
-            # whether a trainer lives is not in its files
-            fresh = known is not None and known[0] == mark and known[1]["state"] not in LIVE
-            found[str(run.path)] = known if known is not None and fresh else (mark, overview(run))
-        self._known = found
-        return [facts for _, facts in found.values()]
-
-
-def _stamp(path: Path) -> object:
-    try:
-        facts = path.stat()
-    except OSError:
-        return None
-    return facts.st_ino, facts.st_size, facts.st_mtime_ns
-
-
 class RunsTable:
     """What is shown of `facts`. The cursor is a run, wherever its line stands."""
 
@@ -84,6 +52,8 @@ class RunsTable:
         """`last` is the path of the run that was shown last, on which the cursor stands first."""
         self.facts: list[Facts] | None = None
         """All runs as they were read last; None before."""
+        self.left = 0
+        """How many have not been read yet."""
         self.problem = ""
         self.sort = sort if sort in SORTS else "when"
         self.backwards = False
@@ -94,18 +64,28 @@ class RunsTable:
         self.marked: list[str] = []
         self.cursor = ""
         self._last = last
+        self._placed = False
+        """Whether a person put the cursor where it is."""
         self.lines: list[Line] = []
         self._holds: Callable[[Facts], bool] = lambda _: True
 
     # -- what is shown -------------------------------------------------------------------------------------------------
 
-    def take(self, facts: Sequence[Facts], problem: str = "") -> None:
-        """The runs as they are now; the cursor stays on its run, or on the nearest that is left."""
-        if self.facts is None and not self.cursor:
-            self.cursor = next((each["path"] for each in facts if str(Path(each["path"]).absolute()) == self._last), "")
-        self.facts, self.problem = list(facts), problem
-        paths = {each["path"] for each in facts}
-        self.marked = [path for path in self.marked if path in paths]
+    def take(self, facts: Sequence[Facts], problem: str = "", left: int = 0) -> None:
+        """The runs as they are now, without those that are `left` to be read; the cursor stays on its run, or on the
+        nearest that is left. Until all are read, and nobody moved it, it stands where it is to stand then."""
+        before, all_read = self.facts, self.facts is not None and not self.left
+        same = before is not None and len(before) == len(facts) and all(map(is_, before, facts))
+        self.problem, self.left = problem, left
+        if same and all_read:
+            return
+        self.facts = list(facts)
+        paths = {str(each["path"]) for each in facts}
+        if not left:
+            self.marked = [path for path in self.marked if path in paths]
+        if not all_read and not self._placed:
+            self.cursor = self._last if self._last in paths else ""
+            self.lines = []
         self._arrange()
 
     def filter(self, typed: str) -> None:
@@ -144,12 +124,13 @@ class RunsTable:
     def go(self, index: int) -> None:
         """Put the cursor on a line."""
         if self.lines:
+            self._placed = True
             self.cursor = self.lines[max(0, min(index, len(self.lines) - 1))].path
 
     def go_to(self, path: str) -> None:
         """Put the cursor on a run, where it is shown."""
         if any(line.path == path for line in self.lines):
-            self.cursor = path
+            self._placed, self.cursor = True, path
 
     @property
     def chosen(self) -> Facts | None:

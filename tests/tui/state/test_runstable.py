@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import time
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.config import load_preset
-from engine.runs.layout import create_run
-from engine.runs.naming import write_note
-from tui.state.runstable import MOST_MARKED, SORTS, RunsReader, RunsTable, as_tree, follow, in_order
-from tui.state.worker import Ticket
-
-TICKET = Ticket("runs", lambda _: None, lambda _: None, lambda _: None)
+from tui.state.runstable import MOST_MARKED, SORTS, RunsTable, as_tree, follow, in_order
 
 
 def facts(name: str, state: str = "finished", parent: str | None = None, **more: Any) -> dict[str, Any]:
@@ -96,6 +87,33 @@ def test_the_filter_holds_while_it_is_wrong_and_the_cursor_stays(tmp_path: Path)
     assert table.lines == [] and table.chosen is None and table.run is None and "no run" in table.mark()
 
 
+@given(
+    st.permutations(list("abcdef")),
+    st.lists(st.integers(1, 5), max_size=3),
+    st.sampled_from(["", *"abcdef"]),
+    st.none() | st.tuples(st.integers(0, 3), st.integers(0, 5)),
+)
+def test_a_list_that_comes_in_parts_is_in_the_end_as_if_it_had_come_at_once(
+    order: list[str], ends: list[int], last: str, moved: tuple[int, int] | None
+) -> None:
+    """Unless somebody moved the cursor before all was there: then it stays on that run."""
+    found = [facts(name) for name in order]
+    whole = RunsTable(last=f"/runs/{last}")
+    whole.take(found)
+    table, chosen, marked = RunsTable(last=f"/runs/{last}"), "", "/runs/e"
+    table.marked.append(marked)  # before the runs are read anew
+    for number, end in enumerate([*sorted(set(ends)), len(found)]):
+        table.take(found[:end], left=len(found) - end)
+        if moved is not None and moved[0] == number:
+            table.go(moved[1])
+            chosen = table.cursor
+        assert table.cursor in [line.path for line in table.lines] and marked in table.marked
+    assert [line.path for line in table.lines] == [line.path for line in whole.lines]
+    assert table.cursor == (chosen or whole.cursor)
+    table.take(found[:2])
+    assert table.marked == [marked] * ("e" in order[:2])
+
+
 def test_marks_are_runs_and_there_are_so_many_and_no_more() -> None:
     table = RunsTable()
     table.take([facts(f"r{number}") for number in range(MOST_MARKED + 1)])
@@ -121,30 +139,3 @@ def test_forks_hang_below_their_parents() -> None:
 def test_whatever_parents_are_claimed_every_run_is_shown_once(claims: list[tuple[str, str | None]]) -> None:
     lines = as_tree([facts(name, parent=parent) for name, parent in claims])
     assert sorted(line.facts["name"] for line in lines) == sorted(name for name, _ in claims)
-
-
-def test_only_what_changed_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import tui.state.runstable as module
-
-    made = [
-        create_run(tmp_path, name, load_preset("nano"), corpus={"name": "c"}, tokenizer={}, environment={})
-        for name in ("a", "b")
-    ]
-    for run in made:
-        run.status_json.write_text(json.dumps({"state": "finished", "step": 3, "steps": 3}))
-    read: list[str] = []
-    real = module.overview
-    monkeypatch.setattr(module, "overview", lambda run: (read.append(run.name), real(run))[1])
-    reader = RunsReader(tmp_path)
-    assert {each["name"] for each in reader.look(TICKET)} == {"a", "b"} and sorted(read) == ["a", "b"]
-    read.clear()
-    assert len(reader.look(TICKET)) == 2 and read == []
-    write_note(made[0], "mine")
-    assert {each["name"]: each["note"] for each in reader.look(TICKET)} == {"a": "mine", "b": ""} and read == ["a"]
-    read.clear()
-    made[1].status_json.write_text(
-        json.dumps({"state": "running", "step": 2, "steps": 3, "host": "elsewhere", "heartbeat": time.time()})
-    )
-    for _ in range(2):  # of a run that lives its files do not tell all
-        assert len(reader.look(TICKET)) == 2
-    assert read == ["b", "b"]

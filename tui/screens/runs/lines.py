@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import overload
 
-from tui.state.runstable import MARKS, Facts, Line
+from tui.state.runsreader import Facts
+from tui.state.runstable import MARKS, Line
 from tui.state.summary import ago, state_part, step_of
 from tui.text import MISSING, Part, Row, fit, fmt_count, fmt_duration, fmt_loss
 

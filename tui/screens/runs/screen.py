@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -19,17 +19,15 @@ from tui.screens.runs.doing import Doing
 from tui.screens.runs.lines import Lines, columns_for, heading
 from tui.screens.runs.preview import RunPreview
 from tui.state.news import Notice
-from tui.state.runstable import LIVE, SORTS, Facts, RunsReader
+from tui.state.runsreader import LOOK_EVERY, Listed, RunsReader
+from tui.state.runstable import LIVE, SORTS
+from tui.state.session import Session
+from tui.state.worker import Ticket
 from tui.text import Part, Row, clean
 from tui.widgets.menu import Menu
 from tui.widgets.oneline import OneLine
 from tui.widgets.rows import Rows
 
-if TYPE_CHECKING:
-    pass
-
-RELOAD_EVERY = 2.0
-"""Seconds between two looks at all runs."""
 EMPTY = "no runs yet; n trains a first one"
 NO_MATCH = "no run matches; esc shows all"
 
@@ -50,6 +48,11 @@ class RunsScreen(Doing):
         "curves are drawn over each other, and = says how they differ."
     )
 
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._reader = RunsReader(session.runs_dir)
+        self._polls, self._looked = 1, 0
+
     def body(self) -> ComposeResult:
         with Horizontal(id="runs-line"):
             yield Rows(id="count")
@@ -62,8 +65,7 @@ class RunsScreen(Doing):
 
     def on_mount(self) -> None:
         self.query_one("#filter", Input).value = self.table.typed
-        reader = RunsReader(self.session.runs_dir)
-        self.session.reads.ask("runs", reader.look, self._take, self._cannot, every=RELOAD_EVERY)
+        self.action_reload()
         self._show()
 
     def on_resize(self) -> None:
@@ -72,16 +74,22 @@ class RunsScreen(Doing):
 
     def tick(self) -> None:
         """Called at every poll of the app."""
+        self._polls += 1
         if self.built:
             self.query_one(RunPreview).tick()
 
     def action_reload(self) -> None:
-        """Read all runs now."""
-        reader = RunsReader(self.session.runs_dir)
-        self.session.reads.ask("runs", reader.look, self._take, self._cannot, every=RELOAD_EVERY)
+        """Read what has changed now."""
+        self._reader, self._looked = RunsReader(self.session.runs_dir, self._reader), 0
+        self.session.reads.ask("runs", self._look, self._take, self._cannot, every=LOOK_EVERY)
 
-    def _take(self, facts: list[Facts]) -> None:
-        self.table.take(facts)
+    def _look(self, ticket: Ticket) -> Listed | None:
+        """Nothing is read while another screen is shown, where no poll comes from. For the worker's thread."""
+        before, self._looked = self._looked, self._polls
+        return self._reader.look(ticket) if before != self._polls or self._reader.busy else None
+
+    def _take(self, listed: Listed) -> None:
+        self.table.take(listed.facts, left=listed.left)
         self._show()
 
     def _cannot(self, problem: str) -> None:
@@ -107,7 +115,7 @@ class RunsScreen(Doing):
         table = self.table
         if table.problem:
             return f"✖ {clean(table.problem, keep_newlines=False)}"
-        if table.facts is None:
+        if table.facts is None or (table.left and not table.facts):
             return "reading the runs …"
         return NO_MATCH if table.facts else EMPTY
 
@@ -117,6 +125,7 @@ class RunsScreen(Doing):
         self.set_class(bool(table.typed) or typing.has_focus, "filtered")
         live = sum(each["state"] in LIVE for each in facts)
         said: list[Part] = [("1 run" if len(facts) == 1 else f"{len(facts)} runs", "bright")]
+        said += [(f"  so far, {table.left} to be read", "dim")] if table.left else []
         said += [(f"  {live} live", "good")] if live else []
         if table.wrong:
             said = [(f"✖ {clean(table.wrong, keep_newlines=False)}", "alarm")]
