@@ -35,8 +35,8 @@ ELSEWHERE = {
         "batches beside checkpoint crew evaluate host memory optim processes ranks saving sharded sharded_saving "
         "shares state step trainer verify"
     ),
-    "tests/engine/text/test_prepare.py": "documents pieces prepare shards",
-    "tests/engine/text/test_encoding_workers.py": "encoding process",
+    "tests/engine/tokenizers/test_prepare.py": "documents pieces prepare shards",
+    "tests/engine/tokenizers/test_encoding_workers.py": "encoding process",
 }
 """Modules of tests that have other processes run lines of these files, where coverage does not look."""
 MOST_SECONDS = 120.0
