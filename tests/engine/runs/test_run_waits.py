@@ -263,6 +263,13 @@ def test_where_another_run_stands_nothing_more_is_written(
     assert {path: path.read_bytes() for path in run.path.iterdir()} == before
 
 
+def test_a_run_that_is_taken_before_its_first_step_ends_at_none(run: RunDir, make_run: Callable[[str], RunDir]) -> None:
+    with pytest.raises(RunError, match="ends at step 0$"), RunWriter(run) as writer:
+        shutil.rmtree(run.path)
+        make_run("other").path.rename(run.path)
+        writer.status(message="x")
+
+
 def test_where_another_trainer_has_the_run_this_one_ends(run: RunDir, impatient: None) -> None:
     with pytest.raises(RunError, match="ends at step 3"), RunWriter(run) as writer:
         train_some(writer)
