@@ -264,7 +264,7 @@ def test_where_another_run_stands_nothing_more_is_written(
 
 
 def test_a_run_that_is_taken_before_its_first_step_ends_at_none(run: RunDir, make_run: Callable[[str], RunDir]) -> None:
-    with pytest.raises(RunError, match="ends at step 0$"), RunWriter(run) as writer:
+    with pytest.raises(RunError, match=r"ends at step 0$"), RunWriter(run) as writer:
         shutil.rmtree(run.path)
         make_run("other").path.rename(run.path)
         writer.status(message="x")
