@@ -83,7 +83,7 @@ TOGETHER = tuple(
     for name in (
         *("interop/test_exports", "interop/test_imports", "interop/test_tokenizers", "faults/test_imports"),
         *("sampling/test_beam", "sampling/test_sampling_rules", "training/test_imported"),
-        *("training/test_compile", "training/test_answers_only", "training/test_ranks"),
+        *("training/test_compile", "training/test_answers_only", "training/test_ranks", "training/test_waits"),
     )
 )
 """Files whose tests load transformers, or torch's compiler, or need a group: seconds of work, once a test process."""

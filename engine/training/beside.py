@@ -22,6 +22,7 @@ from engine.sampling.settings import SamplingSettings
 from engine.tokenizers.base import Tokenizer
 from engine.training.copied import CopyCheck
 from engine.training.crew import Crew
+from engine.training.device import beside
 from engine.training.shortage import free_memory
 
 if TYPE_CHECKING:
@@ -103,10 +104,11 @@ class SamplesBeside:
 
     def _make(self, step: int, model: GPT) -> None:
         train, tokenizer = self.crew.config.train, self.crew.dataset.tokenizer
-        for number in range(len(train.prompts)):
-            if self._give_way.is_set():
-                return
-            self._made.put((step, make_sample(model, tokenizer, train, number, self._give_way.is_set, self.copies)))
+        with beside(self.crew.device)():
+            for number in range(len(train.prompts)):
+                if self._give_way.is_set():
+                    return
+                self._made.put((step, make_sample(model, tokenizer, train, number, self._give_way.is_set, self.copies)))
 
     def told(self) -> list[tuple[int, Sample]]:
         """What has been made since the last time, each with the step of its weights."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 
 import numpy as np
 import torch
@@ -18,6 +21,8 @@ SCALE_LEAST = 1.0
 def ready_device(name: str, precision: str) -> torch.device:
     """The device of that name, with products set to `precision`. Raises ConfigError where it cannot compute so."""
     device = choose_device(name)
+    if device.type == "cuda":  # what names no device means this one: what it can compute, where a model is parted
+        torch.cuda.set_device(device)
     check_precision(precision, device)
     set_matmul_precision(precision)
     return device
@@ -48,6 +53,39 @@ def moved(array: np.ndarray, device: torch.device) -> Tensor:
     """The array on the device. Only from pinned memory does a copy not wait for what the device has yet to do."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+@cache
+def _stream_beside(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]
+
+
+def beside(device: torch.device) -> Callable[[], AbstractContextManager[object]]:
+    """Makes contexts whose work on a GPU goes beside the training's and before it, after all launched until now.
+
+    In the training's own stream each token of a text would wait for all the steps that are launched already.
+    """
+    if device.type != "cuda":
+        return nullcontext
+    stream = _stream_beside(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    return lambda: torch.cuda.stream(stream)
+
+
+def moment(device: torch.device) -> float | torch.cuda.Event:
+    """When all that is launched until now is done: a GPU computes later than the host asks for it."""
+    if device.type != "cuda":
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    event.record(torch.cuda.current_stream(device))
+    return event
+
+
+def seconds_between(one: float | torch.cuda.Event, other: float | torch.cuda.Event) -> float:
+    """Between two moments of a device that have come."""
+    if isinstance(one, float):
+        return float(other) - one  # type: ignore[arg-type]
+    return float(one.elapsed_time(other)) / 1000  # type: ignore[no-untyped-call]
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:

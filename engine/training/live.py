@@ -2,7 +2,7 @@
 
 The trainer copies its weights at a step boundary, straight into the model of whoever waits for them, and goes on. The
 prompt runs on that copy in another thread, with a private generator, so it can change nothing of the training's result.
-On a GPU it has a stream of its own, or each token would wait for all the steps that are launched already.
+On a GPU it has a stream of its own.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from engine.sampling.generate import Done, Piece, generate
 from engine.sampling.kept import KeptLogits, TopLogits
 from engine.sampling.settings import SamplingSettings
 from engine.tokenizers.base import Tokenizer
+from engine.training.device import beside
 from engine.training.shortage import free_memory
 
 PATIENCE = 120.0
@@ -112,7 +113,6 @@ class LivePrompter:
         self.live, self.build, self.tokenizer = live, build, tokenizer
         self._places = threading.Semaphore(AT_ONCE)
         self._guard = threading.Lock()
-        self._stream: torch.cuda.Stream | None = None
 
     def __call__(self, request: dict[str, Any], cancelled: Callable[[], bool]) -> Iterator[dict[str, Any]]:
         settings = SamplingSettings(**(request.get("settings") or {}))
@@ -156,7 +156,7 @@ class LivePrompter:
             keep=keep,
         )
         try:
-            for piece in each_within(self._beside(next(model.parameters()).device), pieces):
+            for piece in each_within(beside(next(model.parameters()).device), pieces):
                 if isinstance(piece, Done):
                     yield {"done": {**asdict(piece), "step": step}}
                 else:
@@ -165,17 +165,6 @@ class LivePrompter:
             with self._guard:
                 if not self.live.kept:
                     self.live.kept.append(model)
-
-    def _beside(self, device: torch.device) -> Callable[[], AbstractContextManager[object]]:
-        """Makes contexts whose work on a GPU goes beside the training's and before it, after all launched until now."""
-        if device.type != "cuda":
-            return nullcontext
-        with self._guard:
-            if self._stream is None:
-                self._stream = torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]
-            stream = self._stream
-        stream.wait_stream(torch.cuda.current_stream(device))
-        return lambda: torch.cuda.stream(stream)
 
     def _borrow(self) -> GPT:
         """A model of its own for every prompt under way."""

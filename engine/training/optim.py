@@ -166,11 +166,13 @@ class Optimizer:
         if train.optimizer == "muon" and (matrices := by_role.pop("matrix", None)):
             rows = {name: declared[name].rows for name in matrices}
             self.muon = Muon(matrices, rows, train, ranks)
-        self.steps = torch.zeros((), device=next(iter(self.named.values())).device)
-        """Updates made, float32."""
+        self.steps = torch.zeros(())
+        """Updates made, float32; known to the host, which would wait for a device's."""
+        self._steps = self.steps.to(next(iter(self.named.values())).device)
+        """The same where the kernel reads it."""
         scales = {"embedding": train.embd_lr_scale, "head": train.head_lr_scale}
         self.adamw = [
-            AdamW(named, train, scales.get(role, 1.0), role != "vector", self.steps) for role, named in by_role.items()
+            AdamW(named, train, scales.get(role, 1.0), role != "vector", self._steps) for role, named in by_role.items()
         ]
         self.averaged: dict[str, Tensor] | None = None
         """Average of the weights over the updates (`train.ema`)."""
@@ -184,13 +186,13 @@ class Optimizer:
         """
         with torch.no_grad():
             plan = None if self.muon is None else self._plan(self.muon)
-            self.steps.add_(1.0)
+            made = float(self.steps.add_(1.0))
+            self._steps.fill_(made)
             if self.muon is not None and plan is not None:
                 self.muon.apply(plan, multiplier)
             for each in self.adamw:
                 each.apply(multiplier)
             if self.averaged is not None:
-                made = float(self.steps)
                 decay = min(self.train.ema, made / (made + WARM))
                 torch._foreach_lerp_(locals_of(self.averaged.values()), locals_of(self.named.values()), 1.0 - decay)
 

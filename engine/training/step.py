@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -20,7 +19,7 @@ from engine.model import build_for
 from engine.model.gpt import GPT
 from engine.tokenizers.dataset import TokenDataset
 from engine.training.batches import Batches, make_batches
-from engine.training.device import LossScaler, autocast
+from engine.training.device import LossScaler, autocast, moment, seconds_between
 from engine.training.optim import Optimizer, gradients
 from engine.training.ranks import ALONE, Ranks
 from engine.training.sharded import is_sharded
@@ -82,7 +81,7 @@ class TrainStep:
         self.replicated: Any = None if ranks.alone or self.sharded else _replicated(self)
         self.pace: list[RankPace] = []
         """Of each rank, in the last step; empty for one alone."""
-        self._seconds = self._backward_at = 0.0
+        self._began = self._backward_at = moment(self.device)
 
     def __call__(self, step: int, multiplier: float) -> Result:
         """Make step `step` + 1 with learning rates times `multiplier`.
@@ -109,7 +108,8 @@ class TrainStep:
 
     def _of_all(self, loss: float, grad_norm: float) -> tuple[float, float]:
         """Mean loss and norm of the gradient over all ranks, the same numbers on each."""
-        rows = self.ranks.gather((loss, grad_norm, self._seconds, memory_now(self.device)))
+        seconds = seconds_between(self._began, self._backward_at)
+        rows = self.ranks.gather((loss, grad_norm, seconds, memory_now(self.device)))
         self.pace = [RankPace(row[2], int(row[3])) for row in rows]
         norms = [row[1] for row in rows]  # each has the whole gradient, or its own part of it
         return math.fsum(row[0] for row in rows) / len(rows), math.hypot(*norms) if self.sharded else norms[0]
@@ -118,7 +118,7 @@ class TrainStep:
         """Mean loss of this rank's micro-batches of the step, a scalar; the parameters' gradient is that of all."""
         self.clear()
         total: Tensor | None = None
-        began = time.perf_counter()
+        self._began = moment(self.device)
         try:
             for micro in range(self.batches.micros):
                 # the last one's backward pass averages the gradient over the ranks; a sharded model's does in every one
@@ -133,7 +133,6 @@ class TrainStep:
             if not is_out_of_memory(error):
                 raise
             raise MicroBatchTooLargeError from None
-        self._seconds = self._backward_at - began
         assert total is not None
         return total.float()
 
@@ -145,7 +144,7 @@ class TrainStep:
         function = function or self.loss_function
         with autocast(self.config.train.precision, x.device):
             loss = function(x, y) / parts
-        self._backward_at = time.perf_counter()
+        self._backward_at = moment(self.device)
         (loss * self.scaler.scale if self.scaler.enabled else loss).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 

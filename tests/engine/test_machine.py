@@ -119,8 +119,9 @@ def test_memory_in_use_is_that_of_the_process_in_bytes() -> None:
 
 def test_memory_of_a_gpu_is_what_pytorch_has_there(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = torch.device("cuda", 1)
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 70 + device.index)
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 90 + device.index)
+    assert (memory_now(gpu), memory_peak(gpu)) == (0, 0), "nothing was ever put there"
+    told = {"allocated_bytes": {"all": {"current": 71, "peak": 91}}}
+    monkeypatch.setattr(torch.cuda, "memory_stats_as_nested_dict", lambda device: told if device == gpu else {})
     assert (memory_now(gpu), memory_peak(gpu)) == (71, 91)
 
 

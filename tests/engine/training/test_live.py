@@ -53,30 +53,6 @@ def test_the_context_is_left_while_somebody_looks_at_an_item() -> None:
     assert found == [(number, False) for number in range(3)] and seen == [True] * 3 and inside == [False]
 
 
-def test_on_a_gpu_a_prompt_has_a_stream_that_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Made once; it waits for what was launched before, the copy of the weights included."""
-    made: list[tuple[torch.device, int]] = []
-    waited: list[object] = []
-
-    class Stream:
-        def __init__(self, device: torch.device, priority: int) -> None:
-            made.append((device, priority))
-
-        def wait_stream(self, other: object) -> None:
-            waited.append(other)
-
-    entered: list[object] = []
-    monkeypatch.setattr(torch.cuda, "Stream", Stream)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: "training")
-    monkeypatch.setattr(torch.cuda, "stream", entered.append)
-    gpu = torch.device("cuda", 0)
-    tokenizer = CharTokenizer("abc")
-    prompter = LivePrompter(LiveWeights(), lambda: build_model(tiny_config().model, 3), tokenizer)
-    prompter._beside(gpu)(), prompter._beside(gpu)()
-    assert made == [(gpu, -1)] and waited == ["training"] * 2
-    assert isinstance(entered[0], Stream) and entered[0] is entered[1]
-
-
 def test_a_prompt_is_answered_with_the_weights_of_a_step_boundary() -> None:
     config, tokenizer = tiny_config(), CharTokenizer("abc")
     given = dict(build_model(config.model, 3, torch.Generator().manual_seed(5)).named_parameters())

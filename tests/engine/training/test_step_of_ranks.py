@@ -28,7 +28,7 @@ def test_a_step_is_the_mean_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> Non
     take_step = step_of()
     rows = [[1.0, 3.0, 0.25, 1000.0], [2.0, 4.0, 0.5, 2001.0]]
     asked: list[Any] = []
-    take_step._seconds = 0.125
+    take_step._began, take_step._backward_at = 5.0, 5.125
     take_step.ranks = SimpleNamespace(gather=lambda numbers: asked.append(numbers) or rows)  # type: ignore[assignment]
     monkeypatch.setattr(steps, "memory_now", lambda device: 7)
     assert take_step._of_all(1.5, 2.5) == (1.5, 3.0)
