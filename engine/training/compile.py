@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import math
 import os
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from engine.errors import TrainingError, in_one_line
+from engine.errors import TrainingError, in_one_line, is_out_of_memory
 from engine.folders import cache_dir
 from engine.model.gpt import GPT
 from engine.training.optim import gradients
@@ -30,11 +32,36 @@ CLOSE, CLOSE_WITH_DROPOUT = (0.05, 0.05), (0.25, 0.75)
 """How far, relatively, compiled loss and gradient norm may be from PyTorch's own on the same batch."""
 
 
-def compile_loss(model: GPT) -> LossFunction:
+class Compiler:
+    """PyTorch's. What it fails at is computed as it stands, and `problem` says why, in one line.
+
+    In the midst of a pass nothing may be raised: of a sharded model the others wait for this rank's part of a block.
+    """
+
+    def __init__(self) -> None:
+        self.problem = ""
+
+    def __call__(self, graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        if not self.problem:
+            try:
+                return self.make(graph, inputs)
+            except Exception as error:  # it has many ways to fail; none of them is worth a run
+                self.problem = in_one_line(error)
+        return graph.forward
+
+    def make(self, graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        """What computes the graph, forward and backward."""
+        from torch._inductor.compile_fx import compile_fx
+
+        made: Callable[..., Any] = compile_fx(graph, inputs)
+        return made
+
+
+def compile_loss(model: GPT, compiler: Compiler) -> LossFunction:
     """The model's loss, compiled for the shapes it is first called with; what is made is kept on disk."""
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_dir() / "compiled")  # PyTorch sets its own when imported
     torch._logging.set_logs(all=logging.ERROR)  # type: ignore[attr-defined]  # the compiler's warnings would be written over a screen
-    compiled: LossFunction = torch.compile(model.loss, dynamic=False)
+    compiled: LossFunction = torch.compile(model.loss, backend=compiler, dynamic=False)
     return compiled
 
 
@@ -77,13 +104,16 @@ def decided(seconds: dict[str, float]) -> Compiled:
 
 def _compile(take_step: TrainStep, step: int) -> str:
     """Why the loss of this rank is not compiled, in one line, or nothing."""
+    compiler = Compiler()
     try:
         expected = _tried(take_step, step)
-        take_step.loss_function = compile_loss(take_step.model)
+        take_step.loss_function = compile_loss(take_step.model, compiler)
         _compare(take_step, expected, _tried(take_step, step))
-    except Exception as error:  # a compiler has many ways to fail; none of them is worth a run
-        return in_one_line(error)
-    return ""
+    except Exception as error:
+        if take_step.sharded and is_out_of_memory(error):  # the others wait for this rank: it must end
+            raise
+        return compiler.problem or in_one_line(error)
+    return compiler.problem
 
 
 def _timed(take_step: TrainStep, step: int) -> dict[str, float]:

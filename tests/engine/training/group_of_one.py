@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -69,7 +71,7 @@ def trains_as_one_alone() -> None:
     assert all(each.grad is None for each in alone.take_step.trained)
 
 
-def traced(model: GPT) -> LossFunction:
+def traced(model: GPT, *_: Any) -> LossFunction:
     """Traced and differentiated as for the compiler, in one piece, but run by PyTorch."""
     function: LossFunction = torch.compile(model.loss, backend="aot_eager", fullgraph=True)
     return function
@@ -83,6 +85,35 @@ def traced_as_plain() -> None:
         assert made.compile(0.0).on and made.take_step.loss_function != made.model.loss
     for ours, theirs in zip(trained(made)[0], trained(alone)[0], strict=True):
         assert ours.loss == pytest.approx(theirs.loss, rel=1e-3)
+
+
+def compiled_by_all_or_none() -> None:
+    """Two ranks of a parted model, of which the second has a compiler that fails at its fourth piece."""
+    with TemporaryDirectory() as os.environ["TINYTUI_CACHE"]:
+        store = dist.FileStore(os.environ["TINYTUI_CACHE"] + "/store", 2)
+        rank = 1 if (pid := os.fork()) == 0 else 0
+        made: list[int] = []
+
+        def make(self: compiling.Compiler, graph: torch.fx.GraphModule, inputs: Any) -> Any:
+            made.append(rank)
+            if made == [1] * 4:
+                raise RuntimeError("no compiler")
+            return graph.forward
+
+        compiling.Compiler.make = make  # type: ignore[method-assign]
+        code = 1
+        try:
+            dist.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=60))
+            parted = crew(ranks=Ranks(rank, 2, rank, store), parallel="fsdp")
+            found = compiling.compile_step(parted.take_step, 0)
+            assert found == (False, "no compiler") and parted.take_step.loss_function == parted.model.loss
+            assert len(made) == 4 if rank else len(made) > 4
+            assert math.isfinite(parted.take_step(0, 1.0).loss)
+            code = 0
+        finally:
+            if rank:
+                os._exit(code)
+        assert os.waitpid(pid, 0)[1] == 0
 
 
 def parted_as_whole() -> None:

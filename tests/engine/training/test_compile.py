@@ -62,11 +62,11 @@ def same_weights(run: RunDir, other: RunDir) -> bool:
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def broken(model: GPT) -> LossFunction:
+def broken(model: GPT, *_: Any) -> LossFunction:
     raise RuntimeError("backend failed\nwith many\nlines")
 
 
-def other_sums(model: GPT) -> LossFunction:
+def other_sums(model: GPT, *_: Any) -> LossFunction:
     return lambda x, y: 1.1 * model.loss(x, y)
 
 
@@ -92,7 +92,7 @@ def test_a_run_is_compiled_before_its_first_step_and_says_so_meanwhile(
     plain, run = start("plain", *sets), start("compiled", "train.compile=true", *sets)
     phases: list[Any] = []
 
-    def look(model: GPT) -> LossFunction:
+    def look(model: GPT, *_: Any) -> LossFunction:
         phases.append(read(run).status["phase"])
         return lambda x, y: model.loss(x, y)
 
@@ -111,7 +111,7 @@ def test_smaller_micro_batches_are_not_compiled(
     """After a step without room the loss is the model's own again, and the run says so."""
     tried: list[int] = []
 
-    def short(model: GPT) -> LossFunction:
+    def short(model: GPT, *_: Any) -> LossFunction:
         def loss(x: Tensor, y: Tensor) -> Tensor:
             tried.append(len(x))
             if len(tried) > 1:  # the trial goes well
@@ -142,7 +142,7 @@ def test_on_a_cpu_it_is_gone_on_with_where_it_is_faster(
     """By real steps; what they took is kept: the next time nobody waits for a compiler in vain, or for a trial."""
     made: list[LossFunction] = []
 
-    def compiles(model: GPT) -> LossFunction:
+    def compiles(model: GPT, *_: Any) -> LossFunction:
         made.append(plain if faster else thrice(plain))
         return made[-1]
 
@@ -163,6 +163,40 @@ def test_on_a_cpu_it_is_gone_on_with_where_it_is_faster(
     (kept,) = compiling.TRIALS.kept().values()
     assert decided(kept) == found[0] and decided({"plain": 1.04, "compiled": 1.0}).on
     assert not decided({"plain": 1.02, "compiled": 1.0}).on
+
+
+def test_what_a_compiler_cannot_make_is_computed_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the midst of a pass of a parted model nothing may be raised; after its first failure it is not asked again."""
+    asked: list[Any] = []
+
+    def make(self: Any, graph: Any, inputs: Any) -> Any:
+        asked.append((graph, inputs))
+        if len(asked) == 2:
+            raise RuntimeError("no g++\nwith many\nlines")
+        return "made"
+
+    monkeypatch.setattr(compiling.Compiler, "make", make)
+    compiler, graph = compiling.Compiler(), SimpleNamespace(forward="plain")
+    assert [compiler(graph, [number]) for number in range(3)] == ["made", "plain", "plain"]  # type: ignore[arg-type, list-item]
+    assert asked == [(graph, [0]), (graph, [1])] and compiler.problem == "no g++"
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_a_rank_without_memory_for_a_parted_models_trial_ends(
+    dataset: TokenDataset, monkeypatch: pytest.MonkeyPatch, sharded: bool
+) -> None:
+    """The others wait for its part, and not for a word of it."""
+    step = make_step(tiny_config(), dataset, CPU)
+    step.sharded = sharded
+    errors: list[Exception] = [torch.OutOfMemoryError("out of memory"), RuntimeError("untraceable")]
+    monkeypatch.setattr(compiling, "_tried", lambda *_: (_ for _ in ()).throw(errors[0]))
+    if sharded:
+        with pytest.raises(torch.OutOfMemoryError):
+            compiling._compile(step, 0)
+    else:
+        assert compiling._compile(step, 0) == "out of memory"
+    del errors[0]
+    assert compiling._compile(step, 0) == "untraceable"
 
 
 @pytest.mark.parametrize(
@@ -192,7 +226,7 @@ def test_all_ranks_compile_or_none(
             return problems
 
         step.ranks = SimpleNamespace(share=share, collect=collect, gather=lambda _: times, leads=leads, size=2)  # type: ignore[assignment]
-        monkeypatch.setattr(compiling, "compile_loss", lambda model: lambda x, y: model.loss(x, y))
+        monkeypatch.setattr(compiling, "compile_loss", lambda model, _: lambda x, y: model.loss(x, y))
         monkeypatch.setattr(compiling, "_tried", lambda *_: (1.0, 1.0))
         found = compile_step(step, 0)
         assert found.why.endswith(said) and found.on == (step.loss_function != step.model.loss)

@@ -139,7 +139,13 @@ def test_what_does_not_fit_on_one_device_is_parted(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    "what", ["trains_as_one_alone", "parted_as_whole", pytest.param("traced_as_plain", marks=WHOLE)]
+    "what",
+    [
+        "trains_as_one_alone",
+        "parted_as_whole",
+        pytest.param("traced_as_plain", marks=WHOLE),
+        pytest.param("compiled_by_all_or_none", marks=WHOLE),
+    ],
 )
 def test_a_group_of_one_does_all_that_more_would(zygote: Zygote, what: str) -> None:
     zygote.do("tests.engine.training.group_of_one", what)

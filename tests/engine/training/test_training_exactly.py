@@ -48,8 +48,10 @@ def test_what_is_compiled_is_kept_in_the_cache(monkeypatch: pytest.MonkeyPatch, 
         def loss(self) -> int:
             return 3
 
-    assert compiling.compile_loss(Model())() == 3  # type: ignore[arg-type,call-arg]
-    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "compiled") and asked == [{"dynamic": False}]
+    compiler = compiling.Compiler()
+    assert compiling.compile_loss(Model(), compiler)() == 3  # type: ignore[arg-type,call-arg]
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "compiled")
+    assert asked == [{"backend": compiler, "dynamic": False}]
 
 
 UP = {"learning_rate": 1.0, "min_learning_rate": 0.5, "warmup_steps": 50, "decay_fraction": 0.9}
