@@ -10,7 +10,7 @@ import logging
 import math
 import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -53,8 +53,7 @@ class Compiler:
         """What computes the graph, forward and backward."""
         from torch._inductor.compile_fx import compile_fx
 
-        made: Callable[..., Any] = compile_fx(graph, inputs)
-        return made
+        return cast(Callable[..., Any], compile_fx(graph, inputs))
 
 
 def compile_loss(model: GPT, compiler: Compiler) -> LossFunction:
