@@ -1,7 +1,6 @@
-"""What the machine is doing: this process' memory and CPU, and each NVIDIA device as NVML tells it.
+"""What memory there is, and what each NVIDIA device is doing, as NVML tells it.
 
-Memory by weights, gradients, optimizer and activations is the trainer's to tell; nothing here imports torch. Nothing
-here raises: what cannot be measured is None.
+Nothing here imports torch, and nothing raises: what cannot be measured is None.
 """
 
 from __future__ import annotations
@@ -14,8 +13,6 @@ from functools import partial
 from typing import Any
 
 import psutil
-
-from engine.machine import peak_rss, usable_threads
 
 
 @dataclass(frozen=True)
@@ -40,67 +37,27 @@ class Device:
     """Those that compute on it: pid and bytes."""
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One look at the machine."""
-
-    rss: int
-    """Bytes of memory this process holds now."""
-    peak_rss: int
-    """Most bytes it ever held."""
-    cpu_percent: float | None
-    """CPU time of this process since the last sample, in percent of one core; None at the first."""
-    cores: int
-    """CPUs this process may use."""
-    memory_total: int
-    """Bytes of memory in the machine."""
-    memory_available: int
-    """Bytes a process could still get without swapping."""
-    devices: tuple[Device, ...]
-    """Empty without an NVIDIA driver."""
-
-
 class Telemetry:
-    """Looks when asked. NVML is loaded at the first sample, once; may be shared by threads."""
+    """Looks when asked. NVML is loaded at the first look, once; may be shared by threads."""
 
     def __init__(self) -> None:
-        self._process = psutil.Process()
         self._guard = threading.Lock()
         self._nvml: Any = None
         self._handles: list[tuple[int, str, Any]] | None = None
-        self._cpu_known = False
 
-    def sample(self) -> Sample:
-        """Takes under a millisecond without a GPU, a few with one."""
+    def devices(self) -> tuple[Device, ...]:
+        """One look, of a few milliseconds; empty without an NVIDIA driver."""
         with self._guard:
-            memory = psutil.virtual_memory()
-            return Sample(
-                rss=int(self._process.memory_info().rss),
-                peak_rss=peak_rss(),
-                cpu_percent=self._cpu_percent(),
-                cores=usable_threads(),
-                memory_total=int(memory.total),
-                memory_available=int(memory.available),
-                devices=self._devices(),
-            )
+            if self._handles is None:
+                self._handles = self._open()
+            return tuple(self._look(index, name, handle) for index, name, handle in self._handles)
 
     def close(self) -> None:
-        """Lets NVML go; the next sample would load it again."""
+        """Lets NVML go; the next look would load it again."""
         with self._guard:
             if self._nvml is not None:
                 _ask(self._nvml.nvmlShutdown)
             self._nvml, self._handles = None, None
-
-    def _cpu_percent(self) -> float | None:
-        percent: float | None = _ask(lambda: self._process.cpu_percent(None))
-        if not self._cpu_known:  # psutil's first answer is 0 whatever happens
-            self._cpu_known, percent = True, None
-        return percent
-
-    def _devices(self) -> tuple[Device, ...]:
-        if self._handles is None:
-            self._handles = self._open()
-        return tuple(self._look(index, name, handle) for index, name, handle in self._handles)
 
     def _open(self) -> list[tuple[int, str, Any]]:
         """Loads NVML; [] for good on a machine without it."""
@@ -142,17 +99,24 @@ class Telemetry:
         )
 
 
+def devices() -> tuple[Device, ...]:
+    """The devices there are, looked at once."""
+    telemetry = Telemetry()
+    found = telemetry.devices()
+    telemetry.close()
+    return found
+
+
 def whole_memory(device: str = "auto") -> tuple[int | None, bool]:
     """(bytes of memory there are, whether they are a GPU's) for `device`; for `auto` the larger of both."""
-    telemetry = Telemetry()
-    sample = telemetry.sample()
-    telemetry.close()
-    gpus = {each.index: each.memory_total for each in sample.devices if each.memory_total is not None}
+    main = int(psutil.virtual_memory().total)
+    if device == "cpu":
+        return main, False
+    gpus = {f"cuda:{each.index}": each.memory_total for each in devices()}
     if device.startswith("cuda"):
-        number = device.partition(":")[2] or "0"
-        return gpus.get(int(number)) if number.isdecimal() else None, True
-    largest = max(gpus.values(), default=0) if device == "auto" else 0
-    return max(sample.memory_total, largest), largest > 0
+        return gpus.get("cuda:0" if device == "cuda" else device), True
+    largest = max((total for total in gpus.values() if total is not None), default=0)
+    return max(main, largest), largest > 0
 
 
 def available_memory() -> tuple[int | None, bool]:
@@ -162,13 +126,10 @@ def available_memory() -> tuple[int | None, bool]:
 
 def available_by_device() -> dict[str, tuple[int | None, bool]]:
     """What is free, as `available_memory` says it, by the names that a device can have: auto, cpu, cuda:0, …"""
-    telemetry = Telemetry()
-    sample = telemetry.sample()
-    telemetry.close()
-    main = sample.memory_available, False
-    gpus = {
+    main: tuple[int | None, bool] = (int(psutil.virtual_memory().available), False)
+    gpus: dict[str, tuple[int | None, bool]] = {
         f"cuda:{each.index}": (each.memory_total - each.memory_used, True)
-        for each in sample.devices
+        for each in devices()
         if each.memory_total is not None and each.memory_used is not None
     }
     return {"auto": next(iter(gpus.values()), main), "cpu": main, **gpus}

@@ -15,7 +15,7 @@ from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.sampling.generate import Done, generate
 from engine.sampling.settings import SamplingSettings
-from engine.telemetry import Telemetry
+from engine.telemetry import devices
 from engine.text.catalog import find_corpus
 from engine.tokenizers.dataset import TokenDataset
 from engine.training.checkpoint import load_checkpoint, load_model
@@ -156,9 +156,7 @@ def test_what_is_compiled_is_the_same_step(dataset: TokenDataset) -> None:
 
 
 def test_the_device_is_seen_and_a_runs_memory_with_it(start: Callable[..., RunDir]) -> None:
-    telemetry = Telemetry()
-    device = telemetry.sample().devices[0]
-    telemetry.close()
+    device = devices()[0]
     assert device.memory_total is not None and device.memory_used is not None and device.memory_used > 0
     reader = train(start("run"))
     assert reader.status["peak_memory_bytes"] > 0 and reader.status["device"] == "cuda:0"

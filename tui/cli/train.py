@@ -184,14 +184,11 @@ def asked_for(nproc: str | None) -> int | None:
     if nproc is None or process.rank() is not None:
         return None
     from engine.errors import ConfigError
-    from engine.telemetry import Telemetry
+    from engine.telemetry import devices
     from tui.state.several import how_many
 
-    telemetry = Telemetry()
-    gpus = len(telemetry.sample().devices) if nproc == "gpu" else 0
-    telemetry.close()
     try:
-        return how_many(nproc, gpus)
+        return how_many(nproc, len(devices()) if nproc == "gpu" else 0)
     except ConfigError as error:
         raise typer.BadParameter(str(error), param_hint="--nproc") from None
 

@@ -139,7 +139,7 @@ class MachineWatch:
         memory = psutil.virtual_memory()
         used = int(memory.total - memory.available)
         cores = tuple(min(1.0, each / 100) for each in psutil.cpu_percent(percpu=True))
-        gpus = tuple(self._gpu(each) for each in telemetry.sample().devices)
+        gpus = tuple(self._gpu(each) for each in telemetry.devices())
         free, total = self._disk()
         with self._lock:
             self._remember("cpu", sum(cores) / max(1, len(cores)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -12,7 +11,7 @@ import pytest
 from engine.config import Config, load_config, load_preset, preset_names
 from engine.errors import ConfigError
 from engine.plan.forecast import forecast
-from engine.telemetry import Device, Sample, Telemetry, whole_memory
+from engine.telemetry import Device, Telemetry, whole_memory
 from engine.tokenizers.table import expected_vocab, least_vocab
 from engine.training.fork import fork_run
 from engine.training.memory import BEYOND, check_memory
@@ -99,14 +98,10 @@ def test_on_a_gpu_the_smallest_micro_batch_counts(monkeypatch: pytest.MonkeyPatc
 
 def test_whole_memory_is_that_of_the_device_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     total = psutil.virtual_memory().total
-    sample = Telemetry().sample()
     assert whole_memory("cpu") == (total, False)
 
     def gpu(index: int, memory: int | None) -> Device:
         return Device(index, "GPU", None, None, None, 0, memory)
-
-    def with_gpus(*devices: Device) -> Sample:
-        return replace(sample, devices=devices)
 
     for devices, device, expected in (
         ((), "auto", (total, False)),
@@ -118,5 +113,5 @@ def test_whole_memory_is_that_of_the_device_asked_for(monkeypatch: pytest.Monkey
         ((gpu(0, None),), "cuda:0", (None, True)),
         ((), "cuda:0", (None, True)),
     ):
-        monkeypatch.setattr(Telemetry, "sample", lambda self, devices=devices: with_gpus(*devices))
+        monkeypatch.setattr(Telemetry, "devices", lambda self, devices=devices: devices)
         assert whole_memory(device) == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from engine.model import build_for, sizes
 from engine.model.sizes import count_parameters, parameter_table
 from engine.plan.forecast import forecast
 from engine.plan.pace import Pace
-from engine.telemetry import Device, Sample, Telemetry, available_memory
+from engine.telemetry import Device, Telemetry, available_memory
 from engine.tokenizers.table import expected_tokens, least_vocab
 from engine.training.memory import activation_estimate, activations_by_part, check_memory, memory_estimate
 
@@ -163,11 +164,9 @@ def test_a_vocabulary_has_at_least_its_bytes() -> None:
 def machine(monkeypatch: pytest.MonkeyPatch, *gpus: tuple[int | None, int | None]) -> None:
     """A machine with 64 bytes of memory, 40 of them free, and GPUs of (all, used) bytes."""
 
-    def sample(self: Telemetry) -> Sample:
-        devices = tuple(Device(i, "GPU", None, None, None, used, total) for i, (total, used) in enumerate(gpus))
-        return Sample(1, 1, None, 1, 64, 40, devices)
-
-    monkeypatch.setattr(Telemetry, "sample", sample)
+    devices = tuple(Device(i, "GPU", None, None, None, used, total) for i, (total, used) in enumerate(gpus))
+    monkeypatch.setattr(Telemetry, "devices", lambda self: devices)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=64, available=40))
 
 
 def test_free_memory_is_that_of_the_first_gpu_that_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
