@@ -82,7 +82,6 @@ def text_losses(
     model: GPT,
     ids: Ids,
     *,
-    alternatives: int = ALTERNATIVES,
     cancelled: Cancelled | None = None,
 ) -> Iterator[Losses]:
     """The losses of all tokens of `ids` but the first, which nothing predicts, as they are computed.
@@ -101,7 +100,7 @@ def text_losses(
         part = np.asarray(ids[start : start + n + 1])
         width = min(size, n)
         yield replace(
-            windows_losses(model, part[:-1].reshape(-1, width), part[1:].reshape(-1, width), portion, alternatives),
+            windows_losses(model, part[:-1].reshape(-1, width), part[1:].reshape(-1, width), portion, ALTERNATIVES),
             start=start + 1,
         )
         start += n

@@ -27,7 +27,8 @@ def fetch_into(folder: Path, what: str, known: Corpus | None, progress: Progress
     """
     if known is not None:
         path = folder / known.path.name
-        _download(str(known.url), path, progress, known.name)
+        own = f"; with a copy of your own: tinytui corpora add FILE --name {known.name}"
+        download(str(known.url), path, progress, own)
         found = _scan(path, str(known.url))
         if known.sha256 not in (None, found.sha256):
             raise CorpusError(
@@ -40,14 +41,14 @@ def fetch_into(folder: Path, what: str, known: Corpus | None, progress: Progress
     name = unquote(PurePosixPath(urlsplit(what).path).name)
     path = folder / "came" / (name if FILE_NAME.fullmatch(name) else "text.txt")
     path.parent.mkdir()
-    _download(what, path, progress)
+    download(what, path, progress)
     return Corpus("", title=name or what, source=what, url=what, path=path)
 
 
 def _fetch_book(folder: Path, number: str, progress: Progress | None) -> Corpus:
     url = GUTENBERG_URL.format(id=number)
     whole, path = folder / "whole.txt", folder / "book.txt"
-    _download(url, whole, progress)
+    download(url, whole, progress)
     _scan(whole, url)
     title = cut_gutenberg(whole, path)
     whole.unlink()
@@ -97,11 +98,6 @@ def _book(lines: Iterator[str], first: int) -> Iterator[str]:
             continue
         yield "\n" * blank + line
         blank, begun = 0, True
-
-
-def _download(url: str, path: Path, progress: Progress | None = None, name: str = "") -> None:
-    """Downloads `url` to `path`; `name` is of the known corpus, if it is one."""
-    download(url, path, progress, f"; with a copy of your own: tinytui corpora add FILE --name {name}" if name else "")
 
 
 def _scan(path: Path, url: str) -> Scan:

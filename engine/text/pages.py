@@ -33,13 +33,12 @@ AROUND = 400  # bytes of the text to either side
 
 @dataclass(frozen=True)
 class Page:
-    """Bytes [start, end) of a text; `goes_on` says that it begins inside a line."""
+    """Bytes [start, end) of a text."""
 
     number: int
     start: int
     end: int
     text: str
-    goes_on: bool = False
 
 
 class Pages:
@@ -58,15 +57,19 @@ class Pages:
         """Page `number`, from 0; beyond the ends the first or last."""
         number = max(0, min(number, len(self) - 1))
         with opened(self.text.path) as file:
-            start, goes_on = self._start(file, number)
-            end, _ = self._start(file, number + 1)
-            return Page(number, start, end, _read(self.text, file, start, end), goes_on)
+            start, end = self._start(file, number), self._start(file, number + 1)
+            file.seek(start)
+            data = file.read(end - start)
+        if len(data) < end - start:
+            raise CorpusError(f"{self.text.path} became shorter while it was read; start again")
+        # replaced: where a long record was cut, or the file changed
+        return Page(number, start, end, data.decode("utf-8", "replace"))
 
-    def _start(self, file: BinaryIO, number: int) -> tuple[int, bool]:
-        """Where a page begins, and whether that is inside a line."""
+    def _start(self, file: BinaryIO, number: int) -> int:
+        """Where a page begins."""
         low = number * self.size
         if number == 0 or number >= len(self):
-            return (self.text.n_bytes if number else 0), False
+            return self.text.n_bytes if number else 0
         # a line end at `low` - 1 or later, so that what follows it is on this page, but not at the text's end
         before = max(0, low - 1)
         last = min(low + self.size, self.text.n_bytes)
@@ -74,11 +77,11 @@ class Pages:
         data = file.read(last - before)
         start = before + data.find(b"\n") + 1
         if before < start < last:
-            return start, False
+            return start
         at = low - before
         while at < len(data) and 0x80 <= data[at] <= 0xBF:  # forward to the next character
             at += 1
-        return before + at, True
+        return before + at
 
 
 @dataclass(frozen=True)
@@ -206,11 +209,3 @@ def _cell(value: Any) -> str:
         said = first.get("content", first.get("value", ""))
         value = f"{len(value)} messages: {said}"
     return str(value)[:CELL]
-
-
-def _read(text: Text, file: BinaryIO, start: int, end: int) -> str:
-    file.seek(start)
-    data = file.read(end - start)
-    if len(data) < end - start:
-        raise CorpusError(f"{text.path} became shorter while it was read; start again")
-    return data.decode("utf-8", "replace")  # where a long record was cut, or the file changed

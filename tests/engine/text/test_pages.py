@@ -40,16 +40,19 @@ def test_pages_are_the_text_one_after_the_other(tmp_path: Path, content: str, si
     data = content.encode()
     for page, after in pairwise(found):
         assert page.end == after.start
-        assert after.goes_on or data[: after.start].endswith(b"\n")
+        low = after.number * pages.size
+        no_line_begins = b"\n" not in data[low - 1 : min(low + pages.size, len(data)) - 1]
+        assert data[: after.start].endswith(b"\n") is not no_line_begins
     assert pages.page(-3) == found[0]
     assert pages.page(10**9) == found[-1]
 
 
 def test_a_page_begins_with_a_line_where_one_begins_on_it(tmp_path: Path) -> None:
-    pages = Pages(text_of(tmp_path, "short\n" * 30 + "x" * 500 + "\nend\n"), 64)
+    content = "short\n" * 30 + "x" * 500 + "\nend\n"
+    pages = Pages(text_of(tmp_path, content), 64)
     found = [pages.page(number) for number in range(len(pages))]
     assert all(page.text.startswith("short") for page in found[:2])
-    assert [page.goes_on for page in found].count(True) == 7
+    assert [content[page.start - 1] == "x" for page in found].count(True) == 7
 
 
 def test_a_page_far_into_a_large_text_costs_no_more_than_the_first(tmp_path: Path) -> None:
