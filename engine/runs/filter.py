@@ -16,7 +16,7 @@ from typing import Any
 from engine.errors import RunError
 
 Facts = Mapping[str, Any]
-"""A run as `summary.overview` tells of it."""
+"""A run as `overview` tells of it."""
 Filter = Callable[[Facts], bool]
 
 TEXTS = {

@@ -6,14 +6,16 @@ import contextlib
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from engine.config import Config, make_config
 from engine.errors import ConfigError, RunError
 from engine.machine import hostname
 from engine.runs.layout import FORMAT, RunDir, list_runs
 from engine.runs.lock import is_locked, read_owner
 from engine.runs.schema import DamagedError, Info, Status, decode, load, problems_of, read_bytes
+
+if TYPE_CHECKING:
+    from engine.config import Config
 
 ALIVE = ("running", "paused")
 """States that claim a living trainer."""
@@ -52,6 +54,8 @@ def read_info(run: RunDir) -> dict[str, Any]:
 
 def read_config(run: RunDir) -> Config:
     """The run's settings. Raises RunError when run.json is damaged, ConfigError naming a setting that cannot be."""
+    from engine.config import make_config  # not for those who only look
+
     try:
         return make_config(read_info(run)["config"])
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""A run in numbers: for listings from its two small files, for `show` from all it logged, for others as CSV."""
+"""A run in numbers from all that it logged: for `show`, and as CSV for others."""
 
 from __future__ import annotations
 
@@ -9,31 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from engine.errors import RunError
 from engine.files import open_output
 from engine.runs.layout import RunDir
 from engine.runs.lines import TRAIN_KEYS, VAL_KEYS, copied_part, newest
-from engine.runs.naming import read_note
+from engine.runs.overview import facts_of, perplexity, rate
 from engine.runs.reader import RunReader
 from engine.runs.series import Floats, Steps, Table
-from engine.runs.status import read_info, read_status
 
 CSV_COLUMNS = TRAIN_KEYS + tuple(key for key in VAL_KEYS if key not in TRAIN_KEYS)
 CSV_ROWS = 1 << 16
 """Made into text at a time."""
-
-
-def overview(run: RunDir) -> dict[str, Any]:
-    """What `runs list` shows, from run.json and status.json alone: cheap for hundreds of runs.
-
-    `learning_rate` is the peak that was set, `heartbeat` when the trainer last gave a sign of life, in Unix seconds.
-    The fields of `summary` but `checkpoints` and `copied`; those that only the logs know are None until the trainer
-    tells them in its status.
-    """
-    try:
-        return _facts(run, read_info(run), read_status(run))
-    except RunError as error:
-        return _facts(run, {}, {}) | {"state": "damaged", "problem": str(error)}
 
 
 def summary(run: RunDir) -> dict[str, Any]:
@@ -45,7 +30,7 @@ def summary(run: RunDir) -> dict[str, Any]:
     """
     reader = RunReader(run)
     reader.poll()
-    facts = _facts(run, reader.info, reader.status)
+    facts = facts_of(run, reader.info, reader.status)
     if ranks := reader.status.get("ranks"):
         facts["ranks"] = ranks
     series = reader.series
@@ -67,7 +52,7 @@ def summary(run: RunDir) -> dict[str, Any]:
         facts["val_perplexity"] = perplexity(facts["last_val_loss"])
         if facts["eval_seconds"] is None:
             facts["eval_seconds"] = round(float(np.nansum(series.eval_s)), 3)
-    facts["tokens_per_second"] = _rate(facts)
+    facts["tokens_per_second"] = rate(facts)
     return {
         **facts,
         "checkpoints": reader.checkpoints(),
@@ -85,11 +70,6 @@ def _copied(reader: RunReader) -> dict[str, Any] | None:
         return None
     step, most = max(parts, key=lambda each: each[1].length)
     return {"step": step, **most._asdict()}
-
-
-def perplexity(loss: float | None) -> float | None:
-    """exp(loss), None where there is no loss or no number for it."""
-    return None if loss is None or not loss < 700 else math.exp(loss)
 
 
 def export_csv(run: RunDir, file: Path, say: Callable[[str], None] | None = None) -> int:
@@ -141,51 +121,6 @@ def _cell(value: float) -> str:
     if not math.isfinite(value):
         return ""
     return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
-
-
-def _facts(run: RunDir, info: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
-    config = info.get("config") or {}
-    last = status.get("last_val_loss")
-    facts = {
-        "name": run.name,
-        "path": str(run.path),
-        "state": status.get("state"),
-        "problem": status.get("problem") or None,
-        "step": status.get("step", 0),
-        "steps": status.get("steps") or (config.get("train") or {}).get("max_steps"),
-        "params": status.get("params"),
-        "tokens": status.get("tokens"),
-        "best_val_loss": status.get("best_val_loss"),
-        "best_val_step": status.get("best_val_step"),
-        "last_val_loss": last,
-        "val_perplexity": perplexity(last),
-        "val_bits_per_byte": status.get("last_val_bpb"),
-        "train_seconds": status.get("train_seconds"),
-        "eval_seconds": status.get("eval_seconds"),
-        "peak_memory_bytes": status.get("peak_memory_bytes"),
-        "corpus": (info.get("corpus") or {}).get("name"),
-        "preset": info.get("preset"),
-        "seed": info.get("seed"),
-        "parent": info.get("parent"),
-        "created": info.get("created"),
-        "device": status.get("device"),
-        "heartbeat": status.get("heartbeat"),
-        "learning_rate": _setting(config, "learning_rate"),
-        "note": read_note(run),
-    }
-    facts["tokens_per_second"] = _rate(facts)
-    return facts
-
-
-def _setting(config: dict[str, Any], name: str) -> float | None:
-    """A number among the settings of training."""
-    value = (config.get("train") or {}).get(name)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _rate(facts: dict[str, Any]) -> float | None:
-    tokens, seconds = facts["tokens"], facts["train_seconds"]
-    return round(tokens / seconds, 1) if tokens and seconds else None
 
 
 def _number(value: float) -> float | None:

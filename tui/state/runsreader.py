@@ -8,12 +8,12 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from engine.runs.layout import RunDir, Stamp, run_folders, stamps_of
+from engine.runs.overview import overview
 from engine.runs.status import ALIVE
-from engine.runs.summary import overview
 from tui.state.worker import Ticket
 
 Facts = dict[str, Any]
-"""A run as `summary.overview` tells of it."""
+"""A run as `overview` tells of it."""
 
 LOOK_EVERY = 2.0
 """Seconds between two looks at all runs."""

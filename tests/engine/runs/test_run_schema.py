@@ -19,6 +19,7 @@ from engine.errors import RunError
 from engine.runs import schema, tail
 from engine.runs.layout import RunDir, list_runs
 from engine.runs.lock import PATIENCE, read_owner
+from engine.runs.overview import overview
 from engine.runs.reader import RunReader
 from engine.runs.schema import (
     MAX_DEPTH,
@@ -34,7 +35,7 @@ from engine.runs.schema import (
     problem_of,
 )
 from engine.runs.status import SILENCE, read_info, read_status
-from engine.runs.summary import csv_lines, overview, summary
+from engine.runs.summary import csv_lines, summary
 from engine.runs.writer import RunWriter
 
 ROOT = Path(__file__).parents[3]

@@ -9,7 +9,8 @@ import pytest
 
 from engine.errors import UserError
 from engine.runs.layout import RunDir
-from engine.runs.summary import CSV_COLUMNS, _cell, csv_lines, export_csv, overview, summary
+from engine.runs.overview import overview
+from engine.runs.summary import CSV_COLUMNS, _cell, csv_lines, export_csv, summary
 from engine.runs.writer import RunWriter
 
 FIELDS = """name state step steps params tokens best_val_loss best_val_step last_val_loss val_perplexity
