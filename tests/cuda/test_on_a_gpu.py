@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
+import subprocess
+import sys
+import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from engine import process
 from engine.config import Config
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
@@ -20,13 +26,14 @@ from engine.text.catalog import find_corpus
 from engine.tokenizers.dataset import TokenDataset
 from engine.training.checkpoint import load_checkpoint, load_model
 from engine.training.compile import compile_step
+from engine.training.device import moment, seconds_between
 from engine.training.evaluate import evaluate
 from engine.training.host import TrainingHost
 from engine.training.live import LivePrompter, LiveWeights
 from engine.training.start import resume_run, start_run
 from engine.training.step import make_step
 
-from ..engine.training.conftest import corpus, private_cache, tiny_config  # noqa: F401
+from ..engine.training.conftest import TINY, corpus, private_cache, tiny_config  # noqa: F401
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -153,6 +160,55 @@ def test_what_is_compiled_is_the_same_step(dataset: TokenDataset) -> None:
     assert compile_step(compiled, 0) == (True, "")
     for number in range(4):
         assert compiled(number, 1.0).loss == pytest.approx(plain(number, 1.0).loss, rel=5e-3)
+
+
+def ran(*command: str) -> str:
+    """What a Python program says, to its end."""
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=process.HOME, capture_output=True, text=True, timeout=180
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_a_group_over_nccl_trains_as_one_alone(parallel: str) -> None:
+    ran("tests.cuda.group", parallel, "cuda:0")
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are no two GPUs here")
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_gpus_train_as_one(corpus: Path, tmp_path: Path, parallel: str) -> None:  # noqa: F811
+    found = []
+    for size in ("1", "2"):
+        sets = [f"--set={each}" for each in (*TINY, "train.precision=fp32", f"train.parallel={parallel}")]
+        runs = ("--runs", str(tmp_path / size), "train", str(corpus), "--nproc", size, "--device", "cuda", "--json")
+        said = [json.loads(line) for line in ran("tui.cli", *runs, *sets).splitlines() if line.startswith("{")]
+        found.append([record["val_loss"] for record in said if record.get("type") == "eval"])
+    assert found[0] and found[1] == pytest.approx(found[0], abs=1e-3)
+
+
+@pytest.mark.parametrize("sets", [(), ("train.optimizer=adamw", "train.ema=0.9", "train.grad_accum=2")])
+def test_a_step_waits_for_the_gpu_once(dataset: TokenDataset, sets: tuple[str, ...]) -> None:
+    take_step = make_step(tiny_config(*sets), dataset, GPU)
+    take_step(0, 1.0)
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as waits:
+            warnings.simplefilter("always")
+            take_step(1, 1.0)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len([each for each in waits if "synchronizing" in str(each.message)]) == 1
+
+
+def test_time_is_that_of_the_gpu() -> None:
+    torch.cuda.synchronize(GPU)
+    began, one = time.perf_counter(), moment(GPU)
+    torch.cuda._sleep(100_000_000)  # cycles
+    other, launched = moment(GPU), time.perf_counter() - began
+    torch.cuda.synchronize(GPU)
+    assert launched < seconds_between(one, other) < time.perf_counter() - began
 
 
 def test_the_device_is_seen_and_a_runs_memory_with_it(start: Callable[..., RunDir]) -> None:

@@ -42,8 +42,8 @@ def joined() -> Group:
     return Group()
 
 
-def crew(*sets: str, **how: Any) -> Crew:
-    return Crew(tiny_config(*CONFIG, *sets), tokens(), CPU, **how)
+def crew(*sets: str, device: torch.device = CPU, **how: Any) -> Crew:
+    return Crew(tiny_config(*CONFIG, *sets), tokens(), device, **how)
 
 
 def trained(made: Crew) -> tuple[list[Any], torch.Tensor]:
