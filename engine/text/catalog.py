@@ -23,6 +23,7 @@ from engine.text.scan import Progress
 from engine.text.source import Source, known_suffix, stem
 from engine.text.tables import Columns, choose_columns
 
+CAME = "came"  # the folder of what is fetched, until it is a corpus
 GUTENBERG = re.compile(r"gutenberg:([1-9][0-9]{0,6})")
 
 
@@ -147,7 +148,7 @@ def add_corpus(
         text = corpus.prepare(cache_dir(), progress)  # says what is wrong with any of it
         card = _card_to_add(corpus, folder, text, staging)
         if known is not None:
-            card = _as_known(known, card)
+            card = _as_known(known, card, "add it under another --name")
         write_card(staging, card)
     return find_corpus(folder, corpora_dir)
 
@@ -174,11 +175,12 @@ def _card_to_add(corpus: Corpus, folder: str, text: Text, staging: Path) -> Corp
     return replace(card, about=about, format="text", columns=(), chat=False, boundary=text.boundary)
 
 
-def _as_known(known: Corpus, card: Corpus) -> Corpus:
+def _as_known(known: Corpus, card: Corpus, otherwise: str) -> Corpus:
+    """The known corpus with the file that came. Raises CorpusError that ends in advice where it is another one."""
     if known.sha256 not in (None, card.sha256):
         raise CorpusError(
             f"{card.title} is not {known.name}: its SHA-256 is {str(card.sha256)[:12]}..., "
-            f"not {str(known.sha256)[:12]}... ({card.path.stat().st_size:,} bytes); add it under another --name"
+            f"not {str(known.sha256)[:12]}... ({card.path.stat().st_size:,} bytes); {otherwise}"
         )
     target = card.path.with_name(known.path.name)
     card.path.rename(target)
@@ -231,23 +233,22 @@ def fetch_corpus(
     if is_url and not name:
         folder = slug(stem(Path(name_or_url.split("?")[0].rstrip("/"))))
     with new_folder(folder, corpora_dir) as staging:
-        card = fetch_into(staging, name_or_url, known, progress)
-        if card.sha256 is None:
-            card = _fetched(card, folder, staging, progress)
-        write_card(staging, replace(card, name=folder, shipped=False))
+        (staging / CAME).mkdir()
+        whence = fetch_into(staging / CAME, name_or_url, known, progress)
+        try:
+            corpus = corpus_at(whence.path)
+            card = _card_to_add(corpus, folder, corpus.prepare(cache_dir(), progress), staging)
+        except CorpusError as error:
+            raise CorpusError(str(error).replace(str(whence.path), str(whence.url))) from None
+        shutil.rmtree(staging / CAME)
+        if known is not None:
+            card = _as_known(
+                known, replace(card, title=f"what {known.url} sent"), "try again, or add a copy of your own"
+            )
+        else:
+            card = replace(card, title=whence.title, source=whence.source, license=whence.license, url=whence.url)
+        write_card(staging, replace(card, name=folder))
     return find_corpus(folder, corpora_dir)
-
-
-def _fetched(card: Corpus, folder: str, staging: Path, progress: Progress | None) -> Corpus:
-    """The card of a file that came from `card.url`, made a corpus as `add_corpus` does."""
-    came = card.path
-    try:
-        corpus = corpus_at(came)
-        made = _card_to_add(corpus, folder, corpus.prepare(cache_dir(), progress), staging)
-    except CorpusError as error:
-        raise CorpusError(str(error).replace(str(came), str(card.url))) from None
-    shutil.rmtree(came.parent)
-    return replace(made, title=card.title, source=card.source, url=card.url)
 
 
 def check_removable(name: str, corpora_dir: Path | None = None) -> Path:

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from engine.errors import CorpusError
 from engine.files import open_atomic
 from engine.text.corpus import Corpus
-from engine.text.scan import Progress, Scan, scan
+from engine.text.scan import Progress, scan
 from engine.text.web import download
 
 GUTENBERG_URL = "https://www.gutenberg.org/cache/epub/{id}/pg{id}.txt"
@@ -20,27 +20,19 @@ HEAD = 100  # lines: a Gutenberg file's licence header is shorter
 
 
 def fetch_into(folder: Path, what: str, known: Corpus | None, progress: Progress | None) -> Corpus:
-    """Downloads a known corpus' file, the book `gutenberg:ID` or a URL into `folder`; the card for what came.
+    """Downloads a known corpus' file, the book `gutenberg:ID` or a URL into `folder`: the file, and whence it is.
 
-    Of a URL the file comes as it is, in a folder of its own, and has no `sha256` yet. Raises CorpusError when it cannot
-    be had, or differs from the known SHA-256, or a book is not text.
+    Raises CorpusError when it cannot be had, or a book is not text.
     """
     if known is not None:
         path = folder / known.path.name
         own = f"; with a copy of your own: tinytui corpora add FILE --name {known.name}"
         download(str(known.url), path, progress, own)
-        found = _scan(path, str(known.url))
-        if known.sha256 not in (None, found.sha256):
-            raise CorpusError(
-                f"what {known.url} sent is not {known.name} (SHA-256 {found.sha256[:12]}..., {found.n_bytes:,} bytes); "
-                f"try again, or tinytui corpora add FILE --name {known.name}"
-            )
         return replace(known, path=path)
     if what.startswith("gutenberg:"):
         return _fetch_book(folder, what.removeprefix("gutenberg:"), progress)
     name = unquote(PurePosixPath(urlsplit(what).path).name)
-    path = folder / "came" / (name if FILE_NAME.fullmatch(name) else "text.txt")
-    path.parent.mkdir()
+    path = folder / (name if FILE_NAME.fullmatch(name) else "text.txt")
     download(what, path, progress)
     return Corpus("", title=name or what, source=what, url=what, path=path)
 
@@ -49,9 +41,11 @@ def _fetch_book(folder: Path, number: str, progress: Progress | None) -> Corpus:
     url = GUTENBERG_URL.format(id=number)
     whole, path = folder / "whole.txt", folder / "book.txt"
     download(url, whole, progress)
-    _scan(whole, url)
+    try:
+        scan(whole)
+    except CorpusError as error:
+        raise CorpusError(str(error).replace(str(whole), url)) from None
     title = cut_gutenberg(whole, path)
-    whole.unlink()
     return Corpus(
         "",
         title=title or f"Project Gutenberg {number}",
@@ -59,7 +53,6 @@ def _fetch_book(folder: Path, number: str, progress: Progress | None) -> Corpus:
         license="public domain in the USA; elsewhere see the laws of your country",
         url=url,
         path=path,
-        sha256=scan(path).sha256,
     )
 
 
@@ -98,11 +91,3 @@ def _book(lines: Iterator[str], first: int) -> Iterator[str]:
             continue
         yield "\n" * blank + line
         blank, begun = 0, True
-
-
-def _scan(path: Path, url: str) -> Scan:
-    """`scan`, that speaks of the address where the file is from."""
-    try:
-        return scan(path)
-    except CorpusError as error:
-        raise CorpusError(str(error).replace(str(path), url)) from None

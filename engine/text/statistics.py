@@ -180,28 +180,23 @@ class _Words:
 
 
 class _Compressed:
-    """How small the text becomes."""
+    """How small the text becomes, by gzip and, where the extra is here, by zstd."""
 
     def __init__(self) -> None:
-        self._gzip = zlib.compressobj(6, wbits=31)
-        self._zstd: Any = None
+        self._machines: list[Any] = [zlib.compressobj(6, wbits=31)]
         with contextlib.suppress(ImportError):
             import zstandard
 
-            self._zstd = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compressobj()
-        self._sizes = [0, 0]
+            self._machines.append(zstandard.ZstdCompressor(level=ZSTD_LEVEL).compressobj())
+        self._sizes = [0] * len(self._machines)
 
     def feed(self, data: bytes) -> None:
-        self._sizes[0] += len(self._gzip.compress(data))
-        if self._zstd is not None:
-            self._sizes[1] += len(self._zstd.compress(data))
+        self._sizes = [size + len(each.compress(data)) for size, each in zip(self._sizes, self._machines, strict=True)]
 
     def bits_per_byte(self, n_bytes: int) -> tuple[float, float | None]:
-        self._sizes[0] += len(self._gzip.flush())
-        if self._zstd is not None:
-            self._sizes[1] += len(self._zstd.flush())
-        gzip, zstd = (8 * size / max(1, n_bytes) for size in self._sizes)
-        return gzip, zstd if self._zstd is not None else None
+        sizes = [size + len(each.flush()) for size, each in zip(self._sizes, self._machines, strict=True)]
+        gzip, *zstd = (8 * size / max(1, n_bytes) for size in sizes)
+        return gzip, zstd[0] if zstd else None
 
 
 def statistics(

@@ -291,11 +291,12 @@ def test_a_corpus_that_cannot_be_removed_is_named(tmp_path: Path, monkeypatch: p
         remove_corpus("mine", tmp_path / "corpora")
 
 
-def test_what_comes_from_the_web_is_named_by_its_address(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"a\0b")
-    with pytest.raises(CorpusError) as caught:
-        fetch._scan(tmp_path / "file", "https://example.org/book.txt")
-    assert "https://example.org/book.txt" in str(caught.value) and str(tmp_path) not in str(caught.value)
+def test_what_comes_from_the_web_is_named_by_its_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "download", lambda url, path, *_: path.write_bytes(b"a\0b"))
+    for what, address in (("https://example.org/book.txt",) * 2, ("gutenberg:84", "https://www.gutenberg.org/")):
+        with pytest.raises(CorpusError) as caught:
+            catalog.fetch_corpus(what, tmp_path)
+        assert address in str(caught.value) and str(tmp_path) not in str(caught.value)
 
 
 def test_only_text_has_an_encoding_to_undo() -> None:
