@@ -242,9 +242,8 @@ def fetch_corpus(
             raise CorpusError(str(error).replace(str(whence.path), str(whence.url))) from None
         shutil.rmtree(staging / CAME)
         if known is not None:
-            card = _as_known(
-                known, replace(card, title=f"what {known.url} sent"), "try again, or add a copy of your own"
-            )
+            again = f"try again, or tinytui corpora add FILE --name {known.name}"
+            card = _as_known(known, replace(card, title=f"what {known.url} sent"), again)
         else:
             card = replace(card, title=whence.title, source=whence.source, license=whence.license, url=whence.url)
         write_card(staging, replace(card, name=folder))
