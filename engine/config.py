@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, what_is_wrong
 from engine.files import read_small
 from engine.preset_files import SHIPPED, own_file, own_names, shipped_names, write_own
 
@@ -41,7 +41,7 @@ class _Section(BaseModel):
     @classmethod
     def _no_number_is_true(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
-            raise PydanticCustomError("boolean", "should be a value, not true or false")
+            raise PydanticCustomError("boolean", "must be a value")
         return value
 
 
@@ -333,7 +333,7 @@ def _texts(key: str, text: str) -> list[str]:
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise ConfigError(f'{key}: should be one text, or a list like ["a","b"], not {_short(text)}')
+        raise ConfigError(f'{key} must be one text, or a list like ["a","b"], not {_short(text)}')
     return values
 
 
@@ -365,18 +365,14 @@ def make_config(tree: Mapping[str, Any]) -> Config:
 
 def _one_line(error: ValidationError) -> str:
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    if first["type"] == "value_error":
-        return message
+    if first["type"] == "value_error":  # of several settings together, in words of their own
+        return first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         try:
-            split_key(where)
+            split_key(".".join(map(str, first["loc"])))
         except ConfigError as unknown:
             return str(unknown)
-    given = first.get("input")
-    return f"{where}: {message.removeprefix('input ')}, not {_short(given)}"
+    return what_is_wrong(first)
 
 
 def preset_names() -> list[str]:
