@@ -172,10 +172,10 @@ class Workbench(InOrder, Keyed, Paced, Themed, App[Ending]):
             self.session.remember(LEFT_AT, kept)
 
     def _no_runs(self) -> bool:
-        from engine.runs.layout import list_runs
+        from engine.runs.layout import any_runs
 
         try:
-            return not list_runs(self.session.runs_dir)
+            return not any_runs(self.session.runs_dir)
         except UserError:
             return True
 
@@ -265,6 +265,8 @@ class Workbench(InOrder, Keyed, Paced, Themed, App[Ending]):
 
     def train_screen(self) -> TrainScreen | None:
         """The training screen when it is the one below all dialogues."""
+        if "tui.screens.train.screen" not in sys.modules:  # it was never shown, and is not loaded to find that out
+            return None
         from tui.screens.train.screen import TrainScreen
 
         return self.workplace if isinstance(self.workplace, TrainScreen) else None

@@ -149,6 +149,11 @@ def list_runs(runs_dir: Path | None = None) -> list[RunDir]:
     return [RunDir(Path(path)) for _, path in sorted(found)]
 
 
+def any_runs(runs_dir: Path | None = None) -> bool:
+    """Whether there is a run in `runs_dir`; looks no further than the first. Raises UserError as `list_runs`."""
+    return any(stamps_of(path, "run.json") != [None] for path in run_folders(runs_dir))
+
+
 def run_folders(runs_dir: Path | None = None) -> list[str]:
     """The absolute paths of what may be runs in `runs_dir`, in no order. Raises UserError where it cannot be read."""
     runs_dir = default_runs_dir() if runs_dir is None else runs_dir

@@ -10,7 +10,16 @@ from engine.config import load_preset
 from engine.errors import LockedError, RunError, UserError
 from engine.files import open_atomic, write_atomic
 from engine.machine import environment
-from engine.runs.layout import RunDir, create_run, default_runs_dir, find_run, list_runs, new_name, remove_run
+from engine.runs.layout import (
+    RunDir,
+    any_runs,
+    create_run,
+    default_runs_dir,
+    find_run,
+    list_runs,
+    new_name,
+    remove_run,
+)
 from engine.runs.status import read_status
 from engine.runs.writer import RunWriter
 
@@ -93,13 +102,15 @@ def test_a_run_is_found_by_name_and_by_path(tmp_path: Path, monkeypatch: pytest.
 
 def test_the_list_holds_runs_only_the_last_active_first(tmp_path: Path) -> None:
     assert list_runs(tmp_path / "none") == []
+    (tmp_path / "no-run").mkdir()
+    assert not any_runs(tmp_path / "none") and not any_runs(tmp_path)
     for age, name in enumerate(("c", "a", "b")):
         run = make(tmp_path, name)
         os.utime(run.run_json, (1000 - age, 1000 - age))
     (tmp_path / "notes").mkdir()
     (tmp_path / ".half.tmp").mkdir()
     (tmp_path / "file").write_text("x")
-    assert [run.name for run in list_runs(tmp_path)] == ["c", "a", "b"]
+    assert [run.name for run in list_runs(tmp_path)] == ["c", "a", "b"] and any_runs(tmp_path)
     with RunWriter(RunDir(tmp_path / "b")) as writer:
         writer.status(state="finished")
     assert [run.name for run in list_runs(tmp_path)] == ["b", "c", "a"]

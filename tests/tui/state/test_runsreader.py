@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 import tui.state.runsreader as module
 from engine.runs.layout import RunDir
 from engine.runs.naming import write_note
+from tests.forked import Forked
 from tui.state.runsreader import LOOK_EVERY, Listed, RunsReader
 from tui.state.worker import Ticket, Worker
 
@@ -116,3 +119,20 @@ def test_other_work_has_its_turn_while_runs_are_read(tmp_path: Path, monkeypatch
     assert done.wait(30)
     worker.end()
     assert order == ["looked", "opened", "looked", "looked"]
+
+
+NEEDLESS = ("numpy", "torch", "engine.config", "tui.widgets.plot", "tui.screens.train.screen")
+LISTED = f"""
+import sys
+for name in [each for each in sys.modules if each.partition(".")[0] == "engine"]:
+    del sys.modules[name]
+sys.modules.update(dict.fromkeys({NEEDLESS}))  # what imports one of them fails
+import tui.app, tui.cli.runs, tui.screens.runs.preview, tui.screens.runs.screen, engine.runs.overview
+"""
+
+
+def test_a_list_of_runs_waits_for_nothing_that_it_does_not_show() -> None:
+    """What these load is half of the time from the command to the list."""
+    with Forked([sys.executable, "-c", LISTED], stderr=subprocess.PIPE, text=True) as program:
+        assert program.communicate(timeout=60) == (None, "")
+    assert program.returncode == 0

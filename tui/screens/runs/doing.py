@@ -1,4 +1,7 @@
-"""What is done to the run under the cursor: resume, rename, note, fork, verify, export, stop, delete."""
+"""What is done to the run under the cursor: resume, rename, note, fork, verify, export, stop, delete.
+
+Some of what is asked loads NumPy, and is loaded when it is asked: the table is there before.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ from engine.errors import UserError
 from engine.runs.layout import RunDir, check_name, remove_run
 from engine.runs.naming import rename_run, write_note
 from tui.screens.dialogs.ask import AskScreen
-from tui.screens.dialogs.asking import ask_to_fork, ask_to_resume, ask_to_stop
 from tui.screens.dialogs.choose import Choice, ChooseScreen
 from tui.screens.dialogs.confirm import ConfirmScreen, Way
 from tui.screens.workscreen import WorkScreen
@@ -35,6 +37,8 @@ class Doing(WorkScreen):
         raise NotImplementedError
 
     def action_resume(self) -> None:
+        from tui.screens.dialogs.asking import ask_to_resume
+
         chosen, run = self.table.chosen, self.table.run
         if chosen is not None and run is not None and self.check_action("resume", ()):
             step, steps = int(chosen["step"] or 0), int(chosen["steps"] or 0)
@@ -81,6 +85,8 @@ class Doing(WorkScreen):
             self.session.reads.ask("fork", Follower(run).look, self._fork)
 
     def _fork(self, look: Look | None) -> None:
+        from tui.screens.dialogs.asking import ask_to_fork
+
         if look is None:
             return
         view = look.view
@@ -177,6 +183,8 @@ class Doing(WorkScreen):
         if chosen is None or run is None:
             return
         if chosen["state"] in LIVE:
+            from tui.screens.dialogs.asking import ask_to_stop
+
             ask_to_stop(self.app, run)
             return
         said: list[Row] = [

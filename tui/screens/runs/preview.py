@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.content import Content
@@ -14,8 +15,10 @@ from tui.state.session import LOOK_EVERY, Session
 from tui.state.worker import Ticket
 from tui.text import clean, fit
 from tui.widgets.pane import Pane
-from tui.widgets.plot import LossPlot, PlotData
-from tui.widgets.plotdata import Series
+from tui.widgets.rows import Rows
+
+if TYPE_CHECKING:
+    from tui.widgets.plot import LossPlot
 
 EMPTY = "the loss of the chosen run"
 REST = 1  # polls that the cursor must rest on a run before it is read
@@ -33,11 +36,13 @@ class RunPreview(Pane):
         self._rested = self._looked = 0
         self.shown: RunDir | None = None
         """The first run whose curve is on the screen."""
+        self._plot: LossPlot | None = None
 
     def compose(self) -> ComposeResult:
-        plot = LossPlot(PlotData(empty=EMPTY))
-        plot.can_focus = False
-        yield plot
+        """Words in the plot's place: that loads NumPy, and the table does not wait for it."""
+        words = Rows()
+        words.show([[(EMPTY, "dim")]])
+        yield words
 
     def on_unmount(self) -> None:
         self._session.reads.drop("preview")
@@ -47,7 +52,8 @@ class RunPreview(Pane):
         if list(runs) != self._wanted:
             self._wanted, self._rested, self._looked, self.shown = list(runs), 0, 0, None
             self._session.reads.drop("preview")
-            self.query_one(LossPlot).clear(EMPTY)
+            if self._plot is not None:
+                self._plot.clear(EMPTY)
             self.say_title(Content("loss"))
             self._say("")
 
@@ -62,12 +68,27 @@ class RunPreview(Pane):
 
     def _look(self, overlay: Overlay, ticket: Ticket) -> list[Look] | None:
         """Nothing is read while another screen is shown, where no poll comes from. For the worker's thread."""
+        import tui.widgets.plot  # noqa: F401 - here, where no key waits for it
+
         before, self._looked = self._looked, self._rested
         return overlay.look(ticket) if before != self._looked else None
 
+    def _plotted(self) -> LossPlot:
+        """The plot, which comes with the first curve."""
+        from tui.widgets.plot import LossPlot
+
+        if self._plot is None:
+            self._plot = LossPlot()
+            self._plot.can_focus = False
+            self.query(Rows).remove()
+            self.mount(self._plot)
+        return self._plot
+
     def _draw(self, looks: list[Look]) -> None:
+        from tui.widgets.plotdata import PlotData, Series
+
         self.shown = looks[0].view.run
-        plot = self.query_one(LossPlot)
+        plot = self._plotted()
         names = [clean(look.view.run.name, keep_newlines=False) for look in looks]
         if len(looks) == 1:
             view, series = looks[0].view, looks[0].view.series
