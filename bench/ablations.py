@@ -18,9 +18,10 @@ from collections.abc import Callable
 import torch
 
 from bench.machine import describe, interleaved, paired_ratio, say, spread
-from engine.config import Config, load_preset
+from engine.config import Config
 from engine.machine import keep_freed_memory
 from engine.plan.measure import made_up
+from engine.preset_files import load_preset
 from engine.training import optim
 from engine.training.step import make_step
 from tui.cli import SPINS

@@ -23,12 +23,13 @@ import torch
 
 from bench import nanogpt
 from bench.machine import describe, interleaved, paired_ratio, say
-from engine.config import Config, load_preset
+from engine.config import Config
 from engine.interop.exports import export
 from engine.model import build_model
 from engine.model.gpt import GPT
 from engine.plan.int8 import to_int8
 from engine.plan.measure import made_up
+from engine.preset_files import load_preset
 from engine.sampling.decode import for_decoding
 from engine.sampling.generate import Piece, generate
 from engine.sampling.settings import SamplingSettings

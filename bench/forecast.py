@@ -20,9 +20,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.machine import describe, say
-from engine.config import Config, load_preset
+from engine.config import Config
 from engine.plan.forecast import Forecast, forecast
 from engine.plan.pace import Measuring, Pace
+from engine.preset_files import load_preset
 from engine.text.catalog import find_corpus
 from engine.tokenizers.table import expected_tokens, expected_vocab
 

@@ -27,10 +27,11 @@ from typing import Any
 import torch
 
 from bench.machine import LETTERS, describe, say, spread
-from engine.config import Config, load_preset
+from engine.config import Config
 from engine.model import build_for, build_model
 from engine.model.sizes import count_parameters, flops_per_token
 from engine.plan.measure import made_up, time_steps
+from engine.preset_files import load_preset
 from engine.sampling.generate import Done, generate
 from engine.sampling.settings import SamplingSettings
 from engine.tokenizers.char import CharTokenizer

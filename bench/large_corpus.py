@@ -89,7 +89,7 @@ def watched(command: list[str], cache: Path) -> tuple[float, int, str]:
 
 def tokenize_here(path: str, tokenizer: str, val_fraction: float) -> None:
     """Prints how long the look at the file and the tokenizing took."""
-    from engine.config import load_preset
+    from engine.preset_files import load_preset
     from engine.text.catalog import find_corpus
     from engine.tokenizers.dataset import TokenDataset
 

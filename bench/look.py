@@ -19,10 +19,10 @@ import numpy as np
 import torch
 
 from bench.machine import LETTERS, describe, interleaved, paired_ratio, percentile, say, spread
-from engine.config import load_preset
 from engine.inspect.layers import attention_maps, logit_lens
 from engine.inspect.losses import text_losses, worst_passages
 from engine.model import build_model
+from engine.preset_files import load_preset
 from engine.sampling.decode import for_decoding
 from engine.sampling.distribution import distribution
 from engine.sampling.generate import generate

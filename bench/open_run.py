@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from bench.machine import describe, percentile, say, spread
-from engine.config import load_preset
+from engine.preset_files import load_preset
 from engine.runs.layout import RunDir, create_run, list_runs
 from engine.runs.lines import metric_line
 from engine.runs.overview import overview

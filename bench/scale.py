@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from engine.config import Config, load_preset
+from engine.config import Config
 from engine.model.sizes import count_parameters, flops_per_token, parameter_table
+from engine.preset_files import load_preset
 from engine.training.memory import ROOM, activation_estimate, memory_estimate
 
 

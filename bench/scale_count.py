@@ -13,7 +13,8 @@ import sys
 from typing import Any
 
 from bench.scale import Parts, table
-from engine.config import Config, load_preset
+from engine.config import Config
+from engine.preset_files import load_preset
 from engine.training.memory import memory_estimate
 
 COUNTED = {"model.n_layer": 4, "model.n_embd": 64, "model.n_head": 4, "model.block_size": 32, "train.compile": False}

@@ -25,8 +25,9 @@ import torch
 
 from bench import nanogpt
 from bench.machine import describe, interleaved, paired_ratio, say, spread
-from engine.config import Config, load_preset
+from engine.config import Config
 from engine.machine import keep_freed_memory
+from engine.preset_files import load_preset
 from engine.text.catalog import find_corpus
 from engine.tokenizers.dataset import TokenDataset
 from engine.training.precision import settled

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.machine import describe, interleaved, paired_ratio, say
-from engine.config import load_preset
+from engine.preset_files import load_preset
 from engine.text.catalog import find_corpus
 from engine.text.corpus import Text
 from engine.tokenizers.base import Tokenizer

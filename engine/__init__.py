@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from engine.config import Config as Config
-    from engine.config import load_config as load_config
-    from engine.config import load_preset as load_preset
     from engine.errors import UserError as UserError
     from engine.model import build_model as build_model
+    from engine.preset_files import load_config as load_config
+    from engine.preset_files import load_preset as load_preset
     from engine.runs.layout import RunDir as RunDir
     from engine.runs.layout import find_run as find_run
     from engine.runs.layout import list_runs as list_runs
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Config": "engine.config",
-    "load_config": "engine.config",
-    "load_preset": "engine.config",
+    "load_config": "engine.preset_files",
+    "load_preset": "engine.preset_files",
     "UserError": "engine.errors",
     "build_model": "engine.model",
     "RunDir": "engine.runs.layout",

@@ -6,30 +6,19 @@ A setting's name, meaning, bounds and default are written once, here. `Config` i
 from __future__ import annotations
 
 import json
-import re
-import tomllib
-from collections.abc import Iterable, Mapping
-from functools import cache
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from engine.errors import ConfigError, what_is_wrong
-from engine.files import read_small
-from engine.preset_files import SHIPPED, own_file, own_names, shipped_names, write_own
 
-DEFAULT_PRESET = "nano"
 _EVER = 10**12  # steps that no run takes: what is done every so many is never done
-MOST_BYTES = 1 << 18
-"""Of a settings file; all settings with their names are some 2 KB."""
 GONE = frozenset({"log_every"})
 """Settings of training that older programs had."""
 MOST_PROMPTS = 700_000
 """Bytes of all prompts of a run's samples in run.json, which holds 1 MiB."""
-# A key of more parts than any setting has; reading one of thousands takes tomllib minutes.
-_LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){16}""")
 
 
 class _Section(BaseModel):
@@ -272,7 +261,7 @@ def split_key(key: str) -> tuple[str, str]:
         return section, name
     close = _closest(name)
     raise ConfigError(
-        f"no setting {_short(key)}; " + (f"did you mean {' or '.join(close)}?" if close else "see tinytui presets nano")
+        f"no setting {short(key)}; " + (f"did you mean {' or '.join(close)}?" if close else "see tinytui presets nano")
     )
 
 
@@ -296,7 +285,7 @@ def _closest(name: str) -> list[str]:
     return [known[n] for n in get_close_matches(wanted, known, n=3, cutoff=0.7)]
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
     """Anything as it would be typed, in some 60 characters."""
     from reprlib import Repr
 
@@ -333,7 +322,7 @@ def _texts(key: str, text: str) -> list[str]:
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise ConfigError(f'{key} must be one text, or a list like ["a","b"], not {_short(text)}')
+        raise ConfigError(f'{key} must be one text, or a list like ["a","b"], not {short(text)}')
     return values
 
 
@@ -373,141 +362,3 @@ def _one_line(error: ValidationError) -> str:
         except ConfigError as unknown:
             return str(unknown)
     return what_is_wrong(first)
-
-
-def preset_names() -> list[str]:
-    """Names of all presets: the default first, then the shipped ones, then the person's own, each by name."""
-    return [*sorted(shipped_names(), key=lambda name: name != DEFAULT_PRESET), *own_names()]
-
-
-@cache
-def _shipped_tree(name: str) -> dict[str, Any]:
-    return tomllib.loads((SHIPPED / f"{name}.toml").read_text(encoding="utf-8"))
-
-
-def _preset_tree(name: str) -> dict[str, Any]:
-    if name in shipped_names():
-        return _shipped_tree(name)
-    if name in own_names():
-        return _read_settings(own_file(name))
-    raise ConfigError(f"no preset {_short(name)}; there are {', '.join(preset_names())}")
-
-
-def preset_about(name: str) -> str:
-    """The preset's one line about itself. Raises ConfigError as `load_preset` does."""
-    return str(_preset_tree(name).get("about", ""))
-
-
-def save_preset(name: str, config: Config, about: str = "") -> Path:
-    """Keeps all settings as a preset of the person's own, in the place of what had the name; the file.
-
-    Raises ConfigError for a name that cannot be one or is a shipped preset's, and where nothing can be written.
-    """
-    lines = [f"about = {toml_value(about)}"]
-    for section, settings in config.model_dump().items():
-        lines += ["", f"[{section}]"]
-        lines += [f"{key} = {toml_value(value)}" for key, value in settings.items() if value is not None]
-    text = "\n".join(lines) + "\n"
-    if len(text.encode()) > MOST_BYTES:
-        raise ConfigError(f"a preset holds at most {MOST_BYTES:,} bytes; give shorter train.sample_prompts")
-    return write_own(name, text)
-
-
-def toml_value(value: Any) -> str:
-    """A text, number, truth or list of them as TOML. JSON's escapes are TOML's, but for DEL, which it wants escaped."""
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(toml_value(each) for each in value)}]"
-    if isinstance(value, float):
-        return repr(value)
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def load_preset(name: str) -> Config:
-    """The preset as a Config. Raises ConfigError that lists the presets when there is none of that name, or says what
-    is wrong with one of the person's own."""
-    tree = {key: value for key, value in _preset_tree(name).items() if key in SECTIONS}
-    try:
-        return make_config(tree)
-    except ConfigError as error:
-        raise ConfigError(f"preset {name}: {error}") from None
-
-
-def load_config(preset: str = DEFAULT_PRESET, file: Path | None = None, sets: Iterable[str] = ()) -> Config:
-    """Preset, then a TOML or JSON file over it, then `key=value` texts over both.
-
-    Raises ConfigError for an unreadable file, an unknown setting or a value out of bounds.
-    """
-    return override(load_preset(preset), file, sets)
-
-
-def override(config: Config, file: Path | None = None, sets: Iterable[str] = ()) -> Config:
-    """`config` with a settings file over it, then `key=value` texts; raises as `load_config` does."""
-    if file is not None:
-        config = config.replace(_only_as_said(_flatten(_read_settings(file))))
-    changes = _only_as_said(parse_sets(sets))
-    return config.replace(changes) if changes else config
-
-
-def _only_as_said(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Who says how often to evaluate wants no first evaluation beside, and who gives one prompt none but that."""
-    said = dict(changes)
-    if (every := changes.get("train.eval_every")) is not None:
-        said = {"train.eval_first": every, **said}
-    if "train.sample_prompt" in changes:
-        said = {"train.sample_prompts": None, **said}
-    return said
-
-
-def parse_sets(sets: Iterable[str]) -> dict[str, str]:
-    """`key=value` texts as changes for `Config.replace`, keys in full. Raises ConfigError for one that is not so."""
-    changes: dict[str, str] = {}
-    for text in sets:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigError(f"--set takes key=value, not {_short(text)}")
-        section, name = split_key(key.strip())
-        changes[f"{section}.{name}"] = value
-    return changes
-
-
-def _read_settings(file: Path) -> dict[str, Any]:
-    try:
-        text = read_small(file, MOST_BYTES, ConfigError).decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ConfigError(f"cannot read settings from {file}: it is not text; name a TOML or JSON file") from None
-    form = "JSON" if file.suffix == ".json" else "TOML"
-    try:
-        tree = json.loads(text) if form == "JSON" else toml_tree(text)
-    except RecursionError:
-        raise ConfigError(f"{file} is not valid {form}: it is nested too deeply") from None
-    except ValueError as error:
-        said = " ".join(str(error).split())[:100]
-        raise ConfigError(f"{file} is not valid {form}: {said}") from None
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{file} must hold settings by name, in sections model, data and train")
-    return tree
-
-
-def toml_tree(text: str) -> dict[str, Any]:
-    """What anybody's TOML says. Raises ValueError in a few words."""
-    if _LONG_KEY.search(text):
-        raise ValueError("it has a key of more than 16 parts")
-    try:
-        return tomllib.loads(text)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-
-
-def _flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if key == "about":
-            continue
-        if key in SECTIONS and not isinstance(value, Mapping):
-            raise ConfigError(f"{key} is a section and holds settings by name, not {_short(value)}")
-        if isinstance(value, Mapping):
-            flat.update({f"{key}.{name}": inner for name, inner in value.items()})
-        else:
-            section, name = split_key(key)
-            flat[f"{section}.{name}"] = value
-    return flat

@@ -305,7 +305,7 @@ class Workbench(InOrder, Keyed, Paced, Themed, App[Ending]):
 
     def new_run_on(self, corpus: str) -> None:
         """The form of a new run, with this corpus; what was typed before stays."""
-        from engine.config import DEFAULT_PRESET
+        from engine.preset_files import DEFAULT_PRESET
 
         _, preset, typed = self.session.draft or ("", DEFAULT_PRESET, {})
         self.session.draft = corpus, preset, {key: text for key, text in typed.items() if key != "corpus"}

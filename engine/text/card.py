@@ -21,9 +21,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
-from engine.config import toml_tree, toml_value
 from engine.errors import CorpusError, what_is_wrong
 from engine.files import read_small
+from engine.preset_files import toml_tree, toml_value
 from engine.text.corpus import Corpus
 from engine.text.source import Format
 from engine.text.template import Template

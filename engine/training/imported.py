@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.config import load_preset, make_config
+from engine.config import make_config
 from engine.errors import CheckpointError, TokenizerError
 from engine.interop.imports import import_model
 from engine.interop.tokenizers import read_tokenizer
+from engine.preset_files import load_preset
 from engine.runs.layout import RunDir, create_run, new_name
 from engine.runs.status import IMPORTED
 from engine.runs.writer import RunWriter

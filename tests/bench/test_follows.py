@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from bench.follows import Asked, Judge, complaints, families, fresh_notes, sections, tally, write_notes
-from engine.config import load_preset
 from engine.model import build_model
+from engine.preset_files import load_preset
 from engine.sampling.generate import Done, generate
 from engine.sampling.settings import SamplingSettings
 from engine.text.catalog import find_corpus

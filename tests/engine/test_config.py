@@ -17,18 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.config import (
-    MOST_BYTES,
-    SECTIONS,
-    Config,
-    as_typed,
-    load_config,
-    load_preset,
-    make_config,
-    preset_names,
-    split_key,
-)
+from engine.config import SECTIONS, Config, as_typed, make_config, split_key
 from engine.errors import ConfigError
+from engine.preset_files import MOST_BYTES, load_config, load_preset, preset_names
 from engine.runs.lines import pretty_json
 from engine.runs.schema import MAX_BYTES
 

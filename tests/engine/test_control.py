@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from engine.config import load_preset
 from engine.control import CommandQueue, ControlClient, ControlServer
 from engine.control import client as client_module
 from engine.control import server as server_module
 from engine.control.protocol import MAX_LINE, MAX_PATH, check_command, socket_path
 from engine.control.server import MAX_QUEUED
 from engine.errors import RunError, UserError
+from engine.preset_files import load_preset
 from engine.runs.layout import RunDir, create_run
 from engine.runs.writer import RunWriter
 

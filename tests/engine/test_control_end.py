@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from engine.config import load_preset
 from engine.control import CommandQueue, ControlServer
 from engine.control import server as server_module
 from engine.control.server import _Client
+from engine.preset_files import load_preset
 from engine.runs.layout import RunDir, create_run
 
 WAIT = 20.0

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from engine.config import load_preset
 from engine.control import CommandQueue, ControlClient, ControlServer, protocol
 from engine.control import client as client_module
 from engine.control import server as server_module
 from engine.control.protocol import MAX_LINE, socket_path
 from engine.control.server import _Client
 from engine.errors import RunError
+from engine.preset_files import load_preset
 from engine.runs.layout import RunDir, create_run
 
 EIO = OSError(errno.EIO, "Input/output error")

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from engine.config import load_preset
 from engine.control import CommandQueue, ControlServer
 from engine.control import server as server_module
 from engine.control.server import _Client
 from engine.errors import UserError
+from engine.preset_files import load_preset
 from engine.runs.layout import create_run
 
 

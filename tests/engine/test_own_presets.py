@@ -9,9 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.config import load_preset, preset_about, preset_names, save_preset
 from engine.errors import ConfigError
-from engine.preset_files import own_folder, shipped_names
+from engine.preset_files import load_preset, own_folder, preset_about, preset_names, save_preset, shipped_names
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from engine.config import load_config
+from engine.preset_files import load_config
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.training import evaluate, live, waiting

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.config import load_config
+from engine.preset_files import load_config
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.runs.status import ALIVE, read_status

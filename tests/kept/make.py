@@ -11,7 +11,7 @@ import re
 import sys
 from pathlib import Path
 
-from engine.config import load_config
+from engine.preset_files import load_config
 from engine.training.host import TrainingHost
 from engine.training.start import start_run
 

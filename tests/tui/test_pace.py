@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from engine.config import Config, load_preset
+from engine.config import Config
 from engine.plan import pace
 from engine.plan.forecast import forecast
 from engine.plan.pace import Pace, pace_key
+from engine.preset_files import load_preset
 from tui.state.estimate import BUSY, MEASURING, PaceWatch, fmt_step, time_words
 
 NANO = load_preset("nano")

@@ -19,8 +19,8 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """How fast this machine trains and writes, CPU beside GPU."""
-    from engine.config import load_preset
     from engine.plan.bench import bench_device, bench_devices
+    from engine.preset_files import load_preset
 
     config = load_preset(preset)
     with progress("measuring") as report:

@@ -18,8 +18,8 @@ def presets(
     as_json: Json = False,
 ) -> None:
     """Presets and their sizes, or one preset's settings."""
-    from engine.config import preset_names
     from engine.errors import ConfigError
+    from engine.preset_files import preset_names
 
     if name is not None:
         show_preset(name, as_json)
@@ -59,8 +59,8 @@ def presets(
 
 def describe_preset(name: str) -> dict[str, Any]:
     """One preset's row: its shape and its true number of parameters for the vocabulary it is likely to meet."""
-    from engine.config import load_preset, preset_about
     from engine.model.sizes import count_parameters
+    from engine.preset_files import load_preset, preset_about
     from engine.tokenizers.table import expected_vocab
 
     config = load_preset(name)
@@ -84,7 +84,8 @@ def describe_preset(name: str) -> dict[str, Any]:
 
 def show_preset(name: str, as_json: bool) -> None:
     """Every setting of one preset: value, name as `--set` takes it, meaning."""
-    from engine.config import SECTIONS, as_typed, load_preset
+    from engine.config import SECTIONS, as_typed
+    from engine.preset_files import load_preset
 
     settings = load_preset(name).model_dump()
     if as_json:

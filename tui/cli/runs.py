@@ -330,7 +330,7 @@ def fork(
     as_json: Json = False,
 ) -> None:
     """Begin a new run from a checkpoint, with other settings if you like."""
-    from engine.config import parse_sets
+    from engine.preset_files import parse_sets
     from engine.runs.layout import find_run
     from engine.runs.status import read_config
     from engine.training.fork import fork_run

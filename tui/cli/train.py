@@ -261,7 +261,7 @@ def gather(
     lora: str | None = None,
 ) -> Config:
     """The settings of a new run, from the preset (or the run that is fine-tuned) up to the options."""
-    from engine.config import load_preset, override
+    from engine.preset_files import load_preset, override
 
     if base is None:
         config = load_preset(preset or default_preset())
@@ -287,6 +287,6 @@ def lora_sets(lora: str | None) -> list[str]:
 
 
 def default_preset() -> str:
-    from engine.config import DEFAULT_PRESET
+    from engine.preset_files import DEFAULT_PRESET
 
     return DEFAULT_PRESET

@@ -32,14 +32,14 @@ GOOD_LOSS = 0.6  # nats a token of the notes of its validation split: after some
 
 def first_config(steps: int | None = None) -> Config:
     """The default preset, reading words; `steps` instead of its own number."""
-    from engine.config import DEFAULT_PRESET, load_preset
+    from engine.preset_files import DEFAULT_PRESET, load_preset
 
     return load_preset(DEFAULT_PRESET).replace(CHANGES | ({} if steps is None else {"train.max_steps": steps}))
 
 
 def first_start(steps: int | None = None) -> Start:
     """The first run in the workbench: it fills in a prompt, and answers it as soon as it can."""
-    from engine.config import DEFAULT_PRESET
+    from engine.preset_files import DEFAULT_PRESET
     from tui.state.showing import Showing
     from tui.state.training import Start
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.config import Config, load_preset, preset_about, preset_names
+from engine.config import Config
 from engine.errors import ConfigError, UserError
-from engine.preset_files import shipped_names
+from engine.preset_files import load_preset, preset_about, preset_names, shipped_names
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir

@@ -8,11 +8,11 @@ import pytest
 import torch
 from models_for_tests import EXPORTS, LLAMA, NANOCHAT, TEXT, TOKENIZERS, VOCAB, disturbed, small, some_ids
 
-from engine.config import load_preset
 from engine.errors import UserError
 from engine.interop.exports import ENDS, export, export_adapter
 from engine.model import build_model
 from engine.model.lora import adapted_layers, apply_lora
+from engine.preset_files import load_preset
 from engine.tokenizers.table import load_tokenizer
 from engine.tokenizers.word import WordTokenizer
 from tests.later import Later

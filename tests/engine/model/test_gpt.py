@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.config import ModelConfig, load_preset, preset_names
+from engine.config import ModelConfig
 from engine.model import build_model, sizes
 from engine.model.cache import KVCache
 from engine.model.gpt import GPT, roles
 from engine.model.lora import apply_lora
 from engine.model.sizes import count_parameters, flops_per_token, padded_vocab, parameter_table
+from engine.preset_files import load_preset, preset_names
 from engine.sampling.decode import for_decoding
 from engine.tokenizers.table import expected_vocab
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.config import load_preset
+from engine.preset_files import load_preset
 from engine.runs import lock
 from engine.runs.layout import RunDir, create_run
 

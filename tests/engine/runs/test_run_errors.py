@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from engine import files, machine
-from engine.config import load_preset
 from engine.errors import LockedError, RunError, UserError
+from engine.preset_files import load_preset
 from engine.runs import layout, lock, log, tail
 from engine.runs.columns import columns_of
 from engine.runs.layout import RunDir, create_run, list_runs, remove_run

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from engine.config import load_preset
 from engine.machine import hostname
+from engine.preset_files import load_preset
 from engine.runs import tail
 from engine.runs.compare import at_step, settings_of
 from engine.runs.layout import RunDir

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import load_preset
 from engine.errors import LockedError, RunError, UserError
 from engine.files import open_atomic, write_atomic
 from engine.machine import environment
+from engine.preset_files import load_preset
 from engine.runs.layout import (
     RunDir,
     any_runs,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.config import load_preset
+from engine.preset_files import load_preset
 from engine.runs.layout import RunDir, create_run
 from engine.runs.status import runs_that_need
 

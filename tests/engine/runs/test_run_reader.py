@@ -19,8 +19,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine import process
-from engine.config import load_preset
 from engine.errors import RunError
+from engine.preset_files import load_preset
 from engine.process import Helper
 from engine.runs import columns, reader, status, tail
 from engine.runs.columns import Block, blocks_aside, records_of

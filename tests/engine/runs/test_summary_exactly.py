@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.config import load_preset
+from engine.preset_files import load_preset
 from engine.runs.layout import RunDir, new_name
 from engine.runs.lines import CopiedPart, copied_part, newest
 from engine.runs.overview import overview, perplexity

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from engine.config import load_config
 from engine.errors import CorpusError, TokenizerError
 from engine.files import reading
+from engine.preset_files import load_config
 from engine.text import catalog, fetch, rows, stdlib, web
 from engine.text import scan as scanning
 from engine.text.card import read_card

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from engine.config import Config, load_config
+from engine.config import Config
+from engine.preset_files import load_config
 from engine.runs.layout import RunDir
 from engine.text.card import write_card
 from engine.text.corpus import Corpus

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from engine.config import make_config, override
+from engine.config import make_config
 from engine.errors import RunError
+from engine.preset_files import override
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.training import device

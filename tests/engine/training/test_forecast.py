@@ -8,9 +8,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine.config import Config, load_config, load_preset, preset_names
+from engine.config import Config
 from engine.errors import ConfigError
 from engine.plan.forecast import forecast
+from engine.preset_files import load_config, load_preset, preset_names
 from engine.telemetry import Device, Telemetry, whole_memory
 from engine.tokenizers.table import expected_vocab, least_vocab
 from engine.training.fork import fork_run

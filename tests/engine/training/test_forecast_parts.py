@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from engine.config import load_config
 from engine.model import build_for, sizes
 from engine.model.sizes import count_parameters, parameter_table
 from engine.plan.forecast import forecast
 from engine.plan.pace import Pace
+from engine.preset_files import load_config
 from engine.telemetry import Device, Telemetry, available_memory
 from engine.tokenizers.table import expected_tokens, least_vocab
 from engine.training.memory import activation_estimate, activations_by_part, check_memory, memory_estimate

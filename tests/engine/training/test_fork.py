@@ -32,7 +32,7 @@ def test_a_fork_goes_on_as_the_run_did(start: Callable[..., RunDir], tmp_path: P
 
 
 def fine_tune(run: RunDir, tmp_path: Path, name: str, *sets: str, text: str | None = None) -> RunDir:
-    from engine.config import override
+    from engine.preset_files import override
 
     other = tmp_path / f"{name}.txt"
     other.write_text(text or tiny_text(seed=7))

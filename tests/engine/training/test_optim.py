@@ -11,10 +11,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.config import ModelConfig, TrainConfig, load_config
+from engine.config import ModelConfig, TrainConfig
 from engine.errors import CheckpointError
 from engine.model import build_model
 from engine.model.gpt import roles
+from engine.preset_files import load_config
 from engine.training import optim
 from engine.training.optim import Optimizer, by_name, orthogonalize
 from engine.training.schedule import lr_multiplier

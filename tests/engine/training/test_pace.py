@@ -8,11 +8,12 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from engine.config import Config, TrainConfig, load_preset
+from engine.config import Config, TrainConfig
 from engine.errors import ConfigError
 from engine.plan import measure, pace
 from engine.plan.forecast import forecast, occasions
 from engine.plan.pace import Measuring, Pace, pace_key
+from engine.preset_files import load_preset
 from engine.runs.layout import RunDir
 from engine.runs.status import read_status
 from engine.tokenizers.table import expected_tokens

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from engine.config import ModelConfig, load_preset
+from engine.config import ModelConfig
 from engine.model.sizes import attention_shape, count_parameters, flops_per_token
 from engine.plan import bench, measure, pace
 from engine.plan.forecast import LEAST_EVALUATED, forecast
 from engine.plan.pace import Measuring, Pace
+from engine.preset_files import load_preset
 from engine.tokenizers.table import expected_vocab
 from engine.training.compile import Compiled
 

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from engine.config import Config, load_preset
+from engine.config import Config
 from engine.plan.forecast import forecast
 from engine.plan.measure import made_up
 from engine.plan.pace import Pace, pace_key
+from engine.preset_files import load_preset
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.runs.status import read_config

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import load_preset, preset_names
+from engine.preset_files import load_preset, preset_names
 from engine.runs.reader import RunReader
 from engine.training.checkpoint import load_model
 from engine.training.start import start_run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.config import load_config
+from engine.preset_files import load_config
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.text.catalog import find_corpus

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from engine.config import TrainConfig, load_preset
+from engine.config import TrainConfig
 from engine.model import build_model
 from engine.plan.measure import median_seconds
+from engine.preset_files import load_preset
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.runs.schema import DamagedError

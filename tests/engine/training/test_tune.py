@@ -71,7 +71,7 @@ def test_every_micro_batch_keeps_the_global_batch(dataset: TokenDataset) -> None
 )
 def test_the_forecast_of_memory_is_within_15_percent(preset: str, sets: tuple[str, ...]) -> None:
 
-    from engine.config import load_config
+    from engine.preset_files import load_config
     from engine.training.memory import memory_split
     from engine.training.optim import Optimizer
 

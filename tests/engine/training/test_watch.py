@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from engine.config import TrainConfig, load_config
+from engine.config import TrainConfig
+from engine.preset_files import load_config
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.training.checkpoint import load_checkpoint

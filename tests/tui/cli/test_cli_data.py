@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from cli_for_tests import TINY, Cli, Trained, invoke, one_complaint, small_text
 
-from engine.config import load_preset, preset_names, save_preset
-from engine.preset_files import own_folder
+from engine.preset_files import load_preset, own_folder, preset_names, save_preset
 
 
 def test_add_show_and_remove_a_corpus(cli: Cli, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import load_preset
+from engine.preset_files import load_preset
 from engine.runs.layout import create_run
 from engine.runs.reader import RunReader
 from engine.runs.writer import RunWriter

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from engine.config import load_preset
+from engine.preset_files import load_preset
 from engine.runs.layout import RunDir, create_run
 from engine.runs.writer import RunWriter
 

@@ -381,7 +381,7 @@ async def test_quitting_without_training_just_leaves(bench: Bench) -> None:
 
 
 async def test_a_second_training_in_one_process_is_refused(runs: Path) -> None:
-    from engine.config import load_preset
+    from engine.preset_files import load_preset
 
     run = write_run(runs, state="running", step=340)
     app = Workbench(runs, run=run)

@@ -16,8 +16,8 @@ from runs_for_tests import write_run
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from engine.config import load_preset
 from engine.errors import ConfigError
+from engine.preset_files import load_preset
 from engine.runs.layout import RunDir
 from tui.app import Workbench
 from tui.screens.dialogs.ask import AskScreen

@@ -10,7 +10,7 @@ import pytest
 import torch
 from pilot_for_tests import until
 
-from engine.config import load_preset
+from engine.preset_files import load_preset
 from tui.app import Workbench
 from tui.screens.train.prompt import PromptPane
 from tui.screens.train.screen import TrainScreen

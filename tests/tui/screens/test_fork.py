@@ -9,7 +9,7 @@ import pytest
 from pilot_for_tests import live_run, on_screen, until
 from runs_for_tests import write_run
 
-from engine.config import load_preset
+from engine.preset_files import load_preset
 from engine.runs.layout import RunDir
 from engine.runs.status import read_info
 from engine.training.schedule import lr_multiplier

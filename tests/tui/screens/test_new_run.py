@@ -14,11 +14,11 @@ from textual import events
 from textual.pilot import Pilot
 from textual.widget import Widget
 
-from engine.config import SECTIONS, Config, DataConfig, load_preset
+from engine.config import SECTIONS, Config, DataConfig
 from engine.model.sizes import count_parameters
 from engine.plan import pace
 from engine.plan.pace import Pace, pace_key
-from engine.preset_files import own_folder
+from engine.preset_files import load_preset, own_folder
 from engine.runs.layout import RunDir
 from engine.text.corpus import Corpus
 from engine.tokenizers.prepare import ask_for, prepare

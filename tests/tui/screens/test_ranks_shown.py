@@ -25,9 +25,9 @@ from pytest_textual_snapshot import SVGImageExtension
 from runs_for_tests import write_run
 from syrupy import SnapshotAssertion
 
-from engine.config import load_preset
 from engine.control import ControlClient
 from engine.errors import ConfigError
+from engine.preset_files import load_preset
 from engine.runs.layout import RunDir
 from engine.runs.status import read_status
 from tui.app import Workbench

@@ -15,7 +15,7 @@ from pilot_for_tests import FakeTraining, listed, live_run, on_screen, until
 from runs_for_tests import write_run
 from textual.pilot import Pilot
 
-from engine.config import load_preset
+from engine.preset_files import load_preset
 from engine.runs.layout import RunDir
 from engine.runs.overview import overview
 from engine.runs.reader import RunReader

@@ -15,11 +15,11 @@ import pytest
 import torch
 
 import engine.inspect.subject
-from engine.config import load_preset
 from engine.inspect.layers import attention_maps, logit_lens
 from engine.inspect.losses import joined, text_losses, worst_passages
 from engine.inspect.subject import HeldOut, Subject, open_held_out, open_subject
 from engine.model import build_model
+from engine.preset_files import load_preset
 from engine.runs.layout import RunDir, create_run
 from engine.runs.writer import RunWriter
 from engine.sampling.generate import start_token

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import DataConfig, load_preset, save_preset
-from engine.preset_files import own_folder
+from engine.config import DataConfig
+from engine.preset_files import load_preset, own_folder, save_preset
 from engine.runs.status import read_info
 from engine.tokenizers.prepare import ask_for, prepare
 from engine.training.host import TrainingHost

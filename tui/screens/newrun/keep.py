@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from engine.config import save_preset
+from engine.preset_files import save_preset
 from tui.state.kit import Preset
 from tui.state.news import Notice
 from tui.text import clean

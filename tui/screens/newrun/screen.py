@@ -11,8 +11,9 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 
-from engine.config import DEFAULT_PRESET, Config
+from engine.config import Config
 from engine.errors import UserError
+from engine.preset_files import DEFAULT_PRESET
 from tui.actions import bindings
 from tui.screens.dialogs.dialogue import Dialogue
 from tui.screens.newrun.fields import (
