@@ -174,7 +174,7 @@ def beside(preset: str, device: torch.device, seconds: float) -> None:
 
     def prompt() -> None:
         while not over.is_set():
-            for said in prompter({"prompt": "a", "settings": SETTINGS.to_dict()}, over.is_set):
+            for said in prompter({"prompt": "", "settings": SETTINGS.to_dict()}, over.is_set):
                 if "done" in said and not over.is_set():
                     rates.append(said["done"]["tokens_per_second"])
 

@@ -75,10 +75,7 @@ class Ranks:
         from torch.distributed.rendezvous import rendezvous
 
         local = int(os.environ.get("LOCAL_RANK", "0"))
-        backend = "gloo"
-        if torch.cuda.is_available():
-            torch.cuda.set_device(local % torch.cuda.device_count())
-            backend = "cpu:gloo,cuda:nccl"
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         try:
             store, rank, size = next(rendezvous("env://", timeout=SILENCE))
             if os.environ.get("GROUP_WORLD_SIZE") == "1":  # a launcher that begins again has the same store as before

@@ -104,7 +104,6 @@ def joining(monkeypatch: pytest.MonkeyPatch, gpus: int, error: Exception | None 
     monkeypatch.setattr(process, "rank", lambda: 2)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    monkeypatch.setattr(torch.cuda, "set_device", lambda number: made.update(gpu=number))
     monkeypatch.setattr(sys.modules["torch.distributed.rendezvous"], "rendezvous", meets)
     monkeypatch.setattr(dist, "init_process_group", group)
     monkeypatch.setattr(dist, "PrefixStore", lambda prefix, store: f"{prefix} of {store}")
@@ -114,21 +113,19 @@ def joining(monkeypatch: pytest.MonkeyPatch, gpus: int, error: Exception | None 
 
 
 @pytest.mark.parametrize(
-    ("gpus", "env", "local", "store", "gpu"),
+    ("gpus", "env", "local", "store"),
     [
-        (0, {}, 0, "store", None),
-        (0, {"LOCAL_RANK": "3"}, 3, "store", None),
-        (2, {"LOCAL_RANK": "3"}, 3, "store", 1),
-        (8, {"LOCAL_RANK": "3"}, 3, "store", 3),
-        (2, {}, 0, "store", 0),
-        (0, {"GROUP_WORLD_SIZE": "1"}, 0, "attempt 0 of store", None),
-        (0, {"GROUP_WORLD_SIZE": "1", "TORCHELASTIC_RESTART_COUNT": "4"}, 0, "attempt 4 of store", None),
-        (0, {"GROUP_WORLD_SIZE": "2", "TORCHELASTIC_RESTART_COUNT": "4"}, 0, "store", None),
-        (0, {"GROUP_WORLD_SIZE": "0"}, 0, "store", None),
+        (0, {}, 0, "store"),
+        (0, {"LOCAL_RANK": "3"}, 3, "store"),
+        (2, {"LOCAL_RANK": "3"}, 3, "store"),
+        (0, {"GROUP_WORLD_SIZE": "1"}, 0, "attempt 0 of store"),
+        (0, {"GROUP_WORLD_SIZE": "1", "TORCHELASTIC_RESTART_COUNT": "4"}, 0, "attempt 4 of store"),
+        (0, {"GROUP_WORLD_SIZE": "2", "TORCHELASTIC_RESTART_COUNT": "4"}, 0, "store"),
+        (0, {"GROUP_WORLD_SIZE": "0"}, 0, "store"),
     ],
 )
 def test_a_group_is_joined_as_its_launcher_says(
-    monkeypatch: pytest.MonkeyPatch, gpus: int, env: dict[str, str], local: int, store: str, gpu: int | None
+    monkeypatch: pytest.MonkeyPatch, gpus: int, env: dict[str, str], local: int, store: str
 ) -> None:
     made = joining(monkeypatch, gpus)
     for name, value in env.items():
@@ -137,7 +134,7 @@ def test_a_group_is_joined_as_its_launcher_says(
     assert (joined.rank, joined.size, joined.local, joined._store) == (2, 5, local, store)
     backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
     expected = {"backend": backend, "store": store, "rank": 2, "world_size": 5, "timeout": SILENCE}
-    assert made == expected | ({} if gpu is None else {"gpu": gpu})
+    assert made == expected
     assert SILENCE.total_seconds() == 1800
 
 
