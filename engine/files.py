@@ -332,19 +332,23 @@ def open_output(path: Path, kind: type[UserError] = UserError) -> Iterator[Binar
 def check_output(path: Path) -> None:
     """Raises UserError for what `open_output` would refuse, before the work that is to be written."""
     try:
-        mode = path.stat().st_mode if path.exists() else None
-        if mode is None and not path.is_symlink() and not path.parent.is_dir():
+        if _mode(path) is None and not path.is_symlink() and not path.parent.is_dir():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        _check_kind(mode)
     except OSError as error:
         raise cannot("write", path, error) from None
 
 
-def _check_kind(mode: int | None) -> None:
-    if mode is not None and stat.S_ISDIR(mode):
+def _mode(path: Path) -> int | None:
+    """What is there to be written, if anything. Raises OSError for folders and sockets."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, "it is a folder")
-    if mode is not None and stat.S_ISSOCK(mode):
+    if stat.S_ISSOCK(mode):
         raise OSError(errno.ENXIO, "it is a socket")
+    return mode
 
 
 def write_output(path: Path, data: bytes, kind: type[UserError] = UserError) -> None:
@@ -357,12 +361,8 @@ def _written_into(path: Path) -> int | None:
     """A descriptor for what is written into in place; None for a regular file, there or not yet. Raises OSError."""
     if own := _OWN_STREAM.fullmatch(str(path)):
         return os.dup(int(own["fd"] or own["proc"] or (1 if own["out"] else 2)))
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return None
-    _check_kind(mode)
-    if stat.S_ISREG(mode) and os.path.exists(os.path.realpath(path)):  # noqa: PTH110 - pairs with realpath
+    mode = _mode(path)
+    if mode is None or (stat.S_ISREG(mode) and os.path.exists(os.path.realpath(path))):  # noqa: PTH110 - with realpath
         return None
     return os.open(path, os.O_WRONLY | os.O_TRUNC)  # also an open file without a name, under /proc/PID/fd
 
