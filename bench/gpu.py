@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ import torch
 
 from bench.machine import LETTERS, describe, say, spread
 from engine.config import Config
+from engine.errors import RunError
 from engine.model import build_for, build_model
 from engine.model.sizes import count_parameters, flops_per_token
 from engine.plan.measure import made_up, time_steps
@@ -174,9 +176,10 @@ def beside(preset: str, device: torch.device, seconds: float) -> None:
 
     def prompt() -> None:
         while not over.is_set():
-            for said in prompter({"prompt": "", "settings": SETTINGS.to_dict()}, over.is_set):
-                if "done" in said and not over.is_set():
-                    rates.append(said["done"]["tokens_per_second"])
+            with suppress(RunError):  # training has ended
+                for said in prompter({"prompt": "", "settings": SETTINGS.to_dict()}, over.is_set):
+                    if "done" in said and not over.is_set():
+                        rates.append(said["done"]["tokens_per_second"])
 
     thread = threading.Thread(target=prompt)
     thread.start()

@@ -8,9 +8,8 @@ import pytest
 
 from bench import gpu
 from engine.training.compile import Compiled
-
-from ..engine.training.conftest import tiny_config
-from ..engine.training.told import CPU
+from tests.engine.training.conftest import tiny_config
+from tests.engine.training.told import CPU
 
 
 @pytest.mark.parametrize("found", [Compiled(True), Compiled(False, "no compiler")])
