@@ -53,6 +53,16 @@ def hostname() -> str:
     return os.uname().nodename
 
 
+def is_suspended(pid: object) -> bool:
+    """Whether that process of this machine was stopped, as by ctrl+z, and was not told to go on."""
+    import psutil
+
+    try:
+        return isinstance(pid, int) and psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    except (psutil.Error, ValueError, OverflowError):
+        return False
+
+
 def environment() -> dict[str, Any]:
     """What a run records: versions of Python and the packages that decide its numbers, platform, CPU, usable threads,
     host name."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.control.protocol import MAX_LINE, Command, check_command
 from engine.errors import RunError
-from engine.machine import hostname
+from engine.machine import hostname, is_suspended
 from engine.runs.layout import RunDir
 from engine.runs.lock import read_owner
 
@@ -148,4 +148,9 @@ class ControlClient:
         return RunError(f"run {name} is not being trained now; go on with tinytui train --resume {name}")
 
     def _silent(self) -> RunError:
+        owner = read_owner(self.run.lock)
+        if owner.get("host") == hostname() and is_suspended(pid := owner.get("pid")):
+            return RunError(
+                f"the trainer of run {self.run.name} is suspended (ctrl+z); wake it: fg there, or kill -CONT {pid}"
+            )
         return RunError(f"the trainer of run {self.run.name} does not answer; try again in a moment")

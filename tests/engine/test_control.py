@@ -5,8 +5,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import stat
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -22,6 +25,7 @@ from engine.control import server as server_module
 from engine.control.protocol import MAX_LINE, MAX_PATH, check_command, socket_path
 from engine.control.server import MAX_QUEUED
 from engine.errors import RunError, UserError
+from engine.machine import is_suspended
 from engine.preset_files import load_preset
 from engine.runs.layout import RunDir, create_run
 from engine.runs.writer import RunWriter
@@ -351,6 +355,30 @@ def test_a_lock_that_names_no_socket_is_a_trainer_that_does_not_answer(run: RunD
         with pytest.raises(RunError, match=r"does not answer|takes no commands yet") as caught:
             ControlClient(run).send("ping")
         assert "\n" not in str(caught.value)
+
+
+def test_a_trainer_that_was_suspended_is_told_to_be(run: RunDir) -> None:
+    sleeper = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+    try:
+        sleeper.send_signal(signal.SIGSTOP)
+        deadline = time.monotonic() + WAIT
+        while not is_suspended(sleeper.pid) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        with (
+            tempfile.TemporaryDirectory(dir="/tmp") as folder,
+            socket.socket(socket.AF_UNIX) as listener,
+            RunWriter(run),
+        ):
+            listener.bind(f"{folder}/x.sock")
+            listener.listen()
+            owner = {"pid": sleeper.pid, "host": socket.gethostname(), "socket": f"{folder}/x.sock", "started": 0.0}
+            run.lock.write_text(json.dumps(owner))
+            with pytest.raises(RunError, match=f"suspended.*kill -CONT {sleeper.pid}"):
+                ControlClient(run, timeout=0.05).send("ping")
+    finally:
+        sleeper.kill()
+        sleeper.communicate()
+    assert not is_suspended(sleeper.pid) and not is_suspended(None) and not is_suspended(1 << 70)
 
 
 @pytest.mark.parametrize("answer", [b"[1]\n", b"3\n", b"hello\n", b"[" * 9999 + b"\n", b"x" * (3 * MAX_LINE), b""])

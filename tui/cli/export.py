@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tui.cli.options import Run, RunsDir
+from tui.cli.options import Run, RunsDir, complete_checkpoint
 from tui.cli.output import complain, say
 
 
@@ -23,7 +23,13 @@ def export(
     ] = False,
     adapter: Annotated[bool, typer.Option("--adapter", help="The LoRA adapter, for PEFT, into a folder.")] = False,
     checkpoint: Annotated[
-        str, typer.Option("--checkpoint", metavar="best|last|STEP", help="Whose weights, with --hf and --adapter.")
+        str,
+        typer.Option(
+            "--checkpoint",
+            metavar="best|last|STEP",
+            help="Whose weights, with --hf and --adapter.",
+            autocompletion=complete_checkpoint,
+        ),
     ] = "best",
     force: Annotated[
         bool, typer.Option("--force", help="Write into a folder that holds something: same names are replaced.")

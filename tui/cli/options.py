@@ -44,6 +44,24 @@ def complete_corpus(ctx: typer.Context, incomplete: str) -> list[str]:
     return sorted(name for name in names if name.startswith(incomplete))
 
 
+def complete_setting(incomplete: str) -> list[str]:
+    from engine.config import SECTIONS
+
+    names = [f"{section}.{name}" for section, cls in SECTIONS.items() for name in cls.model_fields]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_checkpoint(ctx: typer.Context, incomplete: str) -> list[str]:
+    from engine.errors import UserError
+    from engine.runs.layout import find_run
+
+    try:
+        run = find_run(ctx.params.get("run") or next(iter(ctx.args), ""), ctx.params.get("runs"))
+    except UserError:
+        return []
+    return [name for name in ("best", "last", *map(str, run.checkpoint_steps())) if name.startswith(incomplete)]
+
+
 PlainLines = Annotated[bool, typer.Option("--plain", help="Lines for a screen reader, nothing drawn.")]
 RunsDir = Annotated[
     Path,
@@ -76,7 +94,13 @@ ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="Settings in TOML or JSON, over the preset's.")
 ]
 Sets = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, e.g. model.n_layer=6; repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A setting, e.g. model.n_layer=6; repeatable. All of them: tinytui presets nano.",
+        autocompletion=complete_setting,
+    ),
 ]
 Steps = Annotated[int | None, typer.Option("--steps", metavar="N", help="Optimizer steps (train.max_steps).")]
 DeviceName = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda[:i]", help="Where to compute.")]

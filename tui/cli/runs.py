@@ -12,8 +12,8 @@ import typer
 from engine.errors import RunError
 from tui.cli import live, naming
 from tui.cli.export import export, import_
-from tui.cli.options import Json, Run, RunsDir, Yes, complete_run
-from tui.cli.output import complain, is_terminal, one_line, print_facts, print_json, print_table, say
+from tui.cli.options import Json, Run, RunsDir, Yes, complete_checkpoint, complete_run, complete_setting
+from tui.cli.output import complain, is_terminal, one_line, pour, print_facts, print_json, print_table, say
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
@@ -85,12 +85,28 @@ def short(text: str | None) -> str | None:
 
 
 @app.command()
-def show(run: Run, runs: RunsDir = Path("runs"), as_json: Json = False) -> None:
+def show(
+    ctx: typer.Context,
+    run: Run,
+    settings: Annotated[
+        bool, typer.Option("--settings", help="All its settings instead, as a file for train --config.")
+    ] = False,
+    runs: RunsDir = Path("runs"),
+    as_json: Json = False,
+) -> None:
     """One run's figures and checkpoints."""
     from engine.runs.layout import find_run
     from engine.runs.summary import summary
 
     found = find_run(run, runs)
+    if settings and as_json:
+        ctx.fail("--json has the settings beside all else: leave --settings out")
+    if settings:
+        from engine.preset_files import as_toml
+        from engine.runs.status import read_config
+
+        pour(as_toml(read_config(found)))
+        return
     facts = summary(found)
     if as_json:
         print_json(facts)
@@ -317,13 +333,24 @@ app.command("import")(import_)
 @app.command()
 def fork(
     run: Run,
-    step: Annotated[str, typer.Option("--step", metavar="N|best|last", help="The checkpoint to go on from.")] = "last",
+    step: Annotated[
+        str,
+        typer.Option(
+            "--step",
+            metavar="N|best|last",
+            help="The checkpoint to go on from.",
+            autocompletion=complete_checkpoint,
+        ),
+    ] = "last",
     name: Annotated[str | None, typer.Option("--name", metavar="N", help="The new run's name.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", metavar="N", help="Train to this step.")] = None,
     sets: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="A train. setting that is different from there on; repeatable."
+            "--set",
+            metavar="KEY=VALUE",
+            help="A train. setting that is different from there on; repeatable.",
+            autocompletion=complete_setting,
         ),
     ] = None,
     runs: RunsDir = Path("runs"),
@@ -343,8 +370,8 @@ def fork(
     if as_json:
         print_json({"name": made.name, "path": str(made.path)})
     else:
-        step, steps = made.checkpoint_steps()[-1], read_config(made).train.max_steps
-        more = "" if step < steps else f" --steps {2 * step}"  # it begins where it would end
+        begins = made.checkpoint_steps()[-1]
+        more = "" if begins < read_config(made).train.max_steps else f" --steps {2 * begins}"  # where it would end
         say(f"{made.name}; train it with: {how_to('train --resume', made, runs)}{more}")
 
 

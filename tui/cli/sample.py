@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine.errors import UserError
-from tui.cli.options import CorporaDir, Json, Run, RunsDir
+from tui.cli.options import CorporaDir, Json, Run, RunsDir, complete_checkpoint
 from tui.cli.output import pour, print_json, printable, say
 from tui.cli.writing import LIVE, Source, Written, open_writer, run_template, search, side_by_side
 
@@ -27,7 +27,10 @@ MOST_PROMPT = 16 << 20
 Checkpoint = Annotated[
     str,
     typer.Option(
-        "--checkpoint", metavar="best|last|STEP|live", help="Whose weights; live asks the trainer at work for its own."
+        "--checkpoint",
+        metavar="best|last|STEP|live",
+        help="Whose weights; live asks the trainer at work for its own.",
+        autocompletion=complete_checkpoint,
     ),
 ]
 Tokens = Annotated[int, typer.Option("--tokens", help="Most tokens to write.")]

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
-from cli_for_tests import Cli, Trained, command, environment, invoke, one_complaint
+from cli_for_tests import ROOT, Cli, Trained, command, environment, invoke, one_complaint
+from typer.testing import CliRunner
 
 from tui.cli import app as program
 from tui.cli import spare_the_others
-from tui.cli.app import PANELS, called
+from tui.cli.app import PANELS, called, make_app
 
 COMMANDS = {
     (): [
@@ -69,6 +72,29 @@ def test_a_mistaken_name_is_told_with_those_there_are() -> None:
     for typed, meant in (("trian", "train"), ("rusn", "runs")):
         result = invoke(typed)
         assert result.exit_code == 2 and meant in one_complaint(result)
+
+
+def test_values_are_completed(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    def completed(*words: str) -> list[str]:
+        monkeypatch.setenv("_TINYTUI_COMPLETE", "complete_bash")
+        monkeypatch.setenv("COMP_WORDS", " ".join(["tinytui", *words]))
+        monkeypatch.setenv("COMP_CWORD", str(len(words)))
+        return CliRunner().invoke(make_app(words), prog_name="tinytui").stdout.split()
+
+    assert completed("train", "x", "--set", "train.learning") == ["train.learning_rate"]
+    assert completed("sample", "fi") == ["first"]
+    assert completed("sample", "first", "--checkpoint", "l") == ["last"]
+    assert "20" in completed("runs", "fork", "first", "--step", "2")
+    assert completed("sample", "none", "--checkpoint", "l") == []
+
+
+def test_the_manual_names_every_variable_and_extra() -> None:
+    manual = (ROOT / "docs" / "command-line.md").read_text()
+    sources = [path.read_text() for room in ("engine", "tui") for path in (ROOT / room).rglob("*.py")]
+    named = {name for text in sources for name in re.findall(r"\bTINYTUI_[A-Z]+", text)}
+    assert {"TINYTUI_RUNS", "TINYTUI_CACHE"} < named
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert [name for name in sorted(named | set(extras)) if f"`{name}`" not in manual] == []
 
 
 def test_help_loads_nothing_heavy() -> None:

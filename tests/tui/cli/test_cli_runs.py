@@ -257,3 +257,13 @@ def test_a_fork_has_steps_to_make(trained: Trained) -> None:
     assert "begins at step 20" in one_complaint(invoke("runs", "fork", "first", "--steps", 20))
     assert "--steps 40" in invoke("runs", "fork", "first").stdout  # it ends where it begins
     assert "--steps" not in invoke("runs", "fork", "first", "--steps", 30).stdout
+
+
+def test_the_settings_of_a_run_train_another(trained: Trained) -> None:
+    made = invoke("runs", "show", "first", "--settings")
+    Path("mine.toml").write_text(made.stdout)
+    again = invoke("train", trained.text, "--config", "mine.toml", "--steps", 12, "--name", "second", "--device", "cpu")
+    assert again.exit_code == 0, again.output
+    told = json.loads(invoke("runs", "compare", "first", "second", "--json").stdout)
+    assert told["differences"] == {"train.max_steps": [20, 12]}
+    assert invoke("runs", "show", "first", "--settings", "--json").exit_code == 2
