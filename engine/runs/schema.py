@@ -8,6 +8,7 @@ known here are kept as they are, for older and newer programs have their own.
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -87,7 +88,7 @@ Plain = Annotated[Any, _Plain()]
 class Entry(BaseModel):
     """An object of a run's files."""
 
-    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False, defer_build=True)
 
 
 class Corpus(Entry):
@@ -133,7 +134,7 @@ class Settings(Entry):
 
     model: dict[str, Plain] = {}
     data: dict[str, Plain] = {}
-    train: TrainSettings = TrainSettings()
+    train: TrainSettings = Field(default_factory=TrainSettings)
     __pydantic_extra__: dict[str, dict[str, Plain]]
 
 
@@ -350,8 +351,15 @@ def _no_constant(name: str) -> float:
 _STRICT, _LENIENT = json.JSONDecoder(parse_constant=_no_constant), json.JSONDecoder()
 
 
+_building = threading.Lock()
+"""A kind is built when it is first asked for, by one thread: half of them are not needed by what only lists runs."""
+
+
 def problems_of(value: object, kind: type[Entry]) -> dict[str, str]:
     """What is wrong with `value` as a `kind`, by the name of each field of it that is; "" for the whole."""
+    if not kind.__pydantic_complete__:
+        with _building:
+            kind.model_rebuild()
     try:
         kind.model_validate(value)
     except ValidationError as error:

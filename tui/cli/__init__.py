@@ -35,6 +35,7 @@ def main() -> None:
     sys.unraisablehook = unraisable
     open_closed()
     spare_the_others()
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # they are sought in all that is installed
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal of few letters shows question marks for the others
