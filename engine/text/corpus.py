@@ -16,7 +16,7 @@ from typing import BinaryIO
 from engine.errors import CorpusError
 from engine.folders import cache_dir
 from engine.text.prepared import Tokens, no_text
-from engine.text.render import Recipe, content_hash, rendered
+from engine.text.render import Recipe, Rendered, content_hash, rendered
 from engine.text.scan import Progress, opened, remembered_scan
 from engine.text.source import Format, Source
 from engine.text.template import CHAT_TEMPLATE, Template
@@ -174,32 +174,18 @@ class Corpus:
         if self.builder is not None:
             from engine.text.stdlib import build_stdlib
 
-            return _as_text(build_stdlib(cache, progress), cache, progress, self.boundary, template=self.template)
-        with Source(self.path, self.format) as source:
-            plain = source.plain and self.format == "text"
-            found = remembered_scan(self.path, cache, progress) if plain else None
-            if self.sha256 not in (None, found.sha256 if found else content_hash(source, cache, progress)):
-                raise CorpusError(
-                    f"{self.path} is not the file that corpus {self.name} was made with (its SHA-256 differs); "
-                    + (
-                        "install tinytui again"
-                        if self.shipped
-                        else f"tinytui corpora rm {self.name}, then add it again"
+            made = Rendered(build_stdlib(cache, progress), self.boundary)
+        else:
+            with Source(self.path, self.format) as source:
+                found = remembered_scan(self.path, cache, progress) if source.plain and self.format == "text" else None
+                if self.sha256 not in (None, found.sha256 if found else content_hash(source, cache, progress)):
+                    again = "install tinytui" if self.shipped else f"tinytui corpora rm {self.name}, then add it"
+                    raise CorpusError(
+                        f"{self.path} is not the file that corpus {self.name} was made with (its SHA-256 differs); "
+                        f"{again} again"
                     )
-                )
-            if found and not (found.bom or found.crlf):
-                return Text(self.path.resolve(), found.n_bytes, found.sha256, self.boundary, template=self.template)
-            made = rendered(source, Recipe(self.columns, self.chat, self.template, self.boundary), cache, progress)
-        return _as_text(made.path, cache, progress, made.boundary, made.left_out, self.template)
-
-
-def _as_text(
-    path: Path,
-    cache: Path,
-    progress: Progress | None,
-    boundary: str | None,
-    left_out: str = "",
-    template: Template | None = None,
-) -> Text:
-    found = remembered_scan(path, cache, progress, ours=True)
-    return Text(path.resolve(), found.n_bytes, found.sha256, boundary, left_out, template)
+                if found and not (found.bom or found.crlf):
+                    return Text(self.path.resolve(), found.n_bytes, found.sha256, self.boundary, template=self.template)
+                made = rendered(source, Recipe(self.columns, self.chat, self.template, self.boundary), cache, progress)
+        found = remembered_scan(made.path, cache, progress, ours=True)
+        return Text(made.path.resolve(), found.n_bytes, found.sha256, made.boundary, made.left_out, self.template)
