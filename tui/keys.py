@@ -51,7 +51,7 @@ class Keyed(_Base):
             for action in of_scope(owner.scope, self.keymap):
                 if not self.works(owner, action):
                     continue
-                free = [key for key in action.keys if key not in taken and not (typing and is_text(key))]
+                free = tuple(key for key in action.keys if key not in taken and not (typing and is_text(key)))
                 taken.update(free)
                 if free or not action.key:
                     shown = action if free == action.keys else action.with_keys(free)

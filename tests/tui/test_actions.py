@@ -77,7 +77,7 @@ def test_a_keymap_gives_other_keys_and_names_what_it_does_not_know(
     assert keymap == {"train.pause": "f2,P", "train.stop": "X"}
     assert len(wrong) == 2 and "train.nothing" in wrong[0] and "train.checkpoint" in wrong[1]
     pause = next(action for action in of_scope("train", keymap) if action.id == "train.pause")
-    assert pause.keys == ["f2", "P"] and pause.key_shown == "F2"
+    assert pause.keys == ("f2", "P") and pause.key_shown == "F2"
     path.write_text("[")
     assert load_keymap(known)[0] == {} and "keymap.toml" in load_keymap(known)[1][0]
     path.unlink()

@@ -14,6 +14,8 @@ from typing import Any
 
 import pyte
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
@@ -173,6 +175,23 @@ def test_wide_characters_are_never_halved() -> None:
     assert list(changed_runs(strip(("漢字ab", "")), strip(("漢xyab", "")))) == [(2, 4)]
     assert list(changed_runs(strip(("xyab", "")), strip(("漢ab", "")))) == [(0, 2)]
     assert list(changed_runs(strip(("漢ab", "")), strip(("字ab", "")))) == [(0, 2)]
+
+
+ALIKE = (("a", "b", "e\u0301"), ("漢", "字", "xy"))
+"""Texts of one cell and of two."""
+pairs = st.sampled_from(ALIKE).flatmap(lambda texts: st.tuples(st.sampled_from(texts), st.sampled_from(texts)))
+
+
+@given(st.lists(pairs, max_size=12))
+def test_what_is_named_makes_the_new_of_the_old(segments: list[tuple[str, str]]) -> None:
+    """However cells, halves of wide ones and marks are parted in segments."""
+    old, new = (strip(("|", ""), *((pair[which], "") for pair in segments), ("|", "")) for which in (0, 1))
+    console, shown = Console(file=io.StringIO(), force_terminal=True), Shown()
+    written = [
+        shown.narrow(LayoutUpdate([[each]], Region(0, 0, old.cell_length, 1))).render_segments(console)
+        for each in (old, new)
+    ]
+    assert screen_after(*written) == screen_after(new.render(console))
 
 
 def screen_after(*writes: str) -> list[str]:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import RunError
-from tui.state.worker import LEFT_BEHIND, Ticket, Worker
+from tui.state.worker import LEFT_BEHIND, Ticket, Worker, nothing
 
 
 @pytest.fixture
@@ -133,6 +133,13 @@ def test_what_nobody_wants_any_more_and_does_not_end_keeps_nothing_waiting(worke
     assert not worker.deliver()  # so many threads and no more
     go.set()
     deliver(worker, lambda: told == [1, 2])
+
+
+def test_nothing_is_new_when_what_nobody_waits_for_is_done(worker: Worker) -> None:
+    woken = threading.Event()
+    worker.wake = woken.set
+    worker.ask("a", lambda _: 1, nothing)
+    assert woken.wait(10) and not worker.deliver() and not worker.asked("a")
 
 
 def test_it_wakes_who_waits_and_ends(worker: Worker) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 
 from textual.binding import Binding, BindingType
 from textual.keys import REPLACED_KEYS, key_to_character
@@ -22,6 +23,7 @@ ACTIONS: tuple[Action, ...] = (*one_to_three.ACTIONS, *four_to_six.ACTIONS, *eve
 _OF = {scope: [action for action in ACTIONS if action.scope == scope] for scope in {each.scope for each in ACTIONS}}
 
 
+@cache
 def is_text(key: str) -> bool:
     """Whether an input takes `key` for a character."""
     character = key_to_character(REPLACED_KEYS.get(key, key))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 _KEY_NAMES = {"question_mark": "?", **{f"f{number}": f"F{number}" for number in range(1, 13)}}
 
@@ -24,21 +25,21 @@ class Action:
     priority: bool = False
     changes: bool = False
 
-    @property
+    @cached_property
     def scope(self) -> str:
         return self.id.partition(".")[0]
 
-    @property
-    def keys(self) -> list[str]:
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
         """Its keys, the one that is shown first."""
-        return [key for key in self.key.split(",") if key]
+        return tuple(key for key in self.key.split(",") if key)
 
     def with_keys(self, keys: Sequence[str]) -> Action:
         """This action as it is reached by some of its keys alone."""
         shown = self.shown_key if keys[:1] == self.keys[:1] else ""
         return replace(self, key=",".join(keys), shown_key=shown)
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The action without its parameters, as `check_action` is asked for it."""
         return self.do.partition("(")[0]

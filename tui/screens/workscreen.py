@@ -68,7 +68,7 @@ class WorkScreen(Layer, Screen[None]):
     @property
     def built(self) -> bool:
         """Whether its parts are there: not yet on the way in, no more on the way out."""
-        return bool(self.query(KeyBar))
+        return any(isinstance(each, KeyBar) for each in self.children)
 
     def refresh_view(self) -> None:
         """Bring what can be seen up to date with the session."""
@@ -119,7 +119,7 @@ class WorkScreen(Layer, Screen[None]):
 
     def panes(self) -> Iterator[Pane]:
         """The panes to be seen, which `f` jumps to."""
-        for pane in self.query(Pane):
+        for pane in self.walk_children(Pane):
             if pane.is_on_screen and pane.region.area:
                 yield pane
 

@@ -12,7 +12,7 @@ from tui.state.conversation import Conversation
 from tui.state.drafts import read_draft, write_draft
 from tui.state.history import Prompted, PromptHistory
 from tui.state.prompting import LoadedModels
-from tui.state.worker import Ticket, Worker
+from tui.state.worker import Ticket, Worker, nothing
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
@@ -72,7 +72,7 @@ class Conversations:
             if self._reads is None:
                 write_draft(run, draft)
             else:
-                self._reads.ask(f"draft {run.path}", partial(_write, run, draft), _nothing)
+                self._reads.ask(f"draft {run.path}", partial(_write, run, draft), nothing)
 
     def end(self, seconds: float = 1.0) -> None:
         """Stop all prompts and see that they are in their runs' histories, however far they came; and the drafts."""
@@ -88,10 +88,6 @@ class Conversations:
             job.keep()
         self._reads = None
         self.save_drafts()
-
-
-def _nothing(_: object) -> None:
-    """For what is written and has no answer."""
 
 
 def _write(run: RunDir, draft: Mapping[str, Any], _: object) -> None:

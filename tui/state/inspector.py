@@ -32,7 +32,7 @@ from tui.state.inspected import (
     read_worst,
 )
 from tui.state.news import Notice
-from tui.state.worker import Ticket, Worker
+from tui.state.worker import Ticket, Worker, nothing
 
 if TYPE_CHECKING:
     from engine.inspect.losses import Passage, Worst
@@ -360,7 +360,7 @@ class Inspectors:
         """Have what changed since the last call written."""
         for each in self._known.values():
             if self._reads is not None and (kept := each.unsaved()) is not None:
-                self._reads.ask(f"keep looked {each.run.path}", partial(_write, each.run, kept), lambda _: None)
+                self._reads.ask(f"keep looked {each.run.path}", partial(_write, each.run, kept), nothing)
 
     def end(self) -> None:
         """Write what was changed in the last moment."""

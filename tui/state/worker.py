@@ -48,6 +48,10 @@ LEFT_BEHIND = 4
 """Threads that may be stuck with what nobody wants any more; beyond them the next question waits."""
 
 
+def nothing(_: object) -> None:
+    """What waits for work of whose end nothing is shown."""
+
+
 class Worker:
     """One thread, begun with the first question. `failed` is told in one line what went wrong where nobody else is;
     `wake` is called from the thread whenever there is something to deliver."""
@@ -132,14 +136,14 @@ class Worker:
                 self._waiting.remove(ticket)
 
     def deliver(self) -> bool:
-        """Call what waits for results; True when there were any. For the screen's thread."""
+        """Call what waits for results; True when any of it may be shown. For the screen's thread."""
         with self._room:
             ready, self._ready = self._ready, {}
         told = False
         for ticket, (value, problem) in ready.items():
             if ticket.cancelled:
                 continue
-            told = True
+            told = told or ticket.then is not nothing or problem is not None
             if ticket.over and self._current.get(ticket.key) is ticket:
                 del self._current[ticket.key]
             if problem is not None:

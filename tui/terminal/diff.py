@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from rich.cells import get_character_cell_size
+from rich.cells import cell_len, get_character_cell_size
 from rich.console import Console
-from rich.control import Control
+from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
@@ -24,7 +24,7 @@ GAP = 6
 Cell = tuple[str, Style | None]
 
 
-def _cells(strip: Strip) -> list[Cell]:
+def _cells(strip: Iterable[Segment]) -> list[Cell]:
     """One entry a cell; the second half of a wide character is empty, a combining mark belongs to the cell before."""
     cells: list[Cell] = []
     for text, style, _ in strip:
@@ -42,10 +42,38 @@ def _cells(strip: Strip) -> list[Cell]:
 
 def changed_runs(old: Strip, new: Strip) -> Iterator[tuple[int, int]]:
     """Where `new` differs from `old` of the same width: (first cell, cell after the last), short gaps included."""
-    before, after = _cells(old), _cells(new)
+    same, before, after = _different(old, new)
     if len(before) != len(after):
         yield 0, new.cell_length
         return
+    for start, stop in _runs(before, after):
+        yield same + start, same + stop
+
+
+def _different(old: Strip, new: Strip) -> tuple[int, list[Cell], list[Cell]]:
+    """The cells in which two strips may differ, without whole segments at both ends; and how many are before those."""
+    before, after = [*old], [*new]
+    first, last, most = 0, 0, min(len(before), len(after))
+    while first < most and before[first] == after[first]:
+        first += 1
+    while last < most - first and before[-1 - last] == after[-1 - last]:
+        last += 1
+    if first == len(before) == len(after):
+        return 0, [], []
+    while first and _leans(before[first : first + 1] + after[first : first + 1]):
+        first -= 1
+    while last and _leans(before[len(before) - last : len(before) - last + 1]):
+        last -= 1
+    same = sum(cell_len(text) for text, _, _ in before[:first])
+    return same, _cells(before[first : len(before) - last]), _cells(after[first : len(after) - last])
+
+
+def _leans(segments: Iterable[Segment]) -> bool:
+    """Whether one of them begins with a mark that belongs to the cell before."""
+    return any(text and get_character_cell_size(text[0]) == 0 for text, _, _ in segments)
+
+
+def _runs(before: list[Cell], after: list[Cell]) -> Iterator[tuple[int, int]]:
     start = end = -1
     for index, cell in enumerate(after):
         # A half of a wide character on either side changes with its other half.
@@ -112,7 +140,7 @@ class Shown:
 def _written(console: Console, y: int, x: int, old: Strip | None, new: Strip) -> Iterator[str]:
     """What makes `new` of `old` at (x, y)."""
     for start, stop in [(0, new.cell_length)] if old is None else changed_runs(old, new):
-        yield Control.move_to(x + start, y).segment.text
+        yield f"\x1b[{y + 1};{x + start + 1}H"
         yield new.crop(start, stop).render(console)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from rich.cells import cell_len
 
 from tui.state.chart import SIGNS, Mark
 from tui.text import Part, clean, fit, fmt_count, fmt_loss, fmt_lr, width_of
 from tui.widgets.curves import Memory, dot_rows, floats, series_looks
+from tui.widgets.paint import merge
 from tui.widgets.plotdata import Area, PlotData
 from tui.widgets.reduce import column_of, log_ticks, nice_ticks
 
@@ -190,19 +189,3 @@ def _shorten(fields: list[list[Part]], width: int) -> None:
         for one_field in numbered:
             name, look = one_field[1]
             one_field[1] = (fit(name, min(share, cell_len(name))), look)
-
-
-def merge(cells: Sequence[Part]) -> list[Part]:
-    """Parts from single cells: neighbours of one look joined."""
-    row: list[Part] = []
-    text: list[str] = []
-    look = ""
-    for character, this in cells:
-        if this != look and text:
-            row.append(("".join(text), look))
-            text = []
-        look = this
-        text.append(character)
-    if text:
-        row.append(("".join(text), look))
-    return row

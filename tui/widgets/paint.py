@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 
 from rich.segment import Segment
 from rich.style import Style
@@ -22,7 +24,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.text import Row, printable
+from tui.text import Part, Row, printable
 from tui.theme import DEFAULT_VARIABLES
 
 UNPAINTED = (-1, -1)
@@ -46,6 +48,12 @@ def look_style(app: App[object], look: str) -> Style:
             continue
         colors[key] = color.rich_color
     return Style(**colors, **attributes)  # type: ignore[arg-type]
+
+
+def merge(row: Row) -> list[Part]:
+    """`row` in as few parts as its looks need: each costs on every step of its way, and bytes to the terminal."""
+    parts = (("".join(text for text, _ in same), look) for look, same in groupby(row, key=itemgetter(1)))
+    return [part for part in parts if part[0]]
 
 
 class Painted(Widget):
@@ -97,7 +105,7 @@ class Painted(Widget):
         strip = self._strips.get(y)
         if strip is None:
             row = self._rows[y] if y < len(self._rows) else []
-            segments = [Segment(printable(text), self._look(look)) for text, look in row if text]
+            segments = [Segment(printable(text), self._look(look)) for text, look in merge(row)]
             strip = Strip(segments).adjust_cell_length(self.size.width, self._look(""))
             self._strips[y] = strip
         return strip

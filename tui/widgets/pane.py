@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar, Self
 
 from rich.cells import get_character_cell_size
 from textual import events
 from textual.containers import Vertical
 from textual.content import Content
+from textual.geometry import Region
 
 from tui.text import Row, printable
 
@@ -23,24 +26,38 @@ class Pane(Vertical):
     about: ClassVar[str] = ""
     _said_title: Content = Content("")
     _said_below: Content = Content("")
+    _row: tuple[Region, ...] = ()
 
     def on_mount(self) -> None:
         if not self._said_title:  # a subclass is mounted first, and may have said more
             self.say_title(Content(self.title))
 
     def say_title(self, title: Content) -> None:
-        """Set the border's title; setting the same again repaints nothing (Textual alone would repaint the pane)."""
+        """Set the border's title; setting the same again repaints nothing."""
         title = _printable(title)
         if title != self._said_title:
             self._said_title = title
-            self.border_title = title
+            with self._only_row(0):
+                self.border_title = title
 
     def say_below(self, said: Content) -> None:
         """Set the line in the lower border; setting the same again repaints nothing."""
         said = _printable(said)
         if said != self._said_below:
             self._said_below = said
-            self.border_subtitle = said
+            with self._only_row(self.outer_size.height - 1):
+                self.border_subtitle = said
+
+    @contextmanager
+    def _only_row(self, row: int) -> Iterator[None]:
+        """What asks to be drawn meanwhile is this row of it: Textual would draw the pane, with all that is in it."""
+        x, y = self.content_offset
+        self._row = (Region(-x, row - y, self.outer_size.width, 1),)
+        yield
+        self._row = ()
+
+    def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
+        return super().refresh(*(regions or self._row), repaint=repaint, layout=layout, recompose=recompose)
 
     def on_title(self, event: events.Click) -> bool:
         """Whether a click, on this or on what is inside, is on the border with the title."""

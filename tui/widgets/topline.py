@@ -40,8 +40,9 @@ class TopLine(Painted):
 
     def show_run(self, name: str, now: Latest) -> None:
         """The run that is shown."""
-        self._run = name, now
-        self.repaint()
+        if self._run != (name, now):
+            self._run = name, now
+            self.repaint()
 
     def show_words(self, words: Row) -> None:
         """Before there is a run: the program's name and what happens."""

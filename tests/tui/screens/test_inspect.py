@@ -244,6 +244,7 @@ async def test_what_one_looked_at_is_there_after_a_restart(kept: RunDir, runs: P
         await go(pilot, app)
         assert (inspector(app).view, inspector(app).source, inspector(app).cursor) == ("lens", *before)
         inspector(app).show_typed("the one")
+        screen(app).update()
         await until(pilot, lambda: inspector(app).text is not None and rested(app) and "your text" in on_screen(app))
         await pilot.press("end")
         place = inspector(app).cursor

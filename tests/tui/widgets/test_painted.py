@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,15 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.style import Style
 from textual.app import App, ComposeResult
+from textual.content import Content
 from textual.geometry import Region
+from textual.widget import Widget
 
 from tui.text import Row
 from tui.theme import THEMES, Themed
-from tui.widgets.axes import merge
 from tui.widgets.bars import NextTokenBars, TokenBar
 from tui.widgets.chart import draw
 from tui.widgets.meter import bar
-from tui.widgets.paint import Painted
+from tui.widgets.paint import Painted, merge
+from tui.widgets.pane import Pane
 from tui.widgets.plot import LossPlot, PlotData
 from tui.widgets.sparkline import spark
 
@@ -27,7 +31,7 @@ LOSS = 1.5 + 2.5 * np.exp(-STEPS / 200)
 
 
 class Harness(Themed, App[None]):
-    def __init__(self, *widgets: Painted) -> None:
+    def __init__(self, *widgets: Widget) -> None:
         super().__init__()
         self.widgets = widgets
 
@@ -58,7 +62,38 @@ rows = st.lists(st.tuples(st.text("ab漢é", max_size=4), st.sampled_from(["", "
 @given(rows)
 def test_merging_cells_keeps_them(row: Row) -> None:
     single = [(c, look) for text, look in row for c in text]
-    assert [(c, look) for text, look in merge(single) for c in text] == single
+    merged = merge(single)
+    assert [(c, look) for text, look in merged for c in text] == single
+    assert all(one[1] != other[1] for one, other in pairwise(merged)), "in as few as there are looks"
+
+
+class Cells(Painted):
+    """Each cell in a part of its own, and a title over it in a pane."""
+
+    def paint(self, width: int, height: int) -> list[Row]:
+        return [[("x", "dim")] * width] * height
+
+
+async def test_cells_of_one_look_are_one_segment() -> None:
+    cells = Cells()
+    async with Harness(cells).run_test(size=(40, 5)):
+        assert [len(cells.render_line(y)._segments) for y in range(5)] == [1] * 5
+
+
+async def test_what_stands_in_a_border_repaints_that_row_alone() -> None:
+    pane, drawn = Pane(Cells()), list[Any]()
+    pane.styles.border = ("round", "red")
+    app = Harness(pane)
+    async with app.run_test(size=(40, 5)) as pilot:
+        await pilot.pause()
+        show = app._display
+        app._display = lambda screen, what: (drawn.append(what), show(screen, what))[1]  # type: ignore[method-assign]
+        for say, row in ((pane.say_title, 0), (pane.say_below, 4)):
+            drawn.clear()
+            say(Content("words"))
+            await pilot.pause()
+            assert [span[0] for update in drawn for span in update.spans] == [row]
+            assert "words" in screen_rows(app)[row]
 
 
 async def test_a_growing_curve_repaints_only_its_rows() -> None:

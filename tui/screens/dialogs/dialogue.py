@@ -40,7 +40,7 @@ class Dialogue(Layer, ModalScreen[Answer]):
     @property
     def built(self) -> bool:
         """Whether its parts are there: not yet on the way in, no more on the way out."""
-        return bool(self.query("#box"))
+        return any(each.id == "box" for each in self.children)
 
     def say_below(self, said: str) -> None:
         """Set the line in the box's lower border; the same again repaints nothing (Textual alone would repaint all)."""

@@ -78,6 +78,10 @@ class Wall(Maps):
         super().__init__(id=id)
         self._small: tuple[object, NDArray[float32]] | None = None
 
+    def show(self, part: Part | None, layer: int, head: int, cursor: int, empty: str) -> None:
+        """As of all maps; which token the cursor is on is not seen here."""
+        super().show(part, layer, head, 0, empty)
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Whether there is more than one to choose from."""
         return self.shape[0] * self.shape[1] > 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import BindingType
@@ -50,6 +51,9 @@ class InspectScreen(InspectParts):
         "another. The text is held-out text unless you type one."
     )
 
+    _counted: tuple[object, int] | None = None
+    """The text whose counts stand there, and in which width."""
+
     # -- what is shown -------------------------------------------------------------------------------------------------
 
     def refresh_view(self) -> None:
@@ -75,6 +79,7 @@ class InspectScreen(InspectParts):
     def _clear(self) -> None:
         for said in self.query(Said):
             said.say([])
+        self._counted = None
         self.query_one(TextPane).say_title(Content("text"))
         self.query_one(TextPane).say_below(Content(""))
         self.query_one(Wall).show(None, 0, 0, 0, "")
@@ -130,7 +135,8 @@ class InspectScreen(InspectParts):
             said.say(loss_rows(inspector, width))
             return
         said.say(vocabulary_rows(inspector, width))
-        if inspector.text is not None:
+        if inspector.text is not None and self._counted != (told := (inspector.text, counts.size.width)):
+            self._counted = told
             counts.say(count_rows(inspector.text, max(20, counts.size.width), 40))
 
     def _waiting(self, inspector: Inspector) -> str:
@@ -281,8 +287,6 @@ class InspectScreen(InspectParts):
         self.app.push_screen(ChooseScreen("weights", choices, cursor=here), choose)
 
     def relabel(self, action: Action) -> Action:
-        from dataclasses import replace
-
         if action.id == "list.choose":
             return replace(action, label="look into it")
         elsewhere = self.inspector is not None and self.inspector.source.kind != "held-out"

@@ -187,8 +187,8 @@ class TokenMap(Painted, can_focus=True):
         painted = [self._row(number, lines) for number in range(self._top, min(self._top + rows, len(lines)))]
         if rows < height:
             painted += [[]] * (rows - len(painted))
-            painted.append(self._bars_row(lines))
-        return [cut(row, width) for row in painted]
+            painted.append(cut(self._bars_row(lines), width))
+        return painted
 
     def _row(self, number: int, lines: list[Line]) -> list[Part]:
         start, end = lines[number]
@@ -204,10 +204,11 @@ class TokenMap(Painted, can_focus=True):
             last = min(self._span(place)[1], end)
             row.append((self._text[at:last], CURSOR if place == self._cursor else self._tint(place)[0]))
             at = last
+        if here and end <= begin and self._text[begin:stop].strip("\n") and end > start:
+            row.append(("␣", CURSOR))  # the space at which the line was broken
+        row = cut(row, self.size.width)
         if not here:
             self._known[number] = row
-        elif end <= begin and self._text[begin:stop].strip("\n") and end > start:
-            row.append(("␣", CURSOR))  # the space at which the line was broken
         return row
 
     def _bars_row(self, lines: list[Line]) -> list[Part]:

@@ -31,8 +31,9 @@ class Views(Painted):
         self._weights: list[Run] = []
 
     def show(self, view: View, weights: list[Run]) -> None:
-        self._view, self._weights = view, weights
-        self.repaint()
+        if (view, weights) != (self._view, self._weights):
+            self._view, self._weights = view, weights
+            self.repaint()
 
     def paint(self, width: int, height: int) -> list[list[Run]]:
         return [cut(spread(self._row(self._short(width)), self._weights, width), width)]

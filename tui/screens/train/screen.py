@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import monotonic as clock
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -252,8 +253,6 @@ class TrainScreen(WorkScreen):
 
     def relabel(self, action: Action) -> Action:
         """The footer's word for an action as things stand: `resume` while paused."""
-        from dataclasses import replace
-
         if action.do == "pause" and self._session.state == "paused":
             return replace(action, label="resume")
         if action.do == "zoom" and self._zoomed is not None:
