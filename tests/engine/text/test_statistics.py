@@ -244,7 +244,7 @@ def test_it_says_how_far_it_is_and_ends_when_told(tmp_path: Path, monkeypatch: p
         statistics.statistics(text)
     text.path.unlink()
     for look in (statistics.statistics, known_statistics, cached_statistics):
-        with pytest.raises(CorpusError, match="gone"):
+        with pytest.raises(CorpusError, match="it is not there"):
             look(text)
 
 
