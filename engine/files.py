@@ -84,14 +84,7 @@ def open_regular(path: Path) -> BinaryIO:
 
     Raises OSError, for what is no regular file in words: `it is a pipe`.
     """
-    _check_regular(path.stat().st_mode)
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        _check_regular(os.fstat(fd).st_mode)  # it may be another one by now
-    except OSError:
-        os.close(fd)
-        raise
-    return os.fdopen(fd, "rb")
+    return os.fdopen(_descriptor(path), "rb")
 
 
 def read_regular(path: Path | str, most: int) -> bytes:
@@ -99,17 +92,25 @@ def read_regular(path: Path | str, most: int) -> bytes:
 
     For many small files: a file object costs as much as all the rest.
     """
-    _check_regular(os.stat(path).st_mode)  # noqa: PTH116 - of text too
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    fd = _descriptor(path)
     try:
-        facts = os.fstat(fd)
-        _check_regular(facts.st_mode)
-        data = os.read(fd, min(most, facts.st_size + 1))
+        data = os.read(fd, min(most, os.fstat(fd).st_size + 1))
         while data and len(data) < most and (more := os.read(fd, min(most - len(data), 1 << 16))):
             data += more
         return data
     finally:
         os.close(fd)
+
+
+def _descriptor(path: Path | str) -> int:
+    _check_regular(os.stat(path).st_mode)  # noqa: PTH116 - of text too
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _check_regular(os.fstat(fd).st_mode)  # it may be another one by now
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
 
 
 def _check_regular(mode: int) -> None:
@@ -130,8 +131,8 @@ def reading(path: Path, kind: type[UserError] = UserError, gone: str = "check it
 
 def read_small(path: Path, most: int, kind: type[UserError] = UserError) -> bytes:
     """The bytes of a file. Raises `kind` when it cannot be read, is no regular file or has over `most` bytes."""
-    with reading(path, kind), open_regular(path) as file:
-        data = file.read(most + 1)
+    with reading(path, kind):
+        data = read_regular(path, most + 1)
     if len(data) > most:
         raise kind(f"{path} is larger than {most / 2**20:g} MiB, the most such a file may have; is it the right one?")
     return data
