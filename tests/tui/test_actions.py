@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from textual.dom import DOMNode
 
 import tui
-from tui.actions import ACTIONS, Action, bindings, of_scope
+from tui.actions import ACTIONS, Action, bindings, of_scope, written
+from tui.screens.dialogs.help import help_lines
 from tui.state.settings import load_keymap
 
 SOURCES = Path(tui.__file__).parent
@@ -54,6 +57,24 @@ def test_ids_are_distinct_and_say_scope_and_name() -> None:
 def test_no_key_means_two_things_in_one_scope(scope: str) -> None:
     keys = Counter(key for action in of_scope(scope) for key in action.keys)
     assert [key for key, count in keys.items() if count > 1] == []
+
+
+@pytest.mark.parametrize("scope", sorted({action.scope for action in ACTIONS}))
+def test_help_has_each_key_once_beside_what_it_does(scope: str) -> None:
+    """All keys of an action, and no other's but of the one whose line it speaks for."""
+    actions = of_scope(scope)
+    _, rows = help_lines([SimpleNamespace(scope=scope)], actions)
+    said = {str(row[1][0]): str(row[0][0]).split() for row in rows if row}
+    wanted: dict[str, list[str]] = {}
+    about = ""
+    for action in actions:
+        about = action.about or about
+        if action.key:
+            wanted.setdefault(about, []).extend(map(written, action.keys))
+    assert said == wanted
+    for action, after in pairwise(actions):
+        assert not action.pair or (action.label and not after.label), f"{action.id}: one word for both"
+        assert not action.pair or action.pair.startswith(written(action.keys[0])), action.id
 
 
 def test_nothing_is_bound_outside_the_registry() -> None:

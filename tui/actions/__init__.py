@@ -15,9 +15,9 @@ from textual.binding import Binding, BindingType
 from textual.keys import REPLACED_KEYS, key_to_character
 
 from tui.actions import everywhere, four_to_six, one_to_three
-from tui.actions.action import Action
+from tui.actions.action import Action, written
 
-__all__ = ["ACTIONS", "Action", "bindings", "is_text", "of_scope"]
+__all__ = ["ACTIONS", "Action", "bindings", "is_text", "of_scope", "written"]
 
 ACTIONS: tuple[Action, ...] = (*one_to_three.ACTIONS, *four_to_six.ACTIONS, *everywhere.ACTIONS)
 _OF = {scope: [action for action in ACTIONS if action.scope == scope] for scope in {each.scope for each in ACTIONS}}
@@ -42,4 +42,4 @@ def bindings(scope: str) -> list[BindingType]:
 def of_scope(scope: str, keymap: Mapping[str, str] | None = None) -> list[Action]:
     """The scope's actions, in the order of the footer, with the keys that `keymap` (id to keys) gives them."""
     found = _OF.get(scope, ())
-    return [replace(a, key=keymap[a.id], shown_key="") if keymap and a.id in keymap else a for a in found]
+    return [replace(a, key=keymap[a.id], pair="") if keymap and a.id in keymap else a for a in found]

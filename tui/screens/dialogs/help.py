@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
@@ -10,7 +10,7 @@ from textual.binding import BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.widget import Widget
 
-from tui.actions import Action, bindings, of_scope
+from tui.actions import Action, bindings, of_scope, written
 from tui.screens.dialogs.dialogue import Dialogue
 from tui.screens.workscreen import Helpful
 from tui.text import Row
@@ -69,15 +69,23 @@ def help_lines(
     lines: list[Row] = []
     for owner in helpful:
         lines += [*said, []] if (said := owner.help_lines()) else []
-    groups = [[each for each in of_scope(owner.scope, keymap) if each.key and each.about] for owner in owners]
-    room = max((len(works.get(each.id, each).key_shown) for group in groups for each in group), default=0)
+    groups = [list(_lines(of_scope(owner.scope, keymap), works)) for owner in owners]
+    room = max((len(keys) for group in groups for keys, _, _ in group), default=0)
     for group in groups:
-        for action in group:
-            shown = works.get(action.id)
-            key, look = ("accent bold", "foreground") if shown is not None else ("dim", "dim")
-            lines.append([(f"{(shown or action).key_shown:>{room}}  ", key), (action.about, look)])
+        for keys, about, free in group:
+            key, look = ("accent bold", "foreground") if free else ("dim", "dim")
+            lines.append([(f"{keys:>{room}}  ", key), (about, look)])
         if group:
             lines.append([])
     while lines and not lines[-1]:
         lines.pop()
     return f"help · {titles[0] if titles else 'tinytui'}", lines
+
+
+def _lines(actions: Sequence[Action], works: Mapping[str, Action]) -> Iterator[tuple[str, str, bool]]:
+    """Of each action with words of its own: all its keys, with those of the one it speaks for; and whether it works."""
+    for action, after in zip(actions, [*actions[1:], None], strict=True):
+        if action.key and action.about:
+            said = [action, after] if after is not None and not after.about else [action]
+            keys = [written(key) for each in said for key in works.get(each.id, each).keys]
+            yield " ".join(keys), action.about, action.id in works
