@@ -233,28 +233,22 @@ class ControlServer:
             raise RunError(f"run {self.run.name} takes no prompts now")
         if not self._prompts.acquire(blocking=False):
             raise RunError(f"the trainer has {MAX_PROMPTS} prompts to answer already; try again when one has ended")
+        why = f"run {self.run.name} broke the answer off; try again"
         try:
-            return self._stream_pieces(client, command, self.prompter)
-        finally:
-            self._prompts.release()
-
-    def _stream_pieces(self, client: _Client, command: Command, prompter: Prompter) -> bool:
-        ended = False
-        try:
-            for piece in prompter(command, client.gone):
-                ended = "done" in piece or "error" in piece
+            for piece in self.prompter(command, client.gone):
                 if not client.push(piece):
                     return False
-                if ended or client.gone():
+                if "done" in piece or "error" in piece:
+                    return client.drain()
+                if client.gone():
                     break
         except UserError as error:
-            ended = True
-            client.push({"error": one_line(error)})
+            why = one_line(error)
         except Exception as error:
-            ended = True
-            client.push({"error": f"the trainer could not answer: {type(error).__name__}: {one_line(error)}"})
-        if not ended:
-            client.push({"error": f"run {self.run.name} broke the answer off; try again"})
+            why = f"the trainer could not answer: {type(error).__name__}: {one_line(error)}"
+        finally:
+            self._prompts.release()
+        client.push({"error": why})
         return client.drain()
 
 

@@ -88,48 +88,39 @@ def generate(
     """
     settings = settings or SamplingSettings()
     ids = encode_prompt(model, tokenizer, prompt)
-    forced = [_checked(token, tokenizer) for token in forced][: settings.max_tokens]
-    return _stream(model, tokenizer, ids, settings, cancelled, forced, alternatives, keep)
+    given = [_checked(token, tokenizer) for token in forced][: settings.max_tokens]
 
+    def pieces() -> Iterator[Piece | Done]:
+        began = time.perf_counter()
+        row = Row(tokenizer, settings, fresh_seed() if settings.seed is None else settings.seed)
+        context = Context(model, ids + given, settings.max_tokens - len(given), drawn=len(given))
+        dice = Dice([row.seed], context.ids.device)
+        while row.reason is None:
+            table: tuple[Alternative, ...] = ()
+            kept: int | None = None
+            if row.tokens < len(given):
+                token = given[row.tokens]
+                if not settings.greedy:
+                    dice.throw()
+            else:
+                logits = context.logits()
+                drawn = sample(logits, settings, dice, context.ids)
+                token = int(drawn)
+                check_drawn(token, logits.size(-1))
+                if alternatives:
+                    before = context.ids[0].tolist()
+                    told = distribution(logits[0].cpu(), settings, before, most=alternatives).candidates
+                    table = tuple(Alternative(c.id, tokenizer.token_label(c.id), c.raw, c.after) for c in told)
+                if keep is not None:
+                    kept = keep.add(logits[0])
+                context.append(drawn)
+            text = row.push(token, cancelled is not None and cancelled())
+            shown = time.perf_counter()
+            yield Piece(token, text, table, kept)
+            began += time.perf_counter() - shown
+        yield row.done(time.perf_counter() - began)
 
-def _stream(
-    model: GPT,
-    tokenizer: Tokenizer,
-    ids: list[int],
-    settings: SamplingSettings,
-    cancelled: Cancelled | None,
-    forced: Sequence[int],
-    alternatives: int,
-    keep: KeptLogits | None,
-) -> Iterator[Piece | Done]:
-    began = time.perf_counter()
-    row = Row(tokenizer, settings, fresh_seed() if settings.seed is None else settings.seed)
-    room = settings.max_tokens - len(forced)
-    context = Context(model, ids + list(forced), room, drawn=len(forced))
-    dice = Dice([row.seed], context.ids.device)
-    while row.reason is None:
-        table: tuple[Alternative, ...] = ()
-        kept: int | None = None
-        if row.tokens < len(forced):
-            token = forced[row.tokens]
-            if not settings.greedy:
-                dice.throw()
-        else:
-            logits = context.logits()
-            drawn = sample(logits, settings, dice, context.ids)
-            token = int(drawn)
-            check_drawn(token, logits.size(-1))
-            if alternatives:
-                told = distribution(logits[0].cpu(), settings, context.ids[0].tolist(), most=alternatives)
-                table = tuple(Alternative(c.id, tokenizer.token_label(c.id), c.raw, c.after) for c in told.candidates)
-            if keep is not None:
-                kept = keep.add(logits[0])
-            context.append(drawn)
-        text = row.push(token, cancelled is not None and cancelled())
-        given = time.perf_counter()
-        yield Piece(token, text, table, kept)
-        began += time.perf_counter() - given
-    yield row.done(time.perf_counter() - began)
+    return pieces()
 
 
 def generate_many(

@@ -13,7 +13,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,15 @@ if TYPE_CHECKING:
 Ids = NDArray[np.unsignedinteger[Any]]
 Unknown = Literal["error", "skip", "unk"]
 """What becomes of a character that is not in the vocabulary: `data.unknown`."""
+
+
+class Material(NamedTuple):
+    """What a tokenizer is made from: the settings, and the training split, the bytes [0, end) of `text`."""
+
+    data: DataConfig
+    text: Text
+    end: int
+    progress: Progress | None = None
 
 
 class Tokenizer(ABC):
@@ -70,8 +79,8 @@ class Tokenizer(ABC):
 
     @classmethod
     @abstractmethod
-    def from_corpus(cls, data: DataConfig, text: Text, end: int, progress: Progress | None = None) -> Tokenizer:
-        """The one that the settings ask for, made from the training split, the bytes [0, end) of `text`.
+    def from_corpus(cls, material: Material) -> Tokenizer:
+        """The one that the settings ask for.
 
         Vocabularies of bpe and words see nothing else, and of a large split an even sample. TokenizerError when it
         cannot be made.
@@ -79,8 +88,8 @@ class Tokenizer(ABC):
 
     @classmethod
     def expected_vocab(cls, data: DataConfig) -> int:
-        """How many tokens to expect before a corpus is read: as many as are wanted."""
-        return data.vocab_size
+        """How many tokens to expect before a corpus is read: as many as are wanted, or as there always are."""
+        return data.vocab_size if cls.made_by == "vocab_size" else cls.least_vocab
 
     @property
     def settings(self) -> dict[str, str | int]:
@@ -176,6 +185,11 @@ class Tokenizer(ABC):
     def fingerprint(self) -> str:
         """SHA-256 of the canonical JSON of `to_dict`: equal for tokenizers that do the same."""
         return hashlib.sha256(self.canonical()).hexdigest()
+
+    @property
+    def identity(self) -> dict[str, str | int]:
+        """By what it is known elsewhere."""
+        return {"kind": self.kind, "vocab_size": self.vocab_size, "fingerprint": self.fingerprint}
 
     def canonical(self) -> bytes:
         """`to_dict` as JSON, always the same bytes for the same tokenizer."""

@@ -9,17 +9,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.errors import TokenizerError
-from engine.tokenizers.base import Tokenizer
+from engine.tokenizers.base import Material, Tokenizer
 from engine.tokenizers.bytelevel import BYTES, ByteLevelTokenizer, Merge, byte_alphabet, byte_level_backend, byte_names
 from engine.tokenizers.cutting import cut_safely
 from engine.tokenizers.learning import sample_of
 
 if TYPE_CHECKING:
     import tokenizers
-
-    from engine.config import DataConfig
-    from engine.text.corpus import Text
-    from engine.text.scan import Progress
 
 _LONG = re.compile(r"\S{1024}")  # genomes, base64
 _FED = 1 << 14  # characters handed to the trainer at once; it holds 256 of these cut into words
@@ -48,9 +44,9 @@ class BpeTokenizer(ByteLevelTokenizer):
         self.merges = [(int(left), int(right)) for left, right in merges]
 
     @classmethod
-    def from_corpus(cls, data: DataConfig, text: Text, end: int, progress: Progress | None = None) -> BpeTokenizer:
-        chunks, special = sample_of(text, end, progress)
-        return cls.train(chunks, data.vocab_size, special)
+    def from_corpus(cls, material: Material) -> BpeTokenizer:
+        chunks, special = sample_of(material)
+        return cls.train(chunks, material.data.vocab_size, special)
 
     @classmethod
     def train(cls, chunks: Iterable[str], vocab_size: int, special: Sequence[str] = ()) -> BpeTokenizer:

@@ -7,15 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from engine.tokenizers.base import Ids, Tokenizer
+from engine.tokenizers.base import Ids, Material, Tokenizer
 from engine.tokenizers.bytelevel import BYTES, byte_level_backend, byte_names
 
 if TYPE_CHECKING:
     import tokenizers
-
-    from engine.config import DataConfig
-    from engine.text.corpus import Text
-    from engine.text.scan import Progress
 
 
 class ByteTokenizer(Tokenizer):
@@ -30,12 +26,8 @@ class ByteTokenizer(Tokenizer):
         super().__init__(BYTES)
 
     @classmethod
-    def from_corpus(cls, data: DataConfig, text: Text, end: int, progress: Progress | None = None) -> ByteTokenizer:
+    def from_corpus(cls, material: Material) -> ByteTokenizer:
         return cls()
-
-    @classmethod
-    def expected_vocab(cls, data: DataConfig) -> int:
-        return cls.least_vocab
 
     @property
     def backend(self) -> tokenizers.Tokenizer:

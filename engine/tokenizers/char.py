@@ -10,15 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import TokenizerError, UnknownCharacterError
-from engine.tokenizers.base import Ids, Tokenizer, Unknown, character_name
+from engine.tokenizers.base import Ids, Material, Tokenizer, Unknown, character_name
 from engine.tokenizers.learning import reporting
 
 if TYPE_CHECKING:
     import tokenizers
 
     from engine.config import DataConfig
-    from engine.text.corpus import Text
-    from engine.text.scan import Progress
 
 TYPICAL = 65  # characters of tinyshakespeare; plain English text has 60 to 100
 EVERY_CHARACTER = r"[\s\S]"
@@ -53,8 +51,9 @@ class CharTokenizer(Tokenizer):
         self._table[codes] = np.arange(len(chars))
 
     @classmethod
-    def from_corpus(cls, data: DataConfig, text: Text, end: int, progress: Progress | None = None) -> CharTokenizer:
+    def from_corpus(cls, material: Material) -> CharTokenizer:
         """Of the whole text: which characters exist is no statistic, and so any text can be used, as in nanoGPT."""
+        data, text, _, progress = material
         chunks = text.chunks(0, text.n_bytes, 1 << 20)
         return cls.train(reporting(chunks, text.n_bytes, "reading characters", progress), data.unknown)
 

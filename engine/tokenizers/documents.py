@@ -15,7 +15,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -92,6 +92,10 @@ class Document:
     text: str | Iterator[str]
     val: bool
     ends: bool = True
+
+    @property
+    def chunks(self) -> Iterable[str]:
+        return (self.text,) if isinstance(self.text, str) else self.text
 
 
 class Documents(AbstractContextManager["Documents"], ABC):

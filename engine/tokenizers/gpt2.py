@@ -15,15 +15,11 @@ import numpy as np
 from engine.errors import TokenizerError
 from engine.files import reason
 from engine.folders import cache_dir
-from engine.tokenizers.base import Ids, Tokenizer
+from engine.tokenizers.base import Ids, Material, Tokenizer
 from engine.tokenizers.bytelevel import Merge, byte_alphabet, byte_level_backend, byte_names
 
 if TYPE_CHECKING:
     import tokenizers
-
-    from engine.config import DataConfig
-    from engine.text.corpus import Text
-    from engine.text.scan import Progress
 
 END_OF_TEXT = "<|endoftext|>"
 SIZE = 50_256  # without it
@@ -46,12 +42,8 @@ class Gpt2Tokenizer(Tokenizer):
         super().__init__(tokens, [END_OF_TEXT])
 
     @classmethod
-    def from_corpus(cls, data: DataConfig, text: Text, end: int, progress: Progress | None = None) -> Gpt2Tokenizer:
+    def from_corpus(cls, material: Material) -> Gpt2Tokenizer:
         return load_gpt2()
-
-    @classmethod
-    def expected_vocab(cls, data: DataConfig) -> int:
-        return cls.least_vocab
 
     @property
     def backend(self) -> tokenizers.Tokenizer:

@@ -7,15 +7,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.errors import TokenizerError
-from engine.tokenizers.base import Tokenizer
+from engine.tokenizers.base import Material, Tokenizer
 from engine.tokenizers.bytelevel import ByteLevelTokenizer, Merge, byte_alphabet, byte_level_backend
 
 if TYPE_CHECKING:
     import tokenizers
-
-    from engine.config import DataConfig
-    from engine.text.corpus import Text
-    from engine.text.scan import Progress
 
 
 class ImportedTokenizer(ByteLevelTokenizer):
@@ -32,11 +28,8 @@ class ImportedTokenizer(ByteLevelTokenizer):
     def __init__(
         self, names: Sequence[str], merges: Sequence[Merge], special: Sequence[str] = (), ignore_merges: bool = False
     ) -> None:
-        self.names, self.merges, self.ignore_merges = (
-            list(names),
-            [(left, right) for left, right in merges],
-            ignore_merges,
-        )
+        self.names, self.merges = list(names), [(left, right) for left, right in merges]
+        self.ignore_merges = ignore_merges
         ids = {name: id for id, name in enumerate(self.names)}
         letters = byte_alphabet()
         value = {letter: byte for byte, letter in enumerate(letters)}
@@ -53,7 +46,7 @@ class ImportedTokenizer(ByteLevelTokenizer):
         super().__init__(tokens, places)
 
     @classmethod
-    def from_corpus(cls, data: DataConfig, text: Text, end: int, progress: Progress | None = None) -> Tokenizer:
+    def from_corpus(cls, material: Material) -> Tokenizer:
         raise TokenizerError("an imported tokenizer comes with its model; see tinytui runs import")
 
     @property

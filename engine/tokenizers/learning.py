@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from engine.text.corpus import Text
     from engine.text.scan import Progress
+    from engine.tokenizers.base import Material
 
 MOST = 128 << 20  # bytes; more text changes a vocabulary hardly at all and only takes time
 _BLOCKS = 64
@@ -17,8 +18,9 @@ USUAL_SPECIAL = ("<END>", "<|endoftext|>")
 _TAG = re.compile(r"<[^\s<>]+>")
 
 
-def sample_of(text: Text, end: int, progress: Progress | None) -> tuple[Iterator[str], list[str]]:
-    """The sample of the bytes [0, end) of `text` that a vocabulary is learned from, and the special tokens in it."""
+def sample_of(material: Material) -> tuple[Iterator[str], list[str]]:
+    """The sample that a vocabulary is learned from, and the special tokens in it."""
+    _, text, end, progress = material
     special = special_in(sampled(text, end), text.boundary)
     return reporting(sampled(text, end), min(end, MOST), "training tokenizer", progress), special
 

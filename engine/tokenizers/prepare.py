@@ -178,12 +178,7 @@ def _about(
     return Prepared(
         name=name,
         asked=asked,
-        tokenizer={
-            "kind": tokenizer.kind,
-            "vocab_size": tokenizer.vocab_size,
-            "fingerprint": tokenizer.fingerprint,
-            "settings": tokenizer.settings,
-        },
+        tokenizer=tokenizer.identity | {"settings": tokenizer.settings},
         dtype="uint16" if tokenizer.dtype.itemsize == 2 else "uint32",
         by=documents.by,
         mark=mark_of(tokenizer, documents.ending),
@@ -304,7 +299,7 @@ def _sample(documents: Documents, pieces: list[Piece]) -> Iterator[str]:
         for document in documents.read(trained[number * len(trained) // count]):
             if document.val:
                 continue
-            for chunk in [document.text] if isinstance(document.text, str) else document.text:
+            for chunk in document.chunks:
                 yield chunk
                 room -= len(chunk)
                 if room <= 0:
@@ -321,7 +316,7 @@ def _characters(documents: Documents, pieces: list[Piece]) -> Iterator[str]:
     yield "".join(sorted(seen))
     for piece in pieces:
         for document in documents.read(piece):
-            for chunk in [document.text] if isinstance(document.text, str) else document.text:
+            for chunk in document.chunks:
                 if fresh := set(chunk) - seen:
                     seen |= fresh
                     yield "".join(sorted(fresh))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from engine.errors import TokenizerError
 from engine.files import make_folder, reason, write_output
 from engine.tokenizers import KINDS
-from engine.tokenizers.base import Tokenizer
+from engine.tokenizers.base import Material, Tokenizer
 
 if TYPE_CHECKING:
     from engine.config import DataConfig
@@ -30,7 +30,7 @@ def train_tokenizer(data: DataConfig, text: Text, end: int, progress: Progress |
 
     Raises TokenizerError when the wanted vocabulary is too small, or GPT-2's cannot be had.
     """
-    return tokenizer_class(data.tokenizer).from_corpus(data, text, end, progress)
+    return tokenizer_class(data.tokenizer).from_corpus(Material(data, text, end, progress))
 
 
 def expected_vocab(data: DataConfig) -> int:

@@ -12,18 +12,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from engine.errors import TokenizerError
-from engine.tokenizers.base import Ids, Tokenizer
+from engine.tokenizers.base import Ids, Material, Tokenizer
 from engine.tokenizers.bytelevel import BYTES
 from engine.tokenizers.cutting import UnitEncoder, cut_safely
 from engine.tokenizers.learning import sample_of
-
-if TYPE_CHECKING:
-    from engine.config import DataConfig
-    from engine.text.corpus import Text
-    from engine.text.scan import Progress
 
 # A word may have apostrophes inside (don't, l’eau). Every character is in exactly one of the classes.
 _UNIT = re.compile(r" ?[^\W\d_]+(?:['’][^\W\d_]+)*| ?\d+| ?(?:[^\w\s]|_)+|\s+(?!\S)|\s+")
@@ -46,9 +41,9 @@ class WordTokenizer(Tokenizer):
         self._ids = {token: id for id, token in enumerate(tokens)}
 
     @classmethod
-    def from_corpus(cls, data: DataConfig, text: Text, end: int, progress: Progress | None = None) -> WordTokenizer:
-        chunks, special = sample_of(text, end, progress)
-        return cls.train(chunks, data.vocab_size, special)
+    def from_corpus(cls, material: Material) -> WordTokenizer:
+        chunks, special = sample_of(material)
+        return cls.train(chunks, material.data.vocab_size, special)
 
     @classmethod
     def train(cls, chunks: Iterable[str], vocab_size: int, special: Sequence[str] = ()) -> WordTokenizer:

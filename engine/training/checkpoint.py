@@ -171,8 +171,8 @@ def load_model(
     Of the checkpoint's files all but the optimizer's are read. Raises CheckpointError when there is none, or the one
     asked for by its step is damaged.
     """
-    model, checkpoint = _first_whole(run, which, device, say)
-    return for_decoding(model), checkpoint.tokenizer, checkpoint.step
+    model, tokenizer, step = load_to_inspect(run, which, device, say=say)
+    return for_decoding(model), tokenizer, step
 
 
 def load_to_inspect(
@@ -183,14 +183,6 @@ def load_to_inspect(
     say: Callable[[str], None] = warnings.warn,
 ) -> tuple[GPT, Tokenizer, int]:
     """As `load_model`, for reading many tokens at once."""
-    model, checkpoint = _first_whole(run, which, device, say)
-    return model.eval(), checkpoint.tokenizer, checkpoint.step
-
-
-def _first_whole(
-    run: RunDir, which: str | int, device: str | torch.device, say: Callable[[str], None]
-) -> tuple[GPT, Checkpoint]:
-    """The first model that `which` may mean and its checkpoint."""
     steps = run.checkpoint_steps()
     paths, unknown = _in_order(run, steps, str(which)) if steps else ([choose_checkpoint(run, which)], [])
     problems: list[str] = []
@@ -203,7 +195,7 @@ def _first_whole(
             continue
         for problem in dict.fromkeys([*problems, *unknown]):
             say(f"{problem}; {path.name} is used")
-        return model, checkpoint
+        return model.eval(), checkpoint.tokenizer, checkpoint.step
     raise CheckpointError(problems[0])
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,7 +73,7 @@ def beside(device: torch.device) -> Callable[[], AbstractContextManager[object]]
     return lambda: torch.cuda.stream(stream)
 
 
-def moment(device: torch.device) -> float | torch.cuda.Event:
+def moment(device: torch.device) -> Any:
     """When all that is launched until now is done: a GPU computes later than the host asks for it."""
     if device.type != "cuda":
         return time.perf_counter()
@@ -81,11 +82,9 @@ def moment(device: torch.device) -> float | torch.cuda.Event:
     return event
 
 
-def seconds_between(one: float | torch.cuda.Event, other: float | torch.cuda.Event) -> float:
+def seconds_between(one: Any, other: Any) -> float:
     """Between two moments of a device that have come."""
-    if isinstance(one, float):
-        return float(other) - one  # type: ignore[arg-type]
-    return float(one.elapsed_time(other)) / 1000  # type: ignore[no-untyped-call]
+    return float(other - one if isinstance(one, float) else one.elapsed_time(other) / 1000)
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:

@@ -52,10 +52,6 @@ def import_run(folder: Path, runs_dir: Path | None = None, *, name: str | None =
         config,
         corpus={"name": "unknown", "path": None, "sha256": ""},
         preset=IMPORTED,
-        tokenizer={
-            "kind": tokenizer.kind,
-            "vocab_size": tokenizer.vocab_size,
-            "fingerprint": tokenizer.fingerprint,
-        },
+        tokenizer=tokenizer.identity,
         fill=fill,
     )

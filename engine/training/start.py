@@ -88,11 +88,7 @@ def start_run(
         },
         preset=preset,
         template=found.template.to_dict() if found.template else None,
-        tokenizer={
-            "kind": dataset.tokenizer.kind,
-            "vocab_size": dataset.tokenizer.vocab_size,
-            "fingerprint": dataset.tokenizer.fingerprint,
-        },
+        tokenizer=dataset.tokenizer.identity,
         parent=None
         if base is None or parent is None
         else {"run": base[0].name, "path": str(base[0].path), "step": parent.step, "how": "fine-tune"},

@@ -134,5 +134,5 @@ def test_an_answer_ends_once(pieces: tuple[Any, ...], most: int, stays: int, lin
 
     run: Any = SimpleNamespace(name="soap-1", path=Path("soap-1"), live=True)
     server, reader = ControlServer(run, CommandQueue(), prompter), Reader(most, stays)
-    assert server._stream_pieces(reader, {"do": "prompt"}, prompter) is (most == 9)  # type: ignore[arg-type]
+    assert server._stream(reader, {"do": "prompt"}) is (most == 9)  # type: ignore[arg-type]
     assert reader.lines == lines
