@@ -98,7 +98,7 @@ def read_tokenizer(folder: Path) -> Tokenizer | None:
     except ValidationError as error:
         raise TokenizerError(f"{path} is damaged: {what_is_wrong(error.errors()[0])}") from None
     ours = ours or _ours(file, path)
-    _compare(ours, file, tree, path)
+    _compare(ours, tree, path)
     return ours
 
 
@@ -256,7 +256,7 @@ def _only(part: dict[str, Any] | None) -> dict[str, Any]:
     return inner[0] if isinstance(inner, list) and len(inner) == 1 and isinstance(inner[0], dict) else part or {}
 
 
-def _compare(ours: Tokenizer, file: _File, tree: dict[str, Any], path: Path) -> None:
+def _compare(ours: Tokenizer, tree: dict[str, Any], path: Path) -> None:
     """Raises TokenizerError unless a text that has all there is gets the ids that `tokenizers` gives it."""
     from tokenizers import Tokenizer as Backend
 

@@ -157,7 +157,7 @@ def lf(blocks: Iterator[str]) -> Iterator[str]:
     for block in blocks:
         block = held + block
         held = "\r" if block.endswith("\r") else ""
-        if text := block.removesuffix("\r").replace("\r\n", "\n") if held else block.replace("\r\n", "\n"):
+        if text := block.removesuffix("\r").replace("\r\n", "\n"):
             yield text
     if held:
         yield held
