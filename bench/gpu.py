@@ -30,7 +30,7 @@ import torch
 from bench.machine import LETTERS, describe, say, spread
 from engine.config import Config
 from engine.errors import RunError
-from engine.model import build_for, build_model
+from engine.model import build_for, build_model, sizes
 from engine.model.sizes import count_parameters, flops_per_token
 from engine.plan.measure import made_up, time_steps
 from engine.preset_files import load_preset
@@ -73,10 +73,12 @@ def main() -> None:
             config = load_preset(preset)
             steps(preset, config, made_up(config, len(LETTERS), device), device, rate, options.seconds)
         if not options.skip_gpt2:
-            for multiple in (1, 64):
+            pieces = sizes.LOGITS_BYTES  # of which each is computed once more in the backward pass
+            for multiple, at_once in ((1, pieces), (64, pieces), (64, 1 << 40)):
                 config = load_preset("gpt2").replace({"model.vocab_multiple": multiple})
-                dataset = made_up(config, GPT2_TOKENS, device)
-                steps(f"gpt2, vocabulary x{multiple}", config, dataset, device, rate, options.seconds)
+                dataset, sizes.LOGITS_BYTES = made_up(config, GPT2_TOKENS, device), at_once
+                whole = "" if at_once == pieces else ", logits whole"
+                steps(f"gpt2, vocabulary x{multiple}{whole}", config, dataset, device, rate, options.seconds)
             say("hoped for: gpt2", f"at least {HOPED['share']:.0%} of the matrix rate")
         writing(device, options.seconds)
         beside(presets[0], device, options.seconds)
