@@ -36,17 +36,28 @@ def list_(
     filter: Annotated[
         str, typer.Argument(metavar="[FILTER]", help="Words, key:word, and figures: lr>1e-3 params>=1M !state:failed.")
     ] = "",
+    sort: Annotated[
+        str | None,
+        typer.Option("--sort", metavar="FIGURE", help="By best, val, bpb, lr, name or another; least first."),
+    ] = None,
+    reverse: Annotated[bool, typer.Option("--reverse", help="With --sort: the greatest first.")] = False,
     runs: RunsDir = Path("runs"),
     as_json: Json = False,
 ) -> None:
     """All runs, the most recently active first; some of them by a filter such as 'corpus:soap val<1.5'."""
-    from engine.runs.filter import parse_filter
+    from engine.runs.filter import NUMBERS, TEXTS, parse_filter
     from engine.runs.layout import list_runs
     from engine.runs.overview import overview
     from tui.text import fmt_count, fmt_duration, fmt_loss
 
     wanted = parse_filter(filter)
     rows = [row for run in list_runs(runs) if wanted(row := overview(run))]
+    if sort is not None:
+        if (fact := (NUMBERS | TEXTS).get(sort)) is None:
+            raise RunError(f"runs are not sorted by {sort!r:.40}; there are {', '.join([*NUMBERS, *TEXTS])}")
+        known = [row for row in rows if row.get(fact) is not None]
+        known.sort(key=lambda row: row[fact], reverse=reverse)
+        rows = [*known, *(row for row in rows if row.get(fact) is None)]
     if as_json:
         print_json(rows)
         return

@@ -267,3 +267,15 @@ def test_the_settings_of_a_run_train_another(trained: Trained) -> None:
     told = json.loads(invoke("runs", "compare", "first", "second", "--json").stdout)
     assert told["differences"] == {"train.max_steps": [20, 12]}
     assert invoke("runs", "show", "first", "--settings", "--json").exit_code == 2
+
+
+def test_a_list_is_sorted_by_any_figure(trained: Trained) -> None:
+    assert invoke("runs", "fork", "first", "--step", 10, "--name", "second", "--steps", 30).exit_code == 0
+
+    def names(*args: str) -> list[str]:
+        return [run["name"] for run in json.loads(invoke("runs", "list", "--json", *args).stdout)]
+
+    assert names("--sort", "step") == names("--sort", "name", "--reverse") == ["second", "first"]
+    assert names("--sort", "steps") == names("--sort", "name") == ["first", "second"]
+    assert sorted(names("--sort", "memory")) == ["first", "second"]  # a fork has none yet
+    assert "there are step, steps, val" in one_complaint(invoke("runs", "list", "--sort", "loss"))
