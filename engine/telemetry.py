@@ -17,24 +17,21 @@ import psutil
 
 @dataclass(frozen=True)
 class Device:
-    """One NVIDIA device, by the number CUDA gives it (`cuda:0`); None where it does not tell."""
+    """One NVIDIA device, by the number CUDA gives it (`cuda:0`); None where it does not tell.
+
+    `utilization` is percent of the last sampling period in which a kernel ran, `temperature` degrees Celsius, `power`
+    watts, memory bytes of all processes, `clock` MHz of the multiprocessors. `processes` compute on it: pid and bytes.
+    """
 
     index: int
     name: str
     utilization: float | None
-    """Percent of the last sampling period in which a kernel ran."""
     temperature: float | None
-    """Degrees Celsius."""
     power: float | None
-    """Watts."""
     memory_used: int | None
-    """Bytes, of all processes."""
     memory_total: int | None
-    """Bytes."""
     clock: float | None = None
-    """MHz of the multiprocessors."""
     processes: tuple[tuple[int, int | None], ...] = ()
-    """Those that compute on it: pid and bytes."""
 
 
 class Telemetry:
@@ -80,21 +77,17 @@ class Telemetry:
 
     def _look(self, index: int, name: str, handle: Any) -> Device:
         nvml = self._nvml
-        busy = _ask(lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu)
-        heat = _ask(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
-        power = _ask(lambda: nvml.nvmlDeviceGetPowerUsage(handle))
         memory = _ask(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
-        clock = _ask(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM))
         processes = _ask(lambda: nvml.nvmlDeviceGetComputeRunningProcesses(handle)) or []
         return Device(
             index=index,
             name=name,
-            utilization=None if busy is None else float(busy),
-            temperature=None if heat is None else float(heat),
-            power=None if power is None else power / 1000,
+            utilization=_ask(lambda: float(nvml.nvmlDeviceGetUtilizationRates(handle).gpu)),
+            temperature=_ask(lambda: float(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))),
+            power=_ask(lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1000),
             memory_used=None if memory is None else int(memory.used),
             memory_total=None if memory is None else int(memory.total),
-            clock=None if clock is None else float(clock),
+            clock=_ask(lambda: float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM))),
             processes=tuple((int(each.pid), each.usedGpuMemory) for each in processes),
         )
 

@@ -61,7 +61,7 @@ def _weights(to: Architecture, config: ModelConfig, vocab_size: int, state: dict
             state = {name.replace(theirs, ours): tensor for name, tensor in state.items()}
     out = {}
     for name, places in to.places(config).items():
-        tensor = state.get(name, _that_changes_nothing(name, config, vocab_size, state))
+        tensor = state[name] if name in state else _that_changes_nothing(name, config, vocab_size, state)
         if name in ("wte.weight", "head.weight"):
             tensor = tensor[:vocab_size]
         elif name == "before.weight":
@@ -74,18 +74,12 @@ def _weights(to: Architecture, config: ModelConfig, vocab_size: int, state: dict
 def _that_changes_nothing(name: str, config: ModelConfig, vocab_size: int, state: dict[str, Tensor]) -> Tensor:
     """What a parameter is in a model that does as ours does without it."""
     if name == "wpe.weight":
-        return _positions(config, vocab_size)
+        shape, std = (config.block_size, config.n_embd), embedding_std(config, padded_vocab(config, vocab_size))
+        return torch.zeros(shape) if config.position == "none" else sinusoidal_table(*shape, std)
     if name.endswith(".bias"):
         matrix = state.get(name.removesuffix("bias") + "weight")
         return torch.zeros(config.n_embd if matrix is None else matrix.size(0))
     return torch.ones(config.n_embd)
-
-
-def _positions(config: ModelConfig, vocab_size: int) -> Tensor:
-    if config.position == "none":
-        return torch.zeros(config.block_size, config.n_embd)
-    rows = padded_vocab(config, vocab_size)
-    return sinusoidal_table(config.block_size, config.n_embd, embedding_std(config, rows))
 
 
 def export_adapter(model: GPT, r: int, alpha: float, folder: Path, *, force: bool = False) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,13 +9,12 @@ import torch
 from engine.config import Config
 from engine.machine import cpu_model, memory_peak
 from engine.plan.measure import made_up, time_steps, time_writing
+from engine.text.scan import Progress
 from engine.tokenizers.table import expected_vocab
 from engine.training.compile import compile_step
 from engine.training.device import ready_device
 from engine.training.precision import settled
 from engine.training.step import make_step
-
-Progress = Callable[[str, float], None]
 
 TEXT_TOKENS = 100
 

@@ -26,7 +26,9 @@ class Forecast:
     """Memory in bytes, floating-point operations, how often the corpus is read, and seconds where `pace` is known.
 
     `evaluations` and `samples` count what the whole run makes: every evaluation is taken for the best so far, which
-    writes a checkpoint and a sample, so `samples` is the most there can be.
+    writes a checkpoint and a sample, so `samples` is the most there can be. `val_tokens` are those of the whole split,
+    `evaluated` those of them in an evaluation. Of several `processes`, that train as `parallel` says (ddp or fsdp),
+    memory is of one.
     """
 
     params: int
@@ -44,14 +46,10 @@ class Forecast:
     samples: int
     sample_tokens: int
     val_tokens: int | None
-    """Of the whole split."""
     evaluated: int | None
-    """Of them in an evaluation."""
     pace: Pace | None
     processes: int = 1
-    """Those that train it; memory is of one of them."""
     parallel: str = ""
-    """How several train it: ddp or fsdp."""
 
     @property
     def memory(self) -> int:

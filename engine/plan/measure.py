@@ -142,10 +142,9 @@ def problem(error: Exception) -> str:
     """The error in one line; for want of memory, what to do about it."""
     if isinstance(error, UserError):
         return str(error)
-    text = " ".join(str(error).split())
     if is_out_of_memory(error):
         return OUT_OF_MEMORY
-    return f"not measured: {type(error).__name__}: {text[:200]}"
+    return f"not measured: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def main(job: str) -> int:
