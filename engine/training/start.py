@@ -167,4 +167,7 @@ def _trained_on(run: RunDir, corpora_dir: Path | None) -> Text | Tokens:
             f"corpus {corpus.get('name')} has changed since run {run.name} began; restore it, or start a new run on it"
         )
     said = f"run.json of {run.name} says"
-    raise CorpusError(f"{said} of its corpus: {problem}" if problem else f"{said} not which corpus it was trained on")
+    if problem is None:
+        raise CorpusError(f"{said} not which corpus it was trained on")
+    kept = f", or keep it by name: tinytui corpora add FILE --name {corpus.get('name')}" if "boundary" in corpus else ""
+    raise CorpusError(f"{said} of its corpus: {problem}{kept}")

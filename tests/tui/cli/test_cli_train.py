@@ -177,3 +177,12 @@ def test_the_last_sample_of_each_prompt_is_shown(cli: Cli) -> None:
     assert done.exit_code == 0, done.output
     assert done.stdout.index("one small") < done.stdout.index("after another")
     assert cli("sample", "several", "--tokens", 2, "--seed", 1).stdout.startswith("one small")
+
+
+def test_a_run_that_has_moved_finds_its_corpus_by_name(cli: Cli) -> None:
+    assert cli("train", "small.txt", *TINY, "--steps", 3, "--name", "first").exit_code == 0
+    Path("small.txt").rename("kept.txt")
+    lost = cli("train", "--resume", "first", "--steps", 5)
+    assert lost.exit_code == 1 and "tinytui corpora add FILE --name small" in one_complaint(lost)
+    assert cli("corpora", "add", "kept.txt", "--name", "small", "--corpora", "mine").exit_code == 0
+    assert cli("train", "--resume", "first", "--steps", 5, "--corpora", "mine").exit_code == 0
