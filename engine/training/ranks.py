@@ -7,7 +7,6 @@ What they say to each other here goes over the CPU (gloo), whatever the gradient
 from __future__ import annotations
 
 import os
-import pickle
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -141,12 +140,12 @@ class Ranks:
         """What rank 0 gives, on every rank. It is pickled: only between processes of one run."""
         if self.alone:
             return thing
-        data = pickle.dumps(thing) if self.leads else b""
-        size = torch.tensor([len(data)])
-        self.broadcast(size)
-        buffer = torch.frombuffer(bytearray(data or bytes(int(size))), dtype=torch.uint8)
-        self.broadcast(buffer)
-        return pickle.loads(buffer.numpy().tobytes())
+        import torch.distributed as dist
+
+        given = [thing]
+        with self.exchange():
+            dist.broadcast_object_list(given, 0)
+        return given[0]
 
     def collect(self, thing: Any) -> list[Any]:
         """What each rank gives, in their order, on every rank."""

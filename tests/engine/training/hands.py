@@ -26,7 +26,7 @@ class Hands:
         self._here = threading.local()
         self._barrier = threading.Barrier(size, timeout=30.0)
         self._said: list[Any] = [None] * size
-        for name in ("broadcast", "all_gather", "all_gather_object", "all_to_all_single"):
+        for name in ("broadcast", "broadcast_object_list", "all_gather", "all_gather_object", "all_to_all_single"):
             monkeypatch.setattr(dist, name, getattr(self, name))
 
     def run(self, do: Callable[[Ranks], T]) -> list[T]:
@@ -61,6 +61,9 @@ class Hands:
         if not async_op:
             tensor.copy_(found)
         return SimpleNamespace(wait=lambda: tensor.copy_(found)) if async_op else None
+
+    def broadcast_object_list(self, given: list[Any], source: int) -> None:
+        given[:] = self._all(list(given))[source]
 
     def all_gather(self, into: list[Tensor], tensor: Tensor) -> None:
         for place, found in zip(into, self._all(tensor.clone()), strict=True):
