@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -185,9 +185,15 @@ class TokenDataset:
         )[starts]
         if self._maps is not None:
             self._maps[0].touched(count, block_size + 1)
+        return self._parted(rows, starts, 0)
+
+    def _parted(
+        self, rows: NDArray[Any], starts: NDArray[np.int64], split: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Inputs and targets of windows with the target after them, which start there in training (0), validation."""
         x, y = rows[:, :-1].astype(np.int64), rows[:, 1:].astype(np.int64)
         if self.answers is not None:
-            y[~self.answers[0].mask(starts, block_size)] = LEFT_OUT
+            y[~self.answers[split].mask(starts, y.shape[1])] = LEFT_OUT
         return x, y
 
     def ahead(self, seed: int, first: int, count: int, block_size: int) -> None:
@@ -233,13 +239,10 @@ class TokenDataset:
                 yield self._val_batch(starts[first : first + batch_size], width)
 
     def _val_batch(self, starts: NDArray[np.int64], width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        ids = self.val[starts[:, None] + np.arange(width + 1)].astype(np.int64)
+        rows = self.val[starts[:, None] + np.arange(width + 1)]
         if self._maps is not None:
-            self._maps[1].touched(1, ids.size)
-        x, y = ids[:, :-1].copy(), ids[:, 1:].copy()
-        if self.answers is not None:
-            y[~self.answers[1].mask(starts, width)] = LEFT_OUT
-        return x, y
+            self._maps[1].touched(1, rows.size)
+        return self._parted(rows, starts, 1)
 
     def bits_per_byte(self, loss: float) -> float:
         """The mean validation loss in nats a token as bits a byte of text: loss / ln 2 * targets / val_bytes.

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
@@ -94,7 +94,9 @@ def evaluate(
     began = time.monotonic()
     was_training = model.training
     model.eval()
-    share = _Share(model, dataset, block_size, device, between, most, ranks)
+    portion = Portion.fitting(block_size, model.vocab_size, device)
+    batches = dataset.val_batches(block_size, portion.rows, most)
+    share = _Share(model, device, between, ranks, portion, batches, is_sharded(next(model.parameters())))
     try:
         # a sharded model puts its blocks together anew in training: tensors of inference would be in its way
         with torch.no_grad() if share.sharded else torch.inference_mode(), autocast(precision, device):
@@ -119,27 +121,22 @@ ROUND = 32
 """Batches of a rank until it hears how the others are."""
 
 
+@dataclass
 class _Share:
     """A rank's part of an evaluation, as far as it has come."""
 
-    def __init__(
-        self,
-        model: GPT,
-        dataset: TokenDataset,
-        block_size: int,
-        device: torch.device,
-        between: Callable[[], bool] | None,
-        most: int | None,
-        ranks: Ranks,
-    ) -> None:
-        self.model, self.device, self.between, self.ranks = model, device, between, ranks
-        self.sharded = is_sharded(next(model.parameters()))
-        self.portion = Portion.fitting(block_size, model.vocab_size, device)
-        self.batches = dataset.val_batches(block_size, self.portion.rows, most)
-        self.total, self.targets = 0.0, 0
-        self.waiting: list[Tensor] = []
-        """Sums of batches, still on the device."""
-        self.error: Exception | None = None
+    model: GPT
+    device: torch.device
+    between: Callable[[], bool] | None
+    ranks: Ranks
+    portion: Portion
+    batches: Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]
+    sharded: bool
+    total: float = 0.0
+    targets: int = 0
+    waiting: list[Tensor] = field(default_factory=list)
+    """Sums of batches, still on the device."""
+    error: Exception | None = None
 
     def go_on(self) -> float:
         """The next ROUND batches, and what to say of them."""
