@@ -102,6 +102,11 @@ _MUST = {
 }
 
 
+def _number(limit: float) -> str:
+    """A whole number with all its digits, another as short as it goes."""
+    return f"{int(limit):,}" if limit == int(limit) else f"{limit:g}"
+
+
 def what_is_wrong(error: Mapping[str, Any]) -> str:
     """One of pydantic's errors in our words: `corpus must be an object, not -1`."""
     where = ".".join(str(part) for part in error["loc"])[:80] or "it"
@@ -111,13 +116,13 @@ def what_is_wrong(error: Mapping[str, Any]) -> str:
         case "missing":
             return f"{where} is missing"
         case "greater_than_equal":
-            must = f"must be at least {limits['ge']:,g}"
+            must = f"must be at least {_number(limits['ge'])}"
         case "less_than_equal":
-            must = f"must be at most {limits['le']:,g}"
+            must = f"must be at most {_number(limits['le'])}"
         case "greater_than":
-            must = f"must be above {limits['gt']:,g}"
+            must = f"must be above {_number(limits['gt'])}"
         case "less_than":
-            must = f"must be below {limits['lt']:,g}"
+            must = f"must be below {_number(limits['lt'])}"
         case "literal_error":
             must = f"must be one of {limits['expected'].replace(' or ', ', ').replace(chr(39), '')}"
         case "value_error":

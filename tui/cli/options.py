@@ -13,7 +13,12 @@ def inherit(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
     """An option given before the command counts where the command itself does not give it."""
     name = param.name or ""
     root = ctx.find_root()
-    return root.params[name] if not _typed(ctx, name) and _typed(root, name) and name in root.params else value
+    return root.params[name] if not _typed(ctx, name) and _typed(root, name) and name in root.params else at_home(value)
+
+
+def at_home(value: Path | None) -> Path | None:
+    """A path of which no shell has read the ~: in `--runs=~/x`, in a quoted variable."""
+    return None if value is None else Path(os.path.expanduser(value))  # noqa: PTH111 - which is silent where there is no home
 
 
 def _typed(ctx: Any, name: str) -> bool:
@@ -91,7 +96,8 @@ Preset = Annotated[
     typer.Option("--preset", metavar="P", help="See tinytui presets; unset: nano.", autocompletion=complete_preset),
 ]
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="Settings in TOML or JSON, over the preset's.")
+    Path | None,
+    typer.Option("--config", metavar="FILE", callback=at_home, help="Settings in TOML or JSON, over the preset's."),
 ]
 Sets = Annotated[
     list[str] | None,

@@ -9,7 +9,7 @@ import typer
 
 from engine.errors import RunError
 from engine.tokenizers import KINDS
-from tui.cli.options import CorporaDir, Json, RunsDir
+from tui.cli.options import CorporaDir, Json, RunsDir, at_home
 from tui.cli.output import print_facts, print_json, progress, say
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ def prepare(
         str,
         typer.Argument(metavar="SOURCE", help="A corpus, a path, or hf:NAME (hf:FOLDER) for a Hugging Face dataset."),
     ],
-    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Where the shards go: empty, or begun before.")],
+    to: Annotated[
+        Path,
+        typer.Option("--to", callback=at_home, metavar="FOLDER", help="Where the shards go: empty, or begun before."),
+    ],
     tokenizer: Annotated[
         str, typer.Option("--tokenizer", metavar="KIND|RUN|FILE", help=f"{', '.join(MADE)}, a run's, or a file.")
     ] = "bpe",

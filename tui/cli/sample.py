@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine.errors import UserError
-from tui.cli.options import CorporaDir, Json, Run, RunsDir, complete_checkpoint
+from tui.cli.options import CorporaDir, Json, Run, RunsDir, at_home, complete_checkpoint
 from tui.cli.output import pour, print_json, printable, say
 from tui.cli.writing import LIVE, Source, Written, open_writer, run_template, search, side_by_side
 
@@ -76,7 +76,9 @@ def sample(
     copied: Annotated[
         bool, typer.Option("--copied", help="Tell the longest passage that stands in the corpus word for word.")
     ] = False,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the text into a file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", callback=at_home, help="Write the text into a file.")
+    ] = None,
     runs: RunsDir = Path("runs"),
     corpora: CorporaDir = None,
     as_json: Json = False,

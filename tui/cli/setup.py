@@ -108,7 +108,7 @@ def show_forecast(setup: Setup, as_json: bool, processes: int = 1) -> None:
             ("parameters", f"{told.params:,}"),
             ("memory", f"{fmt_bytes(told.memory)}{each}{fits} ({parts})"),
             ("tokens", f"{fmt_count(told.tokens_per_step)} a step, {fmt_count(told.total_tokens)} in all"),
-            ("epochs", f"{told.epochs:.2f}" if told.epochs is not None else None),
+            ("epochs", f"{told.epochs:,.2f}" if told.epochs is not None else None),
             *time_facts(told, setup.config),
         ]
     )

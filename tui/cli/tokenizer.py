@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine.tokenizers import KINDS
-from tui.cli.options import CorporaDir, CorpusArgument, Json, RunsDir
+from tui.cli.options import CorporaDir, CorpusArgument, Json, RunsDir, at_home
 from tui.cli.output import complain, print_facts, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -72,7 +72,9 @@ def train(
     corpus: CorpusArgument,
     kind: Annotated[str, typer.Option("--kind", help="char, byte, bpe or word.")] = "bpe",
     vocab: Annotated[int, typer.Option("--vocab", help="Size of the vocabulary (bpe, word).")] = 1024,
-    out: Annotated[Path | None, typer.Option("--out", help="Where to write it; unset: CORPUS-KIND.json here.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", callback=at_home, help="Where to write it; unset: CORPUS-KIND.json here.")
+    ] = None,
     corpora: CorporaDir = None,
     as_json: Json = False,
 ) -> None:

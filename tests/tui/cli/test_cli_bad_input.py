@@ -23,6 +23,7 @@ TRAIN: dict[str, tuple[list[str], str]] = {
     "bad value": (["small.txt", "--set", "train.learning_rate=fast"], "a number, not 'fast'"),
     "nothing was copied": (["zeros.txt"], "all NUL bytes where it begins"),
     "runs in a file": (["small.txt", "--runs", "small.txt"], "small.txt is a file, and runs lie in a folder"),
+    "too many": (["small.txt", "--seed", str(1 << 70)], "must be at most 9,223,372,036,854,775,807, not 1180591"),
     "impossible heads": (["small.txt", "--set", "model.n_head=3"], "is not a multiple of model.n_head 3"),
     "no steps": (["small.txt", "--steps", "0"], "train.max_steps"),
     "no settings file": (["small.txt", "--config", "none.toml"], "none.toml"),

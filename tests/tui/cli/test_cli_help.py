@@ -168,6 +168,19 @@ def test_where_runs_lie_can_be_said_everywhere(
     assert "finished" not in invoke("--runs", "runs", "runs", "list").stdout
 
 
+def test_a_home_that_no_shell_has_read_is_read(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert "finished" in invoke("runs", "list", "--runs=~/runs").stdout
+    assert "finished" in invoke("--runs=~/runs", "runs", "list").stdout
+    assert invoke("tokenizer", "train", trained.text, "--kind", "byte", "--out=~/made.json").exit_code == 0
+    assert invoke("runs", "list", "--runs=~nobody-of-that-name/runs").exit_code == 0
+    monkeypatch.setenv("TINYTUI_RUNS", "~/runs")
+    assert "finished" in invoke("runs", "list").stdout
+    assert (tmp_path / "made.json").is_file() and not (tmp_path / "~").exists()
+
+
 def test_a_bug_is_one_line_and_its_traceback_comes_with_debug(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("first line\nsecond \x1b]0;title\x07")

@@ -44,7 +44,7 @@ def forecast_rows(
     )
     pace.look_at(None if told.fits is False or processes > 1 else config, vocab_size)
     told = replace(told, pace=pace.pace)
-    epochs = f"{told.epochs:.2f}" if told.epochs is not None else "–"
+    epochs = f"{told.epochs:,.2f}" if told.epochs is not None else "–"
     fits: Part = ("", "")
     if told.fits is not None:
         fits = ("✔ fits", "good") if told.fits else ("✖ does not fit", "alarm")
