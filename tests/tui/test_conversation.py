@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from hypothesis import example, given
@@ -14,6 +19,7 @@ from hypothesis import strategies as st
 
 from engine.runs.layout import RunDir
 from engine.sampling.settings import SamplingSettings
+from tui.state import history
 from tui.state.conversation import Conversation
 from tui.state.conversations import MAX_RUNS, Conversations
 from tui.state.history import KEEP, Prompted, PromptHistory
@@ -212,6 +218,65 @@ def test_places_in_the_history_are_those_of_before_when_the_oldest_go(
     assert talk.turn(1) and talk.sheet.prompt == "d"
     assert walk(talk) >= {"a, changed", "d", "e"}
     assert len(talk.history.entries) == 3
+
+
+def test_the_file_keeps_the_newest_and_loses_none_that_another_process_adds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "KEEP_BYTES", 1000)
+    path, others, sizes = tmp_path / "prompts.jsonl", list[threading.Thread](), list[int]()
+    path.touch(0o600)
+    real, flock = history.open_atomic, fcntl.flock
+
+    @contextmanager
+    def while_another_appends(path: Path) -> Iterator[BinaryIO]:
+        with real(path) as file:  # a lock is of whoever has opened the file, not of a process
+            others.append(threading.Thread(target=PromptHistory(path).append, args=[Prompted(f"other {len(others)}")]))
+            others[-1].start()
+            others[-1].join(0.01)  # it waits; if it did not, it would be done by then
+            yield file
+
+    monkeypatch.setattr(history, "open_atomic", while_another_appends)
+    for number in range(60):
+        PromptHistory(path).append(Prompted(f"{number}"))
+        for other in others:
+            other.join()
+        sizes.append(path.stat().st_size)
+    found = [json.loads(line)["prompt"] for line in path.read_bytes().splitlines()]
+    mine = [name for name in found if name.isdecimal()]
+    assert mine == [f"{number}" for number in range(60)][-len(mine) :] and max(sizes) < 3 * 1000
+    assert len(others) > 3 and found[found.index(mine[0]) :].count(f"other {len(others) - 1}") == 1
+    assert [each.name for each in tmp_path.iterdir()] == ["prompts.jsonl"] and path.stat().st_mode & 0o777 == 0o600
+
+    def too_late(fd: int, how: int) -> None:
+        """The file is another one by the time that it is locked."""
+        if not others:
+            others.append(threading.current_thread())
+            copy = path.with_name("copy")
+            copy.write_bytes(path.read_bytes())
+            copy.replace(path)
+        flock(fd, how)
+
+    others.clear()
+    monkeypatch.setattr(fcntl, "flock", too_late)
+    PromptHistory(path).append(Prompted("last"))
+    assert others and json.loads(path.read_bytes().splitlines()[-1])["prompt"] == "last"
+
+
+def test_a_history_that_another_holds_for_ever_is_appended_to_and_not_shortened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "KEEP_BYTES", 100)
+    monkeypatch.setattr(history, "PATIENCE", 0.0)
+    path = tmp_path / "prompts.jsonl"
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for number in range(4):
+            PromptHistory(path).append(Prompted(f"{number}"))
+    assert [json.loads(line)["prompt"] for line in path.read_bytes().splitlines()] == ["0", "1", "2", "3"]
+    monkeypatch.setattr(history, "KEEP_BYTES", 1)  # less than a line: it is let be
+    PromptHistory(path).append(Prompted("4"))
+    assert len(path.read_bytes().splitlines()) == 5
 
 
 @pytest.mark.parametrize("kind", ["fifo", "folder", "device", "no folder"])

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import stat
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from engine.files import open_regular
+from engine.errors import UserError
+from engine.files import open_atomic, open_regular, stands_at
 from engine.runs.schema import Entry, Number, Text, Time, Whole, load_line
 
 if TYPE_CHECKING:
@@ -22,7 +26,9 @@ if TYPE_CHECKING:
 KEEP = 500
 """Prompts of a run that can be recalled."""
 KEEP_BYTES = 4 << 20
-"""Of the file's end, where they are read from."""
+"""Of the file's end, where they are read from; and what is kept of it when it has grown to twice as many."""
+PATIENCE = 0.5
+"""Seconds in which another process, which appends or shortens, gives the file free."""
 
 
 @dataclass(frozen=True)
@@ -110,27 +116,55 @@ class PromptHistory:
         self._first += more
 
     def append(self, entry: Prompted) -> None:
-        """Keep `entry`, in one write after a whole line."""
+        """Keep `entry`, in one write after a whole line. A full disk costs the history, never the prompt."""
         self.hold(entry)
-        line = json.dumps(asdict(entry)).encode() + b"\n"
-        try:
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o644)
-        except OSError:
-            return
-        try:
-            facts = os.fstat(fd)
-            if not stat.S_ISREG(facts.st_mode):
-                return
-            torn = facts.st_size > 0 and os.pread(fd, 1, facts.st_size - 1) != b"\n"
-            os.write(fd, b"\n" + line if torn else line)
-        except OSError:
-            pass  # a full disk costs the history, never the prompt
-        finally:
-            os.close(fd)
+        with suppress(OSError, UserError):
+            _append(self.path, json.dumps(asdict(entry)).encode() + b"\n")
 
     def prompts(self) -> list[str]:
         """The prompts, newest last, each once."""
         return list(dict.fromkeys(reversed([entry.prompt for entry in self.entries])))[::-1]
+
+
+def _append(path: Path, line: bytes) -> None:
+    fd, alone = _opened(path)
+    try:
+        facts = os.fstat(fd)
+        if not stat.S_ISREG(facts.st_mode):
+            return
+        torn = facts.st_size > 0 and os.pread(fd, 1, facts.st_size - 1) != b"\n"
+        os.write(fd, b"\n" + line if torn else line)
+        if alone and facts.st_size > 2 * KEEP_BYTES and not path.is_symlink():
+            _shorten(path, fd)
+    finally:
+        os.close(fd)
+
+
+def _opened(path: Path) -> tuple[int, bool]:
+    """The file to append to, and whether no other process appends to it or replaces it meanwhile."""
+    give_up = monotonic() + PATIENCE
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if not isinstance(error, BlockingIOError) or monotonic() > give_up:  # there are no locks, or never for us
+                return fd, False
+        else:
+            if stands_at(fd, path):
+                return fd, True
+        os.close(fd)
+        sleep(0.001)
+
+
+def _shorten(path: Path, fd: int) -> None:
+    """Keep the last KEEP_BYTES, from the beginning of a line on."""
+    end = os.fstat(fd)
+    _, _, whole = os.pread(fd, KEEP_BYTES, end.st_size - KEEP_BYTES).partition(b"\n")
+    if whole:
+        with open_atomic(path) as file:
+            os.fchmod(file.fileno(), stat.S_IMODE(end.st_mode))
+            file.write(whole)
 
 
 def _read(path: Path) -> list[Prompted]:
@@ -157,7 +191,6 @@ def _end_of(path: Path) -> bytes:
 
 def prompts_elsewhere(runs_dir: Path, here: RunDir | None, most: int = KEEP) -> list[tuple[str, str]]:
     """What was asked of other runs, each text once, with the name of the run it was asked of last; newest first."""
-    from engine.errors import UserError
     from engine.runs.layout import list_runs
 
     found: list[tuple[float, str, str]] = []
