@@ -12,7 +12,6 @@ from tui.screens.dialogs.ask import AskScreen
 from tui.screens.dialogs.confirm import ConfirmScreen, Way
 from tui.screens.dialogs.rate import RateScreen, Schedule
 from tui.state.detached import ranks_in
-from tui.state.kit import expected_in
 from tui.state.news import Notice
 from tui.state.summary import name_in, setting
 from tui.state.training import ForkFrom, Resume, Training
@@ -110,6 +109,7 @@ def ask_to_fork(app: Workbench, view: RunView, step: int) -> None:
     """The form of a new run that goes on from a checkpoint of this one, filled in with its settings."""
     from engine.config import make_config
     from tui.screens.newrun.screen import NewRunScreen
+    from tui.state.kit import expected_in
 
     try:
         config = make_config(view.info.get("config") or {})
