@@ -1,6 +1,6 @@
 """The one clock: how long real steps, evaluations and texts take, warmed up, waited for; and the pace of a run.
 
-As a program (`python -m engine.plan.measure JOB`) it measures a pace on random tokens, for two or three seconds, and
+As a program (`python -m engine.plan.measure KEY`) it measures a pace on random tokens, for two or three seconds, and
 prints it as JSON; see `engine.plan.pace`, which starts it. Nothing is written.
 """
 
@@ -147,12 +147,12 @@ def problem(error: Exception) -> str:
     return f"not measured: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
-def main(job: str) -> int:
-    """Do a job that `pace.Measuring` wrote."""
+def main(key: str) -> int:
+    """Measure the pace that is known by this key (`pace.pace_key`)."""
     signal.alarm(int(2 * LIMIT_SECONDS))  # also when nobody is left to give it up
-    tree = json.loads(job)
+    tree, vocab_size, device, _ = json.loads(key)
     try:
-        answer = asdict(measure_pace(make_config(tree["config"]), tree["vocab_size"], tree["device"]))
+        answer = asdict(measure_pace(make_config(tree), vocab_size, device))
     except Exception as error:
         answer = {"problem": problem(error)}
     sys.stdout.write(f"\n{json.dumps(answer)}\n")

@@ -63,7 +63,7 @@ def essential(config: Config, vocab_size: int) -> Config:
 
 
 def pace_key(config: Config, vocab_size: int, device: str = "auto") -> str:
-    """What a pace is known by: all that it depends on."""
+    """What a pace is known by, and what measures it is told: all that it depends on."""
     threads = os.environ.get("OMP_NUM_THREADS") or usable_threads()
     return json.dumps([essential(config, vocab_size).model_dump(mode="json"), vocab_size, device, str(threads)])
 
@@ -81,8 +81,6 @@ class Measuring:
     def __init__(self, config: Config, vocab_size: int, device: str = "auto") -> None:
         self.key = pace_key(config, vocab_size, device)
         self.found: Pace | str | None = None
-        settings = essential(config, vocab_size).model_dump(mode="json")
-        self._job = json.dumps({"config": settings, "vocab_size": vocab_size, "device": device})
         self._child: subprocess.Popen[bytes] | None = None
         self._cancelled = False
         self._thread = threading.Thread(target=self._run, name="measure-pace", daemon=True)
@@ -106,7 +104,7 @@ class Measuring:
 
     def _run(self) -> None:
         try:
-            self._child = process.start("engine.plan.measure", self._job, stdout=subprocess.PIPE)
+            self._child = process.start("engine.plan.measure", self.key, stdout=subprocess.PIPE)
         except OSError as error:
             self.found = f"not measured: {error.strerror or error}"
             return

@@ -220,8 +220,7 @@ def test_the_program_says_one_line_of_json_and_has_a_limit(
         return PACE
 
     monkeypatch.setattr(measure, "measure_pace", measured)
-    job = {"config": tiny_config().model_dump(mode="json"), "vocab_size": 65, "device": "cpu"}
-    assert measure.main(json.dumps(job)) == 0
+    assert measure.main(json.dumps([tiny_config().model_dump(mode="json"), 65, "cpu", "2"])) == 0
     said = capsys.readouterr().out
     assert said.startswith("\n") and said.endswith("\n")
     expected = asdict(PACE) if ends == "well" else {"problem": "not measured: ValueError: no"}
@@ -229,11 +228,10 @@ def test_the_program_says_one_line_of_json_and_has_a_limit(
     assert alarms == [2 * LIMIT_SECONDS]
 
 
-def test_as_a_program_it_does_the_job_it_is_given(
+def test_as_a_program_it_measures_what_it_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    job = {"config": {"train": {"batch_size": 0}}, "vocab_size": 65, "device": "cpu"}
-    monkeypatch.setattr(sys, "argv", ["measure", json.dumps(job)])
+    monkeypatch.setattr(sys, "argv", ["measure", json.dumps([{"train": {"batch_size": 0}}, 65, "cpu", "2"])])
     monkeypatch.setattr(signal, "alarm", lambda seconds: 0)
     monkeypatch.delitem(sys.modules, "engine.plan.measure")
     with pytest.raises(SystemExit) as ended:
