@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -122,12 +123,13 @@ def _step(
     scores = scores + torch.tensor([beam.score for beam in running], device=scores.device)[:, None]
     looked_at = min(max(2, 1 + len(endings.stop_ids)) * beams, scores.numel())
     top = scores.flatten().topk(looked_at)
-    if not bool(top.values[0].isfinite()):
+    values = top.values.tolist()
+    if not math.isfinite(values[0]):
         raise not_a_number()
     finishing: list[Beam] = []
     going_on: list[_Open] = []
     parents: list[int] = []
-    for rank, (score, index) in enumerate(zip(top.values.tolist(), top.indices.tolist(), strict=True)):
+    for rank, (score, index) in enumerate(zip(values, top.indices.tolist(), strict=True)):
         parent, token = divmod(index, vocab_size)
         beam = _Open((*running[parent].ids, token), score)
         reason = endings.reason(beam.ids)

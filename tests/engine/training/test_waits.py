@@ -112,6 +112,6 @@ def test_a_token_is_waited_for_once(device: Device, rules: dict[str, Any]) -> No
     assert device.waits == 20
 
 
-def test_beams_are_waited_for_three_times_a_token(device: Device) -> None:
+def test_beams_are_waited_for_twice_a_token(device: Device) -> None:
     beam_search(step_of().model.eval(), tokens().tokenizer, [1], SamplingSettings(max_tokens=6), 2)
-    assert device.waits == 3 * 6
+    assert device.waits == 2 * 6
