@@ -19,6 +19,7 @@ from tui.screens.dialogs.ask import AskScreen
 from tui.screens.dialogs.choose import ChooseScreen
 from tui.screens.runs.compare import CompareScreen
 from tui.screens.runs.screen import RunsScreen
+from tui.state.runsreader import RunsReader
 from tui.theme import THEMES
 
 SIZE = (140, 40)
@@ -56,6 +57,31 @@ async def test_it_filters_as_one_types_and_says_what_is_wrong(app: Workbench) ->
         await until(pilot, lambda: names(app) == ["soap-1"] and not isinstance(app.focused, Input))
         await pilot.press("slash", *" talk", "escape")
         await until(pilot, lambda: len(names(app)) == 4)
+
+
+async def test_runs_are_looked_at_while_they_are_shown_and_at_once_when_they_are_again(
+    app: Workbench, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.state.runsreader.LOOK_EVERY", 0.02)
+    looks: list[None] = []
+    real = RunsReader.look
+    monkeypatch.setattr(RunsReader, "look", lambda self, ticket: (looks.append(None), real(self, ticket))[1])
+    async with app.run_test(size=SIZE) as pilot:
+        await ready(app, pilot)
+        await until(pilot, lambda: len(looks) > 3)  # again and again
+        await pilot.press("6")
+        await until(pilot, lambda: app.current_mode == "corpora")
+        others = list[int]()
+        app.session.reads.ask("other", lambda _: others.append(len(looks)), lambda _: None, every=0.02)
+        await until(pilot, lambda: len(others) > 10)
+        assert len(looks) <= others[0] + 1, "one may have been under way"
+        monkeypatch.setattr("tui.state.runsreader.LOOK_EVERY", 1000.0)
+        for name in ("one-more", "and-another"):
+            write_run(runs, name, step=1)
+            await pilot.press("4")
+            await until(pilot, lambda name=name: name in on_screen(app))  # type: ignore[misc]
+            await pilot.press("6")
+            await until(pilot, lambda: app.current_mode == "corpora")
 
 
 async def test_marked_runs_are_drawn_over_each_other_and_compared(app: Workbench) -> None:

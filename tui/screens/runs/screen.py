@@ -72,6 +72,11 @@ class RunsScreen(Doing):
         self.set_class(self.size.height < 20, "low")
         self.call_after_refresh(self._show)
 
+    def on_screen_resume(self) -> None:
+        """It may be long since the runs were looked at; what has been begun is not begun anew."""
+        if self.table.facts is not None and not self._reader.busy:
+            self.action_reload()
+
     def tick(self) -> None:
         """Called at every poll of the app."""
         self._polls += 1
