@@ -70,6 +70,7 @@ ACTIONS = (
     Action("where.up", "pageup,up", "page(-1)", "", "a page up", palette=False),
     Action("where.down", "pagedown,down", "page(1)", "", "a page down", palette=False),
     Action("prompt.run", "enter", "run", "run", "send the prompt", palette=False, changes=True),
+    Action("prompt.back", "escape", "back", "", "stop the prompt; out of the editor, or back to it", palette=False),
     Action("prompt.row_above", "up", "step(-1)", "", "the row above", palette=False),
     Action("prompt.row_below", "down", "step(1)", "", "the row below", palette=False),
     Action(
@@ -109,7 +110,6 @@ ACTIONS = (
     Action("prompt.new_chat", "", "new_chat", "", "begin a new chat: nothing was said yet"),
     Action("prompt.next_part", "tab", "step_focus(1)", "", "the next part of the screen", palette=False),
     Action("prompt.part_before", "shift+tab", "step_focus(-1)", "", "the part before", palette=False),
-    Action("prompt.back", "escape", "back", "", "stop the prompt, or back to the editor", palette=False),
     Action("editor.older", "up", "older", "", "the line above; on the first one the prompt before", palette=False),
     Action("editor.newer", "down", "newer", "", "the line below; on the last one the prompt after", palette=False),
     Action(

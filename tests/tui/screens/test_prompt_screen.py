@@ -242,7 +242,10 @@ async def test_the_editor_has_many_lines_and_loses_nothing(runs: Path) -> None:
         await until(pilot, lambda: editor(app).text == "two")
         await pilot.press("down")
         await until(pilot, lambda: editor(app).text.startswith("first\nsecond"))
-        await pilot.press("ctrl+z")
+        out = lambda: [each.key for each in app.keys_here() if each.label == "out"]  # noqa: E731
+        assert out() == ["escape"], "the footer says how one comes to where 1 to 6 are screens"
+        await pilot.press("ctrl+z", "escape")
+        await until(pilot, lambda: not editor(app).has_focus and out() == [])
         here.sliders["min_p"].focus()
         await pilot.press("0", ".", "1", "enter")
         await until(pilot, lambda: (run.path / "draft.json").exists())

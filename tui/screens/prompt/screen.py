@@ -167,7 +167,11 @@ class PromptScreen(Comparing):
 
     def relabel(self, action: Action) -> Action:
         """The footer's word for an action as things stand."""
-        words = {"chat": "single prompts" if self.main.chatting else "", "compare": "one" if self.main.other else ""}
+        words = {
+            "chat": "single prompts" if self.main.chatting else "",
+            "compare": "one" if self.main.other else "",
+            "back": "out" if self._ask.editor.has_focus else "",  # numbers and letters are text there
+        }
         return replace(action, label=words.get(action.do) or action.label)
 
     def action_step(self, by: int) -> None:
