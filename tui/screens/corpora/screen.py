@@ -92,8 +92,8 @@ class CorporaScreen(WorkScreen):
             if pane.has_focus_within:
                 self._part = part
         for part, selector in PARTS.items():
-            self.query_one(selector).set_class(tabs and part != self._part, "away")
-        self.query_one("#below").set_class(tabs and self._part == "corpora", "away")
+            self.query_one(selector).display = not tabs or part == self._part
+        self.query_one("#below").display = not tabs or self._part != "corpora"
         self.query_one(PaneTabs).show_tab(self._part)
         self.call_after_refresh(self.refresh_view)
 
@@ -102,9 +102,9 @@ class CorporaScreen(WorkScreen):
         self._part = part
         if part != "corpora":
             self.shelf.open()
-        self.query_one("#below").set_class(False, "away")
+        self.query_one("#below").display = True
         pane = self.query_one(PARTS[part], Pane)
-        pane.remove_class("away")
+        pane.display = True
         pane.focus_target()
 
     def on_pane_tabs_picked(self, event: PaneTabs.Picked) -> None:

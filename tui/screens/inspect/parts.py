@@ -11,7 +11,7 @@ from tui.screens.inspect.panes import CountsPane, FactsPane, HeadPane, LensPane,
 from tui.screens.inspect.rungs import LadderView
 from tui.screens.inspect.views import Views
 from tui.screens.workscreen import WorkScreen
-from tui.state.inspector import VIEWS, Inspector, View
+from tui.state.inspector import Inspector, View
 from tui.state.session import Session
 from tui.widgets.pane import Pane
 from tui.widgets.rows import Rows
@@ -91,12 +91,11 @@ class InspectParts(WorkScreen):
         self._shown = state
         shown = (focused,) if self.alone else wanted
         for pane in self.query(Pane):
-            pane.set_class(pane.id not in shown, "away")
+            pane.display = pane.id in shown
         for holder in ("#side", "#maps", "#rungs-side"):
             box = self.query_one(holder)
-            box.set_class(all(pane.has_class("away") for pane in box.query(Pane)), "away")
-        for each in VIEWS:
-            self.set_class(each == view, f"view-{each}")
+            box.display = any(pane.display for pane in box.query(Pane))
+        self.query_one("#work").styles.layout = "horizontal" if view in ("loss", "tokens") else "vertical"
         self.set_class(self.alone, "alone")
         self.set_class(tiny, "tiny")
         self.call_after_refresh(self.update)
@@ -115,9 +114,9 @@ class InspectParts(WorkScreen):
 
     def _focus_part(self, name: str) -> None:
         pane = self.query_one(f"#{name}", Pane)
-        pane.remove_class("away")
+        pane.display = True
         if isinstance(pane.parent, Widget):
-            pane.parent.remove_class("away")
+            pane.parent.display = True
         pane.focus_target()
 
     def action_step_focus(self, by: int) -> None:

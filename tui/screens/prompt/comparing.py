@@ -37,7 +37,7 @@ class Comparing(Walking):
             self.main.other, self.side = None, "a"
             self._answers["a"].text.differ(None)
         self._compared = None
-        self._answers["b"].set_class(self.main.other is None, "away")
+        self._answers["b"].display = self.main.other is not None
         self.show_sheet()
         self.show_answer()
         if self._focused_pane() in (None, self._answers["b"]):

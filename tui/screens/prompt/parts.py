@@ -81,7 +81,7 @@ class PromptParts(Choosing, Asking, WorkScreen):
                 yield self._next
 
     def on_mount(self) -> None:
-        self._answers["b"].add_class("away")
+        self._answers["b"].display = False
         self.set_interval(TICK, self._stream)
         self._ask.focus_target()
 
@@ -120,7 +120,7 @@ class PromptParts(Choosing, Asking, WorkScreen):
             pane.compared, pane.chatting = other is not None, self.main.chatting
             if talk is not None:
                 pane.sync(talk)
-        self._answers["b"].set_class(other is None or not self._sees("answer-b"), "away")
+        self._answers["b"].display = other is not None and self._sees("answer-b")
 
     def show_source(self) -> None:
         width = self._ask.size.width
@@ -195,11 +195,11 @@ class PromptParts(Choosing, Asking, WorkScreen):
         for each in (TWO, FOUR, TINY):
             self.set_class(layout == each or (each == FOUR and layout == TINY), each)
         for pane in (self._ask, *self._answers.values(), self._sampling, self._next):
-            hidden = pane is self._answers["b"] and self.main.other is None
-            pane.set_class(hidden or not self._sees(pane.id or ""), "away")
+            there = pane is not self._answers["b"] or self.main.other is not None
+            pane.display = there and self._sees(pane.id or "")
         for name, panes in (("left", PARTS["prompt"]), ("right", PARTS["sampling"])):
-            self.query_one(f"#{name}").set_class(not any(self._sees(pane) for pane in panes), "away")
-        self.query_one("#answers").set_class(not self._sees("answer-a") and not self._sees("answer-b"), "away")
+            self.query_one(f"#{name}").display = any(self._sees(pane) for pane in panes)
+        self.query_one("#answers").display = self._sees("answer-a") or self._sees("answer-b")
         focused = self._focused_pane()
         here = focused.id if focused is not None else "ask-pane"
         self.query_one("#tabs-two", PaneTabs).show_tab(next((n for n, half in PARTS.items() if here in half), ""))
@@ -210,8 +210,8 @@ class PromptParts(Choosing, Asking, WorkScreen):
     def show_part(self, pane: str) -> None:
         """The focus to a pane, which is seen then."""
         target = self.query_one(f"#{pane}", Pane)
-        for node in (target, *target.ancestors):
-            node.remove_class("away")
+        for node in (target, *(each for each in target.ancestors if each.id in ("answers", "left", "right"))):
+            node.display = True
         target.focus_target()
         self._arrange()
 

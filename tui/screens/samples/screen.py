@@ -127,7 +127,7 @@ class SamplesScreen(WorkScreen):
         self.set_class(height < 18, "low")
         self.query_one(Curve).styles.height = 11 if height >= 36 else 9 if height >= 28 else 7
         for column in self.query(Column):
-            column.set_class(self._narrow and column is not self.column, "away")
+            column.display = not self._narrow or column is self.column
         self.call_after_refresh(self.update)
 
     @property
@@ -213,7 +213,7 @@ class SamplesScreen(WorkScreen):
     def action_next_part(self) -> None:
         other = "b" if self.column.side == "a" else "a"
         column = self.query_one(f"#side-{other}", Column)
-        column.remove_class("away")
+        column.display = True
         column.focus()
 
     def action_where(self) -> None:

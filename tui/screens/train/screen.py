@@ -219,12 +219,12 @@ class TrainScreen(WorkScreen):
         self.set_class(layout == TABS, "tabs")
         self.set_class(alone is not None, "alone")
         for each in self.query(Pane):
-            each.set_class(alone is not None and each.id != alone, "away")
+            each.display = alone in (None, each.id)
         self.query_one(PaneTabs).show_tab(alone or "")
         self.call_after_refresh(self.update)
 
     def _sees(self, pane: str) -> bool:
-        return not self.query_one(f"#{pane}").has_class("away")
+        return self.query_one(f"#{pane}").display
 
     @property
     def alone(self) -> str:
@@ -244,7 +244,7 @@ class TrainScreen(WorkScreen):
             return
         self._zoomed = pane if alone else None
         target = self.query_one(f"#{pane}", Pane)
-        target.remove_class("away")
+        target.display = True
         target.focus_target()
         self._arrange(target)  # by the focus it has still, the pane would be hidden, and never get it
 
@@ -344,7 +344,7 @@ class TrainScreen(WorkScreen):
         here = stops.index(self.focused) if self.focused in stops else -1
         target = stops[(here + by) % len(stops)]
         pane = next(node for node in target.ancestors_with_self if isinstance(node, Pane))
-        pane.remove_class("away")
+        pane.display = True
         target.focus()
 
     def action_back(self) -> None:
