@@ -101,13 +101,7 @@ def save_preset(name: str, config: Config, about: str = "") -> Path:
 
 def as_toml(config: Config) -> str:
     """All settings as a file for `load_config`."""
-    sections = (
-        "\n".join(
-            [f"[{section}]", *(f"{key} = {toml_value(each)}" for key, each in settings.items() if each is not None)]
-        )
-        for section, settings in config.model_dump().items()
-    )
-    return "\n\n".join(sections) + "\n"
+    return "\n\n".join(f"[{name}]\n{toml_lines(section)}" for name, section in config.model_dump().items()) + "\n"
 
 
 # -- settings over settings
@@ -204,6 +198,11 @@ def toml_value(value: Any) -> str:
     if isinstance(value, float):
         return repr(value)
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def toml_lines(table: Mapping[str, Any]) -> str:
+    """`name = value`, a line each, but for what is None."""
+    return "\n".join(f"{name} = {toml_value(value)}" for name, value in table.items() if value is not None)
 
 
 def toml_tree(text: str) -> dict[str, Any]:

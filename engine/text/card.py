@@ -23,7 +23,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, mo
 
 from engine.errors import CorpusError, what_is_wrong
 from engine.files import read_small
-from engine.preset_files import toml_tree, toml_value
+from engine.preset_files import toml_lines, toml_tree
 from engine.text.corpus import Corpus
 from engine.text.source import Format
 from engine.text.template import Template
@@ -103,10 +103,9 @@ def _checked(path: Path) -> _Card:
 
 def write_card(folder: Path, corpus: Corpus) -> None:
     """Writes the corpus.toml that `read_card` reads back as an equal corpus. Raises OSError."""
-    entries: dict[str, Any] = {name: getattr(corpus, name, corpus.path.name) for name in _Card.model_fields}
-    entries.pop("template")
-    lines = [f"{name} = {toml_value(value)}" for name, value in entries.items() if value]
+    entries: dict[str, Any] = {name: getattr(corpus, name, corpus.path.name) or None for name in _Card.model_fields}
+    text = toml_lines({**entries, "template": None})
     if corpus.template is not None:
-        parts = {name: value for name, value in corpus.template.to_dict().items() if value}
-        lines += ["", "[template]", *(f"{name} = {toml_value(value)}" for name, value in parts.items())]
-    (folder / CARD).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        parts = {name: value or None for name, value in corpus.template.to_dict().items()}
+        text += f"\n\n[template]\n{toml_lines(parts)}"
+    (folder / CARD).write_text(text + "\n", encoding="utf-8")
