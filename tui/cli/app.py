@@ -190,6 +190,7 @@ COMMANDS = (
     Named("tune", "measure", "app", "This machine"),
     Named("bench", "bench", "bench", "This machine"),
     Named("doctor", "doctor", "doctor", "This machine"),
+    Named("keys", "keys", "keys", "This machine"),
 )
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 from cli_for_tests import ROOT, Cli, Trained, command, environment, invoke, one_complaint
 from typer.testing import CliRunner
 
+from tui.actions import ACTIONS
 from tui.cli import app as program
 from tui.cli import spare_the_others
 from tui.cli.app import PANELS, called, make_app
@@ -18,7 +20,7 @@ from tui.cli.app import PANELS, called, make_app
 COMMANDS = {
     (): [
         *("demo", "train", "open", "ladder", "sample", "chat", "runs", "corpora", "tokenizer"),
-        *("presets", "profile", "tune", "bench", "doctor"),
+        *("presets", "profile", "tune", "bench", "doctor", "keys"),
     ],
     ("runs",): [
         *("list", "show", "plot", "compare", "rename", "note", "verify", "fork", "export", "rm"),
@@ -86,6 +88,19 @@ def test_values_are_completed(trained: Trained, monkeypatch: pytest.MonkeyPatch)
     assert completed("sample", "first", "--checkpoint", "l") == ["last"]
     assert "20" in completed("runs", "fork", "first", "--step", "2")
     assert completed("sample", "none", "--checkpoint", "l") == []
+
+
+def test_keys_are_listed_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "tinytui").mkdir()
+    (tmp_path / "tinytui" / "keymap.toml").write_text('"train.pause" = "P,f2"\n"no.such" = "x"\n')
+    told = {each["id"]: each for each in json.loads(invoke("keys", "--json").stdout)}
+    assert told.keys() == {action.id for action in ACTIONS}
+    assert told["train.pause"]["keys"] == ["P", "f2"] and told["train.pause"]["own"]
+    assert all(each["about"] for each in told.values())
+    found = invoke("keys", "Train.pause")
+    assert "P, F2" in found.stdout and "keymap.toml" in found.stdout and "no.such" in one_complaint(found)
+    assert "no action is so: nothing like it" in invoke("keys", "nothing", "like", "it").stdout
 
 
 def test_the_manual_names_every_variable_and_extra() -> None:
