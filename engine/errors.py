@@ -94,10 +94,12 @@ _MUST = {
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
     "string_type": "must be text",
+    "string_unicode": "must be text",
     "is_instance_of": "must be text",
     "model_type": "must be an object",
     "dict_type": "must be an object",
     "list_type": "must be a list",
+    "tuple_type": "must be a list",
     "string_pattern_mismatch": "must be 64 hexadecimal digits",
 }
 
@@ -123,6 +125,12 @@ def what_is_wrong(error: Mapping[str, Any]) -> str:
             must = f"must be above {_number(limits['gt'])}"
         case "less_than":
             must = f"must be below {_number(limits['lt'])}"
+        case "too_short":
+            return f"{where} must have at least {limits['min_length']:,}, not {limits['actual_length']:,}"
+        case "too_long":
+            return f"{where} must have at most {limits['max_length']:,}, not {limits['actual_length']:,}"
+        case "string_too_long":
+            return f"{where} must be at most {limits['max_length']:,} characters, not {len(error['input']):,}"
         case "literal_error":
             must = f"must be one of {limits['expected'].replace(' or ', ', ').replace(chr(39), '')}"
         case "value_error":

@@ -243,6 +243,24 @@ def test_a_name_mistyped_is_found(name: str) -> None:
     assert name in suggestions(bare.upper())
 
 
+WRONG: dict[str, tuple[Any, str]] = {
+    "train.sample_prompts": ([], "must have at least 1, not 0"),
+    "train.sample_stop": ("x" * 10_001, "must be at most 10,000 characters, not 10,001"),
+    "train.sample_prompt": ("\ud800", "must be text, not '\\ud800'"),
+    "train.beta1": (1.0, "must be below 1, not 1.0"),
+    "train.grad_clip": ("much", "must be a number, not 'much'"),
+    "train.compile": ("perhaps", "must be true or false, not 'perhaps'"),
+    "data.tokenizer": ("bp", "must be one of char, byte, bpe, word, gpt2, not 'bp'"),
+    "model.n_layer": (2.5, "must be a whole number, not 2.5"),
+}
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_what_a_setting_must_be_is_said_in_a_few_words(key: str) -> None:
+    value, said = WRONG[key]
+    assert refused({key: value}) == f"{key} {said}"
+
+
 def test_a_setting_of_another_section_is_named() -> None:
     assert suggestions("model.seed") == ["train.seed"]
     assert suggestions("learning-rate")[0] == "train.learning_rate"

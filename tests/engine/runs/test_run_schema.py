@@ -55,7 +55,7 @@ def edit(path: Path, **fields: Any) -> None:
         ({"config": {"train": {"max_steps": "many"}}}, "config.train.max_steps must be a whole number, not 'many'"),
         ({"config": {"model": {"n_layer": {"a": 1}}}}, "config.model.n_layer must be text, a number, true, false or"),
         ({"preset": "y" * 10_000}, "preset must be at most 5,000 characters, not 10,000"),
-        ({"created": 1e300}, "created must be at most 1e+11, not 1e+300"),
+        ({"created": 1e300}, "created must be at most 100,000,000,000, not 1e+300"),
         ({"seed": -1}, "seed must be at least 0, not -1"),
         ({"template": {"stop": [1]}}, "template.stop must be text or a list of texts"),
         ({"environment": "here"}, "environment must be an object, not 'here'"),
