@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import takewhile
 from typing import Any
 
@@ -68,14 +68,8 @@ class Losses:
 
 def joined(parts: Sequence[Losses]) -> Losses:
     """Parts that follow each other as one."""
-    return Losses(
-        parts[0].start,
-        np.concatenate([part.ids for part in parts]),
-        np.concatenate([part.loss for part in parts]),
-        np.concatenate([part.rank for part in parts]),
-        np.concatenate([part.top for part in parts]),
-        np.concatenate([part.top_p for part in parts]),
-    )
+    _, *arrays = (field.name for field in fields(Losses))
+    return Losses(parts[0].start, *(np.concatenate([getattr(part, name) for part in parts]) for name in arrays))
 
 
 def text_losses(
