@@ -100,8 +100,8 @@ class TrainStep:
         finite = math.isfinite(loss) and math.isfinite(grad_norm)
         if finite:
             if self.config.train.grad_clip > 0:
-                over = norm if self.ranks.alone else torch.tensor(grad_norm, device=norm.device)
-                torch._foreach_mul_(grads, torch.clamp(self.config.train.grad_clip / (over + 1e-6), max=1.0))
+                share = torch.clamp(self.config.train.grad_clip / (torch.tensor(grad_norm) + 1e-6), max=1.0)
+                torch._foreach_mul_(grads, share.item())  # reckoned in float32 on the host: the device is not asked
             self.optimizer.step(multiplier)
         self.scaler.update(finite)
         return Result(loss, grad_norm, bad=not finite and not self.scaler.may_help)
