@@ -77,9 +77,8 @@ def find_corpus(name_or_path: str, corpora_dir: Path | None = None) -> Corpus:
         raise CorpusError(f"fetch it first, then train on it by its name: tinytui corpora fetch {name_or_path}")
     path = Path(name_or_path).expanduser()
     # a folder is named with a slash, so that a corpus' name never means whatever folder happens to be here
-    looks_like_path = known_suffix(path) or "/" in name_or_path or name_or_path in (".", "..") or path.is_file()
-    looks_like_path = looks_like_path or is_prepared(path)
-    if not looks_like_path:
+    looks_like_path = known_suffix(path) or "/" in name_or_path or name_or_path in (".", "..")
+    if not (looks_like_path or path.is_file() or is_prepared(path)):
         if path.is_dir():
             raise CorpusError(f"no corpus {name_or_path!r}; the folder of that name is {name_or_path}/, with a slash")
         near = get_close_matches(name_or_path, corpora, n=3, cutoff=0.5)

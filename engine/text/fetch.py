@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -63,13 +64,13 @@ def cut_gutenberg(source: Path, target: Path) -> str:
     """
     title = ""
     with source.open(encoding="utf-8-sig") as file:
-        head = [line for _, line in zip(range(HEAD * 10), file, strict=False)]
+        head = list(islice(file, HEAD * 10))
     starts = [number for number, line in enumerate(head) if _marks(line, "START")]
     for line in head[: starts[0] if starts else HEAD]:
         if line.lower().startswith("title:") and not title:
             title = line.partition(":")[2].strip()
     with source.open(encoding="utf-8-sig") as file, open_atomic(target, kind=CorpusError) as out:
-        out.writelines(line.encode() for line in _book(file, starts[0] + 1 if starts else 0))
+        out.writelines(line.encode() for line in _book(islice(file, starts[0] + 1 if starts else 0, None)))
     return title
 
 
@@ -78,12 +79,10 @@ def _marks(line: str, edge: str) -> bool:
     return line.startswith("***") and words.startswith(f"{edge} OF ") and "GUTENBERG" in words
 
 
-def _book(lines: Iterator[str], first: int) -> Iterator[str]:
-    """From line `first` to the end mark, without blank lines at either edge."""
+def _book(lines: Iterator[str]) -> Iterator[str]:
+    """All to the end mark, without blank lines at either edge."""
     blank, begun = 0, False
-    for number, line in enumerate(lines):
-        if number < first:
-            continue
+    for line in lines:
         if _marks(line, "END"):
             return
         if not line.strip():
