@@ -94,9 +94,10 @@ def read_regular(path: Path | str, most: int) -> bytes:
     """
     fd = _descriptor(path)
     try:
-        data = os.read(fd, min(most, os.fstat(fd).st_size + 1))
-        while data and len(data) < most and (more := os.read(fd, min(most - len(data), 1 << 16))):
-            data += more
+        size = os.fstat(fd).st_size
+        data = os.read(fd, min(most, size + 1))
+        while data and len(data) not in (size, most) and (more := os.read(fd, min(most - len(data), 1 << 16))):
+            data += more  # it grows, or its size is not told, or less came than was asked for
         return data
     finally:
         os.close(fd)

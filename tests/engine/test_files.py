@@ -24,6 +24,7 @@ from engine.files import (
     open_output,
     open_output_folder,
     open_regular,
+    read_regular,
     read_small,
     sweep,
     write_atomic,
@@ -125,6 +126,18 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
         read_small(tmp_path / "file", 4)
     with pytest.raises(UserError, match="it is not there; check its name"):
         read_small(tmp_path / "none", 4)
+
+
+def test_a_small_file_is_read_whole_however_its_bytes_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, read = tmp_path / "file", os.read
+    file.write_bytes(b"12345678")
+    assert [read_regular(file, most) for most in (1, 8, 9)] == [b"1", b"12345678", b"12345678"]
+    monkeypatch.setattr(files.os, "read", lambda fd, most: read(fd, min(most, 3)))
+    assert [read_regular(file, most) for most in (1, 7, 8, 9)] == [b"1", b"1234567", b"12345678", b"12345678"]
+    file.write_bytes(b"")
+    assert read_regular(file, 9) == b""
+    if (told := Path("/proc/self/status")).exists():  # a size of 0, whatever it holds
+        assert len(read_regular(told, 100)) == 100
 
 
 def test_no_other_room_has_its_own_way_to_write_a_whole_file() -> None:
