@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from pilot_for_tests import FakeTraining, listed, live_run, until
+from rich.cells import cell_len
 from runs_for_tests import write_run
 from textual.events import Key
 from textual.pilot import Pilot
@@ -28,7 +29,8 @@ from tui.screens.corpora.add import AddScreen, PathScreen
 from tui.screens.corpora.screen import CorporaScreen
 from tui.screens.dialogs import dialogue
 from tui.screens.dialogs.ask import AskScreen
-from tui.screens.dialogs.choose import ChooseScreen
+from tui.screens.dialogs.choose import Choice, ChooseScreen
+from tui.screens.dialogs.choose import _line as choice_line
 from tui.screens.dialogs.confirm import ConfirmScreen
 from tui.screens.dialogs.dialogue import Dialogue, behind
 from tui.screens.dialogs.help import HelpScreen, help_lines
@@ -150,6 +152,22 @@ async def test_keys_faster_than_a_dialogue_answer_it_once(runs: Path) -> None:
                 await pilot.pause()
                 await until(pilot, lambda: list(app.screen_stack) == below)
             assert app._exception is None
+
+
+@pytest.mark.parametrize(
+    ("width", "text", "aside", "said"),
+    [
+        (40, "step 1,000", "val 1.2345", "step 1,000                    val 1.2345"),
+        (20, "step 1,000,000", "val 1.2345", "step 1,0… val 1.2345"),
+        (40, "a long name 漢字漢字", "the lowest validation loss", "a long name 漢字漢字  the lowest valida…"),
+        (24, "a long name 漢字漢字", "the lowest validation loss", "a long name 漢字漢字"),
+        (24, "show the runs that match", "^p", "show the runs that m… ^p"),
+        (12, "newest", "the newest, as it trains", "newest"),
+    ],
+)
+def test_what_stands_beside_a_choice_gives_way_first(width: int, text: str, aside: str, said: str) -> None:
+    line = "".join(part for part, _ in choice_line(Choice(text, 1, aside), width))
+    assert line.rstrip() == said and cell_len(line) <= width
 
 
 async def test_a_choice_that_is_no_longer_shown_is_none(runs: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from rich.cells import cell_len
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -14,9 +15,12 @@ from textual.widgets import Input
 
 from tui.actions import bindings
 from tui.screens.dialogs.dialogue import Dialogue
-from tui.text import Part, clean, fit, width_of
+from tui.text import Part, clean, fit
 from tui.widgets.menu import Menu
 from tui.widgets.oneline import OneLine
+
+SHORT, LEAST = 10, 6
+"""Cells up to which what stands beside a choice is kept, as a key or a loss is; and how many of more tell anything."""
 
 
 @dataclass(frozen=True)
@@ -98,5 +102,10 @@ class ChooseScreen(Dialogue[Any]):
 
 
 def _line(choice: Choice, width: int) -> list[Part]:
-    aside: list[Part] = [(clean(choice.aside, keep_newlines=False), "dim")]
-    return [(fit(choice.text, max(4, width - width_of(aside) - 1)), "bright"), (" ", ""), *aside]
+    """The choice, whole where there is room, and in what is left what stands beside it; what is short has room."""
+    text, aside = clean(choice.text, keep_newlines=False), clean(choice.aside, keep_newlines=False)
+    size = cell_len(aside)
+    left = max(width - cell_len(text) - 2, size if size <= SHORT else 0)
+    if size > left:
+        aside, size = (fit(aside, left).rstrip(), left) if left >= LEAST else ("", 0)
+    return [(fit(text, max(4, width - size - 1)), "bright"), (" ", ""), (fit(aside, size, "right"), "dim")]
