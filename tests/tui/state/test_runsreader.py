@@ -132,7 +132,7 @@ import tui.app, tui.cli.runs, tui.screens.runs.preview, tui.screens.runs.screen,
 
 
 def test_a_list_of_runs_waits_for_nothing_that_it_does_not_show() -> None:
-    """What these load is half of the time from the command to the list."""
+    """What these load was most of what was loaded between the first picture and the list."""
     with Forked([sys.executable, "-c", LISTED], stderr=subprocess.PIPE, text=True) as program:
         assert program.communicate(timeout=60) == (None, "")
     assert program.returncode == 0
