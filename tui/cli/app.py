@@ -128,6 +128,14 @@ def need_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, hard))
 
 
+def need_folder() -> None:
+    """Be in a folder, or say that it is gone: without one PyTorch's libraries end the process in words of their own."""
+    try:
+        os.getcwd()  # noqa: PTH109 - no more than that is asked
+    except OSError:
+        raise UserError("the folder that this was begun in is gone; change to one that is there: cd") from None
+
+
 def show_version(asked: bool) -> None:
     if asked:
         from importlib.metadata import PackageNotFoundError, version
@@ -154,6 +162,7 @@ def root(
     Without a command it opens; `tinytui demo` trains a first model at once.
     """
     need_files()
+    need_folder()
     if ctx.invoked_subcommand not in OUTLIVING:
         PROCESS.plain()
     if ctx.invoked_subcommand is None and plain:

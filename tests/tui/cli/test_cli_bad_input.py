@@ -98,3 +98,12 @@ def test_a_settings_file_and_options_over_it(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "settings.json").write_text('{"train": {"max_steps": 7}}')
     refused = cli("train", "small.txt", "--config", "settings.json", "--set", "train.max_steps=-1")
     assert "train.max_steps" in one_complaint(refused)
+
+
+def test_a_folder_that_is_gone_is_said(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here").rmdir()
+    for args in (["runs", "list"], ["train", "dialogues"], []):
+        assert "is gone; change to one that is there" in one_complaint(cli(*args))
+    monkeypatch.chdir(tmp_path)
