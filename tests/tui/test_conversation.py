@@ -19,11 +19,15 @@ from hypothesis import strategies as st
 
 from engine.runs.layout import RunDir
 from engine.sampling.settings import SamplingSettings
+from engine.text.template import Template
+from tui.state import conversation as conversation_state
 from tui.state import history
-from tui.state.conversation import Conversation
+from tui.state.conversation import Conversation, Turns, turn_of
 from tui.state.conversations import MAX_RUNS, Conversations
 from tui.state.history import KEEP, Prompted, PromptHistory
-from tui.state.prompting import LIVE, LoadedModels, Request
+from tui.state.prompting import LIVE, ChatSoFar, LoadedModels, PromptJob, Request
+
+BOUNDS = Path(__file__).parents[2] / "docs" / "bounds.md"
 
 
 def conversation(folder: Path) -> Conversation:
@@ -294,3 +298,28 @@ def test_what_is_no_file_is_neither_waited_for_nor_written(tmp_path: Path, kind:
     history.append(Prompted("kept in memory"))
     assert history.prompts() == ["kept in memory"]
     assert kind != "no folder" or not path.parent.exists()
+
+
+def test_a_chat_keeps_its_newest_turns_and_each_where_it_was_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation_state, "MAX_TURNS", 3)
+    talk, models = conversation(tmp_path), LoadedModels()
+
+    def say(text: str, turns: Turns) -> PromptJob:
+        chat = ChatSoFar(Template(), turns, 64)
+        assert talk.run is not None
+        job = talk.ask(Request(talk.run, LIVE, text, "", SamplingSettings(), chat=chat), models)
+        job.join(10)
+        return job
+
+    def said() -> list[str]:
+        return [turn_of(each)[0] for each in talk.chat]
+
+    jobs = [say(each, tuple(map(turn_of, talk.chat))) for each in "abcde"]
+    assert said() == ["c", "d", "e"]
+    for job, left in ((jobs[4], ["c", "d"]), (jobs[3], ["c"])):
+        assert job.request.chat is not None
+        say("another", job.request.chat.turns)
+        assert said() == [*left, "another"]
+    assert "| turns of a chat, on the screen | 256, the newest |" in BOUNDS.read_text()

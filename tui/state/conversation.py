@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 MAX_SETTING = 1e9
 CHAT = "chat"
 """How an answer in a chat came about, as the history tells it."""
+MAX_TURNS = 256
+"""Turns of a chat that are given to the model, of which it takes what fits, and shown; those before them are in the
+history alone."""
 MAX_JOBS = 64
 """Answers of a conversation whose tokens stay; those before them are as the history has them."""
 DEFAULTS: Mapping[str, float] = {
@@ -101,7 +104,7 @@ class Conversation:
         self.chatting = False
         """Whether what is sent is said after what was said before."""
         self.chat: list[PromptJob | Prompted] = []
-        """The turns of the chat."""
+        """The turns of the chat, the newest of them."""
         self._said_before: dict[int, tuple[Prompted, Turns]] = {}
         self.grid: Grid | None = None
         """The last prompt that was asked at several settings."""
@@ -127,7 +130,7 @@ class Conversation:
         self.job = self.shown = PromptJob(request, models, self.history.append)
         self.jobs = [*self.jobs[1 - MAX_JOBS :], self.job]
         if request.chat is not None:
-            self.chat[len(request.chat.turns) :] = [self.job]
+            self._said(request.chat.turns, self.job)
         self.job.start()
         return self.job
 
@@ -192,8 +195,14 @@ class Conversation:
             return False
         self.shown = one = versions[at]
         if (turns := self.turns_before(one)) is not None:
-            self.chat[len(turns) :] = [one]
+            self._said(turns, one)
         return True
+
+    def _said(self, turns: Turns, one: PromptJob | Prompted) -> None:
+        """Put a turn after those before it, in place of what was said there."""
+        said_there = (at for at in reversed(range(len(self.chat))) if self.turns_before(self.chat[at]) == turns)
+        self.chat[next(said_there, len(self.chat)) :] = [one]
+        del self.chat[:-MAX_TURNS]
 
     def turns_before(self, shown: Shown) -> Turns | None:
         """What was said in the chat before an answer, and answered; None for an answer that is in none."""
