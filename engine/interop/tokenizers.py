@@ -20,10 +20,9 @@ from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.bytelevel import byte_alphabet
 from engine.tokenizers.char import EVERY_CHARACTER, UNK, CharTokenizer
 from engine.tokenizers.imported import ImportedTokenizer
-from engine.tokenizers.table import tokenizer_from_dict
+from engine.tokenizers.table import MOST_BYTES, load_tokenizer
 
 OWN = "tinytui_tokenizer.json"
-MOST_BYTES = 1 << 27  # of a vocabulary; Gemma's quarter of a million tokens are 33 MB
 NAMED = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 DEFAULTS = NAMED[:3]
 """What GPT-2's class calls `<|endoftext|>` where the settings do not say."""
@@ -90,7 +89,7 @@ def read_tokenizer(folder: Path) -> Tokenizer | None:
     does what none of ours does.
     """
     tree, path = _tree(folder)
-    ours = _own(folder / OWN) if (folder / OWN).exists() else None
+    ours = load_tokenizer(folder / OWN) if (folder / OWN).exists() else None
     if tree is None:
         return ours
     try:
@@ -100,15 +99,6 @@ def read_tokenizer(folder: Path) -> Tokenizer | None:
     ours = ours or _ours(file, path)
     _compare(ours, tree, path)
     return ours
-
-
-def _own(path: Path) -> Tokenizer:
-    """The tokenizer as it is here, that `write_tokenizer` wrote."""
-    tree = read_json(path, MOST_BYTES, TokenizerError)
-    try:
-        return tokenizer_from_dict(tree)
-    except TokenizerError as error:
-        raise TokenizerError(f"{path}: {error}") from None
 
 
 def _tree(folder: Path) -> tuple[dict[str, Any] | None, Path]:

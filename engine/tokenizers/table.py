@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from engine.errors import TokenizerError
-from engine.files import make_folder, reason, write_output
+from engine.files import make_folder, read_small, write_output
 from engine.tokenizers import KINDS
 from engine.tokenizers.base import Material, Tokenizer
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from engine.config import DataConfig
     from engine.text.corpus import Text
     from engine.text.scan import Progress
+
+MOST_BYTES = 1 << 27
+"""Of a tokenizer's file; Gemma's quarter of a million tokens are 33 MB."""
 
 
 def tokenizer_class(kind: str) -> type[Tokenizer]:
@@ -71,9 +74,7 @@ def save_tokenizer(tokenizer: Tokenizer, path: Path) -> None:
 def load_tokenizer(path: Path) -> Tokenizer:
     """What `save_tokenizer` wrote. Raises TokenizerError that names the file when it is missing or damaged."""
     try:
-        tree = json.loads(path.read_bytes())
-    except OSError as error:
-        raise TokenizerError(f"cannot read the tokenizer {path}: {reason(error)}") from None
+        tree = json.loads(read_small(path, MOST_BYTES, TokenizerError))
     except (ValueError, RecursionError):
         raise TokenizerError(f"{path} is damaged: it is not JSON; use another file, or checkpoint") from None
     try:
