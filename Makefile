@@ -17,7 +17,7 @@ test: $(VENV)/.installed-dev
 # the machine to itself
 faults: $(VENV)/.installed-dev
 	rm -f build/faults.jsonl && mkdir -p build
-	-FAULTS=whole FAULTS_REPORT=$(CURDIR)/build/faults.jsonl $(BIN)/python -m pytest tests/faults tests/engine/training/test_compile.py tests/engine/training/test_ranks.py tests/tui/cli/test_cli_nproc.py tests/tui/screens/test_ranks_shown.py tests/tui/serve
+	-FAULTS=whole FAULTS_REPORT=$(CURDIR)/build/faults.jsonl $(BIN)/python -m pytest tests/faults tests/cuda/test_pretended.py tests/engine/training/test_compile.py tests/engine/training/test_ranks.py tests/tui/cli/test_cli_nproc.py tests/tui/screens/test_ranks_shown.py tests/tui/serve
 	$(BIN)/python -m tests.faults.report build/faults.jsonl
 	FAULTS=whole $(BIN)/python -m pytest -m hypothesis
 

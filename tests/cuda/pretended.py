@@ -157,7 +157,7 @@ def main(folder: str) -> None:
                         result = made.step(0, 1.0)
                     assert (result.loss, waits.count) == (1.0, 2), (sets, ranks)  # two numbers, read at once
                 assert all(each.device == GPU for each in made.model.state_dict().values())
-            print(f"ranks {ranks}: {' '.join(sets) or 'nano'}")
+            sys.stdout.write(f"ranks {ranks}: {' '.join(sets) or 'nano'}\n")
 
 
 if __name__ == "__main__":
