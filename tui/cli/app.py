@@ -7,6 +7,7 @@ of them than the rest of a start without Textual.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -28,6 +29,8 @@ OUTLIVING = ("train", "demo", "ladder")
 
 FILES = 64
 """Files that a training with its listeners has open, and some more."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 PANELS = ("Train", "Prompt", "Keep", "This machine")
 COLUMN = 12  # cells for the names of commands in the help
@@ -105,6 +108,10 @@ def describe(error: Exception) -> str:
     """The line for an error: a user's own words, the system's reason with the file, or a bug by name."""
     if isinstance(error, UserError):
         return str(error)
+    if isinstance(error, OSError) and error.errno in FULL and not error.filename:  # files are written with their names
+        from engine.files import cannot
+
+        return str(cannot("write", "what is printed", error))
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if is_out_of_memory(error):
