@@ -14,14 +14,13 @@ from engine.sampling.distribution import distribution
 from engine.sampling.kept import KeptLogits
 from engine.sampling.rules import Dice, check_drawn, fresh_seed, sample
 from engine.sampling.settings import SamplingSettings
-from engine.tokenizers.base import StreamDecoder, Tokenizer
+from engine.tokenizers.base import END_OF_TEXT, StreamDecoder, Tokenizer
 
 StopReason = Literal["length", "stop", "cancelled"]
 Cancelled = Callable[[], bool]
 
 BATCH = 16  # sequences decoded side by side; bounds the memory of their caches
 SEEDS = 2**63
-END_OF_TEXT = "<|endoftext|>"
 
 
 class Alternative(NamedTuple):

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from engine.text.scan import Progress
 
 Ids = NDArray[np.unsignedinteger[Any]]
+END_OF_TEXT = "<|endoftext|>"
+"""GPT-2's token between documents."""
 Unknown = Literal["error", "skip", "unk"]
 """What becomes of a character that is not in the vocabulary: `data.unknown`."""
 

@@ -15,13 +15,12 @@ import numpy as np
 from engine.errors import TokenizerError
 from engine.files import reason
 from engine.folders import cache_dir
-from engine.tokenizers.base import Ids, Material, Tokenizer
+from engine.tokenizers.base import END_OF_TEXT, Ids, Material, Tokenizer
 from engine.tokenizers.bytelevel import Merge, byte_alphabet, byte_level_backend, byte_names
 
 if TYPE_CHECKING:
     import tokenizers
 
-END_OF_TEXT = "<|endoftext|>"
 SIZE = 50_256  # without it
 # How GPT-2 cuts text into words before it merges bytes.
 _WORDS = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from engine.tokenizers.base import END_OF_TEXT
+
 if TYPE_CHECKING:
     from engine.text.corpus import Text
     from engine.text.scan import Progress
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 MOST = 128 << 20  # bytes; more text changes a vocabulary hardly at all and only takes time
 _BLOCKS = 64
 # What a corpus may use to end a record; one that occurs in the training split becomes one token (word and bpe).
-USUAL_SPECIAL = ("<END>", "<|endoftext|>")
+USUAL_SPECIAL = ("<END>", END_OF_TEXT)
 _TAG = re.compile(r"<[^\s<>]+>")
 
 

@@ -18,13 +18,12 @@ from engine.errors import CorpusError, TokenizerError, UserError
 from engine.files import cannot
 from engine.process import answer, first_order, in_turn
 from engine.text.prepared import Split
-from engine.tokenizers.base import Tokenizer
+from engine.tokenizers.base import END_OF_TEXT, Tokenizer
 from engine.tokenizers.cutting import cut_safely
 from engine.tokenizers.documents import Ask, Document, Documents, FileDocuments, Piece
 from engine.tokenizers.hub import HubDocuments
 from engine.tokenizers.table import tokenizer_from_dict
 
-END_OF_TEXT = "<|endoftext|>"
 CHUNK = 1 << 20  # characters of a document that are encoded at once
 SPLITS = ("train", "val")
 

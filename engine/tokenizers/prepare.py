@@ -23,11 +23,11 @@ from engine.text.catalog import corpus_at, find_corpus, slug
 from engine.text.corpus import Text
 from engine.text.prepared import META, TOKENIZER, Prepared, Shard, Split, dump, is_prepared, read_prepared, shard_path
 from engine.text.template import CHAT_TEMPLATE
-from engine.tokenizers.base import Tokenizer
+from engine.tokenizers.base import END_OF_TEXT, Tokenizer
 from engine.tokenizers.documents import Ask, Documents, Piece
 from engine.tokenizers.hub import PREFIX, hub_columns, is_saved
 from engine.tokenizers.learning import MOST
-from engine.tokenizers.pieces import END_OF_TEXT, SPLITS, encode_pieces, mark_of, open_documents
+from engine.tokenizers.pieces import SPLITS, encode_pieces, mark_of, open_documents
 from engine.tokenizers.shards import ShardWriter
 from engine.tokenizers.table import load_tokenizer, tokenizer_class, train_tokenizer
 

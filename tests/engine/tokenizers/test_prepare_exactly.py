@@ -17,11 +17,11 @@ from engine.text.corpus import Text
 from engine.text.prepared import META, TOKENIZER, UNIT, Prepared, Split, read_prepared
 from engine.text.template import CHAT_TEMPLATE
 from engine.tokenizers import pieces, prepare
-from engine.tokenizers.base import Tokenizer
+from engine.tokenizers.base import END_OF_TEXT, Tokenizer
 from engine.tokenizers.byte import ByteTokenizer
 from engine.tokenizers.char import CharTokenizer
 from engine.tokenizers.documents import Ask, Document, Documents, FileDocuments, Piece
-from engine.tokenizers.pieces import END_OF_TEXT, Encoded, encode_piece, mark_of
+from engine.tokenizers.pieces import Encoded, encode_piece, mark_of
 from engine.tokenizers.prepare import SHARD, ask_for
 from engine.tokenizers.word import WordTokenizer
 
