@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
@@ -60,6 +61,9 @@ def compile_loss(model: GPT, compiler: Compiler) -> LossFunction:
     """The model's loss, compiled for the shapes it is first called with; what is made is kept on disk."""
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_dir() / "compiled")  # PyTorch sets its own when imported
     torch._logging.set_logs(all=logging.ERROR)  # type: ignore[attr-defined]  # the compiler's warnings would be written over a screen
+    warnings.filterwarnings(
+        "ignore", "TensorFloat32 tensor cores"
+    )  # said of every GPU that has them: fp32 is asked for
     compiled: LossFunction = torch.compile(model.loss, backend=compiler, dynamic=False)
     return compiled
 
