@@ -15,7 +15,9 @@ def bench(
     preset: Annotated[
         str, typer.Option("--preset", metavar="P", help="Whose shape is measured.", autocompletion=complete_preset)
     ] = "nano",
-    seconds: Annotated[float, typer.Option("--seconds", min=0.1, max=60.0, help="Time for each measurement.")] = 4.0,
+    seconds: Annotated[
+        float, typer.Option("--seconds", metavar="S", min=0.1, max=60.0, help="Time for each measurement.")
+    ] = 4.0,
     as_json: Json = False,
 ) -> None:
     """How fast this machine trains and writes, CPU beside GPU."""

@@ -132,7 +132,9 @@ def stats(corpus: CorpusArgument, corpora: CorporaDir = None, as_json: Json = Fa
 @app.command()
 def add(
     file: Annotated[Path, typer.Argument(metavar="FILE", help=f"What to keep: {SOURCES}.")],
-    name: Annotated[str | None, typer.Option("--name", help="Its name from now on; unset: the file's.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="N", help="Its name from now on; unset: the file's.")
+    ] = None,
     prompt_column: Annotated[
         str | None, typer.Option("--prompt-column", metavar="NAME", help="Of a table: the column with the prompts.")
     ] = None,

@@ -12,7 +12,7 @@ from tui.cli.output import complain, print_json, print_table, say
 
 def keys(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[WORD]...", help="Only actions in whose line all of these stand.")
+        list[str] | None, typer.Argument(metavar="WORD", help="Only actions in whose line all of these stand.")
     ] = None,
     as_json: Json = False,
 ) -> None:

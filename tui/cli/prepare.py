@@ -30,9 +30,12 @@ def prepare(
     tokenizer: Annotated[
         str, typer.Option("--tokenizer", metavar="KIND|RUN|FILE", help=f"{', '.join(MADE)}, a run's, or a file.")
     ] = "bpe",
-    vocab: Annotated[int, typer.Option("--vocab", help="Of a new bpe or word vocabulary: its size.")] = 32768,
+    vocab: Annotated[
+        int, typer.Option("--vocab", metavar="N", help="Of a new bpe or word vocabulary: its size.")
+    ] = 32768,
     val_fraction: Annotated[
-        float, typer.Option("--val-fraction", min=1e-6, max=0.5, help="Of the documents, kept for validation.")
+        float,
+        typer.Option("--val-fraction", metavar="F", min=1e-6, max=0.5, help="Of the documents, kept for validation."),
     ] = 0.01,
     boundary: Annotated[
         str | None,

@@ -28,13 +28,13 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs' names or paths.", autocompletion=complete_run)]
+Runs = Annotated[list[str], typer.Argument(metavar="RUN", help="Runs' names or paths.", autocompletion=complete_run)]
 
 
 @app.command("list")
 def list_(
     filter: Annotated[
-        str, typer.Argument(metavar="[FILTER]", help="Words, key:word, and figures: lr>1e-3 params>=1M !state:failed.")
+        str, typer.Argument(metavar="FILTER", help="Words, key:word, and figures: lr>1e-3 params>=1M !state:failed.")
     ] = "",
     sort: Annotated[
         str | None,
@@ -254,9 +254,11 @@ def plot(
     run: Runs,
     log: Annotated[bool, typer.Option("--log", help="A logarithmic loss axis.")] = False,
     width: Annotated[
-        int | None, typer.Option("--width", min=20, max=LARGEST, help="Columns; unset: the terminal's.")
+        int | None, typer.Option("--width", metavar="N", min=20, max=LARGEST, help="Columns; unset: the terminal's.")
     ] = None,
-    height: Annotated[int | None, typer.Option("--height", min=6, max=LARGEST, help="Rows; unset: what fits.")] = None,
+    height: Annotated[
+        int | None, typer.Option("--height", metavar="N", min=6, max=LARGEST, help="Rows; unset: what fits.")
+    ] = None,
     runs: RunsDir = Path("runs"),
 ) -> None:
     """Draw loss curves with characters, several runs over each other."""

@@ -33,15 +33,22 @@ Checkpoint = Annotated[
         autocompletion=complete_checkpoint,
     ),
 ]
-Tokens = Annotated[int, typer.Option("--tokens", help="Most tokens to write.")]
-Temperature = Annotated[float, typer.Option("--temperature", help="0 always takes the likeliest token.")]
-TopK = Annotated[int, typer.Option("--top-k", help="Only the k likeliest tokens; 0 is off.")]
-TopP = Annotated[float, typer.Option("--top-p", help="Only the likeliest that together reach p; 1 is off.")]
-MinP = Annotated[float, typer.Option("--min-p", help="Only tokens this likely relative to the likeliest; 0 is off.")]
-Penalty = Annotated[
-    float, typer.Option("--repetition-penalty", help="Above 1 makes what was written less likely; 1 is off.")
+Tokens = Annotated[int, typer.Option("--tokens", metavar="N", help="Most tokens to write.")]
+Temperature = Annotated[float, typer.Option("--temperature", metavar="T", help="0 always takes the likeliest token.")]
+TopK = Annotated[int, typer.Option("--top-k", metavar="K", help="Only the k likeliest tokens; 0 is off.")]
+TopP = Annotated[
+    float, typer.Option("--top-p", metavar="P", help="Only the likeliest that together reach p; 1 is off.")
 ]
-Seed = Annotated[int | None, typer.Option("--seed", help="The same seed writes the same text; unset: a new one.")]
+MinP = Annotated[
+    float, typer.Option("--min-p", metavar="P", help="Only tokens this likely relative to the likeliest; 0 is off.")
+]
+Penalty = Annotated[
+    float,
+    typer.Option("--repetition-penalty", metavar="R", help="Above 1 makes what was written less likely; 1 is off."),
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", metavar="N", help="The same seed writes the same text; unset: a new one.")
+]
 Stop = Annotated[
     list[str] | None,
     typer.Option("--stop", metavar="TEXT", help=r"Ends the text (\n is a line end, \t a tab); repeatable."),
@@ -64,10 +71,17 @@ def sample(
     min_p: MinP = DEFAULT.min_p,
     repetition_penalty: Penalty = DEFAULT.repetition_penalty,
     seed: Seed = None,
-    num: Annotated[int, typer.Option("--num", min=1, help="How many texts; the seed goes up by one for each.")] = 1,
-    beams: Annotated[int, typer.Option("--beams", min=1, help="Beam search instead of drawing, this wide.")] = 1,
+    num: Annotated[
+        int, typer.Option("--num", metavar="N", min=1, help="How many texts; the seed goes up by one for each.")
+    ] = 1,
+    beams: Annotated[
+        int, typer.Option("--beams", metavar="N", min=1, help="Beam search instead of drawing, this wide.")
+    ] = 1,
     length_penalty: Annotated[
-        float, typer.Option("--length-penalty", help="With --beams: above 0 longer texts score better, below worse.")
+        float,
+        typer.Option(
+            "--length-penalty", metavar="L", help="With --beams: above 0 longer texts score better, below worse."
+        ),
     ] = 1.0,
     stop: Stop = None,
     raw: Raw = False,

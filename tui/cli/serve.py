@@ -21,14 +21,14 @@ def serve(
     runs: RunsDir = Path("runs"),
     corpora: CorporaDir = None,
     host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any that is free.")] = PORT,
+    port: Annotated[int, typer.Option("--port", metavar="N", min=0, max=65535, help="0: any that is free.")] = PORT,
     name: Annotated[
         list[str] | None, typer.Option("--name", metavar="NAME", help="Another name it is reached by; repeatable.")
     ] = None,
     allow_control: Annotated[
         bool, typer.Option("--allow-control", help="Let the browser train, stop, change and delete.")
     ] = False,
-    sessions: Annotated[int, typer.Option("--sessions", min=1, max=32, help="Browsers at a time.")] = 4,
+    sessions: Annotated[int, typer.Option("--sessions", metavar="N", min=1, max=32, help="Browsers at a time.")] = 4,
     idle: Annotated[int, typer.Option("--idle", metavar="MINUTES", min=1, help="End a session without keys.")] = 120,
     as_json: Json = False,
 ) -> None:

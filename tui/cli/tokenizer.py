@@ -19,7 +19,10 @@ SHOWN = 64  # tokens listed by `show`: what fits on a screen
 app = typer.Typer(help="How text becomes tokens: show, train, encode.", no_args_is_help=True)
 
 Kind = Annotated[
-    str, typer.Option("--kind", help=f"For a corpus: {', '.join(kind for kind in KINDS if kind != 'imported')}.")
+    str,
+    typer.Option(
+        "--kind", metavar="KIND", help=f"For a corpus: {', '.join(kind for kind in KINDS if kind != 'imported')}."
+    ),
 ]
 Source = Annotated[str, typer.Argument(metavar="RUN|CORPUS|FILE", help="A run, a corpus, or a tokenizer's file.")]
 
@@ -27,9 +30,11 @@ Source = Annotated[str, typer.Argument(metavar="RUN|CORPUS|FILE", help="A run, a
 @app.command()
 def show(
     source: Source,
-    text: Annotated[str | None, typer.Option("--text", help="A text to cut into tokens.")] = None,
+    text: Annotated[str | None, typer.Option("--text", metavar="TEXT", help="A text to cut into tokens.")] = None,
     kind: Kind = "char",
-    vocab: Annotated[int, typer.Option("--vocab", help="For a corpus: the size of a bpe or word vocabulary.")] = 1024,
+    vocab: Annotated[
+        int, typer.Option("--vocab", metavar="N", help="For a corpus: the size of a bpe or word vocabulary.")
+    ] = 1024,
     runs: RunsDir = Path("runs"),
     corpora: CorporaDir = None,
     as_json: Json = False,
@@ -70,10 +75,13 @@ def show(
 @app.command()
 def train(
     corpus: CorpusArgument,
-    kind: Annotated[str, typer.Option("--kind", help="char, byte, bpe or word.")] = "bpe",
-    vocab: Annotated[int, typer.Option("--vocab", help="Size of the vocabulary (bpe, word).")] = 1024,
+    kind: Annotated[str, typer.Option("--kind", metavar="KIND", help="char, byte, bpe or word.")] = "bpe",
+    vocab: Annotated[int, typer.Option("--vocab", metavar="N", help="Size of the vocabulary (bpe, word).")] = 1024,
     out: Annotated[
-        Path | None, typer.Option("--out", callback=at_home, help="Where to write it; unset: CORPUS-KIND.json here.")
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE", callback=at_home, help="Where to write it; unset: CORPUS-KIND.json here."
+        ),
     ] = None,
     corpora: CorporaDir = None,
     as_json: Json = False,
@@ -99,7 +107,9 @@ def encode(
     source: Source,
     text: Annotated[str, typer.Argument(metavar="TEXT|-", help="The text, or - for standard input.")],
     kind: Kind = "char",
-    vocab: Annotated[int, typer.Option("--vocab", help="For a corpus: the size of a bpe or word vocabulary.")] = 1024,
+    vocab: Annotated[
+        int, typer.Option("--vocab", metavar="N", help="For a corpus: the size of a bpe or word vocabulary.")
+    ] = 1024,
     runs: RunsDir = Path("runs"),
     corpora: CorporaDir = None,
     as_json: Json = False,

@@ -41,6 +41,7 @@ def test_every_promised_command_is_listed_and_has_help(group: tuple[str, ...]) -
         each = invoke(*group, name, "-h")
         assert each.exit_code == 0
         assert "Usage: " in each.stdout
+        assert not re.search(r"^ +--[a-z0-9-]+ <|\[\[", each.stdout, re.M), "a value by its name, not its type"
 
 
 def test_the_help_is_in_panels() -> None:
