@@ -61,9 +61,7 @@ def compile_loss(model: GPT, compiler: Compiler) -> LossFunction:
     """The model's loss, compiled for the shapes it is first called with; what is made is kept on disk."""
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_dir() / "compiled")  # PyTorch sets its own when imported
     torch._logging.set_logs(all=logging.ERROR)  # type: ignore[attr-defined]  # the compiler's warnings would be written over a screen
-    warnings.filterwarnings(
-        "ignore", "TensorFloat32 tensor cores"
-    )  # said of every GPU that has them: fp32 is asked for
+    warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")  # of every GPU that has them
     compiled: LossFunction = torch.compile(model.loss, backend=compiler, dynamic=False)
     return compiled
 
