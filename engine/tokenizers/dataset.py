@@ -236,13 +236,11 @@ class TokenDataset:
         """
         for starts, width in self._val_windows(block_size, most):
             for first in range(0, len(starts), batch_size):
-                yield self._val_batch(starts[first : first + batch_size], width)
-
-    def _val_batch(self, starts: NDArray[np.int64], width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        rows = self.val[starts[:, None] + np.arange(width + 1)]
-        if self._maps is not None:
-            self._maps[1].touched(1, rows.size)
-        return self._parted(rows, starts, 1)
+                some = starts[first : first + batch_size]
+                rows = self.val[some[:, None] + np.arange(width + 1)]
+                if self._maps is not None:
+                    self._maps[1].touched(1, rows.size)
+                yield self._parted(rows, some, 1)
 
     def bits_per_byte(self, loss: float) -> float:
         """The mean validation loss in nats a token as bits a byte of text: loss / ln 2 * targets / val_bytes.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -112,12 +112,7 @@ class SamplesBeside:
 
     def told(self) -> list[tuple[int, Sample]]:
         """What has been made since the last time, each with the step of its weights."""
-        found = []
-        while True:
-            try:
-                found.append(self._made.get_nowait())
-            except Empty:
-                return found
+        return [self._made.get() for _ in range(self._made.qsize())]  # nobody else takes any
 
     def give_up(self) -> None:
         """Make no more of them, and wait until that is so."""
