@@ -30,7 +30,7 @@ def test_each_part_is_there(part: str) -> None:
 def test_what_is_gone_is_named(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     owner, name = GONE[where]
     monkeypatch.delattr(owner, name)
-    assert [each.partition(":")[0] for each in private.missing()] == [where]
+    assert {each.partition(":")[0] for each in private.missing()} == {where}
 
 
 async def test_without_a_part_the_screen_is_textual_s_own_and_right(

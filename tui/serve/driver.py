@@ -10,6 +10,7 @@ import os
 from typing import Any, Protocol, runtime_checkable
 
 from textual import events
+from textual.drivers import web_driver
 from textual.drivers.web_driver import WebDriver
 from textual.events import CursorPosition
 from textual.geometry import Size
@@ -17,6 +18,7 @@ from textual.message import Message
 
 from tui.serve.protocol import PRELUDE
 from tui.terminal.pacing import Paced
+from tui.terminal.private import read_pastes_as_text
 
 
 class BrowserDriver(WebDriver):
@@ -53,6 +55,7 @@ class BrowserDriver(WebDriver):
         self._key_thread.start()
 
     def run_input_thread(self) -> None:
+        read_pastes_as_text(web_driver)
         super().run_input_thread()
         if not self.exit_event.is_set():
             self._leave()

@@ -10,8 +10,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from textual.drivers import linux_driver
+
 from tui.terminal.hangup import TerminalFile, hung_up
 from tui.terminal.pacing import PacedDriver
+from tui.terminal.private import read_pastes_as_text
 
 
 class Terminal(PacedDriver):
@@ -25,6 +28,10 @@ class Terminal(PacedDriver):
         super().__init__(*args, **kwargs)
         self._file: Any = TerminalFile(sys.__stdout__.fileno() if sys.__stdout__ is not None else 1)
         self._stopped = self._woken = False
+
+    def run_input_thread(self) -> None:
+        read_pastes_as_text(linux_driver)
+        super().run_input_thread()
 
     def abandon(self) -> None:
         """Let nothing wait for the terminal any more; safe in a signal handler."""

@@ -6,9 +6,10 @@ are written as it writes them: slower over a slow link, but right.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import cache, lru_cache
 from queue import Queue
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self
 
 try:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from textual.app import App
     from textual.drivers.linux_driver import LinuxDriver
     from textual.geometry import Region
+    from textual.message import Message
     from textual.screen import Screen
     from textual.strip import Strip
 
@@ -43,6 +45,24 @@ def writer_queue(driver: LinuxDriver) -> Queue[str | None] | None:
     """What waits for the driver's writer thread; None where none runs."""
     thread = driver._writer_thread
     return thread._queue if thread is not None else None
+
+
+def read_pastes_as_text(driver: ModuleType) -> None:
+    """Have the input that a driver of that module of Textual's reads go through `Pastes` first."""
+    from textual._xterm_parser import XTermParser
+
+    from tui.terminal.pastes import Pastes
+
+    class Parser(XTermParser):
+        def __init__(self, debug: bool = False) -> None:
+            super().__init__(debug)
+            self._pastes = Pastes()
+
+        def feed(self, data: str) -> Iterable[Message]:
+            cleaned = self._pastes.cleaned(data)
+            return super().feed(cleaned) if cleaned or not data else ()  # nothing would be the end of all input
+
+    driver.XTermParser = Parser  # type: ignore[attr-defined]
 
 
 def draws(app: App[Any]) -> bool:
@@ -147,6 +167,12 @@ def _driver() -> bool:
     )
 
 
+def _parser() -> bool:
+    from textual.drivers.linux_driver import LinuxDriver
+
+    return _uses(LinuxDriver.run_input_thread, "XTermParser", "feed")
+
+
 def _display() -> bool:
     from textual.app import App
 
@@ -166,6 +192,7 @@ PARTS: dict[str, Callable[[], bool]] = {
     "textual.screen: Screen._compositor_refresh with _repaint_required, _set_dirty, _dirty_widgets": _layers,
     "textual.app: App._display with _running, _closed, _batch_count": _display,
     "textual.driver: Driver._app, ._mouse": _mouse,
+    "textual.drivers.linux_driver: XTermParser and its feed, in run_input_thread": _parser,
 }
 """What is leaned on, in words, and whether this Textual has it."""
 
