@@ -7,6 +7,7 @@ newlines, and its width in cells is the sum of the widths of its characters, whi
 
     clean(text, keep_newlines=True) -> str      plain(text, style="") -> Content
     fit(text, width, align="left") -> str       exactly `width` cells, cut with an ellipsis
+    wrap(text, width) -> where its lines are    lines_of(text, width) -> its words in lines
     fmt_count(118_000) -> "118k"                fmt_bytes(3.4e9) -> "3.2 GiB"      fmt_duration(192) -> "3m12s"
     fmt_loss(1.5123) -> "1.5123"                fmt_lr(9.1e-4) -> "9.1e-4"         fmt_percent(0.25) -> " 25%"
 """
@@ -198,3 +199,49 @@ def fmt_percent(fraction: float | None) -> str:
 def width_of(row: Row) -> int:
     """Cells that `row` takes."""
     return sum(cell_len(text) for text, _ in row)
+
+
+Line = tuple[int, int]
+"""Where a shown line begins and ends in the text."""
+
+
+def _fits(text: str, start: int, end: int, width: int) -> int:
+    """How far `text[start:end]` goes in `width` cells: the index of the first character that has no room."""
+    if text[start : min(end, start + width)].isascii():
+        return min(end, start + width)
+    cells = 0
+    for index in range(start, end):
+        cells += get_character_cell_size(text[index])
+        if cells > width and index > start:
+            return index
+    return end
+
+
+def wrap(text: str, width: int, start: int = 0) -> list[Line]:
+    """Lines of `text[start:]` in `width` cells, broken at spaces where there are any.
+
+    Greedy, so the lines from a line's start on depend on nothing before it: wrapping again from the last line gives
+    what wrapping everything would.
+    """
+    lines: list[Line] = []
+    while True:
+        newline = text.find("\n", start)
+        end = len(text) if newline < 0 else newline
+        while (cut := _fits(text, start, end, width)) < end:
+            space = text.rfind(" ", start + 1, cut + 1)
+            if space > 0:
+                lines.append((start, space))
+                start = space + 1
+            else:
+                lines.append((start, cut))
+                start = cut
+        lines.append((start, end))
+        if newline < 0:
+            return lines
+        start = newline + 1
+
+
+def lines_of(text: str, width: int) -> list[str]:
+    """The words of `text` in lines of `width` cells."""
+    words = " ".join(text.split())
+    return [words[start:end] for start, end in wrap(words, width)] if words else []

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from textwrap import wrap
 from time import monotonic
 
-from tui.text import clean
+from tui.text import clean, lines_of
 
 LINES = 2
 """That many rows at the top hold nothing that is typed or moved, on every screen."""
@@ -38,7 +37,7 @@ class News:
         notice = self._waiting.popleft()
         self._until = monotonic() + (4.0 if notice.bad else 1.5)
         text = clean(notice.text, keep_newlines=False)
-        lines = wrap(f"✖ {text}" if notice.bad else text, max(8, width - 2 if text.isascii() else width // 2 - 2))
+        lines = lines_of(f"✖ {text}" if notice.bad else text, max(8, width - 2))
         if len(lines) > LINES:
             self._waiting.appendleft(Notice(" ".join(lines[LINES:]), notice.bad))
             lines[LINES - 1] += " …"

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from textual import events
 from textual.message import Message
 
-from tui.text import Part, clean
+from tui.text import Line, Part, clean, wrap
 from tui.widgets.paint import Painted
 from tui.widgets.rows import cut
-from tui.widgets.stream import Line, wrap
 
 
 class Passage(Painted):

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from textual.message import Message
 
-from tui.text import Part, Row, width_of
-from tui.widgets.paint import Painted
+from tui.text import Part, Row, lines_of, width_of, wrap
+from tui.widgets.paint import Painted, merge
 
 
 def spread(left: Row, right: Row, width: int) -> list[Part]:
@@ -17,22 +17,23 @@ def spread(left: Row, right: Row, width: int) -> list[Part]:
 
 
 def wrapped(row: Row, width: int) -> list[list[Part]]:
-    """`row` in lines of `width`: its last run is broken at words, and stands under itself."""
+    """`row` in lines of `width` cells, broken at words: what stands before its last run, as a label does, has a column
+    of its own where that leaves the run half of the width."""
     if not row or width_of(row) <= width:
         return [list(row)]
     *before, (text, look) = row
     indent = width_of(before)
-    if width - indent < 8:
-        return [cut(row, width)]
-    first, *more = wrap(text, width - indent) or [""]
+    if 2 * indent > width:
+        return _flowing(row, width)
+    first, *more = lines_of(text, width - indent) or [""]
     return [[*before, (first, look)], *([(" " * indent, ""), (line, look)] for line in more)]
 
 
-def wrap(text: str, width: int) -> list[str]:
-    """`text` in lines of `width` characters, broken at words."""
-    import textwrap
-
-    return textwrap.wrap(text, width)
+def _flowing(row: Row, width: int) -> list[list[Part]]:
+    """`row` in lines, broken wherever a word of it ends."""
+    text = "".join(part for part, _ in row)
+    looks = [look for part, look in row for _ in part]
+    return [merge(list(zip(text[start:end], looks[start:end], strict=True))) for start, end in wrap(text, width)]
 
 
 class Rows(Painted):

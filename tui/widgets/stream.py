@@ -18,7 +18,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import ClassVar
 
-from rich.cells import cell_len, get_character_cell_size
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual.binding import BindingType
@@ -28,47 +28,8 @@ from textual.selection import Selection
 from textual.strip import Strip
 
 from tui.actions import bindings
-from tui.text import Part, clean, fit
+from tui.text import Line, Part, clean, fit, wrap
 from tui.widgets.paint import look_style
-
-Line = tuple[int, int]
-"""Where a shown line begins and ends in the text."""
-
-
-def _fits(text: str, start: int, end: int, width: int) -> int:
-    """How far `text[start:end]` goes in `width` cells: the index of the first character that has no room."""
-    if text[start : min(end, start + width)].isascii():
-        return min(end, start + width)
-    cells = 0
-    for index in range(start, end):
-        cells += get_character_cell_size(text[index])
-        if cells > width and index > start:
-            return index
-    return end
-
-
-def wrap(text: str, width: int, start: int = 0) -> list[Line]:
-    """Lines of `text[start:]` in `width` cells, broken at spaces where there are any.
-
-    Greedy, so the lines from a line's start on depend on nothing before it: wrapping again from the last line gives
-    what wrapping everything would.
-    """
-    lines: list[Line] = []
-    while True:
-        newline = text.find("\n", start)
-        end = len(text) if newline < 0 else newline
-        while (cut := _fits(text, start, end, width)) < end:
-            space = text.rfind(" ", start + 1, cut + 1)
-            if space > 0:
-                lines.append((start, space))
-                start = space + 1
-            else:
-                lines.append((start, cut))
-                start = cut
-        lines.append((start, end))
-        if newline < 0:
-            return lines
-        start = newline + 1
 
 
 class OutputText(ScrollView, can_focus=True):

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rich.cells import cell_len
 from textual import events
 from textual.message import Message
 
 from tui.places import PLACES
 from tui.state.summary import Latest, eta, per_second, state_part, step_of
-from tui.text import Part, Row, clean, fmt_percent, width_of
+from tui.text import Part, Row, clean, fit, fmt_percent, width_of
 from tui.widgets.meter import bar
 from tui.widgets.paint import Painted
 from tui.widgets.rows import cut, spread
 
 BAR, LEAST_BAR = 28, 9
+LEAST_NAME = 12
+"""Cells of a run's name that are kept before how it goes is."""
 NAMES, NUMBERS = 120, 70
 """The least widths in which the screens have names, and in which they stand there at all."""
 
@@ -83,12 +86,19 @@ class TopLine(Painted):
 
 def run_line(name: str, now: Latest, width: int) -> list[Part]:
     """The line in `width` cells; the parts with the highest rank leave first."""
+    shown, state, step = (
+        clean(name, keep_newlines=False),
+        state_part(now.state, now.phase),
+        step_of(now.step, now.steps),
+    )
+    room = max(LEAST_NAME, width - width_of([state, ("step ", ""), (step, "")]) - 4)
+    shown = fit(shown, room).rstrip() if cell_len(shown) > room else shown
     far: list[tuple[int, Callable[[int], list[Part]]]] = [
         (9, lambda _: [("tinytui  ", "bright bold")]),
-        (1, lambda _: [(f"{clean(name, keep_newlines=False)}  ", "bright")]),
-        (3, lambda _: [state_part(now.state, now.phase), ("  ", "")]),
+        (1, lambda _: [(f"{shown}  ", "bright")]),
+        (3, lambda _: [state, ("  ", "")]),
         (2, lambda _: [("step ", "dim")]),
-        (0, lambda _: [(step_of(now.step, now.steps), "bright")]),
+        (0, lambda _: [(step, "bright")]),
         (4, lambda room: _bar(now.fraction, min(BAR, room)) if room >= LEAST_BAR else []),
         (5, lambda _: [(fmt_percent(now.fraction), "foreground")] if now.steps else []),
         (6, lambda _: _eta(now.left_s)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -10,12 +11,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.style import Style
 from textual.app import App, ComposeResult
 from textual.content import Content
 from textual.geometry import Region
 from textual.widget import Widget
 
+from tui.state.summary import Latest
 from tui.text import Row
 from tui.theme import THEMES, Themed
 from tui.widgets.bars import NextTokenBars, TokenBar
@@ -24,7 +27,9 @@ from tui.widgets.meter import bar
 from tui.widgets.paint import Painted, merge
 from tui.widgets.pane import Pane
 from tui.widgets.plot import LossPlot, PlotData
+from tui.widgets.rows import wrapped
 from tui.widgets.sparkline import spark
+from tui.widgets.topline import run_line
 
 STEPS = np.arange(1, 1001)
 LOSS = 1.5 + 2.5 * np.exp(-STEPS / 200)
@@ -302,3 +307,24 @@ async def test_a_great_run_is_averaged_beside_the_screen_and_then_drawn_as_any_o
         plot.turn("smooth")
         plot.turn("smooth")
         assert "averaging" in text(), "another average is as much work"
+
+
+LONG = "実験-a-very-long-run-name-漢字漢字-with-more-words"
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 90, 140])
+def test_a_long_name_gives_way_before_how_far_the_run_is(width: int) -> None:
+    now = replace(Latest(), state="finished", step=200, steps=200)
+    said = "".join(text for text, _ in run_line(LONG, now, width))
+    assert "実験-a-ver" in said and "step 200/200" in said and cell_len(said) <= width
+    assert "finished" in said or width < 40
+
+
+@given(st.lists(st.sampled_from(["漢字", "word", "a", "🧪", "runs/long-name"]), min_size=1), st.integers(8, 40))
+def test_lines_are_as_wide_as_they_are_told_in_cells(words: list[str], width: int) -> None:
+    """Of labels and of words of two looks; and nothing is lost."""
+    text = " ".join(words)
+    for row in ([(text, "")], [("label ", "dim"), (text, "")], [(text, "bright"), (" and more", "dim")]):
+        lines = ["".join(part for part, _ in line) for line in wrapped(row, width)]
+        assert all(cell_len(line) <= width for line in lines)
+        assert "".join("".join(lines).split()) == "".join("".join(part for part, _ in row).split())

@@ -9,8 +9,9 @@ from textual.app import App, ComposeResult
 from textual.geometry import Offset
 from textual.selection import Selection
 
+from tui.text import wrap
 from tui.theme import Themed
-from tui.widgets.stream import OutputText, wrap
+from tui.widgets.stream import OutputText
 
 
 class Harness(Themed, App[None]):

@@ -18,11 +18,11 @@ from tui.screens.dialogs.dialogue import Dialogue
 from tui.state.corpora import Addition
 from tui.state.paths import Listing, list_paths
 from tui.state.session import Session
-from tui.text import Part, Row, clean, fit, fmt_bytes
+from tui.text import Part, Row, clean, fit, fmt_bytes, lines_of, wrap
 from tui.widgets.form import Field, SettingsForm
 from tui.widgets.menu import Menu
 from tui.widgets.oneline import OneLine
-from tui.widgets.rows import Rows, cut, wrap
+from tui.widgets.rows import Rows, cut
 
 if TYPE_CHECKING:
     from engine.text.pages import TablePreview
@@ -183,7 +183,7 @@ class AddScreen(Dialogue[Addition]):
         self._problem = problem
         if self.built:
             said = self.query_one("#said", Rows)
-            lines = wrap(f"✖ {clean(problem, keep_newlines=False)}", max(20, said.size.width))
+            lines = lines_of(f"✖ {clean(problem, keep_newlines=False)}", max(20, said.size.width))
             said.styles.height = len(lines)
             said.show([[(line, "alarm")] for line in lines])
 
@@ -201,10 +201,8 @@ class AddScreen(Dialogue[Addition]):
         box, table = self.query_one("#rows", Rows), self._kind.table
         width, height = max(20, box.size.width), box.size.height or 12
         if table is None:
-            from tui.widgets.stream import wrap as lines_of
-
             shown = clean(self._kind.beginning)
-            rows: list[Row] = [[(shown[a:b], "foreground")] for a, b in lines_of(shown, width)[: height - 1]]
+            rows: list[Row] = [[(shown[a:b], "foreground")] for a, b in wrap(shown, width)[: height - 1]]
             self._tell([("text", "bright"), ("  as it begins; ^s adds it", "dim")])
             box.show(rows)
             return

@@ -11,10 +11,9 @@ from textual.binding import BindingType
 
 from tui.actions import bindings
 from tui.state.corpora import Shelf
-from tui.text import Part, Row, clean
+from tui.text import Part, Row, clean, wrap
 from tui.widgets.paint import Painted
 from tui.widgets.rows import cut
-from tui.widgets.stream import wrap
 
 
 class Leaf(Painted, can_focus=True):

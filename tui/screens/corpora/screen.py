@@ -26,10 +26,10 @@ from tui.state.corpora import Addition, Shelf
 from tui.state.corpuswork import Entry
 from tui.state.session import Session
 from tui.state.tokencounts import KINDS, kind_name
-from tui.text import Part, Row, clean
+from tui.text import Part, Row, clean, lines_of
 from tui.widgets.menu import Menu
 from tui.widgets.pane import Pane
-from tui.widgets.rows import Rows, cut, wrap
+from tui.widgets.rows import Rows, cut
 from tui.widgets.tabs import PaneTabs
 
 REST = 1
@@ -226,7 +226,7 @@ class CorporaScreen(WorkScreen):
         rows: list[Row] = []
         problem = entry.corpus.problem or (reading.problem if reading is not None else "")
         if problem:
-            lines = wrap(f"✖ {clean(problem, keep_newlines=False)}", width)
+            lines = lines_of(f"✖ {clean(problem, keep_newlines=False)}", width)
             rows = [[(line, "alarm")] for line in lines]
         elif told is not None:
             rows = statistics_rows(told, width)

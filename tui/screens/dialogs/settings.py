@@ -14,9 +14,9 @@ from tui.screens.dialogs.choose import Choice, ChooseScreen
 from tui.screens.dialogs.dialogue import Dialogue
 from tui.state.settings import settings_path
 from tui.state.settingschema import Settings, parse, shown
-from tui.text import Row, clean
+from tui.text import Row, clean, lines_of
 from tui.widgets.form import Field, SettingsForm
-from tui.widgets.rows import Rows, wrap
+from tui.widgets.rows import Rows
 
 if TYPE_CHECKING:
     from tui.app import Workbench
@@ -91,15 +91,15 @@ class SettingsScreen(Dialogue[None]):
         field, width = form.field, max(20, said.size.width)
         rows: list[Row] = []
         if field is not None and field.key in form.errors:
-            rows += [[(line, "alarm")] for line in wrap(f"✖ {form.errors[field.key]}", width)]
+            rows += [[(line, "alarm")] for line in lines_of(f"✖ {form.errors[field.key]}", width)]
         elif field is not None:
-            rows += [[(line, "foreground")] for line in wrap(f"{field.about}; by default {field.value}", width)]
+            rows += [[(line, "foreground")] for line in lines_of(f"{field.about}; by default {field.value}", width)]
         place = clean(str(settings_path()), keep_newlines=False)
-        rows += [[], *([(line, "dim")] for line in wrap(f"kept in {place}", width))]
+        rows += [[], *([(line, "dim")] for line in lines_of(f"kept in {place}", width))]
         mine = len(self.app.keymap)
         keys = f"{mine} of your own" if mine else "none of your own"
         rows += [
-            [(line, "dim")] for line in wrap(f"keys: {keys}, in keymap.toml beside it; ^k lists all actions", width)
+            [(line, "dim")] for line in lines_of(f"keys: {keys}, in keymap.toml beside it; ^k lists all actions", width)
         ]
         said.styles.height = len(rows)
         said.show(rows)

@@ -22,10 +22,9 @@ from textual.message import Message
 from tui.actions import bindings
 from tui.screens.inspect.tint import bar_mark
 from tui.state.inspected import LookedText
-from tui.text import Part
+from tui.text import Line, Part, wrap
 from tui.widgets.paint import Painted
 from tui.widgets.rows import cut, wrapped
-from tui.widgets.stream import Line, wrap
 
 Look = Callable[[int], tuple[str, float | None]]
 CURSOR = "accent bold reverse"

@@ -6,8 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tui.state.estimate import SEVERAL, TOO_LARGE, PaceWatch, time_words
-from tui.text import Part, Row, clean, fmt_bytes, fmt_count
-from tui.widgets.rows import wrap
+from tui.text import Part, Row, clean, fmt_bytes, fmt_count, lines_of
 
 if TYPE_CHECKING:
     from engine.config import Config
@@ -84,7 +83,7 @@ def _time(told: Forecast, config: Config, pace: PaceWatch, width: int) -> list[R
     if told.processes > 1:
         return [[(SEVERAL, "dim")]]
     if told.pace is None:
-        return [[(clean(line, keep_newlines=False), "dim")] for line in wrap(pace.said, width)]
+        return [[(clean(line, keep_newlines=False), "dim")] for line in lines_of(pace.said, width)]
     first, *more = time_words(told, config.train.compile)
-    rows: list[Row] = [[(line, "accent")] for line in wrap(first, width)]
-    return rows + [[(line, "foreground")] for each in more for line in wrap(each, width)]
+    rows: list[Row] = [[(line, "accent")] for line in lines_of(first, width)]
+    return rows + [[(line, "foreground")] for each in more for line in lines_of(each, width)]

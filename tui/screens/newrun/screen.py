@@ -47,9 +47,9 @@ from tui.state.kit import (
 )
 from tui.state.session import Session
 from tui.state.training import ForkFrom, Start
-from tui.text import Row, clean, width_of
+from tui.text import Row, clean, lines_of, width_of
 from tui.widgets.form import Field, Heading, SettingsForm
-from tui.widgets.rows import Rows, wrap
+from tui.widgets.rows import Rows
 
 if TYPE_CHECKING:
     from tui.app import Workbench
@@ -299,7 +299,7 @@ class NewRunScreen(Dialogue[Start]):
         width = max(20, said.size.width)
         rows: list[Row] = []
         if field is not None and field.key in errors:
-            rows = [[(line, "alarm")] for line in wrap(f"✖ {clean(errors[field.key], keep_newlines=False)}", width)]
+            rows = [[(line, "alarm")] for line in lines_of(f"✖ {clean(errors[field.key], keep_newlines=False)}", width)]
         elif field is not None:
             before = (
                 f"• {clean(field.value, keep_newlines=False) or 'empty'} at first, ^r"
@@ -307,11 +307,11 @@ class NewRunScreen(Dialogue[Start]):
                 else ""
             )
             aside = "   ".join(each for each in (field.bounds, before) if each)
-            rows = [[(line, "foreground")] for line in wrap(field.about, width)]
+            rows = [[(line, "foreground")] for line in lines_of(field.about, width)]
             if aside and len(rows) == 1 and width_of(rows[0]) + width_of([(aside, "")]) + 3 <= width:
                 rows = [[*rows[0], (f"   {aside}", "dim")]]
             elif aside:
-                rows += [[(line, "dim")] for line in wrap(aside, width)]
+                rows += [[(line, "dim")] for line in lines_of(aside, width)]
         said.styles.height = max(2 if self.size.height >= 30 else 1, len(rows))
         said.show(rows)
         wrong = f"✖ {len(errors)} wrong, ^s shows the next" if errors else "^s start"
@@ -370,7 +370,7 @@ class NewRunScreen(Dialogue[Start]):
         self._forecast_of = config
         form, kit = self.query_one(SettingsForm), self._kit
         about = kit.about(self._preset) if self._tuning is None else ""
-        rows: list[Row] = [[(line, "dim")] for line in wrap(clean(about, keep_newlines=False), SIDE)]
+        rows: list[Row] = [[(line, "dim")] for line in lines_of(clean(about, keep_newlines=False), SIDE)]
         rows += [[]] if rows else []
         if config is None:
             self._pace.look_at(None, 0)

@@ -14,10 +14,9 @@ from tui.screens.dialogs.dialogue import Dialogue
 from tui.screens.prompt.asking import TICK
 from tui.state.grid import Grid
 from tui.state.prompting import PromptJob
-from tui.text import Part, clean, fit
+from tui.text import Part, clean, fit, wrap
 from tui.widgets.paint import Painted
 from tui.widgets.slider import TOP_P
-from tui.widgets.stream import wrap
 
 Settings = tuple[float, float]
 """Temperature and top-p."""

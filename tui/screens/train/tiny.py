@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from textwrap import wrap
-
 from tui.state.summary import Latest, state_part
-from tui.text import Part, Row, clean, fmt_duration, fmt_loss
+from tui.text import Part, Row, clean, fmt_duration, fmt_loss, lines_of
 from tui.widgets.rows import Rows, cut
 
 
@@ -22,7 +20,7 @@ class Tiny(Rows):
         """Before there is a run, or where none could be shown."""
         width = max(1, self.size.width)
         self.show(
-            [cut(words, width), *([(line, "alarm")] for line in wrap(clean(problem, keep_newlines=False), width))]
+            [cut(words, width), *([(line, "alarm")] for line in lines_of(clean(problem, keep_newlines=False), width))]
         )
 
     def show_run(self, name: str, now: Latest) -> None:
