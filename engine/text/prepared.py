@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -154,7 +155,8 @@ def read_prepared(folder: Path) -> Tokens:
 
 def no_text(folder: Path) -> str:
     """What is said where a text is asked for."""
-    return f"{folder} holds tokens, not text, so there is none to look at; train on it: tinytui train {folder}"
+    train = f"tinytui train {shlex.quote(str(folder))}"
+    return f"{folder} holds tokens, not text, so there is none to look at; train on it: {train}"
 
 
 def dump(prepared: Prepared) -> bytes:

@@ -6,6 +6,7 @@ Conversations are OpenAI's `messages` (role, content) or ShareGPT's `conversatio
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -41,7 +42,7 @@ Turn = tuple[str, str]  # what was asked, and the answer
 def choose_columns(source: Source, prompt: str | None = None, response: str | None = None) -> tuple[Columns, bool]:
     """The columns of a table to train on, and whether they hold conversations; see `choose_among`."""
     found, first = columns_of(source, source.parts[0])
-    advice = f"tinytui corpora add {source.path} --prompt-column NAME --response-column NAME"
+    advice = f"tinytui corpora add {shlex.quote(str(source.path))} --prompt-column NAME --response-column NAME"
     return choose_among(found, first, source.path.name, prompt, response, advice)
 
 

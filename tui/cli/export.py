@@ -66,6 +66,7 @@ def import_(
 ) -> None:
     """A model from transformers as a run: to sample, and to fine-tune with train --from."""
     from engine.training.imported import import_run
+    from tui.state.detached import how_to
 
     made = import_run(folder, runs, name=name)
-    say(f"{made.name}; try it with: tinytui sample {made.name} --prompt TEXT")
+    say(f"{made.name}; try it with: {how_to('sample', made, runs)} --prompt TEXT")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -107,7 +108,8 @@ def check(
     from engine.tokenizers.shards import check_all
 
     if not is_prepared(folder):
-        raise CorpusError(f"no tokens in {folder}; make them with tinytui corpora prepare SOURCE --to {folder}")
+        made = f"tinytui corpora prepare SOURCE --to {shlex.quote(str(folder))}"
+        raise CorpusError(f"no tokens in {folder}; make them with {made}")
     tokens = read_prepared(folder)
     with progress("checking") as report:
         check_all(tokens.about, folder, report)

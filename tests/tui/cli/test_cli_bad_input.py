@@ -107,3 +107,16 @@ def test_a_folder_that_is_gone_is_said(cli: Cli, tmp_path: Path, monkeypatch: py
     for args in (["runs", "list"], ["train", "dialogues"], []):
         assert "is gone; change to one that is there" in one_complaint(cli(*args))
     monkeypatch.chdir(tmp_path)
+
+
+def test_a_command_that_is_proposed_can_be_typed(cli: Cli) -> None:
+    place = Path("a place")
+    place.mkdir()
+    (place / "t.csv").write_text("a,b\n1,2\n")
+    (place / "l.txt").write_bytes(b"h\xe9llo")
+    for args, proposed in (
+        (["corpora", "show", "a place/t.csv"], "tinytui corpora add 'a place/t.csv' --prompt-column"),
+        (["corpora", "show", "a place/l.txt"], "iconv -f ISO-8859-1 -t UTF-8 'a place/l.txt'"),
+        (["corpora", "check", "a place"], "tinytui corpora prepare SOURCE --to 'a place'"),
+    ):
+        assert proposed in one_complaint(cli(*args))
