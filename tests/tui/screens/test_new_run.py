@@ -135,6 +135,18 @@ async def test_what_is_typed_is_what_is_trained(bench: tuple[Workbench, list[Any
     )
 
 
+@pytest.mark.parametrize("width", [40, 60, 80, 140])
+async def test_a_value_can_be_read_beside_its_field(bench: tuple[Workbench, list[Any]], width: int) -> None:
+    """Where there is no room for the forecast too, it is away."""
+    app, _ = bench
+    async with app.run_test(size=(width, 24)) as pilot:
+        form = await open_form(pilot)
+        await pilot.pause()
+        lines = [form.render_line(y).text for y in range(form.size.height)]
+        assert any("preset" in line and "nano" in line for line in lines), lines
+        assert app.screen.query_one("#side").display == (width >= 72)
+
+
 async def test_a_bad_value_is_refused_beside_its_field(bench: tuple[Workbench, list[Any]]) -> None:
     app, jobs = bench
     async with app.run_test(size=(140, 40)) as pilot:

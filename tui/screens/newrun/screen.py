@@ -54,6 +54,8 @@ from tui.widgets.rows import Rows
 if TYPE_CHECKING:
     from tui.app import Workbench
 
+BOTH = 72
+"""Cells of the terminal from which on the forecast stands beside the fields: with fewer no value could be read."""
 SIDE = 37
 """Cells of a line beside the form."""
 TUNED = "tuned"
@@ -83,6 +85,9 @@ class NewRunScreen(Dialogue[Start]):
         self._forecast_of: Config | None = None
         self._processes = 1
         self._pace = PaceWatch(session)
+
+    def on_resize(self) -> None:
+        self.query_one("#side").display = self.size.width >= BOTH
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box") as box:
