@@ -33,9 +33,13 @@ def large_views(runs: Path, records: int = 1_000_000, many: int = 1_000) -> None
 
 
 def opening(what: str, command: list[str], words: str) -> None:
-    """When it is all there, and how long keys wait meanwhile: help is opened and closed."""
+    """When it is all there; and again, how long keys wait meanwhile: help is opened and closed without a pause."""
     with Terminal(command) as terminal:
         first = terminal.wait("tinytui")
+        shown(terminal, lambda text: words in text, 60.0)
+        say(what, f"there after {time.monotonic() - terminal.started:.2f} s, the first picture after {first:.2f} s")
+    with Terminal(command) as terminal:
+        terminal.wait("tinytui")
         waits, there = [], 0.0
         deadline = time.monotonic() + 60
         while not there and time.monotonic() < deadline:
@@ -44,7 +48,7 @@ def opening(what: str, command: list[str], words: str) -> None:
             there = time.monotonic() - terminal.started if words in terminal.text else 0.0
             press(terminal, "escape")
             waits.append(shown(terminal, lambda text: "esc close" not in text, 10.0))
-        say(what, f"there after {there:.2f} s, the first picture after {first:.2f} s; keys meanwhile {told(waits)} ms")
+        say(f"{what}, under keys", f"there after {there:.2f} s; keys {told(waits)} ms")
 
 
 def of_words(runs: Path) -> None:
