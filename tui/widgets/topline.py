@@ -86,19 +86,13 @@ class TopLine(Painted):
 
 def run_line(name: str, now: Latest, width: int) -> list[Part]:
     """The line in `width` cells; the parts with the highest rank leave first."""
-    shown, state, step = (
-        clean(name, keep_newlines=False),
-        state_part(now.state, now.phase),
-        step_of(now.step, now.steps),
-    )
-    room = max(LEAST_NAME, width - width_of([state, ("step ", ""), (step, "")]) - 4)
-    shown = fit(shown, room).rstrip() if cell_len(shown) > room else shown
+    shown = clean(name, keep_newlines=False)
     far: list[tuple[int, Callable[[int], list[Part]]]] = [
         (9, lambda _: [("tinytui  ", "bright bold")]),
-        (1, lambda _: [(f"{shown}  ", "bright")]),
-        (3, lambda _: [state, ("  ", "")]),
+        (1, lambda room: [(f"{shown if cell_len(shown) <= room else fit(shown, room).rstrip()}  ", "bright")]),
+        (3, lambda _: [state_part(now.state, now.phase), ("  ", "")]),
         (2, lambda _: [("step ", "dim")]),
-        (0, lambda _: [(step, "bright")]),
+        (0, lambda _: [(step_of(now.step, now.steps), "bright")]),
         (4, lambda room: _bar(now.fraction, min(BAR, room)) if room >= LEAST_BAR else []),
         (5, lambda _: [(fmt_percent(now.fraction), "foreground")] if now.steps else []),
         (6, lambda _: _eta(now.left_s)),
@@ -108,8 +102,10 @@ def run_line(name: str, now: Latest, width: int) -> list[Part]:
     parts: list[Part] = []
     for most in range(9, -1, -1):
         kept = [(rank, make) for rank, make in far if rank <= most]
-        room = width - sum(width_of(make(0)) for rank, make in kept)
-        parts = [part for rank, make in kept for part in make(room if rank == 4 else 0)]
+        room = width - sum(width_of(make(0)) for rank, make in kept if rank != 1)
+        named = min(cell_len(shown), max(LEAST_NAME, room - 2) if most <= 3 else width)
+        room -= named + 2 if most >= 1 else 0
+        parts = [part for rank, make in kept for part in make({1: named, 4: room}.get(rank, 0))]
         if room >= (LEAST_BAR if most >= 4 else 0):
             return parts
     return parts

@@ -40,7 +40,7 @@ class AskScreen(Dialogue[Any]):
 
     def _say(self, text: str, look: str) -> None:
         said = self.query_one(Rows)
-        rows = wrapped([(text, look)], max(20, said.size.width))
+        rows = wrapped([(text, look)], said.size.width or 20)
         said.styles.height = len(rows)
         said.show(rows)
 

@@ -62,7 +62,7 @@ class ConfirmScreen(Dialogue[Any]):
 
     def _show(self) -> None:
         said = self.query_one("#said", Rows)
-        rows = [line for row in self._said for line in wrapped(row, max(20, said.size.width))]
+        rows = [line for row in self._said for line in wrapped(row, said.size.width or 20)]
         said.styles.height = len(rows)
         said.show(rows)
 
