@@ -221,8 +221,9 @@ def wrap(text: str, width: int, start: int = 0) -> list[Line]:
     """Lines of `text[start:]` in `width` cells, broken at spaces where there are any.
 
     Greedy, so the lines from a line's start on depend on nothing before it: wrapping again from the last line gives
-    what wrapping everything would.
+    what wrapping everything would. A line has a character also where there is no width, as before a first layout.
     """
+    width = max(1, width)
     lines: list[Line] = []
     while True:
         newline = text.find("\n", start)
