@@ -22,10 +22,12 @@ def wrapped(row: Row, width: int) -> list[list[Part]]:
     if not row or width_of(row) <= width:
         return [list(row)]
     *before, (text, look) = row
+    words = text.lstrip(" ")
+    before.append((text.removesuffix(words), look))  # a gap that leads the run stays
     indent = width_of(before)
     if 2 * indent > width:
         return _flowing(row, width)
-    first, *more = lines_of(text, width - indent) or [""]
+    first, *more = lines_of(words, width - indent) or [""]
     return [[*before, (first, look)], *([(" " * indent, ""), (line, look)] for line in more)]
 
 

@@ -328,3 +328,8 @@ def test_lines_are_as_wide_as_they_are_told_in_cells(words: list[str], width: in
         lines = ["".join(part for part, _ in line) for line in wrapped(row, width)]
         assert all(cell_len(line) <= max(2, width) for line in lines)
         assert "".join("".join(lines).split()) == "".join("".join(part for part, _ in row).split())
+
+
+def test_a_gap_before_words_that_are_broken_stays() -> None:
+    said = ["".join(part for part, _ in line) for line in wrapped([("lines 9", ""), ("  ab cd ef gh", "dim")], 18)]
+    assert said == ["lines 9  ab cd ef", "         gh"]
