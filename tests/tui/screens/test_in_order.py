@@ -25,6 +25,7 @@ from tui.screens.inspect.dialogues import TypeScreen
 from tui.screens.prompt.editor import Editor
 from tui.screens.prompt.screen import PromptScreen
 from tui.screens.runs.screen import RunsScreen
+from tui.screens.train.prompt import PromptPane
 from tui.screens.train.promptinput import PromptInput
 from tui.screens.train.screen import TrainScreen
 from tui.widgets.form import SettingsForm
@@ -97,6 +98,7 @@ async def test_prompts(runs: Path) -> None:
             assert value(app, PromptInput) == "fire"
             await burst(pilot, f"{CTRL_U}d{CTRL_J}e")
             assert value(app, PromptInput) == "d⏎e"
+            await until(pilot, lambda: not app.screen.query_one(PromptPane).busy)  # escape would stop the answer first
             await burst(pilot, f"{ESCAPE}2")
             await until(pilot, lambda: isinstance(app.screen, PromptScreen))
             editor = app.screen.query_one("#editor", Editor)
