@@ -24,6 +24,8 @@ BACKLOG = 1024
 """Clients that may come at once, before the first is looked at."""
 MAX_PROMPTS = 24
 """Clients whose prompts are under way; the others are for commands."""
+ROOM = 0.5
+"""Seconds who comes waits for a place while every client is being answered: most answers end within one of them."""
 IDLE = 30.0
 """Seconds a client may take for a request line."""
 MAX_SAID = 2000
@@ -167,13 +169,7 @@ class ControlServer:
                 continue
             client = _Client(connection, self._stopping)
             thread = threading.Thread(target=self._serve, args=(client,), name="control client", daemon=True)
-            with self._guard:
-                if len(self._clients) >= MAX_CLIENTS:
-                    self._drop_one_that_asks_nothing()
-                welcome = len(self._clients) < MAX_CLIENTS and not self._stopping.is_set()
-                if welcome:
-                    self._clients[thread] = client
-            if not welcome:
+            if not self._makes_room(thread, client):
                 client.push({"error": f"the trainer serves {MAX_CLIENTS} clients already; close one"})
                 client.close()
                 continue
@@ -181,6 +177,24 @@ class ControlServer:
                 thread.start()
             except RuntimeError:  # no more threads
                 self._forget(thread, client)
+
+    def _makes_room(self, thread: threading.Thread, client: _Client) -> bool:
+        """Counts `client` in; False when all the others are still being answered after ROOM seconds, or at the end.
+
+        One that has read its answer and hung up holds its place until its thread has seen that.
+        """
+        deadline = time.monotonic() + ROOM
+        while not self._stopping.is_set():
+            with self._guard:
+                if len(self._clients) >= MAX_CLIENTS:
+                    self._drop_one_that_asks_nothing()
+                if len(self._clients) < MAX_CLIENTS:
+                    self._clients[thread] = client
+                    return True
+            if time.monotonic() > deadline:
+                return False
+            self._stopping.wait(0.01)
+        return False
 
     def _drop_one_that_asks_nothing(self) -> None:
         """Makes room for who comes: of those that have sent no whole request, the one that has been there longest goes.

@@ -308,6 +308,22 @@ def test_silent_clients_keep_nobody_out(run: RunDir, trainer: Trainer, monkeypat
         pieces.close()  # type: ignore[attr-defined]
 
 
+def test_clients_that_were_answered_keep_nobody_out_while_their_threads_are_slow_to_see_it(
+    run: RunDir, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_line = server_module._Client.read_line
+
+    def late(client: server_module._Client) -> bytes | None:
+        if not client.waited_for:  # it has had an answer
+            time.sleep(0.1)
+        return read_line(client)
+
+    monkeypatch.setattr(server_module._Client, "read_line", late)
+    monkeypatch.setattr(server_module, "MAX_CLIENTS", 1)
+    for _ in range(4):
+        assert ControlClient(run).send("ping")["ok"]
+
+
 def test_prompts_leave_room_for_commands(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "MAX_PROMPTS", 1)
     trainer = Trainer()
