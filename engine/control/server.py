@@ -179,15 +179,12 @@ class ControlServer:
                 self._forget(thread, client)
 
     def _makes_room(self, thread: threading.Thread, client: _Client) -> bool:
-        """Counts `client` in; False when all the others are still being answered after ROOM seconds, or at the end.
-
-        One that has read its answer and hung up holds its place until its thread has seen that.
-        """
+        """Counts `client` in; False when all the others are still being answered after ROOM seconds, or at the end."""
         deadline = time.monotonic() + ROOM
         while not self._stopping.is_set():
             with self._guard:
                 if len(self._clients) >= MAX_CLIENTS:
-                    self._drop_one_that_asks_nothing()
+                    self._drop_one()
                 if len(self._clients) < MAX_CLIENTS:
                     self._clients[thread] = client
                     return True
@@ -196,16 +193,17 @@ class ControlServer:
             self._stopping.wait(0.01)
         return False
 
-    def _drop_one_that_asks_nothing(self) -> None:
-        """Makes room for who comes: of those that have sent no whole request, the one that has been there longest goes.
+    def _drop_one(self) -> None:
+        """Makes room for who comes: one that has hung up goes, whether its thread has seen that or not; or else, of
+        those that have sent no whole request, the one that has been there longest.
 
         Or a few clients that say nothing would keep their owner's own `stop` out for as long as they may idle.
         """
-        for thread, client in self._clients.items():  # in the order they came
-            if client.waited_for:
-                del self._clients[thread]
-                client.hang_up()
-                return
+        there = [*self._clients.items()]  # in the order they came
+        leaves = [thread for thread, client in there if client.gone()]
+        leaves = leaves or [thread for thread, client in there if client.says_nothing()]
+        if leaves:
+            self._clients.pop(leaves[0]).hang_up()
 
     def _forget(self, thread: threading.Thread, client: _Client) -> None:
         with self._guard:
@@ -288,7 +286,6 @@ class _Client:
         """The next request without its newline; None at hang-up, after IDLE seconds, or when it is too long."""
         deadline = time.monotonic() + IDLE
         searched = 0
-        self.waited_for = True
         while (end := self._received.find(b"\n", searched)) < 0:
             searched = len(self._received)
             if searched > MAX_LINE:
@@ -297,7 +294,9 @@ class _Client:
             left = deadline - time.monotonic()
             if left <= 0 or self._stopping.is_set():
                 return None
+            self.waited_for = True
             self._wait(select.POLLIN, left)
+            self.waited_for = False  # before it is taken: it may be a whole request
             try:
                 data = self._connection.recv(1 << 16)
             except BlockingIOError:
@@ -311,6 +310,10 @@ class _Client:
         del self._received[: end + 1]
         self.waited_for = False
         return line
+
+    def says_nothing(self) -> bool:
+        """Whether the next word is the client's, and none has come that its thread has not seen yet."""
+        return self.waited_for and not self._wait(select.POLLIN, 0.0)
 
     def push(self, answer: Mapping[str, Any]) -> bool:
         """Sends a line, or what of it the client takes at once, and keeps the rest; False when it is to be dropped."""

@@ -23,7 +23,7 @@ from engine.preset_files import MOST_BYTES, load_config, load_preset, preset_nam
 from engine.runs.lines import pretty_json
 from engine.runs.schema import MAX_BYTES
 
-SOON = 2.0  # seconds; each of these takes milliseconds
+SOON = 20.0  # seconds; each of these takes milliseconds, and one that is waited for never ends
 NAMES = {f"{section}.{name}": field for section, cls in SECTIONS.items() for name, field in cls.model_fields.items()}
 
 

@@ -31,7 +31,7 @@ from engine.runs.layout import RunDir, create_run
 from engine.runs.writer import RunWriter
 
 Cancelled = Callable[[], bool]
-WAIT = 20.0
+WAIT = 60.0
 
 
 @pytest.fixture
@@ -252,7 +252,7 @@ def test_a_stalled_client_cannot_hold_up_the_end(run: RunDir) -> None:
             assert trainer.begun.wait(WAIT)
             idle.sendall(b'{"do":"ping"}\n')
             assert idle.recv(1000)
-            server.stop()
+            server.stop(WAIT)
             assert trainer.cancelled.wait(WAIT)
             assert reply(idle) == []
         assert not Path(server.path).exists()
@@ -290,6 +290,7 @@ def test_many_requests_on_one_connection_and_clients_beyond_the_bound(
         connection.shutdown(socket.SHUT_WR)
         assert [next(iter(answer)) for answer in reply(connection)] == ["ok", "error", "ok"]
     monkeypatch.setattr(server_module, "MAX_CLIENTS", 0)
+    monkeypatch.setattr(server_module, "ROOM", 0.0)
     with pytest.raises(RunError, match="serves 0 clients already"):
         ControlClient(run).send("ping")
 
@@ -308,20 +309,42 @@ def test_silent_clients_keep_nobody_out(run: RunDir, trainer: Trainer, monkeypat
         pieces.close()  # type: ignore[attr-defined]
 
 
-def test_clients_that_were_answered_keep_nobody_out_while_their_threads_are_slow_to_see_it(
+def test_clients_that_have_hung_up_keep_nobody_out_however_late_their_threads_see_it(
     run: RunDir, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read_line = server_module._Client.read_line
+    read_line, over = server_module._Client.read_line, threading.Event()
 
     def late(client: server_module._Client) -> bytes | None:
         if not client.waited_for:  # it has had an answer
-            time.sleep(0.1)
+            assert over.wait(WAIT)
         return read_line(client)
 
     monkeypatch.setattr(server_module._Client, "read_line", late)
     monkeypatch.setattr(server_module, "MAX_CLIENTS", 1)
-    for _ in range(4):
-        assert ControlClient(run).send("ping")["ok"]
+    try:
+        for _ in range(4):
+            assert ControlClient(run).send("ping")["ok"]
+    finally:
+        over.set()
+
+
+def test_who_has_asked_keeps_the_place_however_late_that_is_read(
+    run: RunDir, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_line, over = server_module._Client.read_line, threading.Event()
+    monkeypatch.setattr(
+        server_module._Client, "read_line", lambda client: read_line(client) if over.wait(WAIT) else None
+    )
+    monkeypatch.setattr(server_module, "MAX_CLIENTS", 1)
+    monkeypatch.setattr(server_module, "ROOM", 0.0)
+    with raw(run) as first:
+        first.sendall(b'{"do":"ping"}\n')
+        try:
+            with pytest.raises(RunError, match="serves 1 clients already"):
+                ControlClient(run).send("ping")
+        finally:
+            over.set()
+        assert json.loads(first.recv(1000))["ok"]
 
 
 def test_prompts_leave_room_for_commands(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from engine.control.server import _Client
 from engine.preset_files import load_preset
 from engine.runs.layout import RunDir, create_run
 
-WAIT = 20.0
+WAIT = 60.0
 
 
 @pytest.fixture

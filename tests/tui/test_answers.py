@@ -143,7 +143,7 @@ def test_every_answer_to_a_prompt_is_a_version_of_it(tmp_path: Path) -> None:
     assert talk.turn_version(1) and talk.version == (2, 2) and not talk.turn_version(1)
     talk.sheet = replace(talk.sheet, prompt="one")
     job = talk.ask(Request(run, LIVE, "one", "one", SamplingSettings()), LoadedModels())
-    job.join(10)
+    job.join(60)
     assert talk.version == (3, 3) and talk.turn_version(-1) and talk.turn_version(1) and talk.shown is job
 
 
@@ -174,7 +174,7 @@ def test_what_was_sent_is_no_draft(tmp_path: Path) -> None:
     talk = Conversations().of(RunDir(tmp_path / "run"))
     talk.sheet = Sheet("asked")
     assert talk.run is not None and talk.draft() == {"prompt": "asked"}
-    talk.ask(Request(talk.run, LIVE, "asked", "asked", SamplingSettings()), LoadedModels()).join(10)
+    talk.ask(Request(talk.run, LIVE, "asked", "asked", SamplingSettings()), LoadedModels()).join(60)
     assert talk.draft() == {}
     talk.sheet = Sheet("asked more")
     assert talk.draft() == {"prompt": "asked more"}

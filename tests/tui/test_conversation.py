@@ -49,7 +49,7 @@ def type_into(talk: Conversation, text: str) -> None:
 def send(talk: Conversation) -> None:
     assert talk.run is not None
     job = talk.ask(Request(talk.run, LIVE, talk.sheet.prompt, "", SamplingSettings()), LoadedModels())
-    job.join(10)
+    job.join(60)
 
 
 def walk(talk: Conversation) -> set[str]:
@@ -310,7 +310,7 @@ def test_a_chat_keeps_its_newest_turns_and_each_where_it_was_said(
         chat = ChatSoFar(Template(), turns, 64)
         assert talk.run is not None
         job = talk.ask(Request(talk.run, LIVE, text, "", SamplingSettings(), chat=chat), models)
-        job.join(10)
+        job.join(60)
         return job
 
     def said() -> list[str]:

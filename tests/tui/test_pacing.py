@@ -327,12 +327,12 @@ class Terminal:
 def test_a_real_terminal_is_waited_for() -> None:
     terminal = Terminal()
     try:
-        terminal.read(20, until=REQUEST)
+        terminal.read(60, until=REQUEST)
         terminal.read(0.6)
         assert terminal.seen.count(REQUEST) == 1  # unanswered: no other frame
         terminal.seen = terminal.seen.replace(REQUEST, "")
         os.write(terminal.fd, b"\x1b[1;1R")
-        terminal.read(5, until=REQUEST)
+        terminal.read(60, until=REQUEST)
         assert REQUEST in terminal.seen and "1003h" not in terminal.seen and "1002h" in terminal.seen
         terminal.seen = ""
         os.write(terminal.fd, b"\x1b[1;1R")

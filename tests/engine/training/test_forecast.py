@@ -36,12 +36,12 @@ def test_what_is_far_too_large_is_refused_before_the_corpus_is_read(
 ) -> None:
     monkeypatch.setattr("engine.training.memory.whole_memory", lambda device: (64 * GIB, False))
     sets, advice = TOO_LARGE[case]
-    began = time.monotonic()
+    began = time.process_time()  # another's turn is none of its time
     with pytest.raises(ConfigError) as caught:
         start_run("no such corpus", load_config(sets=sets), tmp_path / "runs", device="cpu")
     message = str(caught.value)
     assert "does not fit" in message and advice in message and message.count("GiB") == 4
-    assert time.monotonic() - began < 2 and not (tmp_path / "runs").exists()
+    assert time.process_time() - began < 2 and not (tmp_path / "runs").exists()
 
 
 def test_the_vocabulary_counts_once_it_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -331,7 +331,7 @@ def test_a_training_that_is_given_up_says_why_and_writes_no_more(start: Start, m
     host._thread = type(host._thread)(target=lambda: None)
     host.start()
     host.give_up("the checkpoint took too long")
-    host.join(10)
+    host.join(60)
     status = read_status(run)
     assert status["state"] == "stopped" and status["message"] == status["problem"] == "the checkpoint took too long"
     assert not run.live and status["phase"] == ""

@@ -46,7 +46,7 @@ def test_a_measurement_that_says_nothing_was_killed(
 ) -> None:
     monkeypatch.setattr(pace.subprocess, "Popen", failing(OSError(errno.EAGAIN, "No more processes")))
     measuring = Measuring(tiny_config(), 65)
-    measuring._thread.join(10)
+    measuring._thread.join(60)
     assert measuring.found == "not measured: No more processes"
     assert measuring._take(output, code) == said
     assert measuring._take(b'\n{"problem": "no such device"}\n', 0) == "no such device"

@@ -70,7 +70,7 @@ def test_a_fifo_is_written_into(trained: Trained, tmp_path: Path, command: str) 
     reader = threading.Thread(target=lambda: got.append(path.read_bytes()))
     reader.start()
     assert write(command, path, trained) is None
-    reader.join(10)
+    reader.join(60)
     assert is_whole(command, got[0]) and stat.S_ISFIFO(path.stat().st_mode)
 
 

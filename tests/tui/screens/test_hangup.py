@@ -77,7 +77,7 @@ class Child:
         env = {**os.environ, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT), "XDG_CONFIG_HOME": str(folder)}
         self.pid, self.fd = on_terminal(command, cwd=folder, env=env, size=struct.pack("HHHH", 30, 100, 0, 0))
 
-    def until(self, test: Callable[[], bool], seconds: float = 20.0, read: bool = True) -> None:
+    def until(self, test: Callable[[], bool], seconds: float = 60.0, read: bool = True) -> None:
         end = time.monotonic() + seconds
         while not test():
             assert time.monotonic() < end, "it did not happen"
@@ -97,7 +97,7 @@ class Child:
     def state(self) -> str:
         return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
 
-    def exit_code(self, seconds: float = 20.0) -> int:
+    def exit_code(self, seconds: float = 60.0) -> int:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -232,7 +232,7 @@ def test_the_file_waits_for_a_stalled_terminal_until_it_is_given_up() -> None:
         read += len(os.read(master, 65536))
     assert writing.is_alive()  # the rest waits for the reader
     file.abandon()
-    writing.join(5)
+    writing.join(60)
     assert not writing.is_alive()
     file.write("more")
     file.flush()

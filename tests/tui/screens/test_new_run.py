@@ -404,7 +404,7 @@ async def test_a_device_that_is_not_here_is_refused(bench: tuple[Workbench, list
 
 async def test_nothing_is_waited_for(bench: tuple[Workbench, list[Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     stalled = threading.Event()
-    monkeypatch.setattr("engine.text.catalog.list_corpora", lambda _: stalled.wait(20) and [])
+    monkeypatch.setattr("engine.text.catalog.list_corpora", lambda _: stalled.wait(60) and [])
     app, jobs = bench
     async with app.run_test(size=(140, 40)) as pilot:
         await until(pilot, lambda: isinstance(app.screen, TrainScreen) and app.session.view is not None)

@@ -66,7 +66,7 @@ class Gates:
     def let(self, name: str, session: Session) -> None:
         """Let the reads of `name` end, and the session see it."""
         self.gate(name).set()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while self.begun.count(name) > self.ended.count(name) or session.opening == name:
             assert time.monotonic() < deadline
             session.poll()
@@ -76,7 +76,7 @@ class Gates:
 
 def settle(session: Session) -> None:
     """Wait for what is being opened."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     session.poll()
     while session.opening:
         assert time.monotonic() < deadline

@@ -151,7 +151,7 @@ async def chromium(profile: Path) -> AsyncIterator[Page]:
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -40,7 +40,7 @@ def test_the_example_is_written_and_asked_once_in_the_format_of_the_corpus(talk:
     assert (job.request.source, job.request.prompt, job.request.templated) == (LIVE, EXAMPLE, True)
     assert job.request.applied == TEMPLATE.apply(EXAMPLE) and job.request.settings.stop == TEMPLATE.stops
     assert not look(showing, talk, GOOD) and talk.jobs == [job]
-    job.join(10)
+    job.join(60)
 
 
 @pytest.mark.parametrize("typed", [EXAMPLE + " x", "", "mine"])
@@ -65,7 +65,7 @@ def test_who_asked_the_example_itself_first_is_not_answered_twice(talk: Conversa
     look(first, talk, [])
     look(first, talk, GOOD)
     assert not look(second, talk, GOOD) and len(talk.jobs) == 1
-    talk.jobs[0].join(10)
+    talk.jobs[0].join(60)
 
 
 def test_sliders_that_nobody_moved_are_set_with_the_example(talk: Conversation) -> None:
