@@ -138,9 +138,8 @@ class NextTokenBars(Listed):
             rows.append(self._head_row(width))
         last = int(self._others is not None and self._others.count > 0 and height >= 4)
         room = max(1, height - len(rows) - last)
-        if not self.has_focus:
-            self._top = 0
-        self._top = max(0, min(self._top, self._row), self._row - room + 1 if self.has_focus else 0)
+        self._top = min(self._top, self._row, len(self._tokens) - room) if self.has_focus else 0
+        self._top = max(self._top, self._row - room + 1 if self.has_focus else 0, 0)
         top = max(max(token.before, token.after) for token in self._tokens) or 1.0
         seen = self._tokens[self._top : self._top + room]
         places = list(range(self._top, self._top + len(seen)))

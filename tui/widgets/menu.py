@@ -83,7 +83,8 @@ class Menu(Listed):
                 self.action_move(index - self.cursor)
 
     def paint(self, width: int, height: int) -> list[list[Part]]:
-        self._top = max(min(self._top, self.cursor), self.cursor - height + 1, 0)
+        self._top = min(self._top, self.cursor, len(self.items) - height)  # no line is left blank while one is hidden
+        self._top = max(self._top, self.cursor - height + 1, 0)
         if not self.items:
             return [cut([(self.empty, "dim")], width)]
         rows = []

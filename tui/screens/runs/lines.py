@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import overload
+
+from rich.cells import cell_len
 
 from tui.state.runsreader import Facts
 from tui.state.runstable import MARKS, Line
 from tui.state.summary import ago, state_part, step_of
-from tui.text import MISSING, Part, Row, fit, fmt_count, fmt_duration, fmt_loss
+from tui.text import MISSING, Part, Row, clean, fit, fmt_count, fmt_duration, fmt_loss
 
-# name, width, right-aligned, rank: the highest ranks leave first as the terminal narrows
+# name, most cells, right-aligned, rank: the highest ranks leave first as the terminal narrows
 COLUMNS = (
     ("state", 11, False, 1),
-    ("run", 30, False, 0),
-    ("step", 15, True, 3),
+    ("run", 40, False, 0),
+    ("step", 21, True, 3),
     ("val", 7, True, 2),
-    ("best", 15, True, 6),
+    ("best", 18, True, 6),
     ("bpb", 6, True, 9),
-    ("params", 6, True, 4),
+    ("params", 7, True, 4),
     ("corpus", 12, False, 7),
     ("preset", 12, False, 8),
     ("tok/s", 6, True, 10),
     ("time", 7, True, 11),
-    ("when", 10, True, 5),
+    ("when", 11, True, 5),
     ("note", 18, False, 12),
 )
+NAME, LEAST = 28, 14
+"""Cells of a run's name that come before another column, and before its state."""
 GAP = 2
 MARK = 2
 """Cells before the columns, of a mark."""
@@ -59,14 +64,47 @@ class Lines(Sequence[Row]):
         return [mark, *line(each.facts, self._columns, each.branch)]
 
 
-def columns_for(width: int) -> list[tuple[str, int, bool, int]]:
-    """The columns that fit `width`; the run's name takes what is over."""
+def sizes_of(facts: Iterable[Facts], lines: Iterable[Line]) -> dict[str, int]:
+    """Cells that the longest text of a column takes, of those that differ much from run to run; all runs are looked at,
+    so that no column moves as a filter is typed."""
+    sizes = {"run": 0, "step": 0, "best": 0, "corpus": 0, "preset": 0, "note": 0}
+    for each in facts:
+        step, best = max(int(each["step"] or 0), int(each["steps"] or 0)), int(each["best_val_step"] or 0)
+        for name, size in (
+            ("run", _cells(each["name"])),
+            ("step", len(f"{step:,}") * (2 if each["steps"] else 1) + 1),
+            ("best", len(f"{best:,}") + 8),
+            ("corpus", _cells(each["corpus"])),
+            ("preset", _cells(each["preset"] or "custom")),
+            ("note", _cells(each.get("note"))),
+        ):
+            if size > sizes[name]:
+                sizes[name] = size
+    forks = (_cells(each.facts["name"]) + len(each.branch) for each in lines if each.branch)
+    return {**sizes, "run": max(sizes["run"], *forks, 0)}
+
+
+@lru_cache(8192)
+def _cells(text: object) -> int:
+    return cell_len(clean(str(text or ""), keep_newlines=False))
+
+
+def columns_for(width: int, sizes: Mapping[str, int] | None = None) -> list[tuple[str, int, bool, int]]:
+    """The columns that fit `width`, each as wide as the longest of its texts (`sizes`, the most without) and its title
+    with the mark of the order; a column of notes where there are any. The run's name takes what is over."""
     width -= MARK
-    for most in range(12, -1, -1):
-        kept = [column for column in COLUMNS if column[3] <= most]
-        fixed = sum(size + GAP for _, size, _, rank in kept if rank) if kept else 0
-        if width - fixed >= 20 or most == 0:
-            name = min(40, max(8, width - fixed))
+    told = sizes or {}
+    wanted = [
+        (title, max(len(title) + 1, min(most, told.get(title, most))), right, rank)
+        for title, most, right, rank in COLUMNS
+        if title != "note" or told.get("note", 1)
+    ]
+    name = next(size for _, size, _, rank in wanted if rank == 0)
+    for most in range(len(COLUMNS) - 1, -1, -1):
+        kept = [column for column in wanted if column[3] <= most]
+        left = width - sum(size + GAP for _, size, _, rank in kept if rank)
+        if left >= min(name, NAME if most > 1 else LEAST) or most == 0:
+            name = max(4, min(name, left))
             return [(title, name if rank == 0 else size, right, rank) for title, size, right, rank in kept]
     return []
 

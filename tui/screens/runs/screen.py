@@ -16,7 +16,7 @@ from engine.runs.layout import RunDir
 from tui.actions import Action, bindings
 from tui.screens.dialogs.choose import Choice, ChooseScreen
 from tui.screens.runs.doing import Doing
-from tui.screens.runs.lines import Lines, columns_for, heading
+from tui.screens.runs.lines import Lines, columns_for, heading, sizes_of
 from tui.screens.runs.preview import RunPreview
 from tui.state.news import Notice
 from tui.state.runsreader import LOOK_EVERY, Listed, RunsReader
@@ -70,6 +70,7 @@ class RunsScreen(Doing):
 
     def on_resize(self) -> None:
         self.set_class(self.size.height < 20, "low")
+        self.set_class(self.size.width < 30 or self.size.height < 8, "tiny")
         self.call_after_refresh(self._show)
 
     def on_screen_resume(self) -> None:
@@ -107,8 +108,8 @@ class RunsScreen(Doing):
         if not self.built:
             return
         table, menu = self.table, self.query_one(Menu)
-        width = max(20, menu.size.width - 2)
-        columns = columns_for(width)
+        width = max(12, menu.size.width - 2)
+        columns = columns_for(width, sizes_of(table.facts or (), table.lines))
         self.query_one("#head", Rows).show([[("  " + heading(columns, table.sort), "dim")]] if table.lines else [])
         menu.empty = self._empty()
         menu.set_items(Lines(table.lines, columns, table.marked), table.index)
