@@ -25,7 +25,7 @@ from tui.serve.run import link, listen
 from tui.serve.server import Serving
 
 PLAIN, TINY = (str(Path(__file__).parent / name) for name in ("plain_app.py", "tiny_app.py"))
-WAIT = 30.0
+WAIT = 60.0
 ROOT = Path(__file__).parents[3]
 
 _SEQUENCE = re.compile(rb"\x1b(\[[0-9;?<>=$]*[a-zA-Z]|\][^\x07]*\x07|.)")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
-import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import aiohttp
 import pytest
 from serve_for_tests import WAIT, Served, opened, served
 
 from tui.serve.limits import Limits
+from tui.serve.server import Serving
 
 
 def test_the_link_opens_the_page(server: Served) -> None:
@@ -169,33 +172,41 @@ def hung_up(connection: socket.socket) -> bool:
 
 
 def test_a_hundred_that_say_nothing_keep_nobody_out() -> None:
-    limits = Limits(knock=0.3)
-    with served(limits) as server:
-        silent = [socket.create_connection(("127.0.0.1", server.port), WAIT) for _ in range(100)]
-        try:
-            for each in silent[::2]:
-                each.sendall(b"GET / HTTP/1.1\r\nX")
-            assert server.ask(f"/{server.token}/", server.host)[0] == 200
-            began = time.monotonic()
-            for each in silent:
-                assert hung_up(each)
-            assert time.monotonic() - began < WAIT / 2
-        finally:
-            for each in silent:
-                each.close()
+    with served() as server, knocking_at(server, 100) as silent:
+        for each in silent[::2]:
+            each.sendall(b"GET / HTTP/1.1\r\nX")
+        assert server.ask(f"/{server.token}/", server.host)[0] == 200
 
 
-async def test_who_was_let_in_is_not_turned_away_later() -> None:
-    with served(Limits(knock=0.2, waiting=2)) as server:
+def test_who_says_nothing_is_hung_up_on() -> None:
+    with served(Limits(knock=0.1)) as server, knocking_at(server, 8) as silent:
+        for each in silent[::2]:
+            each.sendall(b"GET / HTTP/1.1\r\nX")
+        for each in silent:
+            assert hung_up(each)
+
+
+@contextmanager
+def knocking_at(server: Served, count: int) -> Iterator[list[socket.socket]]:
+    with ExitStack() as opened:
+        yield [opened.enter_context(socket.create_connection(("127.0.0.1", server.port), WAIT)) for _ in range(count)]
+
+
+async def test_who_was_let_in_is_not_turned_away_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect, knocks = Serving._connect, list[asyncio.TimerHandle]()
+
+    def connects(serving: Serving) -> asyncio.Protocol:
+        handler = connect(serving)
+        knocks.extend(serving._waiting.values())
+        return handler
+
+    monkeypatch.setattr(Serving, "_connect", connects)
+    with served(Limits(waiting=2)) as server:
         async with opened(server) as browser:
             await browser.until("pid ")
-            knocking = [socket.create_connection(("127.0.0.1", server.port), WAIT) for _ in range(5)]
-            try:
-                for each in knocking:
-                    each.setblocking(True)
+            assert knocks[0].cancelled()
+            with knocking_at(server, 5) as crowd:
+                for each in crowd[:3]:
                     assert hung_up(each)
                 await browser.say("stdin", "still")
                 assert "<still>" in await browser.until("keys <s")
-            finally:
-                for each in knocking:
-                    each.close()
