@@ -8,6 +8,7 @@ from typing import Literal
 Packing = Literal["gz", "bz2", "xz", "zst"]
 
 HEAD = 4096  # bytes that are looked at
+PACKED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst")
 
 _PACKED: tuple[tuple[bytes, Packing], ...] = (
     (b"\x1f\x8b\x08", "gz"),

@@ -20,7 +20,7 @@ from zipfile import BadZipFile, ZipFile
 
 from engine.errors import CorpusError
 from engine.files import reason
-from engine.text.magic import HEAD, document_in_zip, encoding, is_parquet, is_zip, packing
+from engine.text.magic import HEAD, PACKED_SUFFIXES, document_in_zip, encoding, is_parquet, is_zip, packing
 from engine.text.scan import Progress, check_file, opened
 from engine.text.unpack import ALWAYS, BLOCK, TIMES, too_much, unpacked
 from engine.text.utf8 import utf8
@@ -29,7 +29,6 @@ Format = Literal["text", "csv", "jsonl", "parquet"]
 FORMATS: dict[str, Format] = {
     ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet",
 }  # fmt: skip
-PACKED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst")
 MOST_PARTS = 200_000  # files in a folder or members of an archive
 MEMBER = 256  # bytes that a member takes in an archive's directory, with a long name
 BESIDE_TABLES = ("readme", "license", "licence", "dataset_info", "changelog", "citation")

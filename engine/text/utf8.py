@@ -7,10 +7,11 @@ import io
 import shlex
 from collections.abc import Iterator
 from itertools import chain
+from pathlib import PurePath
 from typing import Any, TextIO
 
 from engine.errors import CorpusError
-from engine.text.magic import HEAD, encoding, no_text
+from engine.text.magic import HEAD, PACKED_SUFFIXES, encoding, no_text
 
 _BOM = "\ufeff"
 INSIDE = bytes(range(0x80, 0xC0))  # bytes that go on with a character
@@ -37,7 +38,7 @@ class Decoder:
         except UnicodeDecodeError as error:
             offset = max(0, self.at - len(held) + error.start)
             if self._coded == "utf-8":
-                raise not_utf8(self._name, offset, (held + data)[error.start]) from None
+                raise self._not_utf8((held + data)[error.start], offset) from None
             raise CorpusError(
                 f"{self._name} is not the {self._coded.upper()} text its byte order mark says: {error.reason} near "
                 f"offset {offset:,}; get it again, or convert it to UTF-8"
@@ -48,7 +49,18 @@ class Decoder:
         return text
 
     def _nul(self, place: int) -> CorpusError:
-        return CorpusError(f"{self._name} is not text: a NUL byte at offset {self.at + place:,}")
+        return CorpusError(f"{self._name} is not text: a NUL byte at offset {self.at + place:,}{self._if_packed()}")
+
+    def _not_utf8(self, wrong: int, offset: int) -> CorpusError:
+        mend = f"; convert it, e.g. iconv -f ISO-8859-1 -t UTF-8 {shlex.quote(self._name)} > utf8.txt"
+        said = f"{self._name} is not UTF-8 text: byte 0x{wrong:02x} at offset {offset:,}"
+        return CorpusError(said + (self._if_packed() or mend))
+
+    def _if_packed(self) -> str:
+        """What to do with a packed file: one that is damaged may unpack to anything, or is not known as one."""
+        suffix = PurePath(self._name).suffix.lower()
+        packed = suffix in (".zip", *PACKED_SUFFIXES)
+        return f"; is the {suffix} file damaged? get it again, or unpack it and convert what is in it" if packed else ""
 
 
 def utf8(blocks: Iterator[bytes], name: str) -> Iterator[bytes]:
@@ -104,14 +116,6 @@ def without_bom(chunks: Iterator[str]) -> Iterator[str]:
     """The same text without such a mark."""
     yield next(chunks, "").removeprefix(_BOM)
     yield from chunks
-
-
-def not_utf8(name: str, offset: int, wrong: int) -> CorpusError:
-    """What is said of a byte that no UTF-8 text has there."""
-    return CorpusError(
-        f"{name} is not UTF-8 text: byte 0x{wrong:02x} at offset {offset:,}; "
-        f"convert it, e.g. iconv -f ISO-8859-1 -t UTF-8 {shlex.quote(name)} > utf8.txt"
-    )
 
 
 def refuse_no_text(head: bytes, name: str) -> None:

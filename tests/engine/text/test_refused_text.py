@@ -73,3 +73,13 @@ def test_lines_of_blocks_are_those_of_the_whole(block: int) -> None:
     data = "eins\nzwéi\r\ndrei\r\n\nvier€".encode()
     blocks = (data[at : at + block] for at in range(0, len(data), block))
     assert list(as_lines(blocks)) == ["eins\n", "zwéi\r\n", "drei\r\n", "\n", "vier€"]
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "b.BZ2", "c.xz", "d.zst", "e.zip", "in.zip: f.gz"])
+def test_of_a_packed_file_it_is_said_that_it_may_be_damaged(name: str) -> None:
+    kind = name.lower().rpartition(".")[2]
+    advice = f"; is the .{kind} file damaged? get it again, or unpack it and convert what is in it"
+    for data in (b"\x1f\x8b\x09\x80", b"a\0bc", b"ab\xff"):
+        with pytest.raises(CorpusError) as told:
+            list(utf8(iter([data]), name))
+        assert str(told.value).endswith(advice) and "iconv" not in str(told.value)
