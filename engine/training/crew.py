@@ -25,7 +25,7 @@ from engine.model.gpt import GPT
 from engine.runs.layout import RunDir
 from engine.tokenizers.dataset import TokenDataset
 from engine.tokenizers.table import tokenizer_from_dict
-from engine.training.batches import make_batches
+from engine.training.batches import Batches
 from engine.training.compile import Compiled, compile_step
 from engine.training.device import ready_device
 from engine.training.evaluate import Evaluation, evaluate
@@ -73,7 +73,7 @@ class Crew:
         with ranks.exchange():
             self.model = self._make(drawn)
             self.optimizer = Optimizer(self.model, config.train, ranks)
-            self.batches = make_batches(dataset, config, device, ranks)
+            self.batches = Batches(dataset, config, device, ranks)
             self.take_step = TrainStep(self.model, self.optimizer, self.batches, config, ranks)
             self._group = _group_for_saving() if self.sharded else None
         self.writing: Writing | None = None

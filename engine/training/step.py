@@ -18,7 +18,7 @@ from engine.machine import memory_now
 from engine.model import build_for
 from engine.model.gpt import GPT
 from engine.tokenizers.dataset import TokenDataset
-from engine.training.batches import Batches, make_batches
+from engine.training.batches import Batches
 from engine.training.device import LossScaler, autocast, moment, seconds_between
 from engine.training.optim import Optimizer, gradients
 from engine.training.ranks import ALONE, Ranks
@@ -208,4 +208,4 @@ def make_step(config: Config, dataset: TokenDataset, device: torch.device) -> Tr
     """A fresh model of `config`, ready to train."""
     model = build_for(config, dataset.tokenizer.vocab_size, torch.Generator().manual_seed(config.train.seed))
     optimizer = Optimizer(model.to(device).train(), config.train)
-    return TrainStep(model, optimizer, make_batches(dataset, config, device), config)
+    return TrainStep(model, optimizer, Batches(dataset, config, device), config)

@@ -21,7 +21,7 @@ from engine.text.prepared import UNIT
 from engine.tokenizers import mapped
 from engine.tokenizers.dataset import TokenDataset, material
 from engine.tokenizers.prepare import ask_for, prepare
-from engine.training.batches import make_batches
+from engine.training.batches import Batches
 from engine.training.checkpoint import choose_checkpoint, load_checkpoint
 from engine.training.start import corpus_text, open_dataset, resume_run, start_run
 
@@ -83,7 +83,7 @@ def test_what_the_next_batch_reads_is_asked_for_ahead(
     assert dataset._maps is not None
     given: list[tuple[int, ...]] = []
     monkeypatch.setattr(dataset._maps[0], "_map", SimpleNamespace(madvise=lambda *told: given.append(told)))
-    batches = make_batches(dataset, config, torch.device("cpu"))
+    batches = Batches(dataset, config, torch.device("cpu"))
     batches.get(0, 0)
     assert given == []  # so little is in memory before long
     monkeypatch.setattr(mapped, "_RESIDENT", 1000)

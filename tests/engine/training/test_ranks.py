@@ -24,7 +24,7 @@ from engine.runs.reader import RunReader
 from engine.runs.status import read_config, read_status
 from engine.runs.writer import RunWriter
 from engine.training import memory
-from engine.training.batches import HostBatches
+from engine.training.batches import Batches
 from engine.training.checkpoint import load_checkpoint, load_model
 from engine.training.fork import fine_tuning_config, fork_run
 from engine.training.memory import check_shares, choose_parallel, memory_estimate
@@ -105,10 +105,10 @@ def test_shares_are_about_even(costs: list[float], ranks: int) -> None:
 def test_every_rank_has_its_own_part_of_the_global_batch(start: Start) -> None:
     dataset = open_dataset(start("run"))
     config = tiny_config("train.batch_size=4", "train.grad_accum=3")
-    whole = HostBatches(dataset, config, torch.device("cpu"))
+    whole = Batches(dataset, config, torch.device("cpu"))
     one = [each for micro in range(whole.micros) for each in whole.offsets(5, micro).tolist()]
     for size in (2, 3, 4, 6, 12):
-        ranks = [HostBatches(dataset, config, torch.device("cpu"), Ranks(rank, size)) for rank in range(size)]
+        ranks = [Batches(dataset, config, torch.device("cpu"), Ranks(rank, size)) for rank in range(size)]
         assert {each.size * each.micros * size for each in ranks} == {12} and all(each.size <= 4 for each in ranks)
         parted = [start for each in ranks for micro in range(each.micros) for start in each.offsets(5, micro).tolist()]
         assert parted == one

@@ -16,7 +16,7 @@ from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.text.catalog import find_corpus
 from engine.tokenizers.dataset import TokenDataset
-from engine.training.batches import HostBatches, ResidentBatches
+from engine.training.batches import Batches
 from engine.training.device import autocast
 from engine.training.evaluate import Interrupted, evaluate
 from engine.training.optim import Optimizer
@@ -34,7 +34,7 @@ def dataset(corpus: Path) -> TokenDataset:
 
 def make_step(config: Config, dataset: TokenDataset) -> TrainStep:
     model = build_model(config.model, dataset.tokenizer.vocab_size, torch.Generator().manual_seed(1)).train()
-    return TrainStep(model, Optimizer(model, config.train), HostBatches(dataset, config, CPU), config)
+    return TrainStep(model, Optimizer(model, config.train), Batches(dataset, config, CPU), config)
 
 
 def test_accumulated_gradient_is_the_mean_of_the_micro_batches(dataset: TokenDataset) -> None:
@@ -99,19 +99,16 @@ def test_dropout_differs_from_step_to_step_and_from_batch_to_batch(
     assert seen == [again[2, 0], again[2, 1]], "and a step repeated is the same"
 
 
-def test_resident_and_host_batches_are_equal(dataset: TokenDataset) -> None:
-    config = tiny_config()
-    host, resident = HostBatches(dataset, config, CPU), ResidentBatches(dataset, config, CPU)
-    for step in range(5):
-        for a, b in zip(host.get(step, 0), resident.get(step, 0), strict=True):
-            assert torch.equal(a, b) and b.dtype == torch.int64
-    host.salt = 1
-    assert not torch.equal(host.get(0, 0)[0], resident.get(0, 0)[0])
+def test_after_a_roll_back_there_are_other_batches(dataset: TokenDataset) -> None:
+    batches, salted = (Batches(dataset, tiny_config(), CPU) for _ in range(2))
+    salted.salt = 1
+    assert torch.equal(batches.get(3, 0)[0], Batches(dataset, tiny_config(), CPU).get(3, 0)[0])
+    assert not torch.equal(batches.get(3, 0)[0], salted.get(3, 0)[0])
 
 
 def test_smaller_micro_batches_have_the_same_sequences(dataset: TokenDataset) -> None:
-    whole = HostBatches(dataset, tiny_config("train.batch_size=6"), torch.device("cpu"))
-    parts = HostBatches(dataset, tiny_config("train.batch_size=2", "train.grad_accum=3"), torch.device("cpu"))
+    whole = Batches(dataset, tiny_config("train.batch_size=6"), torch.device("cpu"))
+    parts = Batches(dataset, tiny_config("train.batch_size=2", "train.grad_accum=3"), torch.device("cpu"))
     for step in (0, 1, 977):
         micros = [parts.offsets(step, micro) for micro in range(3)]
         assert np.array_equal(np.concatenate(micros), whole.offsets(step, 0))
@@ -173,7 +170,7 @@ def test_a_bad_step_names_the_micro_batch_that_it_was(
     reader.poll()
     event = next(event for event in reader.events if event["kind"] == "not_finite")
     dataset = TokenDataset.open(find_corpus(str(run.path.parents[1] / "tiny.txt")).prepare(), tiny_config().data)
-    offsets = HostBatches(dataset, tiny_config("train.grad_accum=4"), CPU).offsets(6, micro).tolist()
+    offsets = Batches(dataset, tiny_config("train.grad_accum=4"), CPU).offsets(6, micro).tolist()
     assert (event["micro_batch"], event["batch_offsets"]) == (micro, offsets)
     assert run.checkpoint_steps()[-1] == 6
 

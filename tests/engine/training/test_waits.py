@@ -5,7 +5,7 @@ What waits on a GPU must be answered there: a number read from a tensor, an inde
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from engine.sampling.beam import beam_search
 from engine.sampling.generate import generate, generate_many
 from engine.sampling.settings import SamplingSettings
 from engine.training import evaluate as evaluation
-from engine.training.batches import Batches, HostBatches, ResidentBatches
+from engine.training.batches import Batches
 from engine.training.evaluate import Portion, evaluate
 from engine.training.optim import Optimizer
 from engine.training.step import TrainStep
@@ -67,10 +67,10 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
         yield found
 
 
-def step_of(*sets: str, batches: Callable[..., Batches] = ResidentBatches) -> TrainStep:
+def step_of(*sets: str) -> TrainStep:
     config = tiny_config("train.ema=0.9", "model.n_layer=1", *sets)
     model = build_for(config, tokens().tokenizer.vocab_size, drawn=False).to(DEVICE).train()
-    return TrainStep(model, Optimizer(model, config.train), batches(tokens(), config, DEVICE), config)
+    return TrainStep(model, Optimizer(model, config.train), Batches(tokens(), config, DEVICE), config)
 
 
 KINDS = [
@@ -82,10 +82,10 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize(("sets", "batches"), list(zip(KINDS, 3 * [HostBatches, ResidentBatches], strict=False)))
-def test_a_step_waits_for_the_device_once(device: Device, sets: tuple[str, ...], batches: Any) -> None:
+@pytest.mark.parametrize("sets", KINDS)
+def test_a_step_waits_for_the_device_once(device: Device, sets: tuple[str, ...]) -> None:
     """For its loss and the norm of its gradient, before the update."""
-    take_step = step_of(*sets, batches=batches)
+    take_step = step_of(*sets)
     for number in range(2):
         assert take_step(number, 1.0) == (1.0, 1.0, False)
         assert device.waits == number + 1

@@ -20,8 +20,7 @@ from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.runs.status import read_config, read_status
 from engine.runs.writer import RunWriter
-from engine.training import batches, beside, crew, optim, saving, shortage, state, trainer, waiting
-from engine.training.batches import HostBatches, ResidentBatches, make_batches
+from engine.training import beside, crew, optim, saving, shortage, state, trainer, waiting
 from engine.training.checkpoint import choose_checkpoint, load_checkpoint
 from engine.training.crew import Crew
 from engine.training.device import LossScaler, check_precision, choose_device
@@ -97,20 +96,6 @@ def test_a_scaler_that_is_off_has_no_state() -> None:
     assert scaler.scale == 1.0 and scaler.good == 0 and scaler.tensors() == {} and not scaler.may_help
     scaler.load({"scaler.scale": torch.tensor(7.0), "scaler.good": torch.tensor(7.0)})
     assert scaler.scale == 1.0
-
-
-def test_a_corpus_that_does_not_fit_the_gpu_after_all_stays_with_the_host(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dataset = open_dataset(start("run"))
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=1 << 40))
-    freed: list[int] = []
-    monkeypatch.setattr(batches, "free_memory", lambda: freed.append(1))
-    monkeypatch.setattr(ResidentBatches, "__init__", failing(NO_ROOM))
-    assert type(make_batches(dataset, tiny_config(), GPU)) is HostBatches and freed == [1]
-    monkeypatch.setattr(ResidentBatches, "__init__", failing(RuntimeError("the device is lost")))
-    with pytest.raises(RuntimeError, match="lost"):
-        make_batches(dataset, tiny_config(), GPU)
 
 
 def test_a_rung_without_attention_cannot_look_tokens_up() -> None:
