@@ -79,12 +79,10 @@ def corpora(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Corpus]:
 
 
 async def open_form(pilot: Pilot[Any]) -> SettingsForm:
-    for _ in range(200):
-        if isinstance(pilot.app.screen, NewRunScreen):
-            break
-        if isinstance(pilot.app.screen, TrainScreen) and pilot.app.session.view is not None:
-            await pilot.press("n")
-        await pilot.pause(0.02)
+    app = pilot.app
+    await until(pilot, lambda: isinstance(app.screen, TrainScreen) and app.session.view is not None)
+    await pilot.press("n")
+    await until(pilot, lambda: isinstance(app.screen, NewRunScreen))
     form = pilot.app.screen.query_one(SettingsForm)
     await until(pilot, lambda: bool(form.value("corpus")))
     return form
