@@ -19,7 +19,7 @@ from bench.machine import describe, percentile, say, spread
 from engine.preset_files import load_preset
 from engine.runs.layout import RunDir, create_run, list_runs
 from engine.runs.lines import metric_line
-from engine.runs.overview import overview
+from engine.runs.status import overview
 from engine.runs.writer import RunWriter
 
 AT_ONCE = 10_000  # records a write: the same lines as RunWriter's, written faster

@@ -80,7 +80,7 @@ def held(objects: list[Any]) -> dict[str, float]:
     columns = {id(each._values): each._values.nbytes + each._steps.nbytes for each in objects if type(each) is Table}
     return {
         "columns": sum(columns.values()) / 1e6,
-        "averages": sum(each._values.nbytes for each in objects if type(each) is Smoother) / 1e6,
+        "averages": sum(each.nbytes for each in objects if type(each) is Smoother) / 1e6,
         "logits": sum(each.nbytes for each in objects if type(each) is KeptLogits) / 1e6,
         "logits kept": sum(len(each._rows) for each in objects if type(each) is KeptLogits),
         "keys waiting": sum(

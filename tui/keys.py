@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from textual.app import App
@@ -41,7 +42,8 @@ class Keyed(_Base):
     def keys_here(self) -> list[Action]:
         """The actions whose keys work where the focus is, the innermost first, each with the keys that reach it.
 
-        In an input what is a character is text, and a key that something inside takes is not offered again.
+        In an input what is a character is text, and a key that something inside takes is not offered again; the way
+        out of one is always shown.
         """
         screen = self.workplace
         typing = isinstance(screen.focused, Input | TextArea)
@@ -55,7 +57,8 @@ class Keyed(_Base):
                 taken.update(free)
                 if free or not action.key:
                     shown = action if free == action.keys else action.with_keys(free)
-                    found.append(screen.relabel(shown) if isinstance(screen, WorkScreen) else shown)
+                    shown = screen.relabel(shown) if isinstance(screen, WorkScreen) else shown
+                    found.append(replace(shown, stays=True) if typing and shown.do == "back" else shown)
         return found
 
     def works(self, owner: Any, action: Action) -> bool:

@@ -14,13 +14,13 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from engine.errors import TokenizerError, what_is_wrong
-from engine.files import read_small, write_atomic
+from engine.files import write_atomic
 from engine.interop.files import MOST_SETTINGS, Told, plain, read_json, write_json
-from engine.tokenizers.base import Tokenizer
-from engine.tokenizers.bytelevel import byte_alphabet
+from engine.tokenizers.base import MOST_BYTES, Tokenizer
+from engine.tokenizers.bpe import byte_alphabet, merge_lines
 from engine.tokenizers.char import EVERY_CHARACTER, UNK, CharTokenizer
 from engine.tokenizers.imported import ImportedTokenizer
-from engine.tokenizers.table import MOST_BYTES, load_tokenizer
+from engine.tokenizers.table import load_tokenizer
 
 OWN = "tinytui_tokenizer.json"
 NAMED = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
@@ -120,7 +120,11 @@ def _tree(folder: Path) -> tuple[dict[str, Any] | None, Path]:
         )
     else:
         path = vocab
-        model = {"type": "BPE", "vocab": read_json(vocab, MOST_BYTES, TokenizerError), "merges": _lines(merges)}
+        try:
+            pairs = merge_lines(merges)
+        except UnicodeDecodeError:
+            raise TokenizerError(f"{merges} is damaged: it is not text; copy the folder again") from None
+        model = {"type": "BPE", "vocab": read_json(vocab, MOST_BYTES, TokenizerError), "merges": pairs}
         tree = {"model": model, "pre_tokenizer": BYTE_LEVEL, "decoder": BYTE_LEVEL}
     if settings.get("add_prefix_space") is True:
         raise TokenizerError(f"{folder} puts a space before every text (add_prefix_space); no tokenizer of ours does")
@@ -129,14 +133,6 @@ def _tree(folder: Path) -> tuple[dict[str, Any] | None, Path]:
     except (TypeError, ValueError, AttributeError, KeyError):
         raise TokenizerError(f"the special tokens of {path} are damaged; copy the folder again") from None
     return tree, path
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        lines = read_small(path, MOST_BYTES, TokenizerError).decode().split("\n")
-    except UnicodeDecodeError:
-        raise TokenizerError(f"{path} is damaged: it is not text; copy the folder again") from None
-    return [line.rstrip("\r") for line in lines[lines[0].startswith("#version") :] if line]
 
 
 def _added(folder: Path, tree: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, Any]]:

@@ -13,16 +13,8 @@ from engine.files import cannot, sync_folder, write_atomic
 from engine.runs.layout import RunDir, check_name, list_runs
 from engine.runs.lines import pretty_json
 from engine.runs.lock import RunLock
-from engine.runs.schema import MAX_NAME, DamagedError, Note, load
+from engine.runs.schema import MAX_NAME
 from engine.runs.status import ALIVE, read_info, read_status
-
-
-def read_note(run: RunDir) -> str:
-    """What was noted of a run; "" where nothing was, or what was cannot be read."""
-    try:
-        return str(load(run.file("note.json"), Note)["text"])
-    except (OSError, DamagedError):
-        return ""
 
 
 def write_note(run: RunDir, text: str) -> None:

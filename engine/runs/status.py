@@ -1,8 +1,12 @@
-"""What a run's small files say, and what its state truly is: what its status says, unless its trainer is dead."""
+"""What a run's small files say, and what its state truly is: what its status says, unless its trainer is dead.
+
+Lists of runs are made of it, so NumPy is not loaded here.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +16,7 @@ from engine.errors import ConfigError, RunError
 from engine.machine import hostname
 from engine.runs.layout import FORMAT, RunDir, list_runs
 from engine.runs.lock import is_locked, read_owner
-from engine.runs.schema import DamagedError, Info, Status, decode, load, problems_of, read_bytes
+from engine.runs.schema import DamagedError, Info, Note, Status, decode, load, problems_of, read_bytes
 
 if TYPE_CHECKING:
     from engine.config import Config
@@ -143,3 +147,79 @@ def runs_that_need(names: Iterable[str], runs_dir: Path | None = None) -> list[R
             if (read_info(run).get("corpus") or {}).get("name") in wanted:
                 found.append(run)
     return found
+
+
+def read_note(run: RunDir) -> str:
+    """What was noted of a run; "" where nothing was, or what was cannot be read."""
+    try:
+        return str(load(run.file("note.json"), Note)["text"])
+    except (OSError, DamagedError):
+        return ""
+
+
+# -- a run in a line: what lists of runs show ------------------------------------------------------------------------
+
+
+def overview(run: RunDir) -> dict[str, Any]:
+    """What a list of runs shows, from run.json and status.json alone: cheap for hundreds of runs.
+
+    `learning_rate` is the peak that was set, `heartbeat` when the trainer last gave a sign of life, in Unix seconds.
+    The fields of `summary` but `checkpoints` and `copied`; those that only the logs know are None until the trainer
+    tells them in its status.
+    """
+    try:
+        return facts_of(run, read_info(run), read_status(run))
+    except RunError as error:
+        return facts_of(run, {}, {}) | {"state": "damaged", "problem": str(error)}
+
+
+def facts_of(run: RunDir, info: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
+    """The facts of a run from what its small files hold."""
+    config = info.get("config") or {}
+    last = status.get("last_val_loss")
+    facts = {
+        "name": run.name,
+        "path": str(run.path),
+        "state": status.get("state"),
+        "problem": status.get("problem") or None,
+        "step": status.get("step", 0),
+        "steps": status.get("steps") or (config.get("train") or {}).get("max_steps"),
+        "params": status.get("params"),
+        "tokens": status.get("tokens"),
+        "best_val_loss": status.get("best_val_loss"),
+        "best_val_step": status.get("best_val_step"),
+        "last_val_loss": last,
+        "val_perplexity": perplexity(last),
+        "val_bits_per_byte": status.get("last_val_bpb"),
+        "train_seconds": status.get("train_seconds"),
+        "eval_seconds": status.get("eval_seconds"),
+        "peak_memory_bytes": status.get("peak_memory_bytes"),
+        "corpus": (info.get("corpus") or {}).get("name"),
+        "preset": info.get("preset"),
+        "seed": info.get("seed"),
+        "parent": info.get("parent"),
+        "created": info.get("created"),
+        "device": status.get("device"),
+        "heartbeat": status.get("heartbeat"),
+        "learning_rate": _setting(config, "learning_rate"),
+        "note": read_note(run),
+    }
+    facts["tokens_per_second"] = rate(facts)
+    return facts
+
+
+def rate(facts: dict[str, Any]) -> float | None:
+    """Tokens a second over all training."""
+    tokens, seconds = facts["tokens"], facts["train_seconds"]
+    return round(tokens / seconds, 1) if tokens and seconds else None
+
+
+def perplexity(loss: float | None) -> float | None:
+    """exp(loss), None where there is no loss or no number for it."""
+    return None if loss is None or not loss < 700 else math.exp(loss)
+
+
+def _setting(config: dict[str, Any], name: str) -> float | None:
+    """A number among the settings of training."""
+    value = (config.get("train") or {}).get(name)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -12,7 +12,7 @@ import numpy as np
 from engine.files import open_output
 from engine.runs.layout import RunDir
 from engine.runs.lines import TRAIN_KEYS, VAL_KEYS, copied_part, newest
-from engine.runs.overview import facts_of, perplexity, rate
+from engine.runs.status import facts_of, perplexity, rate
 from engine.runs.reader import RunReader
 from engine.runs.series import Floats, Steps, Table
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from engine.text.scan import Progress
 
 Ids = NDArray[np.unsignedinteger[Any]]
+MOST_BYTES = 1 << 27
+"""Of a tokenizer's file; Gemma's quarter of a million tokens are 33 MB."""
 END_OF_TEXT = "<|endoftext|>"
 """GPT-2's token between documents."""
 Unknown = Literal["error", "skip", "unk"]

@@ -1,24 +1,87 @@
-"""Byte-level byte-pair encoding (Sennrich et al. 2016, Radford et al. 2019), by Hugging Face's `tokenizers`."""
+"""Byte-level byte-pair encoding (Sennrich et al. 2016, Radford et al. 2019), by Hugging Face's `tokenizers`.
+
+Here is also what every such vocabulary is made of, whoever learned it: GPT-2's alphabet for bytes, its files of merges,
+the vocabulary as the library has it, and encoding by it.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.errors import TokenizerError
-from engine.tokenizers.base import Material, Tokenizer
-from engine.tokenizers.bytelevel import BYTES, ByteLevelTokenizer, Merge, byte_alphabet, byte_level_backend, byte_names
-from engine.tokenizers.cutting import cut_safely
+from engine.files import read_small
+from engine.tokenizers.base import MOST_BYTES, Ids, Material, Tokenizer
+from engine.tokenizers.cutting import UnitEncoder, cut_safely
 from engine.tokenizers.learning import sample_of
 
 if TYPE_CHECKING:
     import tokenizers
 
+Merge = tuple[int, int]
+BYTES = [bytes([byte]) for byte in range(256)]
 _LONG = re.compile(r"\S{1024}")  # genomes, base64
 _FED = 1 << 14  # characters handed to the trainer at once; it holds 256 of these cut into words
+
+
+@cache
+def byte_alphabet() -> list[str]:
+    """The character GPT-2's vocabulary files write for each byte (Radford et al. 2019).
+
+    A printable character of Latin-1 stands for its own byte; the other 68 bytes are the characters from U+0100 on.
+    """
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = iter(range(256, 512))
+    return [chr(byte if byte in printable else next(others)) for byte in range(256)]
+
+
+def byte_names(tokens: Iterable[bytes]) -> list[str]:
+    """The tokens as vocabulary files write them, in GPT-2's alphabet."""
+    alphabet = byte_alphabet()
+    return ["".join(alphabet[byte] for byte in data) for data in tokens]
+
+
+def merge_lines(path: Path) -> list[str]:
+    """The lines `left right` of a file of merges. Raises TokenizerError, and UnicodeDecodeError for what is no text."""
+    lines = [line.rstrip("\r") for line in read_small(path, MOST_BYTES, TokenizerError).decode().split("\n")]
+    return [line for line in lines[lines[0].startswith("#version") :] if line]
+
+
+def byte_level_backend(
+    names: Sequence[str], merges: Iterable[Merge], special: Sequence[str], ignore_merges: bool = False
+) -> tokenizers.Tokenizer:
+    """Byte-level BPE of the library `tokenizers`: token i is names[i]; special ones not among them come after."""
+    from tokenizers import AddedToken, decoders, models, pre_tokenizers
+    from tokenizers import Tokenizer as Backend
+
+    pairs = [(names[left], names[right]) for left, right in merges]
+    vocab = {name: id for id, name in enumerate(names)}
+    backend = Backend(models.BPE(vocab=vocab, merges=pairs, ignore_merges=ignore_merges))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in special])
+    return backend
+
+
+class ByteLevelTokenizer(Tokenizer):
+    """One whose `backend` encodes any text, unit by unit."""
+
+    @property
+    @abstractmethod
+    def backend(self) -> tokenizers.Tokenizer: ...
+
+    @cached_property
+    def _units(self) -> UnitEncoder:
+        batch = self.backend.encode_batch_fast
+        return UnitEncoder(lambda units: (each.ids for each in batch(units, add_special_tokens=False)), self.dtype)
+
+    def _encode(self, text: str) -> Ids:
+        return self._units(text)
 
 
 class BpeTokenizer(ByteLevelTokenizer):

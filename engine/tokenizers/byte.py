@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from engine.tokenizers.base import Ids, Material, Tokenizer
-from engine.tokenizers.bytelevel import BYTES, byte_level_backend, byte_names
+from engine.tokenizers.bpe import BYTES, byte_level_backend, byte_names
 
 if TYPE_CHECKING:
     import tokenizers

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from engine.errors import TokenizerError
-from engine.files import reason
 from engine.folders import cache_dir
 from engine.tokenizers.base import END_OF_TEXT, Ids, Material, Tokenizer
-from engine.tokenizers.bytelevel import Merge, byte_alphabet, byte_level_backend, byte_names
+from engine.tokenizers.bpe import Merge, byte_alphabet, byte_level_backend, byte_names, merge_lines
 
 if TYPE_CHECKING:
     import tokenizers
@@ -120,15 +119,11 @@ def read_merges(path: Path) -> list[bytes]:
     # The bytes that are printable come first, then the others, both in order.
     tokens = [value[letter] for letter in sorted(letters, key=lambda letter: (ord(letter) >= 256, ord(letter)))]
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-        for line in lines[lines[0].startswith("#version") :]:
-            if line:
-                left, right = line.split(" ")
-                tokens.append(b"".join(value[letter] for letter in left + right))
+        for line in merge_lines(path):
+            left, right = line.split(" ")
+            tokens.append(b"".join(value[letter] for letter in left + right))
         if len(set(tokens)) < len(tokens):
             raise ValueError("a token twice")
-    except OSError as error:
-        raise TokenizerError(f"cannot read GPT-2's merges from {path}: {reason(error)}") from None
     except (ValueError, KeyError):
         raise TokenizerError(f"{path} is not a file of BPE merges; fetch GPT-2's vocab.bpe again, {_INSTEAD}") from None
     return tokens

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.errors import TokenizerError
 from engine.tokenizers.base import Material, Tokenizer
-from engine.tokenizers.bytelevel import ByteLevelTokenizer, Merge, byte_alphabet, byte_level_backend
+from engine.tokenizers.bpe import ByteLevelTokenizer, Merge, byte_alphabet, byte_level_backend
 
 if TYPE_CHECKING:
     import tokenizers

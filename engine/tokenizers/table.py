@@ -12,15 +12,12 @@ from typing import TYPE_CHECKING, Any, cast
 from engine.errors import TokenizerError
 from engine.files import make_folder, read_small, write_output
 from engine.tokenizers import KINDS
-from engine.tokenizers.base import Material, Tokenizer
+from engine.tokenizers.base import MOST_BYTES, Material, Tokenizer
 
 if TYPE_CHECKING:
     from engine.config import DataConfig
     from engine.text.corpus import Text
     from engine.text.scan import Progress
-
-MOST_BYTES = 1 << 27
-"""Of a tokenizer's file; Gemma's quarter of a million tokens are 33 MB."""
 
 
 def tokenizer_class(kind: str) -> type[Tokenizer]:

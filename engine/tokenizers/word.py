@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from engine.errors import TokenizerError
 from engine.tokenizers.base import Ids, Material, Tokenizer
-from engine.tokenizers.bytelevel import BYTES
+from engine.tokenizers.bpe import BYTES
 from engine.tokenizers.cutting import UnitEncoder, cut_safely
 from engine.tokenizers.learning import sample_of
 

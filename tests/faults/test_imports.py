@@ -27,8 +27,7 @@ from engine.interop.tokenizers import read_tokenizer
 from engine.model import build_model
 from engine.runs.layout import list_runs
 from engine.tokenizers.base import Tokenizer
-from engine.tokenizers.bpe import BpeTokenizer
-from engine.tokenizers.bytelevel import byte_alphabet
+from engine.tokenizers.bpe import BpeTokenizer, byte_alphabet
 from engine.tokenizers.char import CharTokenizer
 from engine.training.checkpoint import load_model
 from engine.training.imported import import_run

@@ -47,7 +47,7 @@ class Action:
     """`do` is Textual's action, run on the scope's node; `label` is its word in the footer ("" hides it there), `about`
     its line in help and the palette ("": the line of the action before says it too); `pair` its key in the footer with
     that of the next action, where one word is for both; `changes` says that it writes or starts something, which a
-    read-only screen must not."""
+    read-only screen must not; `stays` that the footer keeps it however narrow the terminal is."""
 
     id: str
     key: str
@@ -58,6 +58,7 @@ class Action:
     palette: bool = True
     priority: bool = False
     changes: bool = False
+    stays: bool = False
 
     @cached_property
     def scope(self) -> str:

@@ -145,9 +145,24 @@ ACTIONS = (
     Action("app.ansi", "", "look('tinytui-ansi')", "", "the terminal's own sixteen colours"),
     Action("app.settings", "comma", "settings", "", "settings: look, mouse, order of the runs, sampling"),
     Action("app.keys", "", "keys", "", "all actions with their ids and keys, and where other keys are set"),
-    Action("app.palette", "ctrl+p", "palette", "commands", "every action, by name", palette=False, priority=True),
     Action(
-        "app.help", "question_mark,f1", "help", "help", "what this pane shows and which keys it takes", palette=False
+        "app.palette",
+        "ctrl+p",
+        "palette",
+        "commands",
+        "every action, by name",
+        palette=False,
+        priority=True,
+        stays=True,
     ),
-    Action("app.leave", "q,ctrl+q,ctrl+c", "leave", "quit", "quit; asks when this process trains"),
+    Action(
+        "app.help",
+        "question_mark,f1",
+        "help",
+        "help",
+        "what this pane shows and which keys it takes",
+        palette=False,
+        stays=True,
+    ),
+    Action("app.leave", "q,ctrl+q,ctrl+c", "leave", "quit", "quit; asks when this process trains", stays=True),
 )

@@ -20,7 +20,7 @@ LIVE = ("running", "paused")
 def plain_runs(runs: Path) -> None:
     """All runs, a line each, and how one is opened."""
     from engine.runs.layout import list_runs
-    from engine.runs.overview import overview
+    from engine.runs.status import overview
     from tui.text import fmt_loss
 
     found = [overview(run) for run in list_runs(runs)]

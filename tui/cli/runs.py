@@ -47,7 +47,7 @@ def list_(
     """All runs, the most recently active first; some of them by a filter such as 'corpus:soap val<1.5'."""
     from engine.runs.filter import NUMBERS, TEXTS, parse_filter
     from engine.runs.layout import list_runs
-    from engine.runs.overview import overview
+    from engine.runs.status import overview
     from tui.text import fmt_count, fmt_duration, fmt_loss
 
     wanted = parse_filter(filter)

@@ -84,7 +84,7 @@ class RungsReader:
         """All rungs, each by its newest run on the corpus, or by `run` itself where it is one of them; None where that
         is what the look before saw."""
         from engine.runs.layout import list_runs
-        from engine.runs.overview import overview
+        from engine.runs.status import overview
 
         shown = self._run.path
         corpus = overview(self._run).get("corpus")

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from engine.runs.layout import RunDir, Stamp, run_folders, stamps_of
-from engine.runs.overview import overview
+from engine.runs.status import overview
 from engine.runs.status import ALIVE
 from tui.state.worker import Ticket
 

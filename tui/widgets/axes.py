@@ -130,9 +130,9 @@ def legend(data: PlotData, memories: list[Memory], area: Area, width: int) -> li
         fields.append([(f"step {data.cursor:<6,}", "bright")])
     pointed = data.cursor is not None and len(data.series) == 1
     for index, (one, memory) in enumerate(zip(data.series, memories, strict=True)):
-        steps, _, val_steps, val_loss = one.arrays()
+        steps, loss, val_steps, val_loss = one.arrays()
         place = int(np.searchsorted(steps, data.cursor, "right")) if data.cursor is not None else len(steps)
-        smooth = float(memory.smoother.values[place - 1]) if place else None
+        smooth = float(memory.smoother.at(np.array([place - 1]), steps, loss)[0]) if place else None
         if len(data.series) > 1:
             fields.append([(f"{index + 1} ", looks[index] + " bold"), (clean(one.name, keep_newlines=False), "dim")])
             fields[-1].append((f" {data.say(smooth):>6}", "bright"))

@@ -32,6 +32,8 @@ class Memory:
     last: tuple[float, float] = (0.0, 0.0)
     key: tuple[float, float, int, bool] | None = None
     columns: Columns | None = None
+    smooth: Floats = field(default_factory=lambda: np.empty(0))
+    """(C,) the average at the last point of each column, NaN where it has none."""
 
 
 @dataclass
@@ -54,10 +56,15 @@ class ChartState:
             memory = self.series[index] = Memory(Smoother(half_life))
         memory.smoother.extend(steps[memory.size :], loss[memory.size :])
         key = (*window, count, log)
+        before = memory.columns
         if memory.columns is None or memory.key != key:
             memory.columns = columns(xs, loss, *window, count, log=log)
         elif size > memory.size:
             memory.columns = _grown(memory.columns, xs, loss, memory.size, window, count, log)
+        if memory.columns is not before:
+            memory.smooth = np.full(count, np.nan)
+            filled = memory.columns.tail >= 0
+            memory.smooth[filled] = memory.smoother.at(memory.columns.tail[filled], steps, loss)
         memory.key, memory.size = key, size
         memory.last = (float(steps[-1]), float(loss[-1])) if size else (0.0, 0.0)
         return memory
@@ -146,7 +153,7 @@ def _range(
     _, _, _, val_loss = one.arrays()
     val_x, vals = _drawable(one.val_x, val_loss, window, log)
     low, high, some = memory.columns.low, memory.columns.high, np.isfinite(memory.columns.low)
-    lows, highs, at = low[some], high[some], memory.columns.tail[some]
+    lows, highs, at, smooth = low[some], high[some], memory.columns.tail[some], memory.smooth[some]
     if not lows.size and not vals.size:
         return None
     if warmup is None or lows.size < 8:
@@ -156,9 +163,8 @@ def _range(
     begun = min(max(warmup, steps[-1] // 10), steps[-1] // 2)
     warm = steps[at] > begun
     if 4 * int(warm.sum()) >= warm.size:
-        lows, highs, at = lows[warm], highs[warm], at[warm]
+        lows, highs, smooth = lows[warm], highs[warm], smooth[warm]
         vals = vals[val_x > float(one.x[min(int(np.searchsorted(steps, begun, "right")), len(steps) - 1)])]
-    smooth = memory.smoother.values[at]
     smooth = smooth[np.isfinite(smooth) & ((smooth > 0) | (not log))]
     curves = np.concatenate([smooth, vals])
     bottom = float(np.quantile(np.concatenate([lows, curves]), 0.02))
@@ -303,12 +309,9 @@ def _groups(some: npt.NDArray[np.bool_]) -> list[list[int]]:
 
 
 def _smooth_line(memory: Memory, area: Area, limits: tuple[float, float], log: bool) -> Polyline:
-    assert memory.columns is not None
-    filled = np.flatnonzero(memory.columns.tail >= 0)
-    smooth = memory.smoother.values[memory.columns.tail[filled]]
-    rows = dot_rows(smooth, limits, area.height, log)
-    some = np.isfinite(rows)
-    return filled[some], np.clip(rows[some], 0, 4 * area.height - 1).astype(np.int64)
+    rows = dot_rows(memory.smooth, limits, area.height, log)
+    some = np.flatnonzero(np.isfinite(rows))
+    return some, np.clip(rows[some], 0, 4 * area.height - 1).astype(np.int64)
 
 
 def _mark_vals(cells: list[list[Part]], vals: list[tuple[str, Ints, Ints, int]], area: Area, best: bool) -> None:

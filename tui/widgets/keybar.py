@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from textual import events
 from textual.message import Message
@@ -14,10 +13,9 @@ from tui.widgets.paint import Painted
 
 
 class KeyBar(Painted):
-    """Shows actions as `key word`, as many as fit, those that came first in the list first; `always` ones stay."""
+    """Shows actions as `key word`, as many as fit: those that stay, and of the others the first of the list."""
 
     DEFAULT_CSS = "KeyBar { height: 1; padding: 0 1; dock: bottom; }"
-    ALWAYS: ClassVar[tuple[str, ...]] = ("palette", "help", "leave")
 
     @dataclass
     class Pressed(Message):
@@ -44,7 +42,7 @@ class KeyBar(Painted):
     def paint(self, width: int, height: int) -> list[list[Part]]:
         row: list[Part] = []
         self._places = []
-        for action in fitting_keys(self._actions, width, self.ALWAYS):
+        for action in fitting_keys(self._actions, width):
             parts: list[Part] = [(action.key_shown, "accent bold"), (f" {action.label}", "dim")]
             start = width_of(row)
             row += [*parts, ("  ", "")]
@@ -52,10 +50,10 @@ class KeyBar(Painted):
         return [row[:-1]]
 
 
-def fitting_keys(actions: list[Action], width: int, always: tuple[str, ...]) -> list[Action]:
-    """As many of `actions` as fit, in order; those named in `always` are kept to the end."""
+def fitting_keys(actions: list[Action], width: int) -> list[Action]:
+    """As many of `actions` as fit, in order; those that stay are kept to the end."""
     kept = [action for action in actions if action.label]
     while kept and sum(len(action.key_shown) + len(action.label) + 3 for action in kept) - 2 > width:
-        optional = [action for action in kept if action.do not in always]
+        optional = [action for action in kept if not action.stays]
         kept.remove(optional[-1] if optional else kept[-1])
     return kept

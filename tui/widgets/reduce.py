@@ -11,7 +11,9 @@ therefore does not depend on how often the run logged, nor on the window looked 
 from __future__ import annotations
 
 import math
+from array import array
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -116,33 +118,32 @@ def joined(low: Floats, high: Floats) -> tuple[Floats, Floats]:
 class Smoother:
     """The debiased moving average of a growing series, each point folded in once.
 
-    `extend` takes the new points only; `values` (N,) is aligned with all points so far. A value that is not finite
-    carries the average on unchanged. With a half-life of 0 the values are what they are.
+    `extend` takes the new points only. What it has come to is kept after every EVERY-th of them, and `at` works out the
+    others from there: of a million averages a chart shows some hundred. A value that is not finite carries the average
+    on unchanged. With a half-life of 0 the values are what they are.
     """
+
+    EVERY = 64
 
     def __init__(self, half_life: float) -> None:
         self.half_life = half_life
         self._sum = 0.0
         self._weight = 0.0
         self._step: float | None = None
-        self._values: Floats = np.empty(0)
         self._size = 0
+        self._sums, self._weights = array("d", [0.0]), array("d", [0.0])
+        """What `_sum` and `_weight` were before each EVERY points."""
 
     @property
-    def values(self) -> Floats:
-        """(N,) the average after each point."""
-        return self._values[: self._size]
+    def nbytes(self) -> int:
+        """What it takes in memory."""
+        return 8 * (len(self._sums) + len(self._weights))
 
     def extend(self, steps: npt.ArrayLike, values: npt.ArrayLike) -> None:
         """Fold in new points: steps (n,) not decreasing and not before the last one, values (n,)."""
         new_steps = np.asarray(steps, dtype=np.float64)
         new_values = np.asarray(values, dtype=np.float64)
-        if not new_steps.size:
-            return
-        self._reserve(new_steps.size)
         if self.half_life <= 0:
-            self._values[self._size : self._size + new_values.size] = new_values
-            self._size += new_values.size
             return
         begin = 0
         while begin < new_steps.size:
@@ -151,30 +152,46 @@ class Smoother:
             self._block(new_steps[begin:end], new_values[begin:end])
             begin = end
 
-    def _reserve(self, more: int) -> None:
-        wanted = self._size + more
-        if wanted > self._values.size:
-            grown = np.empty(max(wanted, 2 * self._values.size, 256))
-            grown[: self._size] = self.values
-            self._values = grown
+    def at(self, places: Ints, steps: npt.NDArray[Any], values: npt.NDArray[Any]) -> Floats:
+        """(M,) the averages after the points at `places` (M,), of all steps (N,) and values (N,) folded in."""
+        if self.half_life <= 0 or not places.size:
+            return np.asarray(values[places], dtype=np.float64)
+        rate = math.log(2.0) / self.half_life
+        heads = places // self.EVERY * self.EVERY
+        known = (inside := heads[:, None] + np.arange(self.EVERY)) <= places[:, None]
+        inside = np.minimum(inside, places[:, None])
+        here, found, last = steps[inside], values[inside], steps[places]
+        known &= np.isfinite(found)
+        before = np.where(inside > 0, steps[inside - 1], steps[0] - 1)
+        weights = _weights(rate, here - before) * np.exp(-rate * (last[:, None] - here)) * known
+        decay = np.exp(-rate * (last - np.where(heads > 0, steps[heads - 1], last)))
+        sums = np.frombuffer(self._sums)[heads // self.EVERY] * decay + (np.where(known, found, 0.0) * weights).sum(1)
+        totals = np.frombuffer(self._weights)[heads // self.EVERY] * decay + weights.sum(1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            averages: Floats = sums / totals
+        return averages
 
     def _block(self, steps: Floats, values: Floats) -> None:
         rate = math.log(2.0) / self.half_life
         # The first point stands for one step; any other for the steps since the point before.
         before = steps[0] - 1.0 if self._step is None else self._step
-        gaps = np.diff(steps, prepend=before)
-        weights = -np.expm1(-rate * np.maximum(gaps, 1e-9))
+        weights = _weights(rate, np.diff(steps, prepend=before))
         good = np.isfinite(values)
         growth = np.exp(rate * (steps - steps[0]))
         decay = math.exp(-rate * (steps[0] - before))
-        sums = self._sum * decay + np.cumsum(np.where(good, values, 0.0) * weights * good * growth)
-        totals = self._weight * decay + np.cumsum(weights * good * growth)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            smooth = sums / totals
-        self._values[self._size : self._size + steps.size] = smooth
+        sums = (self._sum * decay + np.cumsum(np.where(good, values, 0.0) * weights * good * growth)) / growth
+        totals = (self._weight * decay + np.cumsum(weights * good * growth)) / growth
+        kept = slice(-(self._size + 1) % self.EVERY, None, self.EVERY)
+        self._sums.frombytes(sums[kept].tobytes())
+        self._weights.frombytes(totals[kept].tobytes())
         self._size += steps.size
-        shrink = 1.0 / growth[-1]
-        self._sum, self._weight, self._step = float(sums[-1] * shrink), float(totals[-1] * shrink), float(steps[-1])
+        self._sum, self._weight, self._step = float(sums[-1]), float(totals[-1]), float(steps[-1])
+
+
+def _weights(rate: float, gaps: npt.NDArray[Any]) -> Floats:
+    """How much of the average a point takes that stands for so many steps."""
+    weights: Floats = -np.expm1(-rate * np.maximum(gaps, 1e-9))
+    return weights
 
 
 def default_half_life(steps: float) -> float:

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from engine.errors import TokenizerError
 from engine.inspect.vocabulary import cut, merges_of, neighbours
 from engine.tokenizers.base import Tokenizer
-from engine.tokenizers.bpe import BpeTokenizer
+from engine.tokenizers.bpe import BpeTokenizer, byte_names
 from engine.tokenizers.byte import ByteTokenizer
-from engine.tokenizers.bytelevel import byte_names
 from engine.tokenizers.char import CharTokenizer
 from engine.tokenizers.gpt2 import Gpt2Tokenizer
 from engine.tokenizers.imported import ImportedTokenizer

@@ -8,9 +8,8 @@ import torch
 
 from engine.config import ModelConfig
 from engine.tokenizers.base import Tokenizer
-from engine.tokenizers.bpe import BpeTokenizer
+from engine.tokenizers.bpe import BYTES, BpeTokenizer, byte_names
 from engine.tokenizers.byte import ByteTokenizer
-from engine.tokenizers.bytelevel import BYTES, byte_names
 from engine.tokenizers.char import CharTokenizer
 from engine.tokenizers.gpt2 import Gpt2Tokenizer
 from engine.tokenizers.imported import ImportedTokenizer

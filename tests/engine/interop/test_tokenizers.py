@@ -15,8 +15,7 @@ from models_for_tests import TEXT, TOKENIZERS
 from engine.errors import TokenizerError
 from engine.interop.tokenizers import TEXTS, read_tokenizer, write_tokenizer
 from engine.tokenizers.base import Tokenizer
-from engine.tokenizers.bpe import BpeTokenizer
-from engine.tokenizers.bytelevel import byte_alphabet
+from engine.tokenizers.bpe import BpeTokenizer, byte_alphabet
 from engine.tokenizers.gpt2 import Gpt2Tokenizer
 from engine.tokenizers.imported import ImportedTokenizer
 from engine.tokenizers.table import tokenizer_from_dict

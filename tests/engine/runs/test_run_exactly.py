@@ -17,7 +17,7 @@ from engine.runs import tail
 from engine.runs.compare import at_step, settings_of
 from engine.runs.layout import RunDir
 from engine.runs.log import AppendLog
-from engine.runs.overview import overview
+from engine.runs.status import overview
 from engine.runs.reader import RunReader
 from engine.runs.series import Series
 from engine.runs.status import read_info

@@ -14,8 +14,9 @@ from engine.errors import LockedError, RunError, UserError
 from engine.runs import naming
 from engine.runs.layout import RunDir, find_run, list_runs, remove_run
 from engine.runs.lock import RunLock
-from engine.runs.naming import read_note, rename_run, write_note
-from engine.runs.overview import overview
+from engine.runs.naming import rename_run, write_note
+from engine.runs.status import read_note
+from engine.runs.status import overview
 from engine.runs.schema import MAX_NAME
 from engine.runs.status import read_info
 from engine.runs.summary import summary

@@ -19,7 +19,7 @@ from engine.errors import RunError
 from engine.runs import schema, tail
 from engine.runs.layout import RunDir, list_runs
 from engine.runs.lock import PATIENCE, read_owner
-from engine.runs.overview import overview
+from engine.runs.status import overview
 from engine.runs.reader import RunReader
 from engine.runs.schema import (
     MAX_DEPTH,

@@ -9,7 +9,7 @@ import pytest
 
 from engine.errors import UserError
 from engine.runs.layout import RunDir
-from engine.runs.overview import overview
+from engine.runs.status import overview
 from engine.runs.summary import CSV_COLUMNS, _cell, csv_lines, export_csv, summary
 from engine.runs.writer import RunWriter
 

@@ -11,7 +11,7 @@ import pytest
 from engine.preset_files import load_preset
 from engine.runs.layout import RunDir, new_name
 from engine.runs.lines import CopiedPart, copied_part, newest
-from engine.runs.overview import overview, perplexity
+from engine.runs.status import overview, perplexity
 from engine.runs.summary import export_csv, summary
 from engine.runs.writer import RunWriter
 

@@ -27,9 +27,8 @@ from engine.text.scan import Scan, check_file, remembered_scan
 from engine.text.source import Source
 from engine.text.tables import chat_key
 from engine.tokenizers import cache, cutting, encoding, gpt2, learning, table, word
-from engine.tokenizers.bpe import BpeTokenizer
+from engine.tokenizers.bpe import BpeTokenizer, byte_alphabet
 from engine.tokenizers.byte import ByteTokenizer
-from engine.tokenizers.bytelevel import byte_alphabet
 from engine.tokenizers.char import CharTokenizer
 from engine.tokenizers.cutting import cut_safely
 from engine.tokenizers.dataset import TokenDataset

@@ -6,9 +6,8 @@ import pytest
 
 from engine.machine import cpu_model
 from engine.tokenizers.base import Tokenizer
-from engine.tokenizers.bpe import BpeTokenizer
+from engine.tokenizers.bpe import BpeTokenizer, byte_alphabet
 from engine.tokenizers.byte import ByteTokenizer
-from engine.tokenizers.bytelevel import byte_alphabet
 from engine.tokenizers.char import CharTokenizer
 from engine.tokenizers.word import WordTokenizer
 

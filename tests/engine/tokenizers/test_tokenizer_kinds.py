@@ -19,8 +19,7 @@ from engine.config import DataConfig
 from engine.errors import TokenizerError, UnknownCharacterError
 from engine.text.corpus import Text
 from engine.tokenizers import KINDS, bpe, cutting, encoding, gpt2, learning
-from engine.tokenizers.bpe import BpeTokenizer
-from engine.tokenizers.bytelevel import byte_alphabet
+from engine.tokenizers.bpe import BpeTokenizer, byte_alphabet
 from engine.tokenizers.char import CharTokenizer
 from engine.tokenizers.cutting import GPT2_UNITS, cut_safely
 from engine.tokenizers.gpt2 import Gpt2Tokenizer, load_gpt2, read_merges
@@ -392,6 +391,18 @@ def test_a_file_that_is_no_merges_file_is_a_clear_error(content: str, tmp_path: 
         load_gpt2(path)
     with pytest.raises(TokenizerError, match="cannot read"):
         load_gpt2(tmp_path / "none")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(TokenizerError, match="it is a pipe"):
+        load_gpt2(tmp_path / "pipe")
+
+
+def test_no_more_of_a_merges_file_is_read_than_one_may_have(merges: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = merges.stat().st_size
+    monkeypatch.setattr(bpe, "MOST_BYTES", size)
+    assert len(read_merges(merges)) == 300
+    monkeypatch.setattr(bpe, "MOST_BYTES", size - 1)
+    with pytest.raises(TokenizerError, match="is larger than"):
+        read_merges(merges)
 
 
 def test_every_kind_is_in_the_table_and_the_settings() -> None:

@@ -12,7 +12,7 @@ import torch
 from engine.errors import CheckpointError, RunError
 from engine.interop.tensorboard import export_tensorboard
 from engine.runs.layout import RunDir
-from engine.tokenizers.bytelevel import byte_alphabet
+from engine.tokenizers.bpe import byte_alphabet
 from engine.training.checkpoint import load_model
 from engine.training.fork import fine_tuning_config, fork_run
 from engine.training.imported import import_run

@@ -9,7 +9,7 @@ from pilot_for_tests import listed, live_run, until
 from runs_for_tests import write_run
 from textual.pilot import Pilot
 from textual.widget import Widget
-from textual.widgets import Input
+from textual.widgets import Input, TextArea
 
 from tui.actions import ACTIONS, Action, is_text
 from tui.app import Workbench
@@ -17,6 +17,7 @@ from tui.screens.dialogs.help import HelpScreen
 from tui.screens.train.promptinput import PromptInput
 from tui.screens.welcome.screen import WelcomeScreen
 from tui.widgets.keybar import KeyBar
+from tui.widgets.menu import Menu
 from tui.widgets.slider import Slider
 
 SIZE = (400, 40)
@@ -126,6 +127,22 @@ async def test_a_focused_slider_shows_its_keys(runs: Path) -> None:
         await pilot.press("o")
         await pilot.pause()
         assert "take" not in {action.do for action in shown(app)}, "it has no off"
+
+
+async def test_the_way_out_of_an_input_is_shown_in_a_narrow_terminal(runs: Path) -> None:
+    app = Workbench(runs, run=write_run(runs))
+    async with app.run_test(size=(40, 16)) as pilot:
+        await until(pilot, lambda: app.session.view is not None and app.focused is not None)
+        for keys, kind in (("p", Input), ("4", Menu), ("slash", Input), ("2", TextArea)):
+            if keys == "2":
+                await pilot.press("escape")
+            await pilot.press(keys)
+            await until(pilot, lambda kind=kind: isinstance(app.focused, kind))  # type: ignore[misc]
+            if kind is Menu:
+                continue
+            await until(pilot, lambda: "back" in {action.do for action in shown(app)})
+            if keys == "p":
+                await pilot.press("escape")
 
 
 async def test_a_click_in_the_footer_is_the_key(runs: Path) -> None:

@@ -13,7 +13,8 @@ from test_inspect import another_checkpoint, keep
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from engine.runs.naming import read_note, write_note
+from engine.runs.naming import write_note
+from engine.runs.status import read_note
 from tui.app import Workbench
 from tui.screens.dialogs.ask import AskScreen
 from tui.screens.dialogs.choose import ChooseScreen

@@ -17,7 +17,7 @@ from textual.pilot import Pilot
 
 from engine.preset_files import load_preset
 from engine.runs.layout import RunDir
-from engine.runs.overview import overview
+from engine.runs.status import overview
 from engine.runs.reader import RunReader
 from tui.app import Workbench
 from tui.screens.runs.lines import columns_for, line

@@ -127,7 +127,7 @@ import sys
 for name in [each for each in sys.modules if each.partition(".")[0] == "engine"]:
     del sys.modules[name]
 sys.modules.update(dict.fromkeys({NEEDLESS}))  # what imports one of them fails
-import tui.app, tui.cli.runs, tui.screens.runs.preview, tui.screens.runs.screen, engine.runs.overview
+import tui.app, tui.cli.runs, tui.screens.runs.preview, tui.screens.runs.screen, engine.runs.status
 """
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tui.screens.runs.lines import COLUMNS, columns_for, heading, line, sizes_of
+from tui.state.nexttoken import TokenBar
 from tui.state.runstable import Line
 from tui.text import width_of
-from tui.widgets.bars import NextTokenBars, TokenBar
+from tui.widgets.bars import NextTokenBars
 from tui.widgets.form import Field, SettingsForm
 from tui.widgets.menu import Menu
 
@@ -22,7 +23,7 @@ def menu() -> Menu:
 
 def bars() -> NextTokenBars:
     shown = NextTokenBars()
-    shown._tokens, shown._row = [TokenBar(text, 0.1, 0.1) for text in ITEMS], len(ITEMS) - 1
+    shown._tokens, shown._row = tuple(TokenBar(text, 0.1, 0.1) for text in ITEMS), len(ITEMS) - 1
     shown.set_reactive(NextTokenBars.has_focus, True)
     return shown
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 
 from tui.widgets.reduce import Smoother, column_of, columns, joined, log_ticks, nice_ticks
 
@@ -54,44 +55,65 @@ def test_a_million_points_reduce_to_what_a_chart_can_show() -> None:
     assert np.nanmin(got.low) == loss.min() and np.nanmax(got.high) == loss.max()
 
 
-def test_the_average_does_not_depend_on_how_the_points_come() -> None:
+def averages(half_life: float, steps: ArrayLike, values: ArrayLike, each: int = 10**9) -> np.ndarray:
+    """All averages of a series that came `each` points at a time."""
+    smoother, x, y = Smoother(half_life), np.asarray(steps), np.asarray(values)
+    for begin in range(0, len(x), each):
+        smoother.extend(x[begin : begin + each], y[begin : begin + each])
+    return smoother.at(np.arange(len(x)), x, y)
+
+
+def test_the_average_is_that_of_its_recursion() -> None:
+    rng = np.random.default_rng(3)
+    steps, loss = np.cumsum(rng.integers(1, 5, 1000)), rng.random(1000)
+    loss[[0, 7, 63, 64, 500]] = [np.nan, np.inf, np.nan, -np.inf, np.nan]
+    total = weight = 0.0
+    expected, before = [], steps[0] - 1
+    for step, value in zip(steps, loss, strict=True):
+        keep = 0.5 ** ((step - before) / 20.0)
+        before, fresh = step, (1 - keep) * bool(np.isfinite(value))
+        total = keep * total + fresh * (value if fresh else 0.0)
+        weight = keep * weight + fresh
+        expected.append(total / weight if weight else np.nan)
+    np.testing.assert_allclose(averages(20.0, steps, loss), expected, rtol=1e-9)
+    np.testing.assert_array_equal(averages(0.0, steps, loss), loss)
+
+
+@pytest.mark.parametrize("each", [1, 7, 64, 65, 1000])
+def test_the_average_does_not_depend_on_how_the_points_come(each: int) -> None:
     rng = np.random.default_rng(1)
     steps, loss = np.cumsum(rng.integers(1, 5, 3000)), rng.random(3000)
-    whole, pieces = Smoother(20.0), Smoother(20.0)
-    whole.extend(steps, loss)
-    for begin in range(0, 3000, 7):
-        pieces.extend(steps[begin : begin + 7], loss[begin : begin + 7])
-    np.testing.assert_allclose(pieces.values, whole.values, rtol=1e-9)
+    np.testing.assert_allclose(averages(20.0, steps, loss, each), averages(20.0, steps, loss), rtol=1e-9)
+
+
+def test_of_the_averages_of_a_million_points_little_is_kept() -> None:
+    smoother = Smoother(100.0)
+    smoother.extend(np.arange(1_000_000), np.ones(1_000_000))
+    assert smoother.nbytes <= 1_000_000 / 3
+    np.testing.assert_allclose(smoother.at(np.array([5, 999_999]), np.arange(1_000_000), np.ones(1_000_000)), 1.0)
 
 
 @pytest.mark.parametrize("every", [2, 10, 25])
 def test_the_average_does_not_depend_on_how_often_the_run_logged(every: int) -> None:
     steps = np.arange(1, 4001)
     loss = 1.0 + 3.0 * np.exp(-steps / 800.0)
-    dense, sparse = Smoother(100.0), Smoother(100.0)
-    dense.extend(steps, loss)
-    sparse.extend(steps[every - 1 :: every], loss[every - 1 :: every])
+    dense, sparse = averages(100.0, steps, loss), averages(100.0, steps[every - 1 :: every], loss[every - 1 :: every])
     late = slice(800 // every, None)
-    np.testing.assert_allclose(sparse.values[late], dense.values[every - 1 :: every][late], rtol=0.02)
+    np.testing.assert_allclose(sparse[late], dense[every - 1 :: every][late], rtol=0.02)
 
 
 def test_the_average_is_unbiased_from_the_first_point_and_steps_over_nan() -> None:
-    smoother = Smoother(50.0)
-    smoother.extend([1, 2, 3, 4], [4.0, float("nan"), 4.0, float("inf")])
-    np.testing.assert_allclose(smoother.values, 4.0)
+    np.testing.assert_allclose(averages(50.0, [1, 2, 3, 4], [4.0, float("nan"), 4.0, float("inf")]), 4.0)
 
 
 def test_the_average_survives_long_gaps() -> None:
-    smoother = Smoother(2.0)
-    smoother.extend([1, 2, 10_000_000, 10_000_001], [9.0, 9.0, 1.0, 1.0])
-    np.testing.assert_allclose(smoother.values, [9.0, 9.0, 1.0, 1.0], rtol=1e-6)
+    found = averages(2.0, [1, 2, 10_000_000, 10_000_001], [9.0, 9.0, 1.0, 1.0])
+    np.testing.assert_allclose(found, [9.0, 9.0, 1.0, 1.0], rtol=1e-6)
 
 
 def test_half_of_the_average_is_the_last_half_life() -> None:
-    smoother = Smoother(10.0)
-    smoother.extend(np.arange(1000), np.zeros(1000))
-    smoother.extend(np.arange(1000, 1010), np.ones(10))
-    assert smoother.values[-1] == pytest.approx(0.5, abs=0.01)
+    found = averages(10.0, np.arange(1010), np.concatenate([np.zeros(1000), np.ones(10)]))
+    assert found[-1] == pytest.approx(0.5, abs=0.01)
 
 
 def test_a_band_is_joined_without_widening_a_spike() -> None:

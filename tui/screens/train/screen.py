@@ -257,6 +257,8 @@ class TrainScreen(WorkScreen):
             return replace(action, label="resume")
         if action.do == "zoom" and self._zoomed is not None:
             return replace(action, label="back")
+        if action.do == "back" and isinstance(self.focused, Input):
+            return replace(action, label="out")  # numbers and letters are text there
         return action
 
     # -- actions -------------------------------------------------------------------------------------------------------
