@@ -12,9 +12,9 @@ import numpy as np
 from engine.files import open_output
 from engine.runs.layout import RunDir
 from engine.runs.lines import TRAIN_KEYS, VAL_KEYS, copied_part, newest
-from engine.runs.status import facts_of, perplexity, rate
 from engine.runs.reader import RunReader
 from engine.runs.series import Floats, Steps, Table
+from engine.runs.status import facts_of, perplexity, rate
 
 CSV_COLUMNS = TRAIN_KEYS + tuple(key for key in VAL_KEYS if key not in TRAIN_KEYS)
 CSV_ROWS = 1 << 16

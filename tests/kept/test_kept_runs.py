@@ -13,8 +13,8 @@ import pytest
 
 from engine import SamplingSettings, generate, load_model
 from engine.runs.layout import RunDir
-from engine.runs.status import overview
 from engine.runs.reader import RunReader
+from engine.runs.status import overview
 from engine.runs.summary import summary
 from engine.training.host import TrainingHost
 from engine.training.start import resume_run

@@ -40,7 +40,7 @@ def note(
     """Note something of a run, or show what was noted. Lists, filters and `runs show` have it."""
     from engine.runs.layout import find_run
     from engine.runs.naming import write_note
-from engine.runs.status import read_note
+    from engine.runs.status import read_note
 
     found = find_run(run, runs)
     if text is not None:

@@ -8,8 +8,7 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from engine.runs.layout import RunDir, Stamp, run_folders, stamps_of
-from engine.runs.status import overview
-from engine.runs.status import ALIVE
+from engine.runs.status import ALIVE, overview
 from tui.state.worker import Ticket
 
 Facts = dict[str, Any]

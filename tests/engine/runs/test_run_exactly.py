@@ -17,10 +17,9 @@ from engine.runs import tail
 from engine.runs.compare import at_step, settings_of
 from engine.runs.layout import RunDir
 from engine.runs.log import AppendLog
-from engine.runs.status import overview
 from engine.runs.reader import RunReader
 from engine.runs.series import Series
-from engine.runs.status import read_info
+from engine.runs.status import overview, read_info
 from engine.runs.tail import TOO_LONG, Tail
 from engine.runs.writer import RunWriter
 

@@ -15,10 +15,8 @@ from engine.runs import naming
 from engine.runs.layout import RunDir, find_run, list_runs, remove_run
 from engine.runs.lock import RunLock
 from engine.runs.naming import rename_run, write_note
-from engine.runs.status import read_note
-from engine.runs.status import overview
 from engine.runs.schema import MAX_NAME
-from engine.runs.status import read_info
+from engine.runs.status import overview, read_info, read_note
 from engine.runs.summary import summary
 from engine.runs.writer import RunWriter
 

@@ -19,7 +19,6 @@ from engine.errors import RunError
 from engine.runs import schema, tail
 from engine.runs.layout import RunDir, list_runs
 from engine.runs.lock import PATIENCE, read_owner
-from engine.runs.status import overview
 from engine.runs.reader import RunReader
 from engine.runs.schema import (
     MAX_DEPTH,
@@ -34,7 +33,7 @@ from engine.runs.schema import (
     load,
     problem_of,
 )
-from engine.runs.status import SILENCE, read_info, read_status
+from engine.runs.status import SILENCE, overview, read_info, read_status
 from engine.runs.summary import csv_lines, summary
 from engine.runs.writer import RunWriter
 

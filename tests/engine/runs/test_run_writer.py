@@ -20,9 +20,8 @@ from engine.runs import writer as writer_module
 from engine.runs.layout import RunDir
 from engine.runs.lines import TRAIN_KEYS, VAL_KEYS
 from engine.runs.lock import is_locked, read_owner
-from engine.runs.status import overview
 from engine.runs.reader import RunReader
-from engine.runs.status import read_status
+from engine.runs.status import overview, read_status
 from engine.runs.writer import RunWriter
 
 

@@ -17,8 +17,8 @@ from textual.pilot import Pilot
 
 from engine.preset_files import load_preset
 from engine.runs.layout import RunDir
-from engine.runs.status import overview
 from engine.runs.reader import RunReader
+from engine.runs.status import overview
 from tui.app import Workbench
 from tui.screens.runs.lines import columns_for, line
 from tui.screens.runs.preview import Overlay, RunPreview
