@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +16,7 @@ Places = NDArray[np.int64]
 Span = tuple[int, int]  # bytes [start, end) of a file
 
 WIDTHS = (8, 4, 2, 1)  # of the words looked up, in bytes
-CHUNK = 1 << 20  # bytes of corpus looked at at a time
+BLOCK = 1 << 20  # bytes of corpus read and looked at at a time
 TABLE_BITS = 20
 MIX = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio: spreads keys over the table (Knuth, vol. 3)
 
@@ -32,42 +31,52 @@ class Overlap(NamedTuple):
 NOTHING = Overlap(0, 0)
 
 
-def longest_copied(text: str, corpus: bytes | Path) -> Overlap:
-    """The longest passage of `text` that stands in `corpus` (UTF-8); (0, 0) when not even a character does.
+def longest_copied(text: str, corpus: Path) -> Overlap:
+    """The longest passage of `text` that stands in `corpus`, a file in UTF-8; (0, 0) when not even a character does.
 
-    Runs of bytes of the corpus whose every 8 neighbours also stand in the text are found first, by a table of the
-    text's 8-byte words, a chunk of the corpus at a time; only those runs are then compared, the longest first. When
-    what they miss could be longer than what was found, the same is done with shorter words. Memory is bounded for any
-    corpus, but for passages the text shares with it.
     Raises CorpusError when the file cannot be read.
     """
-    sample = text.encode("utf-8", "surrogatepass")
-    if isinstance(corpus, bytes):
-        return _longest(text, sample, np.frombuffer(corpus, np.uint8))
     try:
-        if corpus.stat().st_size == 0:
-            return NOTHING
-        with corpus.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            data = np.frombuffer(mapped, np.uint8)
-            try:
-                return _longest(text, sample, data)
-            finally:
-                del data  # a mapping cannot be closed while an array looks at it
+        n_bytes = corpus.stat().st_size
     except OSError as error:
         raise CorpusError(f"cannot read {corpus}: {error.strerror}") from None
+    return longest_in_spans(text, corpus, spans(n_bytes, size_of(text))) or NOTHING
 
 
-def longest_in_spans(text: str, file: Path, spans: Iterable[Span], give_way: Callable[[], bool]) -> Overlap | None:
+def size_of(text: str) -> int:
+    """Bytes of a text that may have halves of surrogate pairs, as a model writes them."""
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def spans(n_bytes: int, length: int, most: int | None = None) -> Iterator[Span]:
+    """What is read of a text of `n_bytes`: all of it in blocks, or blocks evenly spread over it, `most` bytes together.
+
+    Blocks reach into the next one so far that no passage of `length` bytes falls between two.
+    """
+    starts: Iterable[int] = range(0, n_bytes, BLOCK)
+    if most is not None and n_bytes > most:
+        count = most // BLOCK
+        starts = (block * (n_bytes - BLOCK) // (count - 1) for block in range(count))
+    return ((start, min(n_bytes, start + BLOCK + length - 1)) for start in starts)
+
+
+def longest_in_spans(
+    text: str, file: Path, spans: Iterable[Span], give_way: Callable[[], bool] | None = None
+) -> Overlap | None:
     """The longest passage of `text` that stands in one of the `spans` of `file`, which are read one at a time.
 
-    `give_way` is asked before each; None after its yes. Raises CorpusError when the file cannot be read, or ends early.
+    Runs of bytes of a span whose every 8 neighbours also stand in the text are found first, by a table of the text's
+    8-byte words; only those runs are then compared, the longest first. When what they miss could be longer than what
+    was found, the same is done with shorter words.
+    `give_way` is asked before each span; None after its yes. Raises CorpusError when the file cannot be read, or ends
+    early.
     """
     sample = text.encode("utf-8", "surrogatepass")
     best = NOTHING
     try:
         with file.open("rb") as opened:
             for start, end in spans:
-                if give_way():
+                if give_way is not None and give_way():
                     return None
                 opened.seek(start)
                 data = opened.read(end - start)
@@ -92,45 +101,28 @@ def _longest(text: str, sample: bytes, corpus: Bytes, best: Overlap = NOTHING) -
 
 def _search(text: str, sample: bytes, corpus: Bytes, width: int, best: Overlap, possible: int) -> Overlap:
     """The longest common passage of `width` bytes or more, or `best`; none is known to be longer than `possible`."""
-    for starts, ends in _runs(sample, corpus, width):
-        compared: set[bytes] = set()
-        for run in np.argsort(starts - ends, kind="stable"):
-            if ends[run] - starts[run] <= best.length:
+    starts, ends = _runs(sample, corpus, width)
+    compared: set[bytes] = set()
+    for run in np.argsort(starts - ends, kind="stable"):
+        if ends[run] - starts[run] <= best.length:
+            break
+        passage = corpus[starts[run] : ends[run]].tobytes()
+        if passage not in compared:
+            compared.add(passage)
+            # bytes that are half a character at an end become surrogates, which equal nothing in the text
+            best = _compare(text, passage.decode("utf-8", "surrogateescape"), best)
+            if best.length >= possible:
                 break
-            passage = corpus[starts[run] : ends[run]].tobytes()
-            if passage not in compared:
-                compared.add(passage)
-                # bytes that are half a character at an end become surrogates, which equal nothing in the text
-                best = _compare(text, passage.decode("utf-8", "surrogateescape"), best)
-                if best.length >= possible:
-                    return best
     return best
 
 
-def _runs(sample: bytes, corpus: Bytes, width: int) -> Iterator[tuple[Places, Places]]:
-    """Starts and ends of the runs whose every `width` neighbouring bytes also stand in the sample, chunk by chunk.
-
-    A run that reaches the end of a chunk comes whole with a later one.
-    """
+def _runs(sample: bytes, corpus: Bytes, width: int) -> tuple[Places, Places]:
+    """Starts and ends of the runs whose every `width` neighbouring bytes also stand in the sample."""
     table = np.zeros(1 << TABLE_BITS, np.bool_)
     table[_slots(np.frombuffer(sample, np.uint8), width)] = True
-    words = len(corpus) - width + 1
-    begun: int | None = None  # where a run began that reached the end of the last chunk
-    for at in range(0, words, CHUNK):
-        border = min(at + CHUNK, words)
-        found = np.concatenate(([False], table[_slots(corpus[at : border + width - 1], width)], [False]))
-        edges = np.flatnonzero(found[1:] != found[:-1]) + at
-        starts, ends = edges[::2], edges[1::2]
-        if begun is not None:
-            if len(starts) and starts[0] == at:
-                starts[0] = begun
-            else:
-                starts, ends = np.append(starts, begun), np.append(ends, at)
-        begun = None
-        if border < words and (reaching := ends == border).any():
-            begun = int(starts[reaching][0])
-            starts, ends = starts[~reaching], ends[~reaching]
-        yield starts, ends + width - 1
+    found = np.concatenate(([False], table[_slots(corpus, width)], [False]))
+    edges = np.flatnonzero(found[1:] != found[:-1])
+    return edges[::2], edges[1::2] + width - 1
 
 
 def _slots(data: Bytes, width: int) -> NDArray[np.uint64]:

@@ -6,16 +6,15 @@ So a sample is measured against held-out text, which nobody copied: pieces of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import CorpusError
-from engine.sampling.overlap import Overlap, Span, longest_in_spans
+from engine.sampling.overlap import Overlap, longest_in_spans, size_of, spans
 from engine.tokenizers.dataset import TokenDataset
 
 MOST_BYTES = 32 << 20  # of training text that a sample is compared with: 0.2 s on one core
-BLOCK = 1 << 20  # bytes read at a time; between two of them training listens to commands
 MOST_CHARACTERS = 8192  # of a sample that are looked at
 LONG = 100  # characters, some 20 words; what is shorter is nobody's concern …
 HALF = 50  # … unless it is over half of the sample, and at least this long
@@ -93,13 +92,13 @@ class CopyCheck:
         if found is None:
             return None
         long = found.length >= LONG or (found.length >= HALF and 2 * found.length > len(text))
-        usual = self._held_out(len(text.encode("utf-8", "surrogatepass")), give_way) if long else None
+        usual = self._held_out(size_of(text), give_way) if long else None
         return Copied(*found, min(self.dataset.cut, MOST_BYTES), self.dataset.cut, usual)
 
     def _longest(self, text: str, give_way: Callable[[], bool]) -> Overlap | None:
         assert self.dataset.text is not None
-        spans = parts(self.dataset.cut, len(text.encode("utf-8", "surrogatepass")))
-        return longest_in_spans(text, self.dataset.text.path, spans, give_way)
+        read = spans(self.dataset.cut, size_of(text), MOST_BYTES)
+        return longest_in_spans(text, self.dataset.text.path, read, give_way)  # between two of them it may give way
 
     def _held_out(self, n_bytes: int, give_way: Callable[[], bool]) -> int | None:
         """The longest passage that a piece of held-out text of at least `n_bytes` usually shares with training text.
@@ -133,15 +132,3 @@ class CopyCheck:
                     yield file.read(size).decode("utf-8", "ignore")  # less half a character at an end
         except OSError as error:
             raise CorpusError(f"cannot read {self.dataset.text.path}: {error.strerror}") from None
-
-
-def parts(n_bytes: int, length: int) -> list[Span]:
-    """What is read of a text of `n_bytes`: all of it, or blocks evenly spread over it, MOST_BYTES together.
-
-    Blocks reach into the next one so far that no passage of `length` bytes falls between two.
-    """
-    starts: Sequence[int] = range(0, n_bytes, BLOCK)
-    if n_bytes > MOST_BYTES:
-        count = MOST_BYTES // BLOCK
-        starts = [block * (n_bytes - BLOCK) // (count - 1) for block in range(count)]
-    return [(start, min(n_bytes, start + BLOCK + length - 1)) for start in starts]

@@ -7,16 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from engine.runs.layout import RunDir
 from engine.runs.lines import copied_part
 from engine.runs.reader import RunReader
+from engine.sampling import overlap
 from engine.text.corpus import Text
 from engine.tokenizers.dataset import TokenDataset
 from engine.training import copied
-from engine.training.copied import CopyCheck, parts
+from engine.training.copied import CopyCheck
 from engine.training.start import open_dataset
 
 from .conftest import tiny_config, train
@@ -52,7 +51,7 @@ def check_of(folder: Path, text: str) -> CopyCheck:
 def test_the_longest_passage_is_found_over_the_borders_of_blocks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copied, "BLOCK", 50)
+    monkeypatch.setattr(overlap, "BLOCK", 50)
     text = prose(1, 4000)
     check = check_of(tmp_path, text)
     for at in range(0, 400, 7):
@@ -71,7 +70,7 @@ def test_only_the_training_split_counts(tmp_path: Path) -> None:
 
 
 def test_of_a_large_text_a_part_is_checked_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copied, "BLOCK", 200)
+    monkeypatch.setattr(overlap, "BLOCK", 200)
     monkeypatch.setattr(copied, "MOST_BYTES", 1000)
     text = prose(1, 20_000)
     check = check_of(tmp_path, text)
@@ -81,19 +80,6 @@ def test_of_a_large_text_a_part_is_checked_and_said(tmp_path: Path, monkeypatch:
     assert unseen is not None and unseen.length < 40
     part = copied_part({"copied": unseen.record()})
     assert part is not None and not part.whole and str(part) == f"{unseen.length} characters or more"
-
-
-@given(st.integers(1, 5000), st.integers(1, 300))
-def test_what_is_read_is_bounded_and_misses_nothing_of_a_small_text(n_bytes: int, length: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(copied, "BLOCK", 100)
-        patch.setattr(copied, "MOST_BYTES", 1000)
-        spans = parts(n_bytes, length)
-    assert len(spans) <= 10 and spans[0][0] == 0 and spans[-1][1] == n_bytes
-    assert all(0 <= start < end <= n_bytes and end - start < 100 + length for start, end in spans)
-    if n_bytes <= 1000:
-        starts = range(max(1, n_bytes - length + 1))
-        assert all(any(a <= at and min(n_bytes, at + length) <= b for a, b in spans) for at in starts)
 
 
 def test_what_held_out_text_shares_too_is_not_too_much(tmp_path: Path) -> None:
