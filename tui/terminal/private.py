@@ -75,7 +75,7 @@ def picture_of(screen: Screen[Any], rows: Collection[int]) -> dict[int, Strip]:
     from textual.geometry import Region
     from textual.strip import Strip
 
-    rows = [y for y in rows if y < screen.size.height]
+    rows = [y for y in rows if y < screen._compositor.size.height]  # in a terminal that grew it is laid out later
     if not rows:
         return {}
     crop = Region(0, min(rows), screen.size.width, max(rows) + 1 - min(rows))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pilot_for_tests import FakeTraining, listed, live_run, until
+from pilot_for_tests import FakeTraining, listed, live_run, on_screen, still, until
 from rich.cells import cell_len
 from runs_for_tests import write_run
 from textual._compositor import LayoutUpdate
@@ -217,6 +217,20 @@ async def test_what_lies_behind_goes_on_being_drawn(runs: Path, name: str, monke
             await until(pilot, lambda: "377/500" in app.export_screenshot(simplify=True).replace("&#160;", " "))
             await until(pilot, lambda: bool(painted))
             assert isinstance(app.screen, kind)
+
+
+async def test_a_terminal_grows_under_a_dialogue(runs: Path) -> None:
+    where, key, kind = OPENED["commands"]
+    with workbench(runs, where) as (app, _):
+        async with app.run_test(size=SIZE) as pilot:
+            await go(pilot, app, where)
+            await pilot.press(key)
+            await until(pilot, lambda: isinstance(app.screen, kind))
+            for size in ((20, 5), SIZE):
+                await pilot.resize_terminal(*size)
+                await until(pilot, lambda size=size: tuple(app.screen_stack[-2]._compositor.size) == size)  # type: ignore[misc]
+                await still(pilot)
+            await until(pilot, lambda: "q quit" in on_screen(app) and "340/500" in on_screen(app))
 
 
 async def test_of_what_lies_behind_only_what_changed_is_drawn(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
