@@ -84,6 +84,11 @@ def in_one_line(error: BaseException) -> str:
     return said if len(said) <= 200 else said[:199] + "…"
 
 
+def plain(found: object, most: int = 150) -> str:
+    """What was found in a file, for a line of a message: short, and nothing in it but what can be printed."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(found)[:most])
+
+
 _MUST = {
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",

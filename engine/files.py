@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import re
 import secrets
@@ -16,7 +17,7 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from engine.errors import UserError
 
@@ -25,6 +26,9 @@ FORGOTTEN = 86_400.0
 
 MOST_IN_PLACE = 1 << 16
 """Bytes of a file that is written over in place."""
+
+MOST_SETTINGS = 1 << 24
+"""Bytes of another program's config.json and the like; the list of a large model's weights is some 2 MB."""
 
 _ADVICE = {
     errno.ENOSPC: "free some space",
@@ -137,6 +141,17 @@ def read_small(path: Path, most: int, kind: type[UserError] = UserError) -> byte
     if len(data) > most:
         raise kind(f"{path} is larger than {most / 2**20:g} MiB, the most such a file may have; is it the right one?")
     return data
+
+
+def read_json(path: Path, most: int = MOST_SETTINGS, kind: type[UserError] = UserError) -> dict[str, Any]:
+    """The JSON object in a file of another program. Raises `kind` when it cannot be read or is none."""
+    try:
+        tree = json.loads(read_small(path, most, kind))
+    except (ValueError, RecursionError):
+        raise kind(f"{path} is not valid JSON; is the folder complete?") from None
+    if not isinstance(tree, dict):
+        raise kind(f"{path} does not hold settings by name")
+    return tree
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------

@@ -1,21 +1,30 @@
-"""Export to Hugging Face's transformers and peft, which need not be installed; `imports.py` is the way back."""
+"""Ways out: to Hugging Face's transformers and peft, which need not be installed, and to TensorBoard, which must be.
+
+`imports.py` and `tokenizers.py` are the way back.
+"""
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors.torch import save
 from torch import Tensor
 
 from engine.config import ModelConfig
+from engine.errors import UserError
 from engine.files import open_output_folder, write_atomic
 from engine.interop.architectures import Architecture, architecture_of
-from engine.interop.files import write_json, write_tensors
-from engine.interop.tokenizers import write_tokenizer
+from engine.interop.tokenizers import OWN
 from engine.model.gpt import GPT, embedding_std, sinusoidal_table
 from engine.model.lora import TARGETS, adapted_layers, merged_state_dict
 from engine.model.sizes import padded_vocab
+from engine.runs.layout import RunDir
+from engine.runs.reader import RunReader
 
 if TYPE_CHECKING:
     from engine.tokenizers.base import Tokenizer
@@ -45,8 +54,8 @@ def export(model: GPT, tokenizer: Tokenizer | None, folder: Path, *, force: bool
     if tokenizer is not None:
         settings["eos_token_id"] = next((tokenizer.special[end] for end in ENDS if end in tokenizer.special), None)
     with open_output_folder(folder, force=force) as place:
-        write_tensors(place / "model.safetensors", tensors)
-        write_json(place / "config.json", settings)
+        _write_tensors(place / "model.safetensors", tensors)
+        _write_json(place / "config.json", settings)
         if to.code is not None:
             write_atomic(place / to.code.name, to.code.read_bytes())
         if tokenizer is not None:
@@ -110,5 +119,63 @@ def export_adapter(model: GPT, r: int, alpha: float, folder: Path, *, force: boo
         "inference_mode": True,
     }
     with open_output_folder(folder, force=force) as place:
-        write_tensors(place / "adapter_model.safetensors", tensors)
-        write_json(place / "adapter_config.json", settings)
+        _write_tensors(place / "adapter_model.safetensors", tensors)
+        _write_json(place / "adapter_config.json", settings)
+
+
+def write_tokenizer(tokenizer: Tokenizer, folder: Path, block_size: int) -> None:
+    """Write tokenizer.json and tokenizer_config.json for `AutoTokenizer.from_pretrained(folder)`, where that can be.
+
+    All kinds but word have an equal there: same ids for every text they can encode. What has none, or one that lacks
+    something (characters to be left out), is written as it is, for `tinytui runs import`.
+    """
+    backend = tokenizer.backend
+    if backend is None or not tokenizer.backend_is_whole:
+        _write_json(folder / OWN, tokenizer.to_dict())
+    if backend is None:
+        return
+    write_atomic(folder / "tokenizer.json", backend.to_str(pretty=True).encode())
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": block_size,
+        "clean_up_tokenization_spaces": False,
+    }
+    _write_json(folder / "tokenizer_config.json", settings)
+
+
+def _write_json(path: Path, tree: dict[str, Any]) -> None:
+    write_atomic(path, (json.dumps(tree, indent=2) + "\n").encode())
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """A safetensors file, marked as PyTorch's as transformers wants it."""
+    write_atomic(path, save(tensors, metadata={"format": "pt"}))
+
+
+def export_tensorboard(run: RunDir, folder: Path, *, force: bool = False) -> int:
+    """Write every logged figure of `run` as scalars, and its samples as text, into `folder`; returns the steps written.
+
+    Raises UserError when TensorBoard (extra `tensorboard`) is not installed or the folder cannot be written, or holds
+    something and not `force`.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError("TensorBoard is not installed; pip install 'tinytui[tensorboard]'") from None
+    reader = RunReader(run)
+    reader.poll()
+    series = reader.series
+    with open_output_folder(folder, force=force) as place, SummaryWriter(str(place)) as board:
+        for name in ("loss", "lr", "grad_norm", "tokens_per_s"):
+            _scalars(board, f"train/{name}", series.step, getattr(series, name))
+        for name in ("val_loss", "val_bpb"):
+            _scalars(board, f"val/{name.removeprefix('val_')}", series.val_step, getattr(series, name))
+        for sample in reader.samples:
+            board.add_text("sample", f"    {sample.get('text', '')}", int(sample.get("step", 0)))
+    return len(series.step)
+
+
+def _scalars(board: Any, name: str, steps: Iterable[int], values: Iterable[float]) -> None:
+    for step, value in zip(steps, values, strict=True):
+        if math.isfinite(value):
+            board.add_scalar(name, float(value), int(step))

@@ -14,10 +14,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from engine.config import ModelConfig, as_typed, make_config
-from engine.errors import ConfigError, UserError
-from engine.files import cannot, open_regular
+from engine.errors import ConfigError, UserError, plain
+from engine.files import cannot, open_regular, read_json
 from engine.interop.architectures import ARCHITECTURES, Architecture, Place, Settings, in_ours, in_theirs
-from engine.interop.files import plain, read_json
 from engine.model import build_model
 
 WEIGHTS = "model.safetensors"

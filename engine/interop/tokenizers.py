@@ -1,4 +1,4 @@
-"""Tokenizers of ours as files of Hugging Face's `tokenizers`, and theirs as ours, with the same ids for every text.
+"""Tokenizers of Hugging Face's `tokenizers` as ours, with the same ids for every text; `exports.py` is the way there.
 
 What can be read: byte-level BPE that cuts text as GPT-2 does, in tokenizer.json or in vocab.json with merges.txt, and
 single characters as they are written here. Of others one line says why that cannot be.
@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from engine.errors import TokenizerError, what_is_wrong
-from engine.files import write_atomic
-from engine.interop.files import MOST_SETTINGS, Told, plain, read_json, write_json
+from engine.errors import TokenizerError, plain, what_is_wrong
+from engine.files import MOST_SETTINGS, read_json
 from engine.tokenizers.base import MOST_BYTES, Tokenizer
 from engine.tokenizers.bpe import byte_alphabet, merge_lines
 from engine.tokenizers.char import EVERY_CHARACTER, UNK, CharTokenizer
@@ -31,28 +30,13 @@ CHARACTERS = {"type": "Split", "pattern": {"Regex": EVERY_CHARACTER}, "behavior"
 BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 
 
-def write_tokenizer(tokenizer: Tokenizer, folder: Path, block_size: int) -> bool:
-    """Write tokenizer.json and tokenizer_config.json for `AutoTokenizer.from_pretrained(folder)`; False when it cannot.
+class _Told(BaseModel):
+    """What is asked of a file's settings; of the others there may be any."""
 
-    All kinds but word have an equal there: same ids for every text they can encode. What has none, or one that lacks
-    something (characters to be left out), is written as it is, for `tinytui runs import`.
-    """
-    backend = tokenizer.backend
-    if backend is None or not tokenizer.backend_is_whole:
-        write_json(folder / OWN, tokenizer.to_dict())
-    if backend is None:
-        return False
-    write_atomic(folder / "tokenizer.json", backend.to_str(pretty=True).encode())
-    settings: dict[str, Any] = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": block_size,
-        "clean_up_tokenization_spaces": False,
-    }
-    write_json(folder / "tokenizer_config.json", settings)
-    return True
+    model_config = ConfigDict(strict=True)
 
 
-class _Added(Told):
+class _Added(_Told):
     id: int
     content: str
     lstrip: bool = False
@@ -60,7 +44,7 @@ class _Added(Told):
     single_word: bool = False
 
 
-class _Model(Told):
+class _Model(_Told):
     type: str = "BPE"
     vocab: dict[str, int]
     merges: list[str | list[str]] = Field([])
@@ -72,7 +56,7 @@ class _Model(Told):
     ignore_merges: bool = False
 
 
-class _File(Told):
+class _File(_Told):
     """What of tokenizer.json says which ids a text has."""
 
     added_tokens: list[_Added] = Field([])

@@ -90,7 +90,7 @@ def export_run(
         return f"{target}: {export_csv(run, target, say):,} steps"
     check_output_folder(target, force=force)
     if kind == TENSORBOARD.kind:
-        from engine.interop.tensorboard import export_tensorboard
+        from engine.interop.exports import export_tensorboard
 
         steps = export_tensorboard(run, target, force=force)
         return f"{target}: {steps:,} steps; look at them with tensorboard --logdir {target}"

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from engine.errors import CheckpointError, RunError
-from engine.interop.tensorboard import export_tensorboard
+from engine.interop.exports import export_tensorboard
 from engine.runs.layout import RunDir
 from engine.tokenizers.bpe import byte_alphabet
 from engine.training.checkpoint import load_model
