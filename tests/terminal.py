@@ -37,6 +37,21 @@ KEYS = {
 }
 
 
+def modes(fd: int) -> list[object]:
+    """How a terminal takes and shows what is typed."""
+    return termios.tcgetattr(fd)[:4]
+
+
+def new_modes() -> list[object]:
+    """Those of a terminal whose program has not begun: that of a `Terminal` may have changed them before one looks."""
+    ours, theirs = pty.openpty()
+    try:
+        return modes(ours)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
 class Terminal:
     """`Terminal(["tinytui", "demo"], columns=140, rows=40)`; leaving the context ends the program."""
 

@@ -9,14 +9,13 @@ import shlex
 import signal
 import subprocess
 import sys
-import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tests.faults.conftest import WHOLE
-from tests.terminal import Terminal
+from tests.terminal import Terminal, modes, new_modes
 
 ROOT = Path(__file__).parents[2]
 RUN = "r"
@@ -76,14 +75,11 @@ class Held:
                 ["bash", "--norc", "--noprofile", "-i"], env={**self.env, "PS1": "ready> "}, cwd=place
             )
             self.terminal.wait("ready>", 20)
-            self._before = self._modes()
             self.terminal.type("\x15" + self._told() + "\r")
         elif WHOLE or phase in ("start", "loading torch"):
             self.terminal = Terminal(self._wrapped(), env=self.env, cwd=place)
-            self._before = self._modes()
         else:  # how it starts is not what is tried
             self.terminal = Terminal(self.command, env=self.env, cwd=place, forked=True)
-            self._before = self._modes()
             (place / "pid").write_text(str(self.terminal.pid))
         until(lambda: self._moved() or self.pid, 30, lambda: "a process id")
         self.pid = int((place / "pid").read_text())
@@ -225,10 +221,6 @@ class Held:
             self._moved()
             time.sleep(0.01)
 
-    def _modes(self) -> list[Any]:
-        assert self.terminal is not None
-        return termios.tcgetattr(self.terminal.fd)[:4]
-
     # -- how it ended --------------------------------------------------------------------------------------------------
 
     def wait_end(self, seconds: float = 90.0) -> None:
@@ -278,7 +270,7 @@ class Held:
         """A terminal that is still there is as it was before: its modes, its screen, its cursor."""
         if self.terminal is None or not self.terminal.open or self.stalled or self.kind != "leader":
             return
-        assert self._modes() == self._before, "the terminal's modes are others"
+        assert modes(self.terminal.fd) == new_modes(), "the terminal's modes are others"
         raw = bytes(self.terminal.raw)
         assert raw.count(b"\x1b[?1049h") <= raw.count(b"\x1b[?1049l"), "the other screen was not left"
         assert raw.rfind(b"\x1b[?25l") <= raw.rfind(b"\x1b[?25h"), "the cursor is hidden"

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import pytest
 
 from tests.faults.conftest import Campaign
 from tests.faults.sessions import ROOT
-from tests.terminal import Terminal
+from tests.terminal import Terminal, modes, new_modes
 
 Make = Callable[..., Campaign]
 
@@ -39,14 +38,10 @@ def workbench(place: Path) -> list[str]:
     return [sys.executable, "-m", "tui.cli", "--runs", str(place / "runs")]
 
 
-def modes(terminal: Terminal) -> list[object]:
-    return termios.tcgetattr(terminal.fd)[:4]
-
-
-def left_as_it_was(terminal: Terminal, before: list[object]) -> None:
+def left_as_it_was(terminal: Terminal) -> None:
     raw = bytes(terminal.raw)
     assert b"Traceback" not in raw, terminal.text
-    assert modes(terminal) == before
+    assert modes(terminal.fd) == new_modes()
     for on, off in ((b"\x1b[?1049h", b"\x1b[?1049l"), (b"\x1b[?25l", b"\x1b[?25h"), (b"\x1b[?1000h", b"\x1b[?1000l")):
         assert raw.rfind(on) <= raw.rfind(off), (on, off)
 
@@ -77,7 +72,6 @@ def test_every_kind_of_terminal(campaign: Make, tmp_path: Path) -> None:
                 command = ["tmux", "-u", "-L", socket, "-f", "/dev/null", "new-session", *command]
                 given["TMUX"] = ""
             with Terminal(command, columns=100, rows=30, env=given, cwd=place, term=term) as terminal:
-                before = modes(terminal)
                 terminal.wait("first model", 40)
                 terminal.key("?")
                 terminal.wait("train a new model", 20)
@@ -86,7 +80,7 @@ def test_every_kind_of_terminal(campaign: Make, tmp_path: Path) -> None:
                 terminal.key("q")
                 assert terminal.wait_exit(30) == 0
                 terminal.pump(0.2)
-                left_as_it_was(terminal, before)
+                left_as_it_was(terminal)
 
 
 @pytest.mark.parametrize("way", ["one by one", "in a flood"])
@@ -96,7 +90,6 @@ def test_resizes(campaign: Make, tmp_path: Path, way: str) -> None:
     )
     chance = random.Random(way)
     with Terminal(workbench(tmp_path), env=environment(tmp_path), cwd=tmp_path, forked=True) as terminal:
-        before = modes(terminal)
         terminal.wait("first model", 40)
         for number in promise:
             size = SIZES[number] if number < len(SIZES) else (chance.randint(1, 400), chance.randint(1, 150))
@@ -111,4 +104,4 @@ def test_resizes(campaign: Make, tmp_path: Path, way: str) -> None:
         terminal.key("q")
         assert terminal.wait_exit(30) == 0
         terminal.pump(0.2)
-        left_as_it_was(terminal, before)
+        left_as_it_was(terminal)

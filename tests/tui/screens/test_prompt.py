@@ -243,7 +243,9 @@ async def test_an_error_is_read_whole_and_not_saved(runs: Path) -> None:
             out = answer(app)
             assert out.failed and out.answer == "It "
             out.focus()
+            await until(pilot, lambda: app.focused is out and out.max_scroll_y > 0)
             await pilot.press("home")
+            await until(pilot, lambda: out.scroll_offset.y == 0)
             seen = ""
             for _ in range(40):
                 await pilot.pause()
