@@ -77,7 +77,7 @@ def held(objects: list[Any]) -> dict[str, float]:
     from tui.app import Workbench
     from tui.widgets.reduce import Smoother
 
-    columns = {id(each._values): each._values.nbytes + each._steps.nbytes for each in objects if type(each) is Table}
+    columns = {id(each._steps): each.nbytes for each in objects if type(each) is Table}
     return {
         "columns": sum(columns.values()) / 1e6,
         "averages": sum(each.nbytes for each in objects if type(each) is Smoother) / 1e6,

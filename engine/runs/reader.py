@@ -49,9 +49,13 @@ class RunReader:
     """
 
     def __init__(
-        self, run: RunDir, most: int | None = None, aside: Callable[[Path, int], Iterator[Block]] | None = None
+        self,
+        run: RunDir,
+        most: int | None = None,
+        exact: bool = True,
+        aside: Callable[[Path, int], Iterator[Block]] | None = None,
     ) -> None:
-        """most: how many samples and events are held, the newest; all when None.
+        """most: how many samples and events are held, the newest; all when None. exact: as of `Series`.
 
         aside: what reads long metrics, as `columns.blocks_aside` does, for a process that has a screen to draw
         meanwhile.
@@ -61,7 +65,7 @@ class RunReader:
         """`run.json`."""
         self.status: dict[str, Any] = {}
         """`status.json` made true: `state` is crashed, and `problem` says so, when the trainer died."""
-        self.series = Series()
+        self.series = Series(exact)
         self.samples: list[dict[str, Any]] = []
         self.events: list[dict[str, Any]] = []
         self.let_go = 0

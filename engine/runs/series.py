@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import reprlib
+from collections.abc import Container
 from typing import Any, overload
 
 import numpy as np
@@ -12,31 +13,26 @@ import numpy.typing as npt
 from engine.runs.columns import Columns
 from engine.runs.lines import TRAIN_KEYS, VAL_KEYS
 
-Floats = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.floating]
 Steps = npt.NDArray[np.int64]
 
 MAX_STEP = 2**53
 """From here on floats are no longer all the whole numbers."""
 ROOM = 4
 """Times the rows there are, when there is no more room."""
-
-
-def _pages(rows: int, size: int) -> Floats:
-    """(rows, size) numbers in pages of their own, which take memory when they are written, and give it back at once.
-
-    On the heap a table that grows leaves holes behind it, and its room for more would be of pages used before.
-    """
-    return np.frombuffer(mmap.mmap(-1, 8 * rows * size, flags=mmap.MAP_PRIVATE), np.float64).reshape(rows, size)
+NARROW = ("loss", "lr", "grad_norm", "tokens_per_s", "mem_bytes")
+"""What a record of training has that does not add up to ever greater numbers."""
 
 
 class Table:
     """Rows of numbers with strictly rising steps. NaN where a record lacks a field."""
 
-    def __init__(self, keys: tuple[str, ...]) -> None:
+    def __init__(self, keys: tuple[str, ...], narrow: Container[str] = ()) -> None:
+        """keys: of the columns, after `step`; narrow: those that are kept as float32."""
         self.keys = keys[1:]
-        self._column = {key: index for index, key in enumerate(self.keys)}
+        self._kinds = {key: np.dtype(np.float32 if key in narrow else np.float64) for key in self.keys}
         self._steps: Steps = np.empty(0, np.int64)
-        self._values: Floats = np.empty((len(self.keys), 0))
+        self._columns: dict[str, Floats] = {key: np.empty(0, kind) for key, kind in self._kinds.items()}
         self.rows = 0
         self._shared = False
 
@@ -47,19 +43,32 @@ class Table:
 
     def column(self, key: str) -> Floats:
         """(rows,) one column; a view that holds until the next poll."""
-        return self._values[self._column[key], : self.rows]
+        return self._columns[key][: self.rows]
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes in memory when it is full."""
+        return sum(each.nbytes for each in (self._steps, *self._columns.values()))
 
     def _grow(self, rows: int) -> None:
         if rows > len(self._steps):
             self._move(max(rows, ROOM * len(self._steps), 1024))
 
     def _move(self, size: int) -> None:
-        """Goes on in memory of its own with room for `size` rows; who has the old sees what it saw."""
-        steps, values = self._steps, self._values
-        pages = _pages(1 + len(self.keys), size)
-        self._steps, self._values, self._shared = pages[0].view(np.int64), pages[1:], False
-        self._steps[: self.rows] = steps[: self.rows]
-        self._values[:, : self.rows] = values[:, : self.rows]
+        """Goes on in memory of its own with room for `size` rows; who has the old sees what it saw.
+
+        It is of pages of its own, which take memory when they are written, and give it back at once. On the heap a
+        table that grows leaves holes behind it, and its room for more would be of pages used before.
+        """
+        before = self._steps, self._columns
+        at = 8 * size
+        pages = mmap.mmap(-1, at + size * sum(kind.itemsize for kind in self._kinds.values()), flags=mmap.MAP_PRIVATE)
+        self._steps, self._columns, self._shared = np.frombuffer(pages, np.int64, size), {}, False
+        self._steps[: self.rows] = before[0][: self.rows]
+        for key, kind in self._kinds.items():
+            self._columns[key] = np.frombuffer(pages, kind, size, at)
+            self._columns[key][: self.rows] = before[1][key][: self.rows]
+            at += size * kind.itemsize
 
     def steps_of(self, columns: Columns) -> Steps | None:
         """(n,) the steps of n records, when they are whole numbers that go on rising from the last row."""
@@ -77,8 +86,9 @@ class Table:
         end = self.rows + len(steps)
         self._grow(end)
         self._steps[self.rows : end] = steps
-        for key, index in self._column.items():
-            self._values[index, self.rows : end] = columns.get(key, np.nan)
+        with np.errstate(over="ignore"):
+            for key, column in self._columns.items():
+                column[self.rows : end] = columns.get(key, np.nan)
         self.rows = end
 
     def add(self, step: int, values: dict[str, float]) -> str | None:
@@ -96,8 +106,9 @@ class Table:
             self._take_back(self.rows - 1)
         self._grow(self.rows + 1)
         self._steps[self.rows] = step
-        for key, index in self._column.items():
-            self._values[index, self.rows] = values.get(key, np.nan)
+        with np.errstate(over="ignore"):
+            for key, column in self._columns.items():
+                column[self.rows] = values.get(key, np.nan)
         self.rows += 1
         return problem
 
@@ -111,8 +122,8 @@ class Table:
     def snapshot(self) -> Table:
         """The table as it stands, for ever: rows that are appended lie behind it, rows taken back are copied before."""
         same = Table(())
-        same.keys, same._column, same.rows = self.keys, self._column, self.rows
-        same._steps, same._values = self._steps, self._values
+        same.keys, same._kinds, same.rows = self.keys, self._kinds, self.rows
+        same._steps, same._columns = self._steps, self._columns
         self._shared = True
         return same
 
@@ -146,8 +157,9 @@ class Series:
     Arrays are views that hold until the next poll. Losses are in nats a token, times in seconds, memory in bytes.
     """
 
-    def __init__(self) -> None:
-        self.train = Table(TRAIN_KEYS)
+    def __init__(self, exact: bool = True) -> None:
+        """exact: whether numbers are kept as they were read. What a screen shows has 6 digits, which float32 holds."""
+        self.train = Table(TRAIN_KEYS, () if exact else NARROW)
         self.val = Table(VAL_KEYS)
 
     tokens = _Column("train", "tokens")

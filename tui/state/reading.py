@@ -72,7 +72,7 @@ class Follower:
 
         first = self._reader is None
         if self._reader is None:
-            self._reader = RunReader(self.run, most=MAX_VIEWED, aside=self._blocks)
+            self._reader = RunReader(self.run, most=MAX_VIEWED, exact=False, aside=self._blocks)
         reader = self._reader
         if not reader.poll() and not first:
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from array import array
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 
 from engine.runs import reader
 from engine.runs.layout import RunDir
+from engine.runs.lines import TRAIN_KEYS, metric_line
 from engine.runs.reader import RunReader
+from engine.runs.schema import decode
 from engine.runs.series import Series
 from engine.runs.writer import RunWriter
 
@@ -106,3 +109,22 @@ def test_a_run_that_is_removed_while_it_is_shown_is_told_once(run: RunDir, state
     assert found.poll() and "status" in found.changed
     assert found.problems[0] == "its folder is gone"
     assert not found.poll() and not found.poll()
+
+
+@given(st.floats(-1e30, 1e30), st.floats(1e-30, 1e-3), st.integers(1, 10**15))
+def test_what_a_screen_holds_shows_the_digits_that_were_written(loss: float, lr: float, tokens: int) -> None:
+    line = decode(metric_line({"step": 7, "loss": loss, "lr": lr, "tokens": tokens, "time_s": 86400.123}))
+    series = Series(exact=False)
+    assert series.add(dict(line)) is None
+    for key in ("loss", "lr"):
+        assert f"{float(getattr(series, key)[0]):.6g}" == f"{line[key]:.6g}"
+    assert (series.tokens[0], series.time_s[0]) == (tokens, 86400.123)
+
+
+def test_what_a_screen_holds_of_a_record_takes_few_bytes() -> None:
+    rows = 4096
+    columns = {key: array("d", range(rows)) for key in TRAIN_KEYS}
+    for exact, most in ((True, 64), (False, 44)):
+        series = Series(exact)
+        assert series.extend(columns, {})
+        assert series.train.nbytes == most * rows
