@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -40,8 +41,7 @@ async def test_without_a_part_the_screen_is_textual_s_own_and_right(
     app = Workbench(tmp_path)
     assert not app.narrows and app.driver_class is not None and app.driver_class.__module__.startswith("textual.")
     async with app.run_test(size=(80, 24)) as pilot:
-        for _ in range(100):
-            await pilot.pause(0.02)
-            if "train a first model" in "".join(strip.text for strip in app.screen._compositor.render_strips()):
-                return
-    pytest.fail("nothing was drawn")
+        drawn = lambda: "".join(strip.text for strip in app.screen._compositor.render_strips())  # noqa: E731
+        async with asyncio.timeout(60):
+            while "train a first model" not in drawn():
+                await pilot.pause(0.02)
