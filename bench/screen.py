@@ -1,9 +1,10 @@
 """What the workbench costs, screen by screen: keys, bytes to the terminal, and what it takes from training.
 
-    python -m bench.screen [--screens train,prompt,...] [--pairs 3] [--seconds 6] [--only start,training,screens,large]
+    python -m bench.screen [--screens train,prompt,...] [--turns 12] [--seconds 6] [--only start,training,screens,large]
 
 Four parts. `start`: to the first picture, to an answer to a key. `training`: steps a second in the workbench over
-headless, in turn, with parts of the screen left out, so that it is seen what each brings. `screens`: each screen beside
+headless, which take turns, with parts of the screen left out, so that it is seen what each brings (`over`: with
+nothing left out, alone). `screens`: each screen beside
 a training: key to screen, local and over a link of 30 KB/s, bytes a second, idle bytes. `large`: a million steps, a
 thousand runs, bars at a vocabulary of 50,257, the loss map of 10,000 tokens (`bench.large_views`).
 
@@ -16,16 +17,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.large_views import large_views
-from bench.machine import describe, end_with_all, paired_ratio, say, spread
+from bench.machine import describe, end_with_all, say, spread
 from bench.pressing import TINYTUI, flow, given_up, press, shown, told
 from tests.terminal import Terminal
 
@@ -170,43 +174,88 @@ def start_up(runs: Path) -> None:
         say(what, spread(values))
 
 
-def headless(runs: Path, name: str, seconds: float) -> float:
-    process = subprocess.Popen(command(runs, name, "--json"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        trains(runs / name, lambda: time.sleep(0.05))
-        return rate(runs / name, lambda: time.sleep(seconds))
-    finally:
-        process.terminate()
-        process.wait()
+class Training:
+    """One that goes on only while it is looked at: in between it is stopped, so that several can take turns."""
 
+    def __init__(self, runs: Path, name: str, part: str | None) -> None:
+        """part: what the workbench does without, as in LEFT_OUT; None: headless."""
+        self._run = runs / name
+        self.terminal: Terminal | None = None
+        if part is None:
+            self._headless = subprocess.Popen(
+                command(runs, name, "--json"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+        else:
+            env = {"patience": {"GOMP_SPINCOUNT": "300000"}, "arenas": {"MALLOC_ARENA_MAX": "16"}}.get(part, {})
+            self.terminal = Terminal(command(runs, name, "--tui", part=part), env=env)
+        trains(self._run, lambda: self.pump(0.05))
+        self.signal(signal.SIGSTOP)
 
-def in_the_workbench(runs: Path, name: str, part: str, seconds: float) -> tuple[float, float, list[float]]:
-    """Steps a second, bytes a second, and seconds from key to screen."""
-    env = {"patience": {"GOMP_SPINCOUNT": "300000"}, "arenas": {"MALLOC_ARENA_MAX": "16"}}.get(part, {})
-    with Terminal(command(runs, name, "--tui", part=part), env=env) as terminal:
-        terminal.wait("training", 120)
-        trains(runs / name, lambda: terminal.pump(0.05))
-        terminal.pump(1.0)
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self._headless.pid if self.terminal is None else self.terminal.pid, number)
+
+    def pump(self, seconds: float) -> None:
+        time.sleep(seconds) if self.terminal is None else self.terminal.pump(seconds)
+
+    def rate(self, seconds: float) -> tuple[float, float]:
+        """Steps a second and bytes to the terminal a second, once it has gone on for a second."""
         flows: list[float] = []
-        steps = rate(runs / name, lambda: flows.append(flow(terminal, seconds)))
-        press(terminal, "p")
-        terminal.pump(0.5)
-        return steps, flows[0], typed(terminal, KEYS)
+        self.signal(signal.SIGCONT)
+        self.pump(1.0)
+        if self.terminal is None:
+            steps = rate(self._run, lambda: time.sleep(seconds))
+        else:
+            terminal = self.terminal
+            steps = rate(self._run, lambda: flows.append(flow(terminal, seconds)))
+        self.signal(signal.SIGSTOP)
+        return steps, sum(flows)
+
+    def keys(self) -> list[float]:
+        """Seconds from key to screen, in the prompt."""
+        assert self.terminal is not None
+        self.signal(signal.SIGCONT)
+        press(self.terminal, "p")
+        self.terminal.pump(1.0)
+        waits = typed(self.terminal, KEYS)
+        self.signal(signal.SIGSTOP)
+        return waits
+
+    def close(self) -> None:
+        self.signal(signal.SIGCONT)
+        if self.terminal is not None:
+            self.terminal.end()
+        else:
+            self._headless.terminate()
+            self._headless.wait()
 
 
-def beside_training(runs: Path, pairs: int, seconds: float) -> None:
-    alone: list[float] = []
-    found: dict[str, list[tuple[float, float, list[float]]]] = {name: [] for name in LEFT_OUT}
-    for turn in range(pairs):
-        alone.append(headless(runs, f"headless-{turn}", seconds))
-        for name, part in LEFT_OUT.items():
-            found[name].append(in_the_workbench(runs, f"with-{part or 'all'}-{turn}", part, seconds))
-    say("headless", spread(alone, "steps/s"))
-    print(f"{'in the workbench':24} over headless          {'KB/s':22}key: p50 p95 max, ms")
-    for name, each in found.items():
-        ratio = paired_ratio([steps for steps, _, _ in each], alone)
-        flows = f"{spread([flow for _, flow, _ in each], '', 1e-3)}"
-        print(f"{name:24} {ratio:22} {flows:22} {told([wait for _, _, waits in each for wait in waits])}", flush=True)
+def beside_training(runs: Path, turns: int, seconds: float, left_out: Mapping[str, str]) -> None:
+    """Trainings that take turns: each window is compared with the headless one right before or after it."""
+    with ExitStack() as stack:
+        alone = Training(runs, "headless", None)
+        stack.callback(alone.close)
+        found: dict[str, list[float]] = {}
+        flows: dict[str, list[float]] = {}
+        trainings = {}
+        for name, part in left_out.items():
+            trainings[name] = Training(runs, f"with-{part or 'all'}", part)
+            stack.callback(trainings[name].close)
+        for turn in range(turns):
+            for name, training in trainings.items():
+                each = [alone, training] if turn % 2 else [training, alone]
+                rates = {one: one.rate(seconds) for one in each}
+                found.setdefault(name, []).append(rates[training][0] / rates[alone][0])
+                flows.setdefault(name, []).append(rates[training][1])
+        print(
+            f"{'in the workbench':24} over headless: median (quartiles) +- of the median   {'KB/s':22}key: p50 p95 max, ms"
+        )
+        for name, training in trainings.items():
+            low, middle, high = statistics.quantiles(found[name], n=4, method="inclusive")
+            sure = (
+                1.57 * (high - low) / len(found[name]) ** 0.5
+            )  # as of a box plot's notch (McGill, Tukey, Larsen 1978)
+            ratio = f"{middle:.3f}x ({low:.3f} to {high:.3f}) +- {sure:.3f}"
+            print(f"{name:24} {ratio:48} {spread(flows[name], '', 1e-3):22} {told(training.keys())}", flush=True)
 
 
 def every_screen(runs: Path, names: list[str], seconds: float) -> None:
@@ -246,12 +295,14 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--screens", default=",".join(PLACES), help="which, of " + ", ".join(PLACES))
-    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=12, help="windows of each training")
     parser.add_argument("--seconds", type=float, default=6.0, help="for which bytes and steps are counted, each time")
     parser.add_argument("--only", default=",".join(PARTS), help="which parts, of " + ", ".join(PARTS))
     options = parser.parse_args()
     names, parts = options.screens.split(","), options.only.split(",")
-    if unknown := [each for each in names if each not in PLACES] + [each for each in parts if each not in PARTS]:
+    if unknown := [each for each in names if each not in PLACES] + [
+        each for each in parts if each not in (*PARTS, "over")
+    ]:
         parser.error(f"unknown: {', '.join(unknown)}")
     end_with_all()
     print(describe(), flush=True)
@@ -262,8 +313,9 @@ def main() -> None:
         os.environ["PYTHONPYCACHEPREFIX"] = str(runs / "compiled")
         if "start" in parts:
             start_up(runs / "none")
-        if "training" in parts:
-            beside_training(runs / "training", options.pairs, options.seconds)
+        if "training" in parts or "over" in parts:
+            left_out = LEFT_OUT if "training" in parts else {"as it is": ""}
+            beside_training(runs / "training", options.turns, options.seconds, left_out)
         if "screens" in parts:
             every_screen(runs / "screens", names, options.seconds)
         if "large" in parts:
