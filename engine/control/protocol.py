@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, InstanceOf, ValidationError
 
-from engine.errors import RunError
+from engine.errors import RunError, what_is_wrong
 
 MAX_LINE = 1 << 20
 """Bytes of a request line, and of answers that wait for a client that does not read."""
@@ -30,12 +30,11 @@ def _settings(tree: dict[str, Any]) -> dict[str, Any]:
     """Values or lists of them; what each setting takes is the sampler's to say."""
     for name, value in tree.items():
         if not all(one is None or isinstance(one, _SCALAR) for one in (value if isinstance(value, list) else [value])):
-            raise ValueError(f"not {reprlib.repr(value)} for {reprlib.repr(name)}")
+            raise ValueError(f"must be values or lists of them, not {reprlib.repr(value)} for {reprlib.repr(name)}")
     return tree
 
 
 _SCALAR = (bool, int, float, str)
-Text = InstanceOf[str]
 
 
 class _Command(BaseModel):
@@ -48,11 +47,6 @@ class _Command(BaseModel):
 
 class _Stop(_Command):
     checkpoint: bool = True
-    reason: Text = ""
-
-
-class _Sample(_Command):
-    prompt: Text = ""
 
 
 class _LearningRate(_Command):
@@ -60,7 +54,7 @@ class _LearningRate(_Command):
 
 
 class _Prompt(_Command):
-    prompt: Text
+    prompt: InstanceOf[str]
     settings: Annotated[dict[str, Any], AfterValidator(_settings)] = {}
     alternatives: Annotated[int, Field(ge=0, le=MAX_ALTERNATIVES)] = 0
     top: Annotated[int, Field(ge=0, le=MAX_TOP)] = 0
@@ -72,24 +66,12 @@ _KINDS: dict[str, type[_Command]] = {
     "resume": _Command,
     "stop": _Stop,
     "checkpoint": _Command,
-    "sample": _Sample,
+    "sample": _Command,
     "learning_rate": _LearningRate,
     "prompt": _Prompt,
     "ping": _Command,
 }
 COMMANDS = tuple(_KINDS)
-
-_TAKES = {
-    "learning_rate.value": "a value that is a positive number",
-    "prompt.prompt": "a prompt that is text",
-    "sample.prompt": "a prompt that is text",
-    "prompt.settings": 'settings by name, such as {"temperature": 0.8}',
-    "prompt.alternatives": f"alternatives that are a whole number from 0 to {MAX_ALTERNATIVES}",
-    "prompt.top": f"a top that is a whole number from 0 to {MAX_TOP}",
-    "prompt.forced": "forced tokens that are a list of their numbers",
-    "stop.checkpoint": "a checkpoint that is true or false",
-    "stop.reason": "a reason that is text",
-}
 
 
 def check_command(command: object) -> Command:
@@ -102,11 +84,7 @@ def check_command(command: object) -> Command:
     try:
         checked = _KINDS[do].model_validate(command)
     except ValidationError as error:
-        first = error.errors()[0]
-        takes = _TAKES[f"{do}.{first['loc'][0]}"]
-        given = None if first["type"] == "missing" else first["input"]
-        said = str(first["ctx"]["error"]) if first["type"] == "value_error" else f"not {reprlib.repr(given)}"
-        raise RunError(f"{do} takes {takes}, {said}") from None
+        raise RunError(f"{do}: {what_is_wrong(error.errors()[0])}") from None
     return checked.model_dump(exclude_unset=True)
 
 

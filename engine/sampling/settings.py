@@ -6,6 +6,7 @@ import reprlib
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -15,7 +16,13 @@ from pydantic import (
     model_validator,
 )
 
-from engine.errors import UserError
+from engine.errors import UserError, what_is_wrong
+
+
+def _some(text: str) -> str:
+    if not text:
+        raise ValueError("must be text of at least one character")
+    return text
 
 
 class SamplingSettings(BaseModel):
@@ -40,7 +47,7 @@ class SamplingSettings(BaseModel):
     max_tokens: int = Field(400, ge=0, le=10_000_000)
     seed: int | None = Field(None, ge=0, le=2**63 - 1)
     """Unset: a fresh one, told with the result."""
-    stop: tuple[Annotated[InstanceOf[str], Field(min_length=1)], ...] = Field((), strict=False)
+    stop: tuple[Annotated[InstanceOf[str], AfterValidator(_some)], ...] = Field((), strict=False)
     """Strings that end the text and are cut from it."""
     stop_ids: tuple[Annotated[int, Field(ge=0)], ...] = Field((), strict=False)
     """Tokens that end the text and are cut from it."""
@@ -51,7 +58,11 @@ class SamplingSettings(BaseModel):
         try:
             return handler(tree)
         except ValidationError as error:
-            raise _refused(error) from None
+            first = error.errors()[0]
+            if first["type"] == "extra_forbidden":
+                known = ", ".join(cls.model_fields)
+                raise UserError(f"no sampling setting {reprlib.repr(first['loc'][0])}; there are {known}") from None
+            raise UserError(what_is_wrong(first)) from None
 
     @property
     def greedy(self) -> bool:
@@ -81,20 +92,3 @@ class SamplingSettings(BaseModel):
 
 WHOLE = tuple(name for name, field in SamplingSettings.model_fields.items() if field.annotation in (int, int | None))
 """Those that are whole numbers."""
-
-
-def _refused(error: ValidationError) -> UserError:
-    first = error.errors()[0]
-    name, *inside = map(str, first["loc"])
-    given = reprlib.repr(first["input"])
-    if first["type"] == "extra_forbidden":
-        known = ", ".join(SamplingSettings.model_fields)
-        return UserError(f"no sampling setting {reprlib.repr(name)}; there are {known}")
-    if inside:
-        takes = "a stop string must be text of at least one character"
-        return UserError(takes if name == "stop" else "a stop token must be a token's number, 0 or more")
-    if name in ("stop", "stop_ids"):
-        return UserError(f"{name} must be a list, not {given}")
-    least, most = SamplingSettings.model_fields[name].metadata
-    what = "a whole number" if name in WHOLE else "a number"
-    return UserError(f"{name} must be {what} from {least.ge} to {most.le}, not {given}")

@@ -160,8 +160,6 @@ def test_garbage(target: Target, campaign: Callable[..., Campaign]) -> None:
 
 FIELDS = (
     ("stop", "checkpoint", ("x", 1, None, [], {})),
-    ("stop", "reason", (1, None, True, [], {})),
-    ("sample", "prompt", (1, None, True, [], {}, 1.5)),
     ("learning_rate", "value", ("x", None, True, [], {}, 0, -1, "1e-3", 10**400, float("nan"), float("inf"), -0.0)),
     ("prompt", "prompt", (1, None, True, [], {}, 1.5)),
     ("prompt", "alternatives", ("x", None, True, [], {}, -3, 1.5, 10**400, float("nan"))),

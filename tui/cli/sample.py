@@ -33,7 +33,7 @@ Checkpoint = Annotated[
         autocompletion=complete_checkpoint,
     ),
 ]
-Tokens = Annotated[int, typer.Option("--tokens", metavar="N", help="Most tokens to write.")]
+Tokens = Annotated[int, typer.Option("--tokens", metavar="N", min=0, help="Most tokens to write.")]
 Temperature = Annotated[float, typer.Option("--temperature", metavar="T", help="0 always takes the likeliest token.")]
 TopK = Annotated[int, typer.Option("--top-k", metavar="K", help="Only the k likeliest tokens; 0 is off.")]
 TopP = Annotated[
@@ -78,11 +78,13 @@ def sample(
         int, typer.Option("--beams", metavar="N", min=1, help="Beam search instead of drawing, this wide.")
     ] = 1,
     length_penalty: Annotated[
-        float,
+        float | None,
         typer.Option(
-            "--length-penalty", metavar="L", help="With --beams: above 0 longer texts score better, below worse."
+            "--length-penalty",
+            metavar="L",
+            help="With --beams: above 0 longer texts score better, below worse; unset: 1.",
         ),
-    ] = 1.0,
+    ] = None,
     stop: Stop = None,
     raw: Raw = False,
     checkpoint: Checkpoint = "best",
@@ -113,6 +115,8 @@ def sample(
         seed=seed,
         stop=tuple(map(typed, stop or ())),
     )
+    if length_penalty is not None and beams == 1:
+        raise typer.BadParameter("it is for beams: give --beams too, or leave it out", param_hint="--length-penalty")
     found = find_run(run, runs)
     if out is not None:
         check_output(out)
@@ -124,7 +128,8 @@ def sample(
     quiet = as_json or out is not None
     source = Source(found, checkpoint, int8, corpora)
     texts: list[str] = []
-    for number, pieces in enumerate(streams(source, given, settings, num, beams, length_penalty)):
+    penalty = 1.0 if length_penalty is None else length_penalty
+    for number, pieces in enumerate(streams(source, given, settings, num, beams, penalty)):
         if num > 1 and not quiet:
             typer.echo(f"{'' if number == 0 else chr(10)}--- {number + 1} of {num} ---")
         shown = "" if template and asked is not None else given

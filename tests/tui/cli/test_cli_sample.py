@@ -142,6 +142,15 @@ def test_any_checkpoint_can_be_asked(trained: Trained) -> None:
     assert sample("--checkpoint", "last")["step"] == 20
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [("--tokens", -5, "greater than or equal to 0"), ("--length-penalty", 0.5, "give --beams too")],
+)
+def test_what_an_option_cannot_be_is_told_by_its_own_name(option: str, value: float, said: str) -> None:
+    result = invoke("sample", "first", option, value)
+    assert result.exit_code == 2 and option in result.output and said in result.output
+
+
 BAD = {
     "no such checkpoint": (["--checkpoint", "7"], "no checkpoint '7'"),
     "nobody trains it": (["--checkpoint", "live"], "first"),

@@ -275,7 +275,7 @@ async def test_a_seed_that_is_typed_is_the_one_that_is_used(runs: Path) -> None:
             assert app.screen.query_one("#seed").value == "4711"
             await pilot.press("ctrl+u", "-", "5", "enter")
             await until(pilot, lambda: answer(app).failed)
-            assert "seed must be a whole number from 0" in " ".join(on_screen(app).split())
+            assert "seed must be at least 0, not -5" in " ".join(on_screen(app).split())
 
 
 async def test_ones_own_prompts_are_kept_and_offered(runs: Path) -> None:
