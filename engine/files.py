@@ -71,6 +71,15 @@ def cannot(verb: str, path: Path | str, error: OSError, kind: type[UserError] = 
     return kind(f"cannot {verb} {path}: {reason(error)}" + (f"; {advice}" if advice else ""))
 
 
+@contextlib.contextmanager
+def doing(verb: str, path: Path, kind: type[UserError] = UserError, *, inside: bool = False) -> Iterator[None]:
+    """What the system refuses as `kind`, in one line; see `cannot`. What is `inside` of a folder has its own name."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot(verb, (inside and error.filename) or path, error, kind) from None
+
+
 def named_well(name: str, of: str, kind: type[UserError]) -> str:
     """`name` itself when it can name a corpus or a preset, whichever it is `of`; otherwise raises `kind`."""
     if NAME.fullmatch(name) is None:
@@ -126,12 +135,11 @@ def _check_regular(mode: int) -> None:
 @contextlib.contextmanager
 def reading(path: Path, kind: type[UserError] = UserError, gone: str = "check its name") -> Iterator[None]:
     """What fails as a file is read, in one line that names it; `gone` is the advice when it is not there."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise kind(f"cannot read {path}: it is not there; {gone}") from None
-    except OSError as error:
-        raise cannot("read", path, error, kind) from None
+    with doing("read", path, kind):
+        try:
+            yield
+        except FileNotFoundError:
+            raise kind(f"cannot read {path}: it is not there; {gone}") from None
 
 
 def read_small(path: Path, most: int, kind: type[UserError] = UserError) -> bytes:
@@ -221,16 +229,15 @@ def open_atomic(path: Path, *, sync: bool = True, kind: type[UserError] = UserEr
     """
     temp = beside(path)
     try:
-        with temp.open("xb") as file:
-            yield file
-            file.flush()
+        with doing("write", path, kind):
+            with temp.open("xb") as file:
+                yield file
+                file.flush()
+                if sync:
+                    os.fsync(file.fileno())
+            temp.replace(path)
             if sync:
-                os.fsync(file.fileno())
-        temp.replace(path)
-        if sync:
-            sync_folder(path.parent)
-    except OSError as error:
-        raise cannot("write", path, error, kind) from None
+                sync_folder(path.parent)
     finally:
         with contextlib.suppress(OSError):
             temp.unlink(missing_ok=True)
@@ -308,10 +315,8 @@ def overwrite(path: Path, data: bytes) -> None:
 
 def make_folder(folder: Path, kind: type[UserError] = UserError) -> Path:
     """The folder, made with all above it when it is not there. Raises `kind` when it cannot be."""
-    try:
+    with doing("make", folder, kind):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot("make", folder, error, kind) from None
     return folder
 
 
@@ -325,7 +330,7 @@ def open_output(path: Path, kind: type[UserError] = UserError) -> Iterator[Binar
     A link is followed to what it names, and stays. Devices, FIFOs and this process' own streams (`/dev/stdout`) are
     written into, as `cat` does. Folders and sockets are refused. Raises `kind` in one line; an old file is then intact.
     """
-    try:
+    with doing("write", path, kind):
         fd = _written_into(path)
         if fd is not None:
             with os.fdopen(fd, "wb") as stream:
@@ -335,8 +340,6 @@ def open_output(path: Path, kind: type[UserError] = UserError) -> Iterator[Binar
         old = target.stat() if target.exists() else None
         if old is not None and not os.access(target, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        raise cannot("write", path, error, kind) from None
     with open_atomic(target, kind=kind) as file:
         if old is not None:
             with contextlib.suppress(OSError):
@@ -348,11 +351,9 @@ def open_output(path: Path, kind: type[UserError] = UserError) -> Iterator[Binar
 
 def check_output(path: Path) -> None:
     """Raises UserError for what `open_output` would refuse, before the work that is to be written."""
-    try:
+    with doing("write", path):
         if _mode(path) is None and not path.is_symlink() and not path.parent.is_dir():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-    except OSError as error:
-        raise cannot("write", path, error) from None
 
 
 def _mode(path: Path) -> int | None:
@@ -395,23 +396,22 @@ def open_output_folder(folder: Path, *, force: bool = False) -> Iterator[Path]:
     staging = beside(folder / "export")
     made = not folder.exists()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        sweep(folder, _STAGING, older_than=FORGOTTEN)
-        staging.mkdir()
-        yield staging
-        files = sorted(staging.iterdir())
-        for file in files:
-            if (folder / file.name).exists() and not (folder / file.name).is_file():
-                raise UserError(f"cannot write {folder / file.name}: it is no regular file; choose another folder")
-        for file in files:
-            if (folder / file.name).is_symlink():
-                write_output(folder / file.name, file.read_bytes())
-            else:
-                file.replace(folder / file.name)
-        sync_folder(folder)
-        made = False
-    except OSError as error:
-        raise cannot("write into", folder, error) from None
+        with doing("write into", folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            sweep(folder, _STAGING, older_than=FORGOTTEN)
+            staging.mkdir()
+            yield staging
+            files = sorted(staging.iterdir())
+            for file in files:
+                if (folder / file.name).exists() and not (folder / file.name).is_file():
+                    raise UserError(f"cannot write {folder / file.name}: it is no regular file; choose another folder")
+            for file in files:
+                if (folder / file.name).is_symlink():
+                    write_output(folder / file.name, file.read_bytes())
+                else:
+                    file.replace(folder / file.name)
+            sync_folder(folder)
+            made = False
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         if made:
@@ -421,14 +421,12 @@ def open_output_folder(folder: Path, *, force: bool = False) -> Iterator[Path]:
 
 def check_output_folder(folder: Path, *, force: bool) -> None:
     """Raises UserError for what `open_output_folder` would refuse, before the work that is to be written."""
-    try:
+    with doing("write into", folder):
         if not os.path.lexists(folder):
             return
         if not folder.is_dir():
             raise UserError(f"cannot write into {folder}: it is no folder; choose another name")
         holds = [entry.name for entry in folder.iterdir() if not entry.match(_STAGING)]
-    except OSError as error:
-        raise cannot("write into", folder, error) from None
     if holds and not force:
         raise UserError(
             f"{folder} is not empty; choose another folder, or add --force: "

@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from engine.errors import CorpusError
-from engine.files import FORGOTTEN, NAME, named_well, open_folder, reason, remove_folder, sweep
+from engine.files import FORGOTTEN, NAME, doing, named_well, open_folder, remove_folder, sweep
 from engine.folders import cache_dir, default_corpora_dir, shipped_dir
 from engine.text.card import CARD, read_card, write_card
 from engine.text.corpus import Corpus, Text
@@ -160,10 +160,8 @@ def _card_to_add(corpus: Corpus, folder: str, text: Text, staging: Path) -> Corp
     # never named like the card
     suffix = corpus.path.suffix.lower() if as_it_is and corpus.format != "text" else ".txt"
     target = staging / f"{slug(stem(corpus.path))}{suffix}"
-    try:
+    with doing("copy", corpus.path, CorpusError):
         shutil.copyfile(corpus.path if as_it_is else text.path, target)
-    except OSError as error:
-        raise CorpusError(f"cannot copy {corpus.path}: {reason(error)}") from None
     with Source(target, corpus.format if as_it_is else "text") as copy:
         if copy.digest() != expected:
             raise CorpusError(f"{corpus.path} changed while it was copied; add it again")
@@ -196,15 +194,14 @@ def new_folder(name: str, corpora_dir: Path | None) -> Iterator[Path]:
         raise taken
     if root.exists() and not root.is_dir():
         raise CorpusError(f"{root} is a file, and corpora lie in a folder; name another one with --corpora")
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        sweep(root, older_than=FORGOTTEN)
-        with open_folder(target) as staging:
-            yield staging
-    except FileExistsError:
-        raise taken from None
-    except OSError as error:
-        raise CorpusError(f"cannot write to {root}: {reason(error)}") from None
+    with doing("write to", root, CorpusError):
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            sweep(root, older_than=FORGOTTEN)
+            with open_folder(target) as staging:
+                yield staging
+        except FileExistsError:
+            raise taken from None
 
 
 def fetch_corpus(
@@ -265,7 +262,5 @@ def check_removable(name: str, corpora_dir: Path | None = None) -> Path:
 def remove_corpus(name: str, corpora_dir: Path | None = None) -> None:
     """Removes a corpus of the user's own with its file. Raises CorpusError for shipped ones and unknown names."""
     folder = check_removable(name, corpora_dir)
-    try:
+    with doing("remove", folder, CorpusError):
         remove_folder(folder)
-    except OSError as error:
-        raise CorpusError(f"cannot remove {folder}: {reason(error)}") from None

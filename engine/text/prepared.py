@@ -14,14 +14,13 @@ import json
 import shlex
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engine.errors import CorpusError
-from engine.files import cannot, read_small
+from engine.files import read_small
 from engine.text.template import Template
 
 META, TOKENIZER = "meta.json", "tokenizer.json"
@@ -55,6 +54,11 @@ class Split(_Frozen):
     first: int = Field(0, ge=0)
     documents: int = Field(0, ge=0)
     shards: tuple[Shard, ...] = ()
+
+    def grown(self, more: Split) -> Split:
+        """With as many tokens, bytes and documents more."""
+        added = {name: getattr(self, name) + getattr(more, name) for name in ("tokens", "bytes", "documents")}
+        return self.model_copy(update=added)
 
 
 class Prepared(_Frozen):
@@ -167,38 +171,3 @@ def dump(prepared: Prepared) -> bytes:
 def shard_path(folder: Path, split: str, number: int) -> Path:
     """Of shard `number` of `train` or `val`."""
     return folder / f"{split}-{number:05d}.bin"
-
-
-def shard_files(prepared: Prepared, folder: Path) -> tuple[list[tuple[Path, Shard]], list[tuple[Path, Shard]]]:
-    """The files of training and of validation, each with what it holds."""
-    train, val = (
-        [(shard_path(folder, name, number), shard) for number, shard in enumerate(split.shards)]
-        for name, split in (("train", prepared.train), ("val", prepared.val))
-    )
-    return train, val
-
-
-def check_finished(prepared: Prepared, folder: Path) -> None:
-    """Raises CorpusError for one whose making was broken off."""
-    if not prepared.finished:
-        done = f"{prepared.pieces_done:,} of {prepared.pieces:,} pieces of its source are in it"
-        raise CorpusError(
-            f"{folder} is not finished ({done}); the same tinytui corpora prepare goes on where it stopped"
-        )
-
-
-def check_shards(prepared: Prepared, folder: Path) -> None:
-    """Raises CorpusError that names a shard which is missing or not of its length."""
-    itemsize = 2 if prepared.dtype == "uint16" else 4
-    for path, shard in chain(*shard_files(prepared, folder)):
-        try:
-            size = path.stat().st_size
-        except FileNotFoundError:
-            raise CorpusError(f"{path} is missing; copy it there again, or prepare {folder} again") from None
-        except OSError as error:
-            raise cannot("read", path, error, CorpusError) from None
-        if size != shard.tokens * itemsize:
-            raise CorpusError(
-                f"{path} has {size:,} bytes and should have {shard.tokens * itemsize:,}; "
-                f"copy it there again, or prepare {folder} again"
-            )

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from engine.errors import CorpusError, TokenizerError, UserError
-from engine.files import cannot
+from engine.files import doing
 from engine.process import answer, first_order, in_turn
 from engine.text.prepared import Split
 from engine.tokenizers.base import END_OF_TEXT, Tokenizer
@@ -57,22 +57,19 @@ def encode_piece(documents: Documents, tokenizer: Tokenizer, folder: Path, numbe
     mark = mark_of(tokenizer, documents.ending)
     after = np.array([tokenizer.special[mark]], tokenizer.dtype) if mark else None
     documents.counted.clear()
-    try:
-        with ExitStack() as stack:
-            files = [stack.enter_context(path.open("wb", buffering=CHUNK)) for path in paths]
-            for document in documents.read(piece):
-                before = tokens[document.val]
-                for text in _chunks(document, "" if mark else documents.ending):
-                    ids = tokenizer.encode(text)
-                    tokens[document.val] += len(ids)
-                    n_bytes[document.val] += int(tokenizer.byte_lengths[ids].sum())
-                    files[document.val].write(ids.astype(little, copy=False).data)
-                if document.ends and after is not None and tokens[document.val] != before:
-                    tokens[document.val] += 1
-                    files[document.val].write(after.astype(little, copy=False).data)
-                count[document.val] += document.ends
-    except OSError as error:
-        raise cannot("write", error.filename or folder, error, CorpusError) from None
+    with doing("write", folder, CorpusError, inside=True), ExitStack() as stack:
+        files = [stack.enter_context(path.open("wb", buffering=CHUNK)) for path in paths]
+        for document in documents.read(piece):
+            before = tokens[document.val]
+            for text in _chunks(document, "" if mark else documents.ending):
+                ids = tokenizer.encode(text)
+                tokens[document.val] += len(ids)
+                n_bytes[document.val] += int(tokenizer.byte_lengths[ids].sum())
+                files[document.val].write(ids.astype(little, copy=False).data)
+            if document.ends and after is not None and tokens[document.val] != before:
+                tokens[document.val] += 1
+                files[document.val].write(after.astype(little, copy=False).data)
+            count[document.val] += document.ends
     train, val = (
         Split(tokens=ids, bytes=size, documents=number)
         for ids, size, number in zip(tokens, n_bytes, count, strict=True)

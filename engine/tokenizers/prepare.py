@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,16 +19,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.errors import CorpusError
-from engine.files import cannot, make_folder, sweep, write_atomic
+from engine.files import doing, make_folder, sweep, write_atomic
 from engine.text.catalog import corpus_at, find_corpus, slug
 from engine.text.corpus import Text
-from engine.text.prepared import META, TOKENIZER, Prepared, Shard, Split, dump, is_prepared, read_prepared, shard_path
+from engine.text.prepared import META, TOKENIZER, Prepared, Shard, dump, is_prepared, read_prepared, shard_path
 from engine.text.template import CHAT_TEMPLATE
 from engine.tokenizers.base import END_OF_TEXT, Tokenizer
 from engine.tokenizers.documents import Ask, Documents, Piece
 from engine.tokenizers.hub import PREFIX, hub_columns, is_saved
 from engine.tokenizers.learning import MOST
-from engine.tokenizers.pieces import SPLITS, encode_pieces, mark_of, open_documents
+from engine.tokenizers.pieces import SPLITS, Encoded, encode_pieces, mark_of, open_documents
 from engine.tokenizers.shards import ShardWriter
 from engine.tokenizers.table import load_tokenizer, tokenizer_class, train_tokenizer
 
@@ -101,7 +102,7 @@ def prepare(
     Raises CorpusError, TokenizerError; what is done by then is kept.
     """
     folder = make_folder(folder, CorpusError).resolve()
-    with _writing(folder), _alone(folder), open_documents(ask) as documents:
+    with doing("write", folder, CorpusError, inside=True), _alone(folder), open_documents(ask) as documents:
         asked = {
             "source": ask.path,
             "state": documents.state(),
@@ -118,7 +119,18 @@ def prepare(
             if tokenizer is None:
                 tokenizer = _learned(documents, pieces, data, folder, progress)
             write_atomic(folder / TOKENIZER, tokenizer.canonical(), kind=CorpusError)
-            known = _about(name, documents, tokenizer, asked, shard_tokens, len(pieces))
+            known = Prepared(
+                name=name,
+                asked=asked,
+                tokenizer=tokenizer.identity | {"settings": tokenizer.settings},
+                dtype="uint16" if tokenizer.dtype.itemsize == 2 else "uint32",
+                by=documents.by,
+                mark=mark_of(tokenizer, documents.ending),
+                template=ask.template,
+                val_fraction=ask.val_fraction,
+                shard_tokens=shard_tokens,
+                pieces=len(pieces),
+            )
             _say(folder, known)
         else:
             tokenizer = load_tokenizer(folder / TOKENIZER)
@@ -126,15 +138,6 @@ def prepare(
             return _filled(folder, known, documents, tokenizer, pieces, workers, progress)
         finally:
             sweep(folder, ".piece-*.tmp")
-
-
-@contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """What a disk will not take as one line."""
-    try:
-        yield
-    except OSError as error:
-        raise cannot("write", error.filename or folder, error, CorpusError) from None
 
 
 @contextlib.contextmanager
@@ -172,23 +175,6 @@ def _begun(folder: Path, asked: dict[str, Any]) -> Prepared | None:
     return known
 
 
-def _about(
-    name: str, documents: Documents, tokenizer: Tokenizer, asked: dict[str, Any], shard_tokens: int, pieces: int
-) -> Prepared:
-    return Prepared(
-        name=name,
-        asked=asked,
-        tokenizer=tokenizer.identity | {"settings": tokenizer.settings},
-        dtype="uint16" if tokenizer.dtype.itemsize == 2 else "uint32",
-        by=documents.by,
-        mark=mark_of(tokenizer, documents.ending),
-        template=documents.ask.template,
-        val_fraction=documents.ask.val_fraction,
-        shard_tokens=shard_tokens,
-        pieces=pieces,
-    )
-
-
 def _say(folder: Path, about: Prepared) -> None:
     write_atomic(folder / META, dump(about), kind=CorpusError)
 
@@ -202,32 +188,27 @@ def _filled(
     workers: int,
     progress: Progress | None,
 ) -> Prepared:
-    itemsize = tokenizer.dtype.itemsize
     writers = [
-        ShardWriter(folder, name, itemsize, about.shard_tokens, split)
+        ShardWriter(folder, name, tokenizer.dtype.itemsize, about.shard_tokens, split)
         for name, split in zip(SPLITS, (about.train, about.val), strict=True)
     ]
-    splits, done, said = [about.train, about.val], about.pieces_done, time.monotonic()
-    counted = dict(about.counted)
-    encoding = encode_pieces(documents, tokenizer, folder, pieces, done, workers)
+    said = time.monotonic()
+    encoding = encode_pieces(documents, tokenizer, folder, pieces, about.pieces_done, workers)
     try:
         for made in encoding:
-            for number, writer in enumerate(writers):
-                writer.append(Path(made.paths[number]))
-                Path(made.paths[number]).unlink()
-                splits[number] = _grown(splits[number], made.splits[number])
-            for what, count in made.counted.items():
-                counted[what] = counted.get(what, 0) + count
-            done += 1
+            for path, writer in zip(map(Path, made.paths), writers, strict=True):
+                writer.append(path)
+                path.unlink()
+            about = _grown(about, made)
             if progress is not None:
-                progress("encoding", done / len(pieces))
+                progress("encoding", about.pieces_done / len(pieces))
             if time.monotonic() - said > EVERY:
-                about = _with(about, splits, [writer.so_far() for writer in writers], done, counted)
+                about = _with(about, [writer.so_far() for writer in writers])
                 _say(folder, about)
                 said = time.monotonic()
         if documents.state() != about.asked["state"]:
             raise CorpusError(f"{documents.ask.path} changed while it was read; remove {folder} and prepare it again")
-        about = _with(about, splits, [writer.finish() for writer in writers], done, counted)
+        about = _with(about, [writer.finish() for writer in writers])
     finally:
         encoding.close()  # type: ignore[attr-defined]
         for writer in writers:
@@ -235,16 +216,22 @@ def _filled(
     return _finished(folder, about, documents, tokenizer)
 
 
-def _grown(split: Split, more: Split) -> Split:
-    counts = {name: getattr(split, name) + getattr(more, name) for name in ("tokens", "bytes", "documents")}
-    return split.model_copy(update=counts)
+def _grown(about: Prepared, made: Encoded) -> Prepared:
+    """With one piece more, but for its shards."""
+    train, val = made.splits
+    changes = {
+        "train": about.train.grown(train),
+        "val": about.val.grown(val),
+        "pieces_done": about.pieces_done + 1,
+        "counted": dict(Counter(about.counted) + Counter(made.counted)),
+    }
+    return about.model_copy(update=changes)
 
 
-def _with(
-    about: Prepared, splits: list[Split], shards: list[tuple[Shard, ...]], done: int, counted: dict[str, int]
-) -> Prepared:
-    train, val = (split.model_copy(update={"shards": some}) for split, some in zip(splits, shards, strict=True))
-    return about.model_copy(update={"train": train, "val": val, "pieces_done": done, "counted": counted})
+def _with(about: Prepared, shards: list[tuple[Shard, ...]]) -> Prepared:
+    train, val = ({"shards": some} for some in shards)
+    changes = {"train": about.train.model_copy(update=train), "val": about.val.model_copy(update=val)}
+    return about.model_copy(update=changes)
 
 
 def _finished(folder: Path, about: Prepared, documents: Documents, tokenizer: Tokenizer) -> Prepared:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from engine.errors import CorpusError
-from engine.files import cannot
-from engine.text.prepared import Prepared, Shard, Split, check_finished, check_shards, shard_files, shard_path
+from engine.files import doing
+from engine.text.prepared import Prepared, Shard, Split, shard_path
 from engine.tokenizers.cache import checksum
 from engine.tokenizers.mapped import Mapped
 
@@ -98,38 +98,55 @@ class ShardWriter:
 def open_shards(prepared: Prepared, folder: Path) -> tuple[Mapped, Mapped]:
     """The training and the validation tokens. Raises CorpusError when a shard is missing, cut, or damaged where it is
     looked at."""
-    check_finished(prepared, folder)
-    check_shards(prepared, folder)
     found = []
     dtype = np.dtype(prepared.dtype).newbyteorder("<")
-    for files, split in zip(shard_files(prepared, folder), (prepared.train, prepared.val), strict=True):
-        try:
+    with doing("read", folder, CorpusError, inside=True):
+        for files, split in zip(_files(prepared, folder), (prepared.train, prepared.val), strict=True):
             for path, shard in files:
                 if checksum(path, **_SAMPLE) != shard.sampled:
-                    raise damaged(path, folder)
+                    raise _damaged(path, folder)
             found.append(Mapped([path for path, _ in files], dtype, split.bytes - split.first))
-        except OSError as error:
-            raise cannot("read", error.filename or folder, error, CorpusError) from None
     return found[0], found[1]
 
 
 def check_all(prepared: Prepared, folder: Path, progress: Progress | None = None) -> None:
     """Read every byte of every shard. Raises CorpusError that names the first that is not what was written."""
-    check_finished(prepared, folder)
-    check_shards(prepared, folder)
-    every = list(chain(*shard_files(prepared, folder)))
-    for done, (path, shard) in enumerate(every):
-        try:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise cannot("read", path, error, CorpusError) from None
+    every = list(chain(*_files(prepared, folder)))
+    for done, (path, shard) in enumerate(every, 1):
+        with doing("read", path, CorpusError), path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
         if digest != shard.sha256:
-            raise damaged(path, folder)
+            raise _damaged(path, folder)
         if progress is not None:
-            progress("checking", (done + 1) / len(every))
+            progress("checking", done / len(every))
 
 
-def damaged(path: Path, folder: Path) -> CorpusError:
-    """What is said of a shard that is not what was written."""
+def _files(prepared: Prepared, folder: Path) -> list[list[tuple[Path, Shard]]]:
+    """The files of training and of validation, each with what it holds.
+
+    Raises CorpusError where the making was broken off, and for a shard that is missing or not of its length.
+    """
+    if not prepared.finished:
+        done = f"{prepared.pieces_done:,} of {prepared.pieces:,} pieces of its source are in it"
+        raise CorpusError(
+            f"{folder} is not finished ({done}); the same tinytui corpora prepare goes on where it stopped"
+        )
+    both = [
+        [(shard_path(folder, name, number), shard) for number, shard in enumerate(split.shards)]
+        for name, split in (("train", prepared.train), ("val", prepared.val))
+    ]
+    mend = f"copy it there again, or prepare {folder} again"
+    for path, shard in chain(*both):
+        wanted = shard.tokens * np.dtype(prepared.dtype).itemsize
+        with doing("read", path, CorpusError):
+            try:
+                size = path.stat().st_size
+            except FileNotFoundError:
+                raise CorpusError(f"{path} is missing; {mend}") from None
+        if size != wanted:
+            raise CorpusError(f"{path} has {size:,} bytes and should have {wanted:,}; {mend}")
+    return both
+
+
+def _damaged(path: Path, folder: Path) -> CorpusError:
     return CorpusError(f"{path} is damaged; copy it there again, or remove {folder} and prepare it again")

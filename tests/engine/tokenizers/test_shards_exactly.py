@@ -22,8 +22,6 @@ from engine.text.prepared import (
     Shard,
     Split,
     Tokens,
-    check_finished,
-    check_shards,
     dump,
     is_prepared,
     read_prepared,
@@ -172,7 +170,7 @@ def test_every_shard_is_looked_at(name: str, dtype: str, tmp_path: Path) -> None
     good = (folder / name).read_bytes()
     for more, length in ((b"x", len(good) + 1), (b"", len(good) - 1)):
         (folder / name).write_bytes((good + more)[:length])
-        for look in (open_shards, check_all, check_shards):
+        for look in (open_shards, check_all):
             with pytest.raises(
                 CorpusError, match=rf"{name} has {length:,} bytes and should have {len(good):,}; copy it"
             ):
@@ -187,7 +185,7 @@ def test_every_shard_is_looked_at(name: str, dtype: str, tmp_path: Path) -> None
             look(said, folder)
     (folder / name).mkdir()
     with pytest.raises(CorpusError, match=rf"{name} has .* bytes and should have"):
-        check_shards(said, folder)
+        check_all(said, folder)
 
 
 def test_what_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +204,7 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
         check_all(said, folder)
     with monkeypatch.context() as patch, pytest.raises(CorpusError, match=r"^cannot read .*train-00000\.bin: "):
         patch.setattr(Path, "stat", fails)
-        check_shards(said, folder)
+        check_all(said, folder)
 
 
 # -- what a folder says of itself --------------------------------------------------------------------------------------
@@ -291,9 +289,10 @@ def test_other_folders_are_no_tokens(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_was_broken_off_says_how_far_it_is(tmp_path: Path) -> None:
-    check_finished(about(finished=True), tmp_path)
-    with pytest.raises(CorpusError, match=r"is not finished \(1,234 of 56,789 pieces of its source are in it\)"):
-        check_finished(about(pieces=56789, pieces_done=1234), tmp_path)
+    check_all(about(finished=True), tmp_path)
+    for look in (check_all, open_shards):
+        with pytest.raises(CorpusError, match=r"is not finished \(1,234 of 56,789 pieces of its source are in it\)"):
+            look(about(pieces=56789, pieces_done=1234), tmp_path)
 
 
 def test_a_description_has_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
