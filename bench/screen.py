@@ -247,7 +247,7 @@ def beside_training(runs: Path, turns: int, seconds: float, left_out: Mapping[st
                 found.setdefault(name, []).append(rates[training][0] / rates[alone][0])
                 flows.setdefault(name, []).append(rates[training][1])
         print(
-            f"{'in the workbench':24} over headless: median (quartiles) +- of the median   {'KB/s':22}key: p50 p95 max, ms"
+            f"{'in the workbench':24} {'over headless: median (quartiles) +- its error':48} {'KB/s':22}key: p50 p95 max, ms"
         )
         for name, training in trainings.items():
             low, middle, high = statistics.quantiles(found[name], n=4, method="inclusive")
