@@ -1,6 +1,6 @@
 """The program as people meet it: in a real pseudo-terminal, training a real model on real text.
 
-A training waits, paused, for what is to happen to it: how long that takes on a busy machine costs it no steps.
+A training waits, paused at a step of its own, for what is to happen to it: on a busy machine too it is not over before.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from engine.control import ControlClient
-from engine.errors import UserError
 from engine.runs.layout import RunDir
 from tests.engine.training.conftest import tiny_text
 from tests.forked import Forked
@@ -99,34 +98,37 @@ def headless(place: Path, *words: str) -> Result:
     return CliRunner().invoke(make_app(given), given)
 
 
-def in_background(place: Path, env: dict[str, str], name: str) -> subprocess.Popen[bytes]:
-    """A training of that name in a process of its own."""
-    return Forked(
-        command(place, *TRAIN, "--name", name),
-        env={**os.environ, **env},
-        cwd=place,
-        stdout=subprocess.DEVNULL,
-    )
-
-
-def pause(place: Path, name: str) -> ControlClient:
-    """Pause that training as soon as it hears, which is long before its end."""
-    client = ControlClient(RunDir(place / "runs" / name))
-
-    def heard() -> bool:
-        try:
-            client.send("pause")
-        except UserError:
-            return False
-        return True
-
-    until(heard)
-    until(lambda: status(place, name)["state"] == "paused")
-    return client
-
-
-STEPS = 200
+STEPS, PAUSED_AT = 200, 60
 TRAIN = ["train", "tiny.txt", "--steps", str(STEPS), *SMALL]
+PAUSES = f"""
+from engine.control import CommandQueue
+drain, steps = CommandQueue.drain, iter(range({PAUSED_AT}))
+def drains(queue):
+    if next(steps, None) == {PAUSED_AT - 1}:
+        queue.put({{"do": "pause"}})
+    return drain(queue)
+CommandQueue.drain = drains
+from tui.cli import main
+main()
+"""
+"""The program, whose training hears that it is to pause when it has asked so often; it asks at every step."""
+
+
+def that_pauses(place: Path, name: str, *words: str) -> list[str]:
+    """A training of that name."""
+    return [sys.executable, "-c", PAUSES, *command(place, *TRAIN, "--name", name, *words)[len(TINYTUI) :]]
+
+
+def in_background(place: Path, env: dict[str, str], name: str) -> subprocess.Popen[bytes]:
+    """The same, in a process of its own."""
+    return Forked(that_pauses(place, name), env={**os.environ, **env}, cwd=place, stdout=subprocess.DEVNULL)
+
+
+def paused(place: Path, name: str) -> ControlClient:
+    """Who can speak to it, when it has paused."""
+    until(lambda: status(place, name).get("state") == "paused")
+    assert 0 < status(place, name)["step"] < STEPS
+    return ControlClient(RunDir(place / "runs" / name))
 
 
 @pytest.fixture(scope="module")
@@ -145,12 +147,11 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_a_hung_up_terminal_costs_no_step_and_the_run_is_found_again(
     place: Path, env: dict[str, str], uninterrupted: str
 ) -> None:
-    with Terminal(command(place, *TRAIN, "--name", "hung", "--tui"), env=env, cwd=place, forked=True) as first:
-        pause(place, "hung")
+    with Terminal(that_pauses(place, "hung", "--tui"), env=env, cwd=place, forked=True) as first:
+        paused(place, "hung")
         first.wait("paused", 60)
         first.hang_up()
         hung_at = status(place, "hung")["step"]
-        assert hung_at < STEPS
 
         with Terminal(command(place, "open", "hung"), env=env, cwd=place, forked=True) as second:
             second.wait("hung")
@@ -169,8 +170,8 @@ def test_a_hung_up_terminal_costs_no_step_and_the_run_is_found_again(
 
 
 def test_detached_training_goes_on_in_the_background(place: Path, env: dict[str, str], uninterrupted: str) -> None:
-    with Terminal(command(place, *TRAIN, "--name", "away", "--tui"), env=env, cwd=place, forked=True) as terminal:
-        pause(place, "away")
+    with Terminal(that_pauses(place, "away", "--tui"), env=env, cwd=place, forked=True) as terminal:
+        paused(place, "away")
         terminal.wait("paused", 60)
         terminal.key("q")
         terminal.wait("detach")
@@ -182,7 +183,7 @@ def test_detached_training_goes_on_in_the_background(place: Path, env: dict[str,
 
 def test_kill_9_loses_nothing_before_the_last_checkpoint(place: Path, env: dict[str, str], uninterrupted: str) -> None:
     process = in_background(place, env, "killed")
-    trainer = pause(place, "killed")
+    trainer = paused(place, "killed")
     reached = status(place, "killed")["step"]
     trainer.send("checkpoint")
     until(lambda: weights_file(place, "killed", reached).exists())
@@ -201,7 +202,7 @@ def test_kill_9_loses_nothing_before_the_last_checkpoint(place: Path, env: dict[
 def test_a_second_trainer_is_refused_in_one_line(place: Path, env: dict[str, str]) -> None:
     process = in_background(place, env, "mine")
     try:
-        pause(place, "mine")
+        paused(place, "mine")
         second = headless(place, "train", "--resume", "mine")
         assert second.exit_code == 1
         assert second.stderr.count("\n") == 1
@@ -209,4 +210,4 @@ def test_a_second_trainer_is_refused_in_one_line(place: Path, env: dict[str, str
         assert process.poll() is None
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
