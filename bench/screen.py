@@ -246,9 +246,8 @@ def beside_training(runs: Path, turns: int, seconds: float, left_out: Mapping[st
                 rates = {one: one.rate(seconds) for one in each}
                 found.setdefault(name, []).append(rates[training][0] / rates[alone][0])
                 flows.setdefault(name, []).append(rates[training][1])
-        print(
-            f"{'in the workbench':24} {'over headless: median (quartiles) +- its error':48} {'KB/s':22}key: p50 p95 max, ms"
-        )
+        ratios = "over headless: median (quartiles) +- its error"
+        print(f"{'in the workbench':24} {ratios:48} {'KB/s':22}key: p50 p95 max, ms")
         for name, training in trainings.items():
             low, middle, high = statistics.quantiles(found[name], n=4, method="inclusive")
             sure = (
