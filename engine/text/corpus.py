@@ -16,9 +16,10 @@ from typing import BinaryIO
 from engine.errors import CorpusError
 from engine.folders import cache_dir
 from engine.text.prepared import Tokens, no_text
-from engine.text.render import Recipe, Rendered, content_hash, rendered
+from engine.text.render import Rendered, content_hash, rendered
 from engine.text.scan import Progress, opened, remembered_scan
 from engine.text.source import Format, Source
+from engine.text.tables import Recipe
 from engine.text.template import CHAT_TEMPLATE, Template
 
 REACH = 1 << 26  # bytes searched for a record boundary to either side of the split
@@ -148,6 +149,11 @@ class Corpus:
             object.__setattr__(self, "template", CHAT_TEMPLATE if answers else None)
 
     @property
+    def recipe(self) -> Recipe:
+        """How its file becomes text."""
+        return Recipe(self.columns, self.chat, self.template, self.boundary)
+
+    @property
     def available(self) -> bool:
         """Whether `prepare` needs no network: the file is here, or is built from what is here."""
         return self.problem is None and (self.builder is not None or self.path.exists())
@@ -186,6 +192,6 @@ class Corpus:
                     )
                 if found and not (found.bom or found.crlf):
                     return Text(self.path.resolve(), found.n_bytes, found.sha256, self.boundary, template=self.template)
-                made = rendered(source, Recipe(self.columns, self.chat, self.template, self.boundary), cache, progress)
+                made = rendered(source, self.recipe, cache, progress)
         found = remembered_scan(made.path, cache, progress, ours=True)
         return Text(made.path.resolve(), found.n_bytes, found.sha256, made.boundary, made.left_out, self.template)

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from engine.errors import CorpusError
 from engine.text.corpus import Corpus, Text
 from engine.text.prepared import is_prepared, no_text
-from engine.text.render import Recipe, pieces
+from engine.text.render import pieces
 from engine.text.rows import columns_of, rows_of
 from engine.text.scan import opened
 from engine.text.source import Format, Source
@@ -135,10 +135,9 @@ def beginning(corpus: Corpus, most: int = 1 << 16) -> Beginning:
     corpus.check()
     if corpus.builder is not None:
         raise CorpusError(f"{corpus.name} is made when it is first used: tinytui corpora show {corpus.name}")
-    recipe = Recipe(corpus.columns, corpus.chat, corpus.template, corpus.boundary)
     held = bytearray()
     with Source(corpus.path, corpus.format) as source:
-        for piece in pieces(source, recipe, Counter(), looked_at=1):
+        for piece in pieces(source, corpus.recipe, Counter(), looked_at=1):
             held += piece or b""
             if len(held) > 4 * most:
                 break

@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -20,10 +19,10 @@ from pydantic.dataclasses import dataclass as checked
 
 from engine.errors import CorpusError
 from engine.files import open_cached, write_cached
+from engine.text.rows import rows_of
 from engine.text.scan import Progress, remembered
 from engine.text.source import Part, Source
-from engine.text.tables import CHAT_END, SEPARATOR, Columns, rendered_records
-from engine.text.template import Template
+from engine.text.tables import CHAT_END, SEPARATOR, Recipe
 from engine.text.unpack import TooMuchError
 from engine.text.utf8 import as_lines
 
@@ -40,20 +39,12 @@ class Rendered:
     left_out: str = ""
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a source becomes text: see `Corpus`."""
-
-    columns: Columns = ()
-    chat: bool = False
-    template: Template | None = None
-    boundary: str | None = None
-
-    def key(self, source: Source, digest: str) -> str:
-        shape = [source.format, [part.tabs for part in source.parts[:1]]]
-        template = self.template.to_dict() if self.template else None
-        tree = [RENDERING, digest, shape, self.columns, self.chat, template, self.boundary]
-        return hashlib.sha256(json.dumps(tree).encode()).hexdigest()[:32]
+def _key(source: Source, recipe: Recipe, digest: str) -> str:
+    """By what the text is known that the recipe makes of a source of that digest."""
+    shape = [source.format, [part.tabs for part in source.parts[:1]]]
+    template = recipe.template.to_dict() if recipe.template else None
+    tree = [RENDERING, digest, shape, recipe.columns, recipe.chat, template, recipe.boundary]
+    return hashlib.sha256(json.dumps(tree).encode()).hexdigest()[:32]
 
 
 def content_hash(source: Source, cache: Path, progress: Progress | None = None) -> str:
@@ -65,7 +56,7 @@ def content_hash(source: Source, cache: Path, progress: Progress | None = None) 
 def rendered(source: Source, recipe: Recipe, cache: Path, progress: Progress | None = None) -> Rendered:
     """The text of a source, from the cache or made now. Raises CorpusError when it cannot be, or has no text."""
     state = source.state()
-    path = cache / "texts" / f"{recipe.key(source, content_hash(source, cache, progress))}.txt"
+    path = cache / "texts" / f"{_key(source, recipe, content_hash(source, cache, progress))}.txt"
     about = path.with_suffix(".json")
     if path.is_file():
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # damaged: made again
@@ -81,11 +72,10 @@ def rendered(source: Source, recipe: Recipe, cache: Path, progress: Progress | N
                 if progress is not None:
                     progress("rendering", source.fraction)
         if not n_bytes:
-            what = "text" if source.format == "text" else "records"
-            raise CorpusError(f"{source.path} has no {what}{source.left_out()}; a corpus needs text")
+            raise source.nothing("text" if source.format == "text" else "records")
         if source.again() != state:
             raise CorpusError(f"{source.path} changed while it was read; start again")
-        made = Rendered(path, _boundary(source, recipe, texts), _left_out(source, counted))
+        made = Rendered(path, _boundary(source, recipe, texts), source.left_out(counted))
         write_cached(about, json.dumps({"boundary": made.boundary, "left_out": made.left_out}).encode(), CorpusError)
     return made
 
@@ -94,17 +84,9 @@ def _boundary(source: Source, recipe: Recipe, texts: int) -> str | None:
     """What ends a record of the rendered text: what was given, or what rendering puts there."""
     if source.format == "text":
         return recipe.boundary or (SEPARATOR if texts > 1 else None)
-    if recipe.template is None:
-        return recipe.boundary or SEPARATOR
-    if recipe.chat:
+    if recipe.template is not None and recipe.chat:
         return recipe.template.suffix + CHAT_END
-    return recipe.boundary or recipe.template.suffix or None
-
-
-def _left_out(source: Source, counted: Counter[str]) -> str:
-    said = [f"{count:,} {what}{'s' if count > 1 else ''}" for what, count in counted.items()]
-    files = source.left_out().removeprefix("; left out: ")
-    return ", ".join([*said, *([files] if files else [])])
+    return recipe.ending or recipe.boundary or (recipe.template.suffix if recipe.template else "") or None
 
 
 def pieces(
@@ -117,9 +99,10 @@ def pieces(
     if source.format == "text":
         yield from _texts(source, looked_at)
         return
-    separator = recipe.boundary or SEPARATOR
-    for record in rendered_records(source, recipe.columns, recipe.template, separator, recipe.chat, counted):
-        yield record.encode()
+    for part in source.parts:
+        for where, row in rows_of(source, part, recipe.columns):
+            if record := recipe.record(row, where, counted):
+                yield (record + recipe.ending).encode()
 
 
 def _texts(source: Source, looked_at: int | None) -> Iterator[bytes | None]:

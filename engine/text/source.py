@@ -11,7 +11,7 @@ import lzma
 import os
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
@@ -256,17 +256,30 @@ class Source:
         self.skipped += [(part.inner, "a Parquet table among texts") for part in parts if part.format == "parquet"]
         kept = [part for part in parts if part.format != "parquet"]
         if not kept:
-            raise CorpusError(f"no text in {self.path}{self.left_out()}; a corpus needs text")
+            raise self.nothing()
         return [replace(part, format="text") for part in kept]
 
-    def left_out(self) -> str:
-        """What was skipped, in words that go on a sentence: `; left out: 3 files, logo.png (a PNG image), …`."""
-        said = [f"{inner} ({why})" for inner, why in self.skipped[:4]]
+    def left_out(self, counted: Mapping[str, int]) -> str:
+        """What was counted and what was skipped, in words: `3 system messages, logo.png (a PNG image), 2 hidden`."""
+        said = in_words(counted)
+        said += [f"{inner} ({why})" for inner, why in self.skipped[:4]]
         if len(self.skipped) > 4:
             said.append(f"{len(self.skipped) - 4:,} more")
         if self.hidden:
             said.append(f"{self.hidden:,} hidden")
-        return f"; left out: {', '.join(said)}" if said else ""
+        return ", ".join(said)
+
+    def nothing(self, what: str = "text") -> CorpusError:
+        """What is said where nothing is in it that can be trained on."""
+        left_out = self.left_out({})
+        return CorpusError(
+            f"no {what} in {self.path}{f'; left out: {left_out}' if left_out else ''}; a corpus needs text"
+        )
+
+
+def in_words(counted: Mapping[str, int]) -> list[str]:
+    """How many of what: `3 system messages`."""
+    return [f"{count:,} {what}{'s' if count > 1 else ''}" for what, count in counted.items()]
 
 
 def _format(name: str) -> Format:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import CorpusError
-from engine.text.rows import columns_of, rows_of
+from engine.text.rows import columns_of
 from engine.text.source import Source
 from engine.text.template import Template
 
@@ -85,32 +86,34 @@ def _guessed(found: Sequence[str], otherwise: str) -> Columns:
     raise CorpusError(otherwise)
 
 
-def rendered_records(
-    source: Source, columns: Columns, template: Template | None, separator: str, chat: bool, left_out: Counter[str]
-) -> Iterator[str]:
-    """Every record of every part as training text; records of only blanks are left out.
+@dataclass(frozen=True)
+class Recipe:
+    """How a source becomes text: see `Corpus`."""
 
-    Two columns, and each turn of a conversation, stand in `template`; a single column ends with `separator`. Raises
-    CorpusError naming the line of what is damaged or no text; what is left out of conversations is counted.
-    """
-    for part in source.parts:
-        for where, row in rows_of(source, part, columns):
-            if record := record_of(row, where, columns, template, chat, left_out):
-                yield record if template is not None else record + separator
+    columns: Columns = ()
+    chat: bool = False
+    template: Template | None = None
+    boundary: str | None = None
 
+    @property
+    def ending(self) -> str:
+        """What is put after a record that stands in no template."""
+        return "" if self.template is not None else self.boundary or SEPARATOR
 
-def record_of(
-    row: Mapping[str, Any], where: str, columns: Columns, template: Template | None, chat: bool, left_out: Counter[str]
-) -> str:
-    """The training text of one row, a single column without what would end it; "" for one of only blanks."""
-    values = [_value(row, name, where) for name in columns]
-    if chat and template is not None:
-        said = turns(values[0], where, left_out)
-        return "".join(template.record(*turn) for turn in said) + CHAT_END if said else ""
-    texts = [_text(value, name, where) for value, name in zip(values, columns, strict=True)]
-    if not any(text.strip() for text in texts):
-        return ""
-    return template.record(*texts) if template is not None else texts[0]
+    def record(self, row: Mapping[str, Any], where: str, left_out: Counter[str]) -> str:
+        """The training text of one row, without its `ending`; "" for one of only blanks.
+
+        Two columns, and each turn of a conversation, stand in the template. Raises CorpusError that says `where` what
+        is damaged or no text is; what is left out of conversations is counted.
+        """
+        values = [_value(row, name, where) for name in self.columns]
+        if self.chat and self.template is not None:
+            said = turns(values[0], where, left_out)
+            return "".join(self.template.record(*turn) for turn in said) + CHAT_END if said else ""
+        texts = [_text(value, name, where) for value, name in zip(values, self.columns, strict=True)]
+        if not any(text.strip() for text in texts):
+            return ""
+        return self.template.record(*texts) if self.template is not None else texts[0]
 
 
 def _value(row: Mapping[str, Any], name: str, where: str) -> Any:

@@ -15,7 +15,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -31,8 +31,8 @@ from engine.text.magic import HEAD, encoding, packing
 from engine.text.render import is_text, lf
 from engine.text.rows import LONGEST, is_list, object_of, row_groups, rows_of, rows_of_groups
 from engine.text.scan import opened
-from engine.text.source import Part, Source, raw
-from engine.text.tables import SEPARATOR, record_of
+from engine.text.source import Part, Source, in_words, raw
+from engine.text.tables import Recipe
 from engine.text.template import Template
 from engine.text.utf8 import characters, decoded, without_bom
 from engine.tokenizers.cutting import cut_after
@@ -57,9 +57,10 @@ class Ask(BaseModel):
     piece_bytes: int = Field(PIECE, ge=1)
 
     @property
-    def form(self) -> Template | None:
-        """How prompts and answers stand in a record."""
-        return Template.from_dict(self.template) if self.template else None
+    def recipe(self) -> Recipe:
+        """How a row becomes text."""
+        template = Template.from_dict(self.template) if self.template else None
+        return Recipe(self.columns, self.chat, template, self.boundary)
 
 
 @dataclass(frozen=True)
@@ -102,14 +103,14 @@ class Documents(AbstractContextManager["Documents"], ABC):
     """The documents of a source. To be closed, or used in a `with`.
 
     `by` is how they are dealt out, `ending` what is put after each where a tokenizer has no token for it (empty where
-    their text ends them), `left_out` what is not read, in words, once `pieces` was called.
+    their text ends them), `counted` what was left out of those that were read.
     """
 
     by: Literal["documents", "end"]
     ending: str
 
     def __init__(self, ask: Ask) -> None:
-        self.ask, self.form = ask, ask.form
+        self.ask, self.recipe = ask, ask.recipe
         self.counted: Counter[str] = Counter()
 
     @abstractmethod
@@ -124,9 +125,9 @@ class Documents(AbstractContextManager["Documents"], ABC):
     def read(self, piece: Piece) -> Iterator[Document]:
         """The documents of a piece in their order, none of them empty. Raises CorpusError naming what is damaged."""
 
-    @property
-    def left_out(self) -> str:
-        return ""
+    def left_out(self, counted: Mapping[str, int]) -> str:
+        """So much of its documents, and what is not read of the source once `pieces` was called, in words."""
+        return ", ".join(in_words(counted))
 
     def held_out(self, text: str) -> bool:
         """Whether a document is for validation, whatever blanks and marks are around it."""
@@ -136,8 +137,7 @@ class Documents(AbstractContextManager["Documents"], ABC):
 
     def record(self, row: dict[str, Any], where: str) -> Iterator[Document]:
         """The document of a row, if there is text in it."""
-        ask = self.ask
-        if text := record_of(row, where, ask.columns, self.form, ask.chat, self.counted):
+        if text := self.recipe.record(row, where, self.counted):
             yield Document(text, self.held_out(text))
 
     def __exit__(self, *error: object) -> None:
@@ -158,8 +158,8 @@ class FileDocuments(Documents):
         self._source = Source(Path(ask.path), ask.format)
         text = ask.format == "text"
         self.by = "end" if text and not ask.boundary else "documents"
-        several = "\n\n" if len(self._source.parts) > 1 else ""
-        self.ending = "" if ask.template else ask.boundary or (several if text else SEPARATOR)
+        apart = ask.boundary or len(self._source.parts) > 1 or not text
+        self.ending = self.recipe.ending if apart else ""
 
     def __exit__(self, *error: object) -> None:
         self._source.__exit__()
@@ -167,9 +167,8 @@ class FileDocuments(Documents):
     def state(self) -> str:
         return hash_of(self._source.again())
 
-    @property
-    def left_out(self) -> str:
-        return self._source.left_out().removeprefix("; left out: ")
+    def left_out(self, counted: Mapping[str, int]) -> str:
+        return self._source.left_out(counted)
 
     def pieces(self) -> list[Piece]:
         source = self._source
@@ -206,7 +205,7 @@ class FileDocuments(Documents):
                 unpacked = sum(map(len, self._source.blocks(part)))
                 return number, int(inside / part.n_bytes * unpacked)
             before += part.n_bytes
-        raise CorpusError(f"no text in {self._source.path}{self._source.left_out()}; a corpus needs text")
+        raise self._source.nothing()
 
     def _is_plain(self, part: Part) -> bool:
         """Whether any bytes of it can be read by themselves: it is neither packed nor to be converted."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import CorpusError
-from engine.text.tables import SEPARATOR, Columns, choose_among
+from engine.text.tables import Columns, choose_among
 from engine.tokenizers.documents import Ask, Document, Documents, Piece, hash_of
 
 PREFIX = "hf:"
@@ -43,7 +43,7 @@ class HubDocuments(Documents):
     def __init__(self, ask: Ask) -> None:
         super().__init__(ask)
         self.by = "documents"
-        self.ending = "" if ask.template else (ask.boundary or SEPARATOR)
+        self.ending = self.recipe.ending
         self._on_disk = is_saved(Path(ask.path))
         with _failures(ask.path):
             self._dataset = _loaded(ask.path)

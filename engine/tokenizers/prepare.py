@@ -236,11 +236,7 @@ def _with(about: Prepared, shards: list[tuple[Shard, ...]]) -> Prepared:
 
 def _finished(folder: Path, about: Prepared, documents: Documents, tokenizer: Tokenizer) -> Prepared:
     """The last word of meta.json. Raises CorpusError where nothing is to be trained or validated on."""
-    said = [f"{count:,} {what}{'s' if count > 1 else ''}" for what, count in about.counted.items()]
-    changes: dict[str, Any] = {
-        "finished": True,
-        "left_out": ", ".join([*said, *([documents.left_out] if documents.left_out else [])]),
-    }
+    changes: dict[str, Any] = {"finished": True, "left_out": documents.left_out(about.counted)}
     for name, split in (("train", about.train), ("val", about.val)):
         if not split.tokens:
             what, which = ("training", "smaller") if name == "train" else ("validation", "larger")
@@ -263,7 +259,7 @@ def _learned(
     path = folder / ".sample.tmp"
     if kind.made_by is None:
         return train_tokenizer(data, Text(path, 0, ""), 0)
-    form = documents.form
+    form = documents.recipe.template
     try:
         with path.open("wb") as file:
             for text in _characters(documents, pieces) if kind.of_all else _sample(documents, pieces):

@@ -10,13 +10,13 @@ import pytest
 
 from engine.config import DataConfig
 from engine.errors import CorpusError
-from engine.text import rows, statistics
+from engine.text import render, rows, statistics
 from engine.text.catalog import slug
 from engine.text.corpus import Text
 from engine.text.magic import no_text
-from engine.text.render import Recipe
 from engine.text.scan import remembered
 from engine.text.source import Part, Source
+from engine.text.tables import Recipe
 from engine.text.web import Partial
 from engine.tokenizers.byte import ByteTokenizer
 from engine.tokenizers.cache import cached_tokenizer, cached_tokens
@@ -43,7 +43,7 @@ def test_what_is_kept_is_found_by_a_hash_of_what_it_is_of(tmp_path: Path) -> Non
     url = "https://there/t.txt"
     assert Partial(url).path.name == f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.part"
     with Source(path) as source:
-        key = Recipe(("text",), True, None, "--").key(source, "d")
+        key = render._key(source, Recipe(("text",), True, None, "--"), "d")
     assert key == sha([2, "d", ["text", [False]], ["text"], True, None, "--"])[:32]
 
 
@@ -73,19 +73,19 @@ def test_a_name_is_made_of_what_a_name_may_have(text: str, name: str) -> None:
 def test_of_what_is_left_out_four_are_named(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("a")
     with Source(tmp_path / "t.txt") as source:
-        told = [source.left_out()]
+        told = [source.left_out({})]
         for number in range(6):
             source.skipped.append((f"{number}", "odd"))
-            told.append(source.left_out())
+            told.append(source.left_out({}))
         source.hidden = 1234
-        told.append(source.left_out())
+        told.append(source.left_out({}))
     named = [f"{number} (odd)" for number in range(4)]
     assert told == [
         "",
-        *(f"; left out: {', '.join(named[:count])}" for count in (1, 2, 3, 4)),
-        f"; left out: {', '.join(named)}, 1 more",
-        f"; left out: {', '.join(named)}, 2 more",
-        f"; left out: {', '.join(named)}, 2 more, 1,234 hidden",
+        *(f"{', '.join(named[:count])}" for count in (1, 2, 3, 4)),
+        f"{', '.join(named)}, 1 more",
+        f"{', '.join(named)}, 2 more",
+        f"{', '.join(named)}, 2 more, 1,234 hidden",
     ]
 
 

@@ -13,6 +13,7 @@ from engine.config import DataConfig
 from engine.text import render, scan, source, statistics, stdlib
 from engine.text.corpus import Text
 from engine.text.source import Source
+from engine.text.tables import Recipe
 from engine.tokenizers.dataset import TokenDataset
 
 Told = list[tuple[str, float]]
@@ -119,6 +120,6 @@ def test_without_anybody_who_asks_nothing_is_told(tmp_path: Path) -> None:
     assert scan.scan(whole.path).sha256 == whole.sha256
     with Source(whole.path) as file:
         assert file.digest() == whole.sha256
-        recipe = render.Recipe()
+        recipe = Recipe()
         assert b"".join(filter(None, render.pieces(file, recipe, Counter()))) == WORDS.encode()
     assert source.Source(whole.path).format == "text"

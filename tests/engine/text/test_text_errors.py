@@ -135,7 +135,7 @@ def test_a_table_inside_an_archive_or_an_unreadable_folder_is_left_out(
         made.writestr("text.txt", "some text")
     with Source(tmp_path / "a.zip") as found:
         assert [part.inner for part in found.parts] == ["text.txt"]
-        assert found.left_out() == "; left out: table.parquet (a Parquet table; unpack it)"
+        assert found.left_out({}) == "table.parquet (a Parquet table; unpack it)"
     folder = tmp_path / "folder"
     (folder / "closed").mkdir(parents=True)
     for number in range(3):
@@ -149,12 +149,12 @@ def test_a_table_inside_an_archive_or_an_unreadable_folder_is_left_out(
 
     monkeypatch.setattr(os, "scandir", closed)
     with Source(folder) as found:
-        assert found.left_out() == "; left out: closed (permission denied)"
+        assert found.left_out({}) == "closed (permission denied)"
         found.skipped += [(str(number), "why") for number in range(3)]
-        assert found.left_out().endswith("2 (why)")
+        assert found.left_out({}).endswith("2 (why)")
         found.skipped += [("more", "why"), ("still", "why")]
         found.hidden = 7
-        assert found.left_out().endswith("2 (why), 2 more, 7 hidden")
+        assert found.left_out({}).endswith("2 (why), 2 more, 7 hidden")
     with pytest.raises(CorpusError, match="cannot read x: input/output error"), reading(Path("x"), CorpusError):
         raise EIO
 

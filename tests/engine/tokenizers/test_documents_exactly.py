@@ -232,8 +232,8 @@ def test_documents_of_a_text_have_one_kind_of_line_end_and_blank_ones_are_none(t
 def test_what_is_left_out_is_told_without_an_and(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "two", "a", "b")
     (folder / ".hidden").write_text("x")
-    assert asked(folder).left_out == "1 hidden"
-    assert asked(folder_of(tmp_path / "one", "a")).left_out == ""
+    assert asked(folder).left_out({}) == "1 hidden"
+    assert asked(folder_of(tmp_path / "one", "a")).left_out({}) == ""
 
 
 def test_a_source_is_hashed_as_json() -> None:
@@ -255,7 +255,7 @@ def test_what_turns_out_to_be_no_text_is_left_out(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "some", "a", "\x89PNG\r\n", "b")
     (folder / "01.txt").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(500))
     made = asked(folder, boundary="--", piece_bytes=1)
-    assert made.pieces() == [Piece(0), Piece(2)] and "01.txt (" in made.left_out
+    assert made.pieces() == [Piece(0), Piece(2)] and "01.txt (" in made.left_out({})
 
 
 def test_an_ask_has_bounds() -> None:

@@ -152,7 +152,8 @@ def test_how_a_dataset_is_read_follows_from_its_columns(library: Library, tmp_pa
 )
 def test_what_ends_a_row(more: dict[str, Any], ending: str, library: Library) -> None:
     made: Documents = HubDocuments(Ask(path="tales", format="hf", columns=("text",), **more))
-    assert (made.by, made.ending, made.left_out) == ("documents", ending, "")
+    assert (made.by, made.ending, made.left_out({})) == ("documents", ending, "")
+    assert made.left_out({"odd row": 1, "tool message": 1234}) == "1 odd row, 1,234 tool messages"
 
 
 def test_rows_become_documents(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,7 +152,8 @@ def test_a_vocabulary_is_learned_from_the_sample_and_nothing_of_it_stays(
     assert seen[-1][0] == b"" and seen[-1][2] == 0
     made = Listed([train("a")], template={"record": "{prompt}: {response}\n\n"})
     learn("word")
-    assert made.form is not None and seen[-1][1].boundary == made.form.suffix == "\n\n"
+    form = made.recipe.template
+    assert form is not None and seen[-1][1].boundary == form.suffix == "\n\n"
     made = Listed([train("a")])
     learn("word")
     assert seen[-1][1].boundary is None
@@ -334,8 +335,12 @@ def test_what_was_left_out_is_told_with_how_often(tmp_path: Path) -> None:
     about = made_of(path, tmp_path / "made")
     assert about.pieces > 3 and about.counted == {"tool message": 3} and about.left_out == "3 tool messages"
     with_counts = about.model_copy(update={"counted": {"odd row": 1, "tool message": 1234}})
-    documents: Any = SimpleNamespace(left_out="3 hidden", ask=None)
-    said = prepare._finished(tmp_path / "made", with_counts, documents, ByteTokenizer())
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "a.txt").write_text("a")
+    for number in range(3):
+        (tmp_path / "more" / f".{number}").write_text("a")
+    with FileDocuments(Ask(path=str(tmp_path / "more"))) as documents:
+        said = prepare._finished(tmp_path / "made", with_counts, documents, ByteTokenizer())
     assert said.left_out == "1 odd row, 1,234 tool messages, 3 hidden" and said.finished
 
 
