@@ -29,7 +29,7 @@ class SamplingSettings(BaseModel):
     """How the next token is drawn, and when writing ends.
 
     The rules act in this order: repetition penalty, temperature, top-k, top-p, min-p. Raises UserError for an unknown
-    name, and for a value that is none, with what the setting takes.
+    name, and for a value that is none, with what is wrong with it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)

@@ -141,7 +141,7 @@ class TrainingHost:
         from engine.training.precision import choose
         from engine.training.ranks import ALONE, Ranks
         from engine.training.saving import remove_orphans
-        from engine.training.state import restore
+        from engine.training.state import environment, evaluates, restore
         from engine.training.trainer import Trainer
 
         info = read_info(self.run)
@@ -176,9 +176,9 @@ class TrainingHost:
                 raise RunError(f"no checkpoint of {self.run.name} can be used: {problems[0]}")
             if self.run.metrics.exists() and self.run.metrics.stat().st_size:
                 writer.rewind(0)
-            writer.event("started", 0, **trainer.environment(), **trainer.evaluates())
+            writer.event("started", 0, **environment(trainer), **evaluates(trainer))
         else:
             warnings = restore(trainer, checkpoint)
             writer.rewind(trainer.step)
-            writer.event("resumed", trainer.step, warnings=warnings, **trainer.environment(), **trainer.evaluates())
+            writer.event("resumed", trainer.step, warnings=warnings, **environment(trainer), **evaluates(trainer))
         return trainer

@@ -1,23 +1,32 @@
-"""What a trainer saves of itself, when that is written, and how it goes on from it exactly."""
+"""What a trainer saves of itself, how it goes on from it exactly, and how it is written.
+
+A disk is waited for with everything in memory, visibly, until it can be written or the run is to end.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine.errors import UserError, is_out_of_memory
-from engine.training import waiting
+from engine.errors import RunError, UserError, is_out_of_memory
+from engine.machine import cpu_model, version
 from engine.training.checkpoint import Checkpoint, check_model
 from engine.training.evaluate import Evaluation
-from engine.training.optim import by_name
+from engine.training.optim import by_name, muon_dtype
 from engine.training.saving import Contents, prune, write_checkpoint
 from engine.training.schedule import SCHEDULE, lr_multiplier
-from engine.training.waiting import unsaved, until
 from engine.training.watch import Watch
 
 if TYPE_CHECKING:
     from engine.training.trainer import Trainer
+
+DISK_RETRY_SECONDS = 5.0
+"""Between two tries at a checkpoint; it is written whole each time."""
+RETRY_SECONDS = 0.5
+"""Between two tries at records, which lie ready in memory."""
 
 
 def contents(trainer: Trainer) -> Contents:
@@ -31,7 +40,7 @@ def contents(trainer: Trainer) -> Contents:
         "val_loss": trainer.val_loss(),
         "owed": trainer.owed,
         "watch": trainer.watch.to_dict(),
-        "environment": trainer.environment(),
+        "environment": environment(trainer),
     }
     sharded = trainer.crew.sharded  # then each rank writes its part of the tensors
     optimizer = {} if sharded else {**trainer.optimizer.tensors(), **trainer.take_step.scaler.tensors()}
@@ -60,9 +69,9 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> list[str]:
     trainer.watch = Watch.from_dict(state["watch"])
     trainer.evaluation = None
     if (loss := state.get("val_loss")) is not None:
-        known = Evaluation(loss, trainer.dataset.bits_per_byte(loss), trainer.evaluates()["val_tokens"], 0.0)
+        known = Evaluation(loss, trainer.dataset.bits_per_byte(loss), evaluates(trainer)["val_tokens"], 0.0)
         trainer.evaluation = (checkpoint.step, known)
-    before, now = state.get("environment", {}), trainer.environment()
+    before, now = state.get("environment", {}), environment(trainer)
     warnings = [
         f"{key} was {before[key]}, is {now[key]}: from here the numbers can differ in the last bits"
         for key in now
@@ -107,6 +116,73 @@ def _scale_after(trainer: Trainer, checkpoint: Checkpoint) -> float:
     return scale
 
 
+def environment(trainer: Trainer) -> dict[str, Any]:
+    """What the numbers depend on besides config and seed; compared on resume."""
+    name = torch.cuda.get_device_name(trainer.device) if trainer.device.type == "cuda" else cpu_model()
+    return {
+        "tinytui": version("tinytui"),
+        "torch": torch.__version__,
+        "device": name,
+        "threads": torch.get_num_threads(),
+        "muon_dtype": str(muon_dtype(trainer.device)).removeprefix("torch."),
+        "ranks": trainer.crew.ranks.size,
+        **({} if trainer.crew.ranks.alone else {"parallel": trainer.crew.parallel}),
+    }
+
+
+def evaluates(trainer: Trainer) -> dict[str, int]:
+    """For the log: how many tokens an evaluation is of, and how many there are."""
+    whole = trainer.dataset.val_targets(trainer.config.model.block_size)
+    return {
+        "val_tokens": trainer.dataset.val_targets(trainer.config.model.block_size, trainer.config.data.val_tokens),
+        "val_tokens_of": whole,
+    }
+
+
+# -- written, and waited for -------------------------------------------------------------------------------------------
+
+
+def until(trainer: Trainer, written: Callable[[], str], seconds: float) -> str:
+    """Try every `seconds` what says why it could not, until it could or the run is to end; what it said last.
+
+    Meanwhile training waits and says so; prompts and commands are served. Raises RunError when another run has taken
+    this one's place.
+    """
+    writer, began, waited_for = trainer.writer, time.monotonic(), ""
+    while (why := written()) and not trainer.leaving:
+        if writer.taken:
+            raise RunError(writer.taken)
+        waited_for = why
+        writer.status(state="paused", message=f"{why}; training waits, and goes on by itself")
+        deadline = time.monotonic() + seconds
+        while not trainer.leaving and time.monotonic() < deadline:
+            trainer.commands.wait(min(0.2, seconds))
+            trainer.between()
+    if waited_for and not why:
+        waited = round(time.monotonic() - began, 1)
+        writer.event("waited", trainer.step, seconds=waited, message=waited_for)
+        writer.status(state=trainer.state, message="")
+    return why
+
+
+def settle(trainer: Trainer) -> None:
+    """Wait while a record is not written; a run that was taken away and written again gets its checkpoint again."""
+    writer, last = trainer.writer, trainer.checkpoint_step
+    if writer.stuck and until(trainer, writer.retry, RETRY_SECONDS):
+        return
+    gone = last is not None and not writer.run.checkpoint(last).is_dir()
+    if (gone or writer.restored) and not trainer.leaving:
+        trainer.checkpoint()
+
+
+def unsaved(trainer: Trainer, why: str) -> UserError:
+    """The end of a run that could not be written, in one line: why, and what is lost."""
+    lost = [*trainer.writer.unsaved(), *([] if trainer.saved else [f"the checkpoint of step {trainer.step}"])]
+    steps = trainer.writer.run.checkpoint_steps()
+    last = f"the last checkpoint is of step {steps[-1]}" if steps else "there is no checkpoint"
+    return UserError(f"{why}; stopped without saving {', '.join(lost) or 'the status'}; {last}")
+
+
 class Saves:
     """The trainer's checkpoints: written and waited for; of a sharded model while training goes on."""
 
@@ -121,7 +197,7 @@ class Saves:
         Raises UserError that says what is not saved, after a stop.
         """
         self.writer.status(phase="checkpointing")
-        if why := until(self.trainer, self._write, waiting.DISK_RETRY_SECONDS):
+        if why := until(self.trainer, self._write, DISK_RETRY_SECONDS):
             raise unsaved(self.trainer, why)
         if self.crew.writing is None:
             self._say(self.trainer.step, self.trainer.val_loss())

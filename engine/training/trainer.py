@@ -9,27 +9,22 @@ import math
 import time
 from typing import Any, NoReturn
 
-import torch
-
 from engine.control import CommandQueue
 from engine.errors import TrainingError, is_out_of_memory
-from engine.machine import cpu_model, keep_freed_memory, memory_peak, version
+from engine.machine import keep_freed_memory, memory_peak
 from engine.runs.writer import RunWriter
-from engine.training import waiting
+from engine.training import state
 from engine.training.beside import Samples
 from engine.training.checkpoint import newest_good
 from engine.training.crew import Crew
 from engine.training.evaluate import Evaluation, Interrupted
 from engine.training.live import LiveWeights
 from engine.training.memory import activations_by_part, memory_split
-from engine.training.optim import muon_dtype
-from engine.training.orders import carry_out
-from engine.training.schedule import is_evaluated, lr_multiplier
+from engine.training.schedule import is_evaluated, lr_multiplier, rate_problem
 from engine.training.shortage import in_room
-from engine.training.state import Saves, restore
+from engine.training.state import Saves, restore, settle, unsaved, until
 from engine.training.step import Result
 from engine.training.steplog import StepLog
-from engine.training.waiting import settle, unsaved, until
 from engine.training.watch import Watch
 
 MAX_ROLLBACKS = 3
@@ -77,7 +72,7 @@ class Trainer:
         self.report(state="running", phase="training")
         if self.owed:
             self._keep_up()
-        while self.step < train.max_steps and not self.stopping and not self.obey():
+        while self.step < train.max_steps and self.stop is None and not self.obey():
             self._one_step()
             self.live.serve(self.step, self.crew.weights)
             self._keep_up()
@@ -139,7 +134,7 @@ class Trainer:
         self._ended = "finished" if early or done else "stopped"
         self.writer.event(self._ended, self.step)
         self.report(state=self._ended, phase="")
-        if self.writer.stuck and (why := until(self, self.writer.retry, waiting.RETRY_SECONDS)):
+        if self.writer.stuck and (why := until(self, self.writer.retry, state.RETRY_SECONDS)):
             raise unsaved(self, why)
         if wanted and not self.saved:  # the folder was taken away at the last moment, and written again
             self.checkpoint()
@@ -240,7 +235,7 @@ class Trainer:
             self.live.serve(self.step, self.crew.weights)
         self.writer.status()
         for command in self.commands.drain():
-            carry_out(self, command)
+            self.carry_out(command)
         return self.stop is not None
 
     def evaluate(self) -> bool:
@@ -285,14 +280,10 @@ class Trainer:
         self.report(phase="training")
         return better
 
-    def sample(self) -> None:
-        """Write what the model says to each fixed prompt, with several ranks when it has been made."""
-        self.samples.make()
-
     def checkpoint(self, sample: bool = False) -> None:
         """Write a checkpoint of this step, sample first when asked; see `Saves.make`."""
         if sample:
-            self.sample()
+            self.samples.make()
         self.saves.make()
 
     @property
@@ -317,27 +308,6 @@ class Trainer:
         loss = self.evaluation[1].loss
         return loss if math.isfinite(loss) else None
 
-    def environment(self) -> dict[str, Any]:
-        """What the numbers depend on besides config and seed; compared on resume."""
-        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else cpu_model()
-        return {
-            "tinytui": version("tinytui"),
-            "torch": torch.__version__,
-            "device": name,
-            "threads": torch.get_num_threads(),
-            "muon_dtype": str(muon_dtype(self.device)).removeprefix("torch."),
-            "ranks": self.crew.ranks.size,
-            **({} if self.crew.ranks.alone else {"parallel": self.crew.parallel}),
-        }
-
-    def evaluates(self) -> dict[str, int]:
-        """For the log: how many tokens an evaluation is of, and how many there are."""
-        whole = self.dataset.val_targets(self.config.model.block_size)
-        return {
-            "val_tokens": self.dataset.val_targets(self.config.model.block_size, self.config.data.val_tokens),
-            "val_tokens_of": whole,
-        }
-
     # -- spikes ------------------------------------------------------------------------------------------------------
 
     def _spike(self, step: int, loss: float) -> bool:
@@ -359,14 +329,48 @@ class Trainer:
 
     # -- commands ----------------------------------------------------------------------------------------------------
 
-    @property
-    def stopping(self) -> bool:
-        return self.stop is not None
+    def carry_out(self, command: dict[str, Any]) -> None:
+        """One command, at a step boundary; each leaves an event."""
+        do = command["do"]
+        if do == "stop":
+            self.stop = command
+            self.writer.event("stop", self.step)
+        elif do == "pause" and not self.paused:
+            self.paused = True
+            self.writer.event("paused", self.step)
+            self.report(state="paused")
+        elif do == "resume" and self.paused:
+            self.paused = False
+            self.writer.event("unpaused", self.step)
+            self.report(state="running")
+        elif do == "learning_rate":
+            self.set_learning_rate(float(command["value"]))
+        elif do in ("checkpoint", "sample"):
+            self.wanted.append(do)
+
+    def set_learning_rate(self, value: float) -> None:
+        """From here on the schedule is scaled so that AdamW's rate is `value` at the next update.
+
+        The rate in force already changes nothing. What cannot be set leaves an alarm and the rate as it is.
+        """
+        if math.isclose(value, self.learning_rate, rel_tol=1e-12):
+            return
+        scheduled = lr_multiplier(self.step, self.config.train) * self.config.train.learning_rate
+        scale = value / scheduled if scheduled > 0 else math.inf
+        problem = rate_problem(value) or ("" if math.isfinite(scale) else "the schedule is at zero here")
+        if problem:
+            message = f"learning rate {value:g} is not set: {problem}"
+            self.writer.event("alarm", self.step, alarm="learning_rate", message=message)
+            return
+        before, self.lr_scale = self.learning_rate, scale
+        self.checkpoint_step = None  # which has the rate before
+        self.writer.event("learning_rate", self.step, value=value, before=before, scale=scale)
+        self.report()
 
     def obey(self) -> bool:
         """Carry out the commands that have come; while paused, wait here for more. True when told to stop."""
         for command in self.commands.drain():
-            carry_out(self, command)
+            self.carry_out(command)
         settle(self)
         self._do_wanted()
         while self.paused and self.stop is None:
@@ -374,12 +378,12 @@ class Trainer:
             self.between()
             settle(self)
             self._do_wanted()
-        return self.stopping
+        return self.stop is not None
 
     def _do_wanted(self) -> None:
         while self.wanted and self.stop is None:
             if self.wanted.pop(0) == "sample":
-                self.sample()
+                self.samples.make()
             else:
                 self.checkpoint()
             if self.paused:

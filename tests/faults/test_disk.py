@@ -23,7 +23,7 @@ from engine.errors import UserError
 from engine.runs import writer as writer_module
 from engine.runs.layout import RunDir
 from engine.runs.status import read_status
-from engine.training import waiting
+from engine.training import state
 from engine.training.host import TrainingHost
 
 from .conftest import WHOLE, Campaign
@@ -38,8 +38,8 @@ def hurried(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
     """Nothing waits for long, and tokens are kept apart from the user's."""
     monkeypatch.setenv("TINYTUI_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setattr(writer_module, "HEARTBEAT", 0.01)
-    monkeypatch.setattr(waiting, "RETRY_SECONDS", 0.01)
-    monkeypatch.setattr(waiting, "DISK_RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(state, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(state, "DISK_RETRY_SECONDS", 0.02)
 
 
 @pytest.fixture

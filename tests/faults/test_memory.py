@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from engine.preset_files import load_config
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
-from engine.training import evaluate, live, waiting
+from engine.training import evaluate, live, state
 from engine.training.host import TrainingHost
 from engine.training.start import resume_run, start_run
 from engine.training.trainer import Trainer
@@ -76,7 +76,7 @@ class Shortage(TorchDispatchMode):
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., RunDir]:
     """Makes runs of the same text."""
     monkeypatch.setenv("TINYTUI_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(waiting, "DISK_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(state, "DISK_RETRY_SECONDS", 0.01)
     corpus = tmp_path / "words.txt"
     rng = random.Random(3)
     corpus.write_text(
@@ -93,6 +93,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., RunDi
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Shortage]:
     """Trains a run to its end with `fails`; gives back what was counted."""
+    from engine.training.beside import Samples
     from engine.training.optim import Optimizer
     from engine.training.step import TrainStep
 
@@ -102,7 +103,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Shortage]:
         (TrainStep, "__call__", "clipping"),
         (Optimizer, "step", "update"),
         (Trainer, "evaluate", "evaluation"),
-        (Trainer, "sample", "sample"),
+        (Samples, "make", "sample"),
     )
     whole_run = Trainer.run
 

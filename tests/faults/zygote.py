@@ -123,9 +123,9 @@ def calls_failing(job: dict[str, Any]) -> Iterator[None]:
     """Inside, system calls fail as the job says, and nothing waits for long before it tries again."""
     import ctypes
 
-    from engine.training import waiting
+    from engine.training import state
 
-    waiting.RETRY_SECONDS, waiting.DISK_RETRY_SECONDS = 0.01, 0.02
+    state.RETRY_SECONDS, state.DISK_RETRY_SECONDS = 0.01, 0.02
     library = ctypes.CDLL(os.environ["LD_PRELOAD"])
     library.calls_arm(job["folder"].encode(), *map(ctypes.c_long, job["fails"][:2]), job["fails"][2])
     try:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from engine.config import TrainConfig
 from engine.plan.forecast import occasions
-from engine.training import state, waiting
+from engine.training import state
 from engine.training.saving import fresh_state
 from engine.training.schedule import is_evaluated, lr_multiplier, rate_problem
 from engine.training.step import step_seed
@@ -72,7 +72,7 @@ def test_a_checkpoint_is_made_again_where_it_is_gone_and_training_goes_on(
         step=7,
         state="running",
     )
-    waiting.settle(trainer)
+    state.settle(trainer)
     assert bool(made) == ((bool(gone) or restored) and not leaving and not stuck)
 
 
@@ -85,7 +85,7 @@ def test_what_is_lost_is_told(saved: bool, steps: list[int], lost: list[str]) ->
     trainer: Any = SimpleNamespace(writer=writer, saved=saved, step=12)
     told = [*lost, *([] if saved else ["the checkpoint of step 12"])] or ["the status"]
     last = "the last checkpoint is of step 9" if steps else "there is no checkpoint"
-    assert str(waiting.unsaved(trainer, "no room")) == f"no room; stopped without saving {', '.join(told)}; {last}"
+    assert str(state.unsaved(trainer, "no room")) == f"no room; stopped without saving {', '.join(told)}; {last}"
 
 
 BEFORE = {"learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 10, "max_steps": 100, "min_learning_rate": 1e-4}
@@ -142,7 +142,7 @@ def test_only_what_was_waited_for_is_told(problems: list[str], leaving: bool, to
     trainer: Any = SimpleNamespace(
         writer=writer, leaving=leaving, commands=commands, between=lambda: None, step=3, state="running"
     )
-    assert waiting.until(trainer, lambda: next(tries), 0.0) == problems[-1]
+    assert state.until(trainer, lambda: next(tries), 0.0) == problems[-1]
     assert found == told
 
 

@@ -139,6 +139,8 @@ class Ready:
         monkeypatch.setattr(checkpoints, "newest_good", self.newest)
         monkeypatch.setattr(saving, "remove_orphans", lambda run: self.told.append("orphans removed"))
         monkeypatch.setattr(crews, "Crew", self.crew)
+        monkeypatch.setattr(states, "environment", lambda trainer: {"device": "here"})
+        monkeypatch.setattr(states, "evaluates", lambda trainer: {"val_tokens": 9})
         monkeypatch.setattr(states, "restore", lambda trainer, checkpoint: ["it was on another machine"])
         monkeypatch.setattr(trainers, "Trainer", self.trainer)
         monkeypatch.setattr(memory, "choose_parallel", lambda config, vocab, device, ranks: f"as {ranks} on {device}")
@@ -152,7 +154,7 @@ class Ready:
         return None
 
     def trainer(self, writer: Any, crew: Any, commands: Any, live: Any) -> Any:
-        return SimpleNamespace(step=4, environment=lambda: {"device": "here"}, evaluates=lambda: {"val_tokens": 9})
+        return SimpleNamespace(step=4)
 
 
 @pytest.fixture

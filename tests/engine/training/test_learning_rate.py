@@ -16,7 +16,6 @@ from engine.errors import RunError
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.training.fork import fork_run
-from engine.training.orders import set_learning_rate
 from engine.training.schedule import lr_multiplier
 from engine.training.start import resume_run
 from engine.training.trainer import Trainer
@@ -121,7 +120,7 @@ def test_a_rate_that_cannot_be_set_leaves_one_line_and_the_rate(
     assert rates(run) == pytest.approx([planned(s) for s in ALL], rel=1e-5)
     (alarm,) = events(run, "alarm")
     for never in (0.0, -1e-3, math.nan, math.inf):
-        with pytest.raises(RunError, match="positive number"):
+        with pytest.raises(RunError, match="value must be"):
             CommandQueue().put({"do": "learning_rate", "value": never})
     assert alarm["alarm"] == "learning_rate" and "must be above 0 and at most 10" in alarm["message"]
 
@@ -137,7 +136,7 @@ def test_where_the_schedule_is_at_zero_no_rate_can_be_set(start: Callable[..., R
     trainer = object.__new__(Trainer)
     trainer.config = resume_config(run)
     trainer.writer, trainer.step, trainer.lr_scale = Writer(), 12, 1.0  # type: ignore[assignment]
-    set_learning_rate(trainer, 0.1)
+    trainer.set_learning_rate(0.1)
     assert trainer.lr_scale == 1.0
     assert [event["kind"] for event in said] == ["alarm"] and "the schedule is at zero" in said[0]["message"]
 

@@ -15,7 +15,6 @@ from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.runs.status import read_config
 from engine.training import start as module
-from engine.training.orders import carry_out
 from engine.training.start import longer, resume_run
 
 from .conftest import tiny_config
@@ -41,7 +40,7 @@ def test_an_order_is_carried_out_and_told_once(tmp_path: Path, do: str, paused: 
     one, told = telling(tmp_path)
     one.step, one.paused = 3, paused
     command = {"do": do}
-    carry_out(one, command)
+    one.carry_out(command)
     assert one.paused is then and (one.stop is command) is (do == "stop")
     assert one.wanted == ([do] if do in ("sample", "checkpoint") else [])
     assert [each for each in told if each[0] != "status"] == ([(event, 3, {})] if event else [])
@@ -64,7 +63,7 @@ def test_a_rate_is_set_from_the_next_update_on(tmp_path: Path, value: float, pro
     one, told = telling(tmp_path, "train.learning_rate=0.5", "train.schedule=linear", "train.min_learning_rate=0")
     one.step, one.checkpoint_step, one.lr_scale = 5, 5, 2.0
     assert one.learning_rate == 0.5
-    carry_out(one, {"do": "learning_rate", "value": value})
+    one.carry_out({"do": "learning_rate", "value": value})
     if problem:
         message = f"learning rate {value:g} is not set: {problem}"
         assert told == [("alarm", 5, {"alarm": "learning_rate", "message": message})]
@@ -73,10 +72,10 @@ def test_a_rate_is_set_from_the_next_update_on(tmp_path: Path, value: float, pro
     assert told[0] == ("learning_rate", 5, {"value": value, "before": 0.5, "scale": 4 * value})
     assert told[1][1]["learning_rate"] == one.learning_rate == value and one.checkpoint_step is None
     told.clear()
-    carry_out(one, {"do": "learning_rate", "value": value * (1 + 1e-13)})
+    one.carry_out({"do": "learning_rate", "value": value * (1 + 1e-13)})
     assert told == [], "it is in force already"
     one.step = 10
-    carry_out(one, {"do": "learning_rate", "value": 0.125})
+    one.carry_out({"do": "learning_rate", "value": 0.125})
     message = "learning rate 0.125 is not set: the schedule is at zero here"
     assert told == [("alarm", 10, {"alarm": "learning_rate", "message": message})]
 

@@ -18,6 +18,7 @@ from engine.errors import CheckpointError
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.runs.writer import RunWriter
+from engine.training import state
 from engine.training.checkpoint import load_checkpoint
 from engine.training.host import TrainingHost
 from engine.training.start import resume_run
@@ -206,8 +207,8 @@ def test_what_differs_on_resume_is_named(start: Callable[..., RunDir], monkeypat
     run = start("moved")
     stop_at(monkeypatch, 5)
     train(run)
-    real = Trainer.environment
-    monkeypatch.setattr(Trainer, "environment", lambda self: {**real(self), "threads": 64})
+    real = state.environment
+    monkeypatch.setattr(state, "environment", lambda trainer: {**real(trainer), "threads": 64})
     train(resume_run(run))
     reader = RunReader(run)
     reader.poll()
@@ -280,8 +281,6 @@ def test_queue_is_not_lost_between_runs() -> None:
 def test_a_full_disk_pauses_training_until_there_is_room(
     start: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from engine.training import state, waiting
-
     whole, crowded = start("whole"), start("crowded")
     train(whole)
     real, refusals, states = state.write_checkpoint, [3], []
@@ -300,7 +299,7 @@ def test_a_full_disk_pauses_training_until_there_is_room(
 
     monkeypatch.setattr(state, "write_checkpoint", write)
     monkeypatch.setattr(RunWriter, "status", status)
-    monkeypatch.setattr(waiting, "DISK_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(state, "DISK_RETRY_SECONDS", 0.05)
     assert train(crowded).state == "finished"
     assert len(states) == 3
     waits = "cannot write runs/crowded: no space left on device; training waits, and goes on by itself"

@@ -12,7 +12,7 @@ import pytest
 from engine.runs.layout import RunDir
 from engine.runs.naming import write_note
 from engine.runs.writer import RunWriter
-from engine.training import waiting
+from engine.training import state
 from engine.training.trainer import Trainer
 
 from .conftest import train
@@ -100,5 +100,5 @@ def test_what_was_waited_is_told_in_tenths_of_a_second(start: Start, monkeypatch
         def between(self) -> None: ...
 
     problems = iter(["no room", ""])
-    assert waiting.until(Waits(), lambda: next(problems), 0.5) == ""  # type: ignore[arg-type]
+    assert state.until(Waits(), lambda: next(problems), 0.5) == ""  # type: ignore[arg-type]
     assert events == [{"kind": "waited", "seconds": 1.2, "message": "no room"}]

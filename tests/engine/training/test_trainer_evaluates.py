@@ -99,7 +99,7 @@ def test_a_sample_of_every_prompt_until_a_stop(tmp_path: Path, monkeypatch: pyte
         return Sample({"number": number})
 
     monkeypatch.setattr(beside, "make_sample", made)
-    one.sample()
+    one.samples.make()
     records = [("sample", {"step": 7, "number": number}) for number in (0, 1)]
     assert told == [("status", {"phase": "sampling"}), *records[: 1 if stops else 2], ("status", {"phase": "training"})]
     assert all(torch.equal(a, b) for a, b in zip(weights, one.optimizer.named.values(), strict=True))
@@ -109,12 +109,12 @@ def test_without_tokens_there_is_no_sample_and_with_others_they_are_made_beside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, told = telling(tmp_path, "train.sample_tokens=0")
-    one.sample()
+    one.samples.make()
     assert told == []
     one, told = telling(tmp_path)
     one.step = 7
     one.crew.ranks = SimpleNamespace(alone=False)  # type: ignore[assignment]
     monkeypatch.setattr(one.samples, "wait", lambda: told.append(("waited",)))
     monkeypatch.setattr(one.samples.beside, "begin", lambda step: told.append(("begun", step)))
-    one.sample()
+    one.samples.make()
     assert told == [("waited",), ("begun", 7)]

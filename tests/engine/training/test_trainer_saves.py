@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from engine.errors import CheckpointError, UserError
-from engine.training import state, waiting
+from engine.training import state
 from engine.training import trainer as module
 from engine.training.beside import Sample
 from engine.training.evaluate import Evaluation
@@ -115,7 +115,7 @@ def test_a_checkpoint_is_told_once_it_stands(tmp_path: Path, monkeypatch: pytest
     written: list[Any] = []
     monkeypatch.setattr(state, "write_checkpoint", lambda run, contents: written.append(contents.step))
     monkeypatch.setattr(state, "prune", lambda run, *what: told.append(("pruned", *what)))
-    monkeypatch.setattr(one, "sample", lambda: told.append(("sampled",)))
+    monkeypatch.setattr(one.samples, "make", lambda: told.append(("sampled",)))
     one.writer.restored = True
     one.checkpoint(sample) if sample else one.checkpoint()
     assert written == [4] and one.checkpoint_step == 4 and not one.writer.restored
@@ -143,9 +143,9 @@ def test_a_checkpoint_that_cannot_be_written_is_waited_for(tmp_path: Path, monke
     monkeypatch.setattr(state, "until", lambda self, written, seconds: asked.append((written, seconds)) or "no room")
     with pytest.raises(UserError, match=r"^no room; stopped without saving the checkpoint of step 0"):
         one.checkpoint()
-    assert asked == [(one.saves._write, waiting.DISK_RETRY_SECONDS)]
+    assert asked == [(one.saves._write, state.DISK_RETRY_SECONDS)]
     assert told == [("status", {"phase": "checkpointing"})]
-    assert (waiting.DISK_RETRY_SECONDS, waiting.RETRY_SECONDS) == (5.0, 0.5)
+    assert (state.DISK_RETRY_SECONDS, state.RETRY_SECONDS) == (5.0, 0.5)
 
 
 @pytest.mark.parametrize("leaving", [False, True])
@@ -259,21 +259,19 @@ def test_a_checkpoint_under_way_is_awaited_before_the_next(tmp_path: Path, monke
 
 
 @pytest.mark.parametrize(
-    ("ended", "paused", "stop", "state", "leaving", "stopping"),
+    ("ended", "paused", "stop", "state", "leaving"),
     [
-        ("", False, None, "running", False, False),
-        ("", True, None, "paused", False, False),
-        ("stopped", True, STOP, "stopped", True, True),
-        ("", False, EARLY, "running", False, True),
-        ("", False, {"do": "stop", "reason": "hang-up"}, "running", True, True),
+        ("", False, None, "running", False),
+        ("", True, None, "paused", False),
+        ("stopped", True, STOP, "stopped", True),
+        ("", False, EARLY, "running", False),
+        ("", False, {"do": "stop", "reason": "hang-up"}, "running", True),
     ],
 )
-def test_how_it_stands(
-    tmp_path: Path, ended: str, paused: bool, stop: Any, state: str, leaving: bool, stopping: bool
-) -> None:
+def test_how_it_stands(tmp_path: Path, ended: str, paused: bool, stop: Any, state: str, leaving: bool) -> None:
     one, _ = telling(tmp_path)
     one._ended, one.paused, one.stop = ended, paused, stop
-    assert (one.state, one.leaving, one.stopping) == (state, leaving, stopping)
+    assert (one.state, one.leaving) == (state, leaving)
 
 
 # -- spikes ------------------------------------------------------------------------------------------------------------
@@ -330,7 +328,7 @@ def test_a_paused_trainer_waits_and_does_what_it_is_asked(tmp_path: Path, monkey
 
     monkeypatch.setattr(one.commands, "wait", waited)
     monkeypatch.setattr(module, "settle", lambda trainer: told.append(("settled",)))
-    monkeypatch.setattr(one, "sample", lambda: told.append(("sampled",)))
+    monkeypatch.setattr(one.samples, "make", lambda: told.append(("sampled",)))
     monkeypatch.setattr(one, "checkpoint", lambda: told.append(("saved",)))
     one.commands.put({"do": "pause"})
     assert one.obey() is False and waits == [0.25] * 3 and not one.paused

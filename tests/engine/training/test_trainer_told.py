@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from engine.errors import TrainingError, UserError
+from engine.training import state
 from engine.training import trainer as module
-from engine.training import waiting
 from engine.training.compile import Compiled
 from engine.training.evaluate import Evaluation
 from engine.training.step import RankPace, Result
@@ -37,7 +37,7 @@ def failing(error: BaseException) -> Any:
 def test_a_trainer_begins_with_nothing_done(tmp_path: Path) -> None:
     one, told = telling(tmp_path)
     assert (one.step, one.rollbacks, one.lr_scale, one.train_seconds, one.eval_seconds) == (0, 0, 1.0, 0.0, 0.0)
-    assert (one.owed, one.paused, one.stopping, one.leaving, one.saved) == (False, False, False, False, False)
+    assert (one.owed, one.paused, one.stop, one.leaving, one.saved) == (False, False, None, False, False)
     assert (one.evaluation, one.checkpoint_step, one.stop, one.wanted, one.state) == (None, None, None, [], "running")
     assert told == [] and one.val_loss() is None and one.saves._retrying is False
 
@@ -117,7 +117,7 @@ def test_an_end_that_cannot_be_written_says_what_is_lost(tmp_path: Path, monkeyp
     monkeypatch.setattr(module, "until", lambda self, retry, seconds: asked.append(seconds) or retry())
     with pytest.raises(UserError, match=r"^no room; stopped without saving the checkpoint of step 0; there is no"):
         one._end()
-    assert asked == [waiting.RETRY_SECONDS]
+    assert asked == [state.RETRY_SECONDS]
     monkeypatch.setattr(module, "until", lambda self, retry, seconds: "")
     assert one._end() == "stopped"
 
@@ -388,12 +388,12 @@ def test_what_the_numbers_depend_on_is_told(tmp_path: Path, monkeypatch: pytest.
     one, _ = telling(tmp_path, "data.val_tokens=64")
     one.crew.ranks = SimpleNamespace(alone=alone, size=1 if alone else 3)  # type: ignore[assignment]
     one.crew.parallel = "fsdp"
-    found = one.environment()
+    found = state.environment(one)
     assert found.get("parallel") == (None if alone else "fsdp") and found["ranks"] == (1 if alone else 3)
     assert found["torch"] == torch.__version__ and found["threads"] == torch.get_num_threads()
-    assert found["device"] == module.cpu_model() and found["muon_dtype"] in ("float32", "bfloat16")
+    assert found["device"] == state.cpu_model() and found["muon_dtype"] in ("float32", "bfloat16")
     whole = len(one.dataset.val) - 1
-    assert one.evaluates() == {"val_tokens": 64, "val_tokens_of": whole}
+    assert state.evaluates(one) == {"val_tokens": 64, "val_tokens_of": whole}
     one.device = torch.device("cuda", 1)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"the GPU {device}")
-    assert one.environment()["device"] == "the GPU cuda:1"
+    assert state.environment(one)["device"] == "the GPU cuda:1"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from engine.runs.layout import RunDir
-from engine.training.waiting import unsaved
+from engine.training.state import unsaved
 
 
 def trainer_of(run: RunDir, lost: list[str], saved: bool) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from engine.errors import RunError
-from engine.training import waiting
+from engine.training import state
 
 FULL = "cannot write metrics.jsonl: no space left on device"
 
@@ -40,7 +40,7 @@ class Bench:
             between=lambda: self.each(),
             checkpoint=self._checkpoint,
         )
-        monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(state, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     def _wait(self, seconds: float) -> None:
         self.waits.append(seconds)
@@ -56,7 +56,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bench:
 
 
 def test_what_can_be_written_is_not_waited_for(bench: Bench) -> None:
-    assert waiting.until(bench.trainer, lambda: "", 1.0) == ""
+    assert state.until(bench.trainer, lambda: "", 1.0) == ""
     assert bench.said == [] and bench.waits == []
 
 
@@ -67,7 +67,7 @@ def test_training_waits_until_it_can_and_tells_how_long(bench: Bench) -> None:
         tries.append(bench.now)
         return "" if bench.now >= 102.0 else FULL
 
-    assert waiting.until(bench.trainer, written, 1.0) == ""
+    assert state.until(bench.trainer, written, 1.0) == ""
     assert tries == pytest.approx([100, 101, 102]) and bench.waits == pytest.approx([0.2] * 10)
     paused = {"state": "paused", "message": f"{FULL}; training waits, and goes on by itself"}
     waited = ("waited", 7, {"seconds": 2.0, "message": FULL})
@@ -76,7 +76,7 @@ def test_training_waits_until_it_can_and_tells_how_long(bench: Bench) -> None:
 
 def test_a_short_pause_is_as_short_as_it_is(bench: Bench) -> None:
     found = iter([FULL, FULL, ""])
-    assert waiting.until(bench.trainer, lambda: next(found), 0.06) == ""
+    assert state.until(bench.trainer, lambda: next(found), 0.06) == ""
     assert bench.waits == [0.06, 0.06] and bench.said[2] == ("waited", 7, {"seconds": 0.1, "message": FULL})
 
 
@@ -85,16 +85,16 @@ def test_who_leaves_is_told_what_is_not_written(bench: Bench) -> None:
         bench.trainer.leaving = True
 
     bench.each = leaves
-    assert waiting.until(bench.trainer, lambda: FULL, 9.0) == FULL
+    assert state.until(bench.trainer, lambda: FULL, 9.0) == FULL
     assert bench.waits == [0.2] and len(bench.said) == 1, "no word that the waiting is over"
-    assert waiting.until(bench.trainer, lambda: FULL, 9.0) == FULL and len(bench.said) == 1, "tried once"
+    assert state.until(bench.trainer, lambda: FULL, 9.0) == FULL and len(bench.said) == 1, "tried once"
 
 
 def test_where_another_run_stands_nothing_is_waited_for(bench: Bench) -> None:
     bench.trainer.writer.taken = "another run was made there"
-    assert waiting.until(bench.trainer, lambda: "", 1.0) == ""
+    assert state.until(bench.trainer, lambda: "", 1.0) == ""
     with pytest.raises(RunError, match="another run was made there"):
-        waiting.until(bench.trainer, lambda: FULL, 1.0)
+        state.until(bench.trainer, lambda: FULL, 1.0)
     assert bench.said == []
 
 
@@ -119,7 +119,7 @@ def test_a_run_that_lost_its_checkpoint_gets_another(
     trainer = bench.trainer
     trainer.checkpoint_step, trainer.leaving = last, leaving
     trainer.writer.restored, trainer.writer.stuck = restored, stuck
-    waiting.settle(trainer)
+    state.settle(trainer)
     assert bench.checkpoints == (again and not leaving)
 
 
@@ -130,5 +130,5 @@ def test_nothing_is_saved_again_while_records_wait(bench: Bench) -> None:
     bench.each = leaves
     bench.trainer.checkpoint_step = 4
     bench.trainer.writer.stuck, bench.trainer.writer.retry = FULL, lambda: FULL
-    waiting.settle(bench.trainer)
+    state.settle(bench.trainer)
     assert bench.checkpoints == 0 and bench.waits == [0.2]

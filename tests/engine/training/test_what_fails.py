@@ -20,7 +20,7 @@ from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.runs.status import read_config, read_status
 from engine.runs.writer import RunWriter
-from engine.training import beside, crew, optim, saving, shortage, state, trainer, waiting
+from engine.training import beside, crew, optim, saving, shortage, state, trainer
 from engine.training.checkpoint import choose_checkpoint, load_checkpoint
 from engine.training.crew import Crew
 from engine.training.device import LossScaler, check_precision, choose_device
@@ -241,9 +241,9 @@ def test_a_sample_that_fails_fails_alone(start: Start, monkeypatch: pytest.Monke
         one = trainer_of(run, writer)
         if isinstance(error, ValueError):
             with pytest.raises(ValueError, match="a bug"):
-                one.sample()
+                one.samples.make()
             return
-        one.sample()
+        one.samples.make()
     (alarm,) = events(run, "alarm")
     said = "no memory for a sample; it is left out" if error is NO_ROOM else "no such character"
     assert (alarm["alarm"], alarm["message"]) == ("sample", said)
@@ -282,7 +282,7 @@ def test_a_spike_before_the_first_checkpoint_is_trained_on(start: Start) -> None
 def test_a_run_of_another_that_stands_in_its_place_ends_the_waiting() -> None:
     one: Any = SimpleNamespace(writer=SimpleNamespace(taken="another run was made there"), leaving=False)
     with pytest.raises(RunError, match="another run was made there"):
-        waiting.until(one, lambda: "gone", 1.0)
+        state.until(one, lambda: "gone", 1.0)
 
 
 # -- the thread that trains --------------------------------------------------------------------------------------------

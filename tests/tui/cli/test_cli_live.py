@@ -107,7 +107,7 @@ def test_a_rate_that_cannot_be_is_refused_before_it_is_sent(trained: Trained, ra
     with RunLock(trained.path, socket=str(trained.path / "none.sock")):
         result = invoke("runs", "set-lr", "first", "--", rate)
     assert result.exit_code == 1
-    assert "positive number" in one_complaint(result) or "does not answer" in one_complaint(result)
+    assert "value must be above 0" in one_complaint(result) or "does not answer" in one_complaint(result)
 
 
 def test_no_dead_trainer_is_blamed_for_a_strangers_lock(trained: Trained, tmp_path: Path) -> None:
