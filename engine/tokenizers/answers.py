@@ -6,7 +6,7 @@ token is of an answer when its last byte is, so one that reaches over from the i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -61,30 +61,39 @@ class Answers:
 def find_answers(ids: Ids, tokenizer: Tokenizer, marks: tuple[str, str, str], block: int = _BLOCK) -> Answers:
     """Where the answers of a text lie, by what stands before one, what is its end, and what follows that; see
     `Template.marks`. One that the text breaks off in ends with it."""
-    edges = np.fromiter(_edges(ids, tokenizer, marks, block), np.int64)
-    found, passed = [np.zeros(0, np.int64)], 0
-    for first in range(0, len(ids), block):
-        ends = passed + np.cumsum(tokenizer.byte_lengths[ids[first : first + block]], dtype=np.int64)
-        here = edges[slice(*np.searchsorted(edges, (passed, ends[-1])))]
-        found.append(first + np.searchsorted(ends, here, side="right"))
-        passed = int(ends[-1])
-    places = np.concatenate(found)
+    before, end, after = (mark.encode() for mark in marks)
+    edges = edges_of(ids, tokenizer, ((before, len(before)), (end + after, len(end))), block)
+    places = tokens_of(ids, tokenizer, edges, block)
     if len(places) % 2:
         places = np.append(places, len(ids))
     return Answers(places[::2].copy(), places[1::2].copy())
 
 
-def _edges(ids: Ids, tokenizer: Tokenizer, marks: tuple[str, str, str], block: int) -> Iterator[int]:
-    """The bytes at which an answer begins, ends, the next one begins … ."""
-    before, end, after = (mark.encode() for mark in marks)
-    wanted = ((before, len(before)), (end + after, len(end)))
-    inside, passed, held = False, 0, b""
+def edges_of(ids: Ids, tokenizer: Tokenizer, wanted: Sequence[tuple[bytes, int]], block: int) -> NDArray[np.int64]:
+    """The bytes of the text at which something ends that is `wanted`: by turns, and of each so many bytes from its
+    beginning."""
+
+    def found() -> Iterator[int]:
+        turn, passed, held = 0, 0, b""
+        for first in range(0, len(ids), block):
+            held += tokenizer.decode_bytes(ids[first : first + block])
+            place = 0
+            while (at := held.find(wanted[turn][0], place)) >= 0:
+                place = at + wanted[turn][1]
+                yield passed + place
+                turn = (turn + 1) % len(wanted)
+            place = max(place, len(held) - len(wanted[turn][0]) + 1)
+            passed, held = passed + place, held[place:]
+
+    return np.fromiter(found(), np.int64)
+
+
+def tokens_of(ids: Ids, tokenizer: Tokenizer, places: NDArray[np.int64], block: int) -> NDArray[np.int64]:
+    """The token that each of these bytes of the text, rising, lies in; those that are not in it are left out."""
+    found, passed = [np.zeros(0, np.int64)], 0
     for first in range(0, len(ids), block):
-        held += tokenizer.decode_bytes(ids[first : first + block])
-        place = 0
-        while (found := held.find(wanted[inside][0], place)) >= 0:
-            place = found + wanted[inside][1]
-            yield passed + place
-            inside = not inside
-        place = max(place, len(held) - len(wanted[inside][0]) + 1)
-        passed, held = passed + place, held[place:]
+        ends = passed + np.cumsum(tokenizer.byte_lengths[ids[first : first + block]], dtype=np.int64)
+        here = places[slice(*np.searchsorted(places, (passed, ends[-1])))]
+        found.append(first + np.searchsorted(ends, here, side="right"))
+        passed = int(ends[-1])
+    return np.concatenate(found)

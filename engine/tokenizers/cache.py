@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import CorpusError, TokenizerError
-from engine.files import FORGOTTEN, open_folder, reason, remove_folder, sweep, write_atomic, write_cached
+from engine.files import FORGOTTEN, open_folder, reason, remove_folder, sweep, write_cached
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.encoding import encode_stream
 from engine.tokenizers.mapped import Mapped
@@ -106,8 +106,7 @@ def cached_places(
     data, lengths = b"".join(each.astype("<i8").tobytes() for each in found), [len(each) for each in found]
     line = json.dumps({"of": of, "lengths": lengths, "sha256": _sum(of, lengths, data)})
     with contextlib.suppress(CorpusError):  # a cache that cannot be written costs the next time, not the run
-        sweep(path.parent, older_than=FORGOTTEN)
-        write_atomic(path, line.encode() + b"\n" + data, kind=CorpusError)
+        write_cached(path, line.encode() + b"\n" + data, CorpusError)
     return found
 
 

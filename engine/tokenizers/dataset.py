@@ -12,7 +12,6 @@ The corpus is split first, by bytes; then the tokenizer is trained on the traini
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 from engine.errors import CorpusError
 from engine.folders import cache_dir
 from engine.text.prepared import TOKENIZER, Tokens
-from engine.tokenizers.answers import LEFT_OUT, Answers, find_answers
+from engine.tokenizers.answers import LEFT_OUT, Answers, edges_of, find_answers, tokens_of
 from engine.tokenizers.base import Ids, Tokenizer
 from engine.tokenizers.cache import cached_places, cached_tokenizer, cached_tokens
 from engine.tokenizers.mapped import Mapped
@@ -285,15 +284,6 @@ def _phase(seed: int) -> int:
 def record_starts(ids: Ids, tokenizer: Tokenizer, boundary: str, block: int = 1 << 20) -> NDArray[np.int64]:
     """(records,) the places in `ids` where a record begins: 0, and the first token wholly after each `boundary`."""
     mark = boundary.encode()
-    found = [np.zeros(1, np.int64)]
-    tail = b""
-    for first in range(0, len(ids), block):
-        part = ids[first : first + block]
-        text = tail + tokenizer.decode_bytes(part)
-        lengths = tokenizer.byte_lengths[part]
-        begins = np.cumsum(lengths) - lengths + len(tail)
-        ends = [match.end() for match in re.finditer(re.escape(mark), text)]
-        found.append(first + np.searchsorted(begins, [end for end in ends if end > len(tail)]))
-        tail = text[-(len(mark) - 1) :] if len(mark) > 1 else b""
-    places = np.unique(np.concatenate(found).astype(np.int64))
+    last = tokens_of(ids, tokenizer, edges_of(ids, tokenizer, [(mark, len(mark))], block) - 1, block)
+    places = np.unique(np.append(0, last + 1))
     return places[places < len(ids)]

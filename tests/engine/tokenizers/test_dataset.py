@@ -198,6 +198,13 @@ def test_progress_is_told_and_ends_at_one(tmp_path: Path) -> None:
     assert told == [], "nothing to wait for the second time"
 
 
+@pytest.mark.parametrize("block", [1, 2, 3, 4, 100])
+def test_where_records_begin_hangs_on_no_block(block: int) -> None:
+    ids = ByteTokenizer().encode("a\n\n\nb\n\n\n\nc\n\n")
+    assert record_starts(ids, ByteTokenizer(), "\n\n", block).tolist() == [0, 3, 7, 9]
+    assert record_starts(ids[:0], ByteTokenizer(), "\n\n", block).tolist() == []
+
+
 RECORDS = [f"### Input:\n{word}\n### Output:\n{word} {word}!\n\n" for word in ("cat", "naïve", "a hen", "東京 🙂") * 40]
 
 
