@@ -16,8 +16,8 @@ from engine.config import DataConfig
 from engine.errors import CorpusError, TokenizerError
 from engine.text.corpus import Text
 from engine.tokenizers.base import Tokenizer
-from engine.tokenizers.char import CharTokenizer
 from engine.tokenizers.byte import ByteTokenizer
+from engine.tokenizers.char import CharTokenizer
 from engine.tokenizers.dataset import TokenDataset, record_starts
 
 WORDS = ["fox", "hen", "barn", "moon", "the", "a", "runs", "sleeps,", "hides.", "naïve", "東京", "🙂", "\n"]
