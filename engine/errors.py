@@ -117,7 +117,7 @@ def _number(limit: float) -> str:
 def what_is_wrong(error: Mapping[str, Any]) -> str:
     """One of pydantic's errors in our words: `corpus must be an object, not -1`."""
     where = ".".join(str(part) for part in error["loc"])[:80] or "it"
-    where = where if where.isprintable() else ascii(where)[1:-1]  # names of its own may hold anything
+    where = where if where.isprintable() else ascii(where)[1:-1][:80]  # names of its own may hold anything
     limits = error.get("ctx") or {}
     match error["type"]:
         case "missing":
@@ -143,4 +143,4 @@ def what_is_wrong(error: Mapping[str, Any]) -> str:
             return f"{where} {said}" if error["loc"] else said
         case kind:
             must = _MUST.get(kind) or error["msg"].lower().removeprefix("input ").partition(", unable")[0]
-    return f"{where} {must}, not {reprlib.repr(error['input'])}"
+    return f"{where} {must}, not {reprlib.repr(error['input'])[:120]}"

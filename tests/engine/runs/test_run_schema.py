@@ -303,6 +303,14 @@ def test_any_value_is_taken_or_refused_in_one_short_line(data: st.DataObject) ->
     assert len(said) < 300 and "\n" not in said and said.isprintable()
 
 
+def test_a_value_of_many_values_is_told_in_one_short_line() -> None:
+    deep = {"\x1f" * 30: {str(number) * 30: ["\x1f" * 30] * 6 for number in range(4)}}
+    for found in (deep, {"\x1f" * 5: [deep] * 6}):
+        said = problem_of({"format": found, "config": found}, Info)
+        assert said.startswith("format must be a whole number, not {") and len(said) < 160
+    assert len(problem_of({"config": {"\x1f" * 80: None}}, Info)) < 160
+
+
 def test_a_name_of_controls_is_told_in_escapes() -> None:
     assert problem_of({"config": {"\x1f\x1b]0;": None}}, Info) == r"config.\x1f\x1b]0; must be an object, not None"
 
