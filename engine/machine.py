@@ -123,11 +123,8 @@ def keep_freed_memory() -> bool:
     and clear them again, which costs a tenth of the step and more. For the process, once; peak memory stays as it is.
     """
     trim_threshold, mmap_threshold = -1, -3  # names of <malloc.h>
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # not glibc
-        return False
-    return bool(mallopt(mmap_threshold, 32 * 2**20) and mallopt(trim_threshold, 2**30))
+    mallopt = _of_c("mallopt")  # glibc's alone
+    return mallopt is not None and bool(mallopt(mmap_threshold, 32 * 2**20) and mallopt(trim_threshold, 2**30))
 
 
 @contextmanager
@@ -139,7 +136,7 @@ def one_thread() -> Iterator[None]:
     """
     import torch
 
-    tell = _openmp()
+    tell = _of_c("omp_set_num_threads")
     before = torch.get_num_threads()  # of this thread; asked first, or torch would set it anew
     if tell is None or before == 1:
         yield
@@ -151,12 +148,10 @@ def one_thread() -> Iterator[None]:
         tell(before)
 
 
-@cache
-def _openmp() -> Callable[[int], object] | None:
-    """OpenMP's `omp_set_num_threads`, which is for the calling thread."""
+def _of_c(name: str) -> Callable[..., int] | None:
+    """A function of whole numbers, of the C libraries in this process; None where none of them has it."""
     try:
-        tell = ctypes.CDLL(None).omp_set_num_threads
+        found: Callable[..., int] = getattr(ctypes.CDLL(None), name)
     except (AttributeError, OSError, TypeError):
         return None
-    tell.argtypes, tell.restype = [ctypes.c_int], None
-    return lambda n: tell(n)
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, groupby
 
 WINDOW = 4096  # words of either text that are compared at a time
 
@@ -32,31 +32,19 @@ def compare_words(first: str, second: str) -> list[Span]:
     As many words as possible are the same, within windows of WINDOW words: time and memory grow with the length of the
     texts, not with its square. Windows of longer texts begin anew where the last word that is common to both ended.
     """
-    words, others = _cut(first), _cut(second)
+    words, others = _WORD.findall(first), _WORD.findall(second)
     keys, other_keys = [word.rstrip() for word in words], [word.rstrip() for word in others]
     places, other_places = (list(accumulate(map(len, each), initial=0)) for each in (words, others))
+    runs = groupby(enumerate(_pairs(keys, other_keys)), lambda each: (each[1][0] - each[0], each[1][1] - each[0]))
+    starts = [(*run[0][1], len(run)) for _, each in runs if (run := list(each))]
     spans: list[Span] = []
     at = other_at = 0  # words that stand in spans
-    for start, other_start, length in _runs([*_pairs(keys, other_keys), (len(words), len(others))]):
+    for start, other_start, length in [*starts, (len(words), len(others), 0)]:
         for end, other_end, same in ((start, other_start, False), (start + length, other_start + length, True)):
             if end > at or other_end > other_at:
                 spans.append(Span(places[at], places[end], other_places[other_at], other_places[other_end], same))
             at, other_at = end, other_end
     return spans
-
-
-def _cut(text: str) -> list[str]:
-    return _WORD.findall(text)
-
-
-def _runs(pairs: list[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
-    """Neighbouring pairs as one: (place, place in the other, how many); the last pair is the end, and none."""
-    begun = 0
-    for index in range(1, len(pairs)):
-        if pairs[index] != (pairs[index - 1][0] + 1, pairs[index - 1][1] + 1):
-            yield (*pairs[begun], index - begun)
-            begun = index
-    yield (*pairs[begun], len(pairs) - 1 - begun)
 
 
 def _pairs(first: list[str], second: list[str]) -> Iterator[tuple[int, int]]:

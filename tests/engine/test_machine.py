@@ -55,13 +55,13 @@ def test_only_the_thread_that_asks_computes_alone() -> None:
     for thread in pair:
         thread.join()
     torch.set_num_threads(before)
-    if machine._openmp() is None:
+    if machine._of_c("omp_set_num_threads") is None:
         pytest.skip("no OpenMP to be told")
     assert seen == {"alone": 1, "after": 3, "after an error": 3, "other": 3}
 
 
 def test_without_openmp_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_openmp", lambda: None)
+    monkeypatch.setattr(machine, "_of_c", lambda name: None)
     before = torch.get_num_threads()
     with one_thread():
         assert torch.get_num_threads() == before

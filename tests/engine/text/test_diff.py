@@ -31,7 +31,10 @@ def check_spans(first: str, second: str) -> int:
     assert [(span.start, span.other_start) for span in spans] == places[:-1]
     same = 0
     for span, after in zip_longest(spans, spans[1:]):
-        a, b = diff._cut(first[span.start : span.end]), diff._cut(second[span.other_start : span.other_end])
+        a, b = (
+            diff._WORD.findall(first[span.start : span.end]),
+            diff._WORD.findall(second[span.other_start : span.other_end]),
+        )
         assert a or b
         if span.same:
             assert [word.rstrip() for word in a] == [word.rstrip() for word in b]
@@ -52,7 +55,9 @@ def common(first: list[str], second: list[str]) -> int:
 
 @given(texts, texts)
 def test_the_spans_are_the_texts_and_as_much_as_can_be_is_the_same(first: str, second: str) -> None:
-    most = common([word.rstrip() for word in diff._cut(first)], [word.rstrip() for word in diff._cut(second)])
+    most = common(
+        [word.rstrip() for word in diff._WORD.findall(first)], [word.rstrip() for word in diff._WORD.findall(second)]
+    )
     assert check_spans(first, second) == most
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(diff, "WINDOW", 4)
