@@ -307,13 +307,15 @@ class SettingsForm(Listed):
     # -- drawing -------------------------------------------------------------------------------------------------------
 
     def paint(self, width: int, height: int) -> list[list[Part]]:
-        self._top = max(min(self._top, self._row - (1 if self._row else 0)), self._row - height + 2, 0)
-        self._top = min(self._top, max(0, len(self._fields) - height))
-        room = max(8, min(self._values_width(), width - LABEL - 4))
+        around = 1 if height > 2 else 0  # a line before and one after are in sight
+        self._top = max(min(self._top, self._row - around), self._row - height + 1 + around)
+        self._top = max(0, min(self._top, len(self._fields) - height))
+        label = LABEL if width >= LABEL + VALUES[0] + 4 else max(5, (width - 4) // 2)
+        room = max(8, min(self._values_width(), width - label - 4))
         shown = range(self._top, min(self._top + height, len(self._fields)))
-        return [self._line(index, width, room) for index in shown]
+        return [self._line(index, width, label, room) for index in shown]
 
-    def _line(self, index: int, width: int, room: int) -> list[Part]:
+    def _line(self, index: int, width: int, label: int, room: int) -> list[Part]:
         row = self._fields[index]
         if isinstance(row, Heading):
             return [("  ", ""), (fit(f"── {row.text} ", width - 2).rstrip(), "dim")]
@@ -323,9 +325,9 @@ class SettingsForm(Listed):
         changed = row.key in self._typed
         value = clean(self.value(row.key), keep_newlines=False)
         parts: list[Part] = [("▌ " if focused else "  ", "accent" + ground)]
-        parts.append((fit(row.label, LABEL), ("bright" if focused else "dim") + ground))
+        parts.append((fit(row.label, label), ("bright" if focused else "dim") + ground))
         parts += self._value(row, value, room, focused, wrong, changed)
-        rest = width - LABEL - 2 - room
+        rest = width - label - 2 - room
         about = self.errors[row.key] if wrong else row.about
         if rest > 12:
             said = f"✖ {about}" if wrong else f"  {about}" if rest >= WORDS else ""

@@ -157,7 +157,7 @@ async def test_help_names_the_focused_pane(bench: Bench) -> None:
         app.screen.query_one(SamplesPane).focus_target()
         await pilot.press("question_mark")
         assert isinstance(app.screen, HelpScreen)
-        assert app.screen.query_one("#box").border_title == "help · samples"
+        assert str(app.screen.query_one("#box").border_title) == "help · samples"
         await pilot.press("escape")
         assert isinstance(app.screen, TrainScreen)
 

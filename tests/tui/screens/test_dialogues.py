@@ -15,6 +15,7 @@ from pilot_for_tests import FakeTraining, listed, live_run, on_screen, still, un
 from rich.cells import cell_len
 from runs_for_tests import write_run
 from textual._compositor import LayoutUpdate
+from textual.content import Content
 from textual.events import Key
 from textual.pilot import Pilot
 from textual.renderables.background_screen import BackgroundScreen
@@ -33,7 +34,7 @@ from tui.screens.dialogs.ask import AskScreen
 from tui.screens.dialogs.choose import Choice, ChooseScreen
 from tui.screens.dialogs.choose import _line as choice_line
 from tui.screens.dialogs.confirm import ConfirmScreen
-from tui.screens.dialogs.dialogue import Dialogue, behind
+from tui.screens.dialogs.dialogue import Box, Dialogue, behind
 from tui.screens.dialogs.help import HelpScreen, help_lines
 from tui.screens.dialogs.jump import JumpScreen
 from tui.screens.dialogs.rate import RateScreen
@@ -219,7 +220,13 @@ async def test_what_lies_behind_goes_on_being_drawn(runs: Path, name: str, monke
             assert isinstance(app.screen, kind)
 
 
+def test_a_name_in_a_title_is_no_markup() -> None:
+    title = Box("delete [red]a[/red] \x1b[31m").border_title
+    assert Content.from_markup(title).plain == "delete [red]a[/red] ␛[31m"
+
+
 async def test_a_terminal_grows_under_a_dialogue(runs: Path) -> None:
+    """In the smallest it has a line to choose and the key that leads out."""
     where, key, kind = OPENED["commands"]
     with workbench(runs, where) as (app, _):
         async with app.run_test(size=SIZE) as pilot:
@@ -230,6 +237,7 @@ async def test_a_terminal_grows_under_a_dialogue(runs: Path) -> None:
                 await pilot.resize_terminal(*size)
                 await until(pilot, lambda size=size: tuple(app.screen_stack[-2]._compositor.size) == size)  # type: ignore[misc]
                 await still(pilot)
+                assert "▌ " in on_screen(app) and "esc close" in on_screen(app)
             await until(pilot, lambda: "q quit" in on_screen(app) and "340/500" in on_screen(app))
 
 

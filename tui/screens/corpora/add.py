@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Vertical
 from textual.widgets import Input
 
 from engine.errors import UserError
 from tui.actions import bindings
-from tui.screens.dialogs.dialogue import Dialogue
+from tui.screens.dialogs.dialogue import Box, Dialogue
 from tui.state.corpora import Addition
 from tui.state.paths import Listing, list_paths
 from tui.state.session import Session
@@ -44,9 +43,7 @@ class PathScreen(Dialogue[str]):
         self._found = Listing("", (), False)
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="box") as box:
-            box.border_title = "add a corpus: which file or folder?"
-            box.border_subtitle = "tab complete   ↑↓ move   ⏎ take it   esc close"
+        with Box("add a corpus: which file or folder?", "tab complete   ↑↓ move   ⏎ take it   esc close"):
             yield OneLine(placeholder="a text, a table, an archive, or a folder/", id="path")
             yield Menu(empty="reading …", id="found")
             yield Rows(id="said")
@@ -147,9 +144,7 @@ class AddScreen(Dialogue[Addition]):
         self._problem = ""
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="box") as box:
-            box.border_title = clean(f"add {self._path}", keep_newlines=False)
-            box.border_subtitle = "⏎ next   ^s add   ←→ choose   esc close"
+        with Box(f"add {self._path}", "⏎ next   ^s add   ←→ choose   esc close"):
             yield SettingsForm()
             yield Rows(id="rows")
             yield Rows(id="said")

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from textual.app import ComposeResult
-from textual.containers import Vertical
 from textual.widgets import Input
 
 from engine.errors import UserError
-from tui.screens.dialogs.dialogue import Dialogue
+from tui.screens.dialogs.dialogue import Box, Dialogue
 from tui.text import clean
 from tui.widgets.oneline import OneLine
 from tui.widgets.rows import Rows, wrapped
@@ -26,9 +25,7 @@ class AskScreen(Dialogue[Any]):
         self._title, self._about, self._value, self._parse = title, about, value, parse
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="box") as box:
-            box.border_title = self._title
-            box.border_subtitle = "⏎ set   esc close"
+        with Box(self._title, "⏎ set   esc close"):
             yield OneLine(self._value, id="value")
             yield Rows(id="said")
 

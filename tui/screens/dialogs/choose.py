@@ -10,11 +10,10 @@ from rich.cells import cell_len
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Vertical
 from textual.widgets import Input
 
 from tui.actions import bindings
-from tui.screens.dialogs.dialogue import Dialogue
+from tui.screens.dialogs.dialogue import Box, Dialogue
 from tui.text import Part, clean, fit
 from tui.widgets.menu import Menu
 from tui.widgets.oneline import OneLine
@@ -48,15 +47,13 @@ class ChooseScreen(Dialogue[Any]):
         self._shown = self._choices
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="box") as box:
-            box.border_title = clean(self._title, keep_newlines=False)
-            box.border_subtitle = "⏎ choose   ↑↓ move   esc close"
+        with Box(self._title, "⏎ choose   ↑↓ move   esc close"):
             yield OneLine(placeholder="type to search", id="filter")
             yield Menu(empty=self._empty, id="choices")
 
     def on_mount(self) -> None:
         self.query_one(Menu).can_focus = False
-        self.query_one("#box").styles.height = min(max(1, len(self._choices)) + 4, 22)
+        self.box.styles.height = min(max(1, len(self._choices)) + 4, 22)
         self._list(self._cursor)  # at once: the next key may choose already
         self.call_after_refresh(self._list)
 
@@ -67,7 +64,7 @@ class ChooseScreen(Dialogue[Any]):
         """Other choices, some of which had to be read first; what is typed goes on choosing among them."""
         self._choices = list(choices)
         if self.built:
-            self.query_one("#box").styles.height = min(max(1, len(self._choices)) + 4, 22)
+            self.box.styles.height = min(max(1, len(self._choices)) + 4, 22)
             self._filter(self.query_one(Input).value)
             self._list()
             self.call_after_refresh(self._list)

@@ -8,9 +8,8 @@ from typing import Any
 
 from textual import events
 from textual.app import ComposeResult
-from textual.containers import Vertical
 
-from tui.screens.dialogs.dialogue import Dialogue
+from tui.screens.dialogs.dialogue import Box, Dialogue
 from tui.text import Row
 from tui.widgets.menu import Menu
 from tui.widgets.rows import Rows, wrapped
@@ -37,8 +36,7 @@ class ConfirmScreen(Dialogue[Any]):
         self._title, self._said, self._ways, self._first = title, list(said), list(ways), first
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="box") as box:
-            box.border_title = self._title
+        with Box(self._title):
             yield Rows(id="said")
             yield Menu(id="ways")
 

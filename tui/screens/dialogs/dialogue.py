@@ -10,11 +10,14 @@ from collections.abc import Collection
 from functools import lru_cache
 from typing import ClassVar, TypeVar
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style as RichStyle
 from textual.await_complete import AwaitComplete
 from textual.binding import BindingType
 from textual.color import Color
+from textual.containers import Vertical
+from textual.content import Content
 from textual.geometry import Region
 from textual.renderables.background_screen import BackgroundScreen
 from textual.screen import ModalScreen
@@ -22,15 +25,45 @@ from textual.strip import Strip
 
 from tui.actions import bindings
 from tui.terminal.private import Layer, picture_of
+from tui.text import clean
 
 Answer = TypeVar("Answer")
+LOW = 16
+"""Lines of the terminal from which on there is room around a dialogue."""
+BORDER = 6
+"""Cells of a border's line that are not its words."""
+
+
+class Box(Vertical):
+    """What a dialogue is written in: a border with its title above and its keys below, as far as there is room."""
+
+    def __init__(self, title: str, keys: str = "") -> None:
+        """`keys` are three spaces apart; the last leads out, and is there to the end."""
+        super().__init__(id="box")
+        self._keys = keys
+        self.say_title(title)
+
+    def say_title(self, title: str) -> None:
+        self.border_title = Content(clean(title, keep_newlines=False))
+
+    def say_keys(self, keys: str) -> None:
+        """Set the line in the lower border; the same again repaints nothing (Textual alone would repaint all)."""
+        if keys != self._keys:
+            self._keys = keys
+            self.on_resize()
+
+    def on_resize(self) -> None:
+        shown, room = self._keys.split("   "), self.outer_size.width - BORDER
+        while len(shown) > 1 and 0 <= room < cell_len("   ".join(shown)):  # nothing is laid out at first
+            del shown[-2]
+        self.border_subtitle = Content("   ".join(shown))
 
 
 class Dialogue(Layer, ModalScreen[Answer]):
     """A screen over the screen that gives its answer to who asked; None when closed."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("dialog")
-    _said_below = ""
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (LOW, "-high")]  # noqa: RUF012 - as Textual declares it
 
     def __init__(self) -> None:
         self._behind: dict[int, Strip] = {}
@@ -42,11 +75,9 @@ class Dialogue(Layer, ModalScreen[Answer]):
         """Whether its parts are there: not yet on the way in, no more on the way out."""
         return any(each.id == "box" for each in self.children)
 
-    def say_below(self, said: str) -> None:
-        """Set the line in the box's lower border; the same again repaints nothing (Textual alone would repaint all)."""
-        if said != self._said_below:
-            self._said_below = said
-            self.query_one("#box").border_subtitle = said
+    @property
+    def box(self) -> Box:
+        return self.query_one(Box)
 
     def render_line(self, y: int) -> Strip:
         """A line of what lies behind, dimmed."""

@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.widget import Widget
 
 from tui.actions import Action, bindings, of_scope, written
-from tui.screens.dialogs.dialogue import Dialogue
+from tui.screens.dialogs.dialogue import Box, Dialogue
 from tui.screens.workscreen import Helpful
 from tui.text import Row
 from tui.widgets.rows import Rows, wrapped
@@ -34,11 +34,8 @@ class HelpScreen(Dialogue[None]):
         self._width = 0
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="box") as box:
-            box.border_title = self._title
-            box.border_subtitle = "esc close"
-            with VerticalScroll(id="scroll") as scroll:
-                yield (lines := Rows(id="lines"))
+        with Box(self._title, "esc close"), VerticalScroll(id="scroll") as scroll:
+            yield (lines := Rows(id="lines"))
         self._fill(scroll, lines, min(WIDTH, self.app.size.width * 96 // 100 - AROUND))
 
     def on_resize(self) -> None:
@@ -51,7 +48,7 @@ class HelpScreen(Dialogue[None]):
     def _fill(self, scroll: Widget, lines: Rows, width: int) -> None:
         if width != self._width:
             self._width = width
-            shown = [line for row in self._lines for line in wrapped(row, max(20, width))]
+            shown = [line for row in self._lines for line in wrapped(row, max(10, width))]
             scroll.styles.height = lines.styles.height = len(shown)
             lines.show(shown)
 

@@ -41,7 +41,7 @@ class RateScreen(AskScreen):
         plot = LossPlot(PlotData(empty="the schedule is not known"))
         plot.can_focus, plot.look = False, ChartLook(View(scale="whole", smooth=0.0))
         plot.styles.height = 11
-        self.query_one("#box").mount(plot)
+        self.box.mount(plot)
         super().on_mount()
 
     def on_resize(self) -> None:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Vertical
 
 from tui.actions import ACTIONS, bindings
 from tui.screens.dialogs.choose import Choice, ChooseScreen
-from tui.screens.dialogs.dialogue import Dialogue
+from tui.screens.dialogs.dialogue import Box, Dialogue
 from tui.state.settings import settings_path
 from tui.state.settingschema import Settings, parse, shown
 from tui.text import Row, clean, lines_of
@@ -32,9 +31,7 @@ class SettingsScreen(Dialogue[None]):
     app: Workbench
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="box") as box:
-            box.border_title = "settings"
-            box.border_subtitle = "←→ choose   ^r the default   ^k keys   esc close"
+        with Box("settings", "←→ choose   ^r the default   ^k keys   esc close"):
             yield SettingsForm()
             yield Rows(id="said")
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from textual.app import ComposeResult
-from textual.containers import Vertical
 
-from tui.screens.dialogs.dialogue import Dialogue
+from tui.screens.dialogs.dialogue import Box, Dialogue
 from tui.screens.prompt.editor import Editor
 from tui.state.inspector import Inspector
 from tui.text import Part, clean, fit, fmt_loss
@@ -27,9 +26,7 @@ class WorstScreen(Dialogue[Any]):
         self._listed: tuple[Passage, ...] = ()
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="box") as box:
-            box.border_title = "the worst held-out passages"
-            box.border_subtitle = "⏎ look   esc close"
+        with Box("the worst held-out passages", "⏎ look   esc close"):
             yield Rows(id="said")
             yield Menu(empty="looking …", id="worst")
 
@@ -90,9 +87,7 @@ class TypeScreen(Dialogue[str]):
         self._typed = text
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="box") as box:
-            box.border_title = "a text to look at"
-            box.border_subtitle = "⏎ look   alt+⏎ new line   esc close"
+        with Box("a text to look at", "⏎ look   alt+⏎ new line   esc close"):
             editor = Editor(id="typed", history=False)
             editor.placeholder = "type or paste a text"
             yield editor

@@ -46,7 +46,7 @@ def forecast_rows(
     epochs = f"{told.epochs:,.2f}" if told.epochs is not None else "–"
     fits: Part = ("", "")
     if told.fits is not None:
-        fits = ("✔ fits", "good") if told.fits else ("✖ does not fit", "alarm")
+        fits = ("✔ fits", "good") if told.fits else ("✖ does not fit" if width >= 38 else "✖ no room", "alarm")
     where = "" if memory is None else " of the GPU" if memory[1] else ""
     each: list[tuple[str, str, Part]] = []
     if processes > 1:

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
-from textual.content import Content
 
 from engine.config import Config
 from engine.errors import UserError
 from engine.preset_files import DEFAULT_PRESET
 from tui.actions import bindings
-from tui.screens.dialogs.dialogue import Dialogue
+from tui.screens.dialogs.dialogue import Box, Dialogue
 from tui.screens.newrun.fields import (
     CORPUS,
     DEVICE,
@@ -56,8 +55,9 @@ if TYPE_CHECKING:
 
 BOTH = 72
 """Cells of the terminal from which on the forecast stands beside the fields: with fewer no value could be read."""
-SIDE = 37
-"""Cells of a line beside the form."""
+SIDE, NARROW = 38, 33
+"""Cells of a line beside the form, and of one in a terminal of fewer than `WIDE` cells."""
+WIDE = 100
 TUNED = "tuned"
 """What stands for the preset of a run that is fine-tuned."""
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
@@ -87,14 +87,19 @@ class NewRunScreen(Dialogue[Start]):
         self._pace = PaceWatch(session)
 
     def on_resize(self) -> None:
-        self.query_one("#side").display = self.size.width >= BOTH
+        side = self.query_one("#side")
+        side.display = self.size.width >= BOTH
+        side.styles.width = self._side + 2
+        if self._forecast_of is not None:
+            self._show_forecast(self._forecast_of)
+
+    @property
+    def _side(self) -> int:
+        return SIDE if self.app.size.width >= WIDE else NARROW
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="box") as box:
-            box.border_title = "new run"
-            if self._fork is not None:
-                name = clean(self._fork.run.name, keep_newlines=False)
-                box.border_title = Content(f"fork of {name} at step {self._fork.step:,}")
+        fork = self._fork
+        with Box("new run" if fork is None else f"fork of {fork.run.name} at step {fork.step:,}"):
             with Horizontal():
                 yield SettingsForm()
                 with Vertical(id="side"):
@@ -317,13 +322,13 @@ class NewRunScreen(Dialogue[Start]):
                 rows = [[*rows[0], (f"   {aside}", "dim")]]
             elif aside:
                 rows += [[(line, "dim")] for line in lines_of(aside, width)]
-        said.styles.height = max(2 if self.size.height >= 30 else 1, len(rows))
+        most = max(1, self.size.height // 4)
+        said.styles.height = max(2 if self.size.height >= 30 else 1, min(len(rows), most))
         said.show(rows)
         wrong = f"✖ {len(errors)} wrong, ^s shows the next" if errors else "^s start"
         find = "^f find" if field is not None and field.prose else "/ find"
         more = (find, "^k keep as preset", "^r as at first", "←→ choose", "esc close")
-        least = (find, "^k keep", "esc close")
-        self.say_below("   ".join([wrong, *(more if self.size.width >= 100 else least)]))
+        self.box.say_keys("   ".join([wrong, *more]))
 
     def on_settings_form_finding(self) -> None:
         """Choose a setting by a part of its name or meaning."""
@@ -375,7 +380,7 @@ class NewRunScreen(Dialogue[Start]):
         self._forecast_of = config
         form, kit = self.query_one(SettingsForm), self._kit
         about = kit.about(self._preset) if self._tuning is None else ""
-        rows: list[Row] = [[(line, "dim")] for line in lines_of(clean(about, keep_newlines=False), SIDE)]
+        rows: list[Row] = [[(line, "dim")] for line in lines_of(clean(about, keep_newlines=False), self._side)]
         rows += [[]] if rows else []
         if config is None:
             self._pace.look_at(None, 0)
@@ -385,7 +390,7 @@ class NewRunScreen(Dialogue[Start]):
             name = "cuda:0" if device == "cuda" else device
             expected, free, whole = self._expected(config), kit.memory.get(name), kit.whole.get(name)
             config = config.replace(expected.settings) if expected.settings else config
-            rows += forecast_rows(config, expected, free, self._pace, SIDE, self._processes, whole)
+            rows += forecast_rows(config, expected, free, self._pace, self._side, self._processes, whole)
         self.query_one("#forecast", Rows).show(rows)
 
     def action_start(self) -> None:

@@ -7,10 +7,9 @@ from typing import ClassVar
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Vertical
 
 from tui.actions import bindings
-from tui.screens.dialogs.dialogue import Dialogue
+from tui.screens.dialogs.dialogue import Box, Dialogue
 from tui.screens.prompt.asking import TICK
 from tui.state.grid import Grid
 from tui.state.prompting import PromptJob
@@ -97,8 +96,7 @@ class GridScreen(Dialogue[Settings]):
         self._grid = grid
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="box") as box:
-            box.border_title = "temperature by top-p, one seed"
+        with Box("temperature by top-p, one seed"):
             yield GridView(self._grid)
 
     def on_mount(self) -> None:
@@ -111,7 +109,7 @@ class GridScreen(Dialogue[Settings]):
         view.repaint()
         done = sum(job.done for job in self._grid.jobs)
         left = f"{done} of {len(self._grid.jobs)} written   " if not self._grid.done else ""
-        self.say_below(f"{left}⏎ take these settings   ←↑↓→ move   esc close")
+        self.box.say_keys(f"{left}⏎ take these settings   ←↑↓→ move   esc close")
 
     def action_move(self, down: int, right: int) -> None:
         self.query_one(GridView).move(down, right)

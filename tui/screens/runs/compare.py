@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from textual.app import ComposeResult
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import VerticalScroll
 
 from engine.runs.layout import RunDir
-from tui.screens.dialogs.dialogue import Dialogue
+from tui.screens.dialogs.dialogue import Box, Dialogue
 from tui.state.runstable import MARKS
 from tui.state.session import Session
 from tui.text import MISSING, Part, clean, fit, fmt_loss
@@ -35,11 +35,8 @@ class CompareScreen(Dialogue[None]):
         self._problem = ""
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="box") as box:
-            box.border_title = "how they differ"
-            box.border_subtitle = "↑↓ more   esc close"
-            with VerticalScroll(id="scroll"):
-                yield Rows(id="lines")
+        with Box("how they differ", "↑↓ more   esc close"), VerticalScroll(id="scroll"):
+            yield Rows(id="lines")
 
     def on_mount(self) -> None:
         self._session.works.ask("compare", lambda _: differing(self._runs), self._take, self._cannot)

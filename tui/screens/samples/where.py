@@ -6,11 +6,9 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Vertical
-from textual.content import Content
 
 from tui.actions import bindings
-from tui.screens.dialogs.dialogue import Dialogue
+from tui.screens.dialogs.dialogue import Box, Dialogue
 from tui.state.copied import Found, find_copied
 from tui.state.samples import Page
 from tui.state.session import Session
@@ -29,9 +27,7 @@ class WhereScreen(Dialogue[None]):
         self._session, self._page = session, page
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="box") as box:
-            box.border_title = "in the corpus"
-            box.border_subtitle = "PgDn more   esc close"
+        with Box("in the corpus", "PgDn more   esc close"):
             yield Passage()
 
     def on_mount(self) -> None:
@@ -53,9 +49,8 @@ class WhereScreen(Dialogue[None]):
     def _show(self, found: Found | None) -> None:
         if found is None:  # given up
             return
-        place, name = found.place, clean(found.corpus, keep_newlines=False)
-        title = f"in {name}, byte {place.start:,}, at {100 * found.fraction:.1f}%"
-        self.query_one("#box").border_title = Content(title)
+        place = found.place
+        self.box.say_title(f"in {found.corpus}, byte {place.start:,}, at {100 * found.fraction:.1f}%")
         passage = self.query_one(Passage)
         passage.show([(place.before, "dim"), (place.passage, "bright bold underline"), (place.after, "dim")])
 

@@ -300,7 +300,8 @@ class TrainScreen(WorkScreen):
         run, reader = self._session.run, self._session.view
         if run is None or reader is None:
             return
-        rate, scale = reader.status.get("learning_rate", self.now.lr), reader.status.get("lr_scale", 1.0)
+        logged = None if self.now.lr is None else float(f"{self.now.lr:.6g}")  # of which six digits are held
+        rate, scale = reader.status.get("learning_rate", logged), reader.status.get("lr_scale", 1.0)
         ask_learning_rate(self.app, reader, rate, scale, self.now.step)
 
     def _checkpoint(self) -> int | None:
