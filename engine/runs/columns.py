@@ -23,7 +23,7 @@ from engine.process import answer, first_order, in_turn
 from engine.runs.tail import SEAM
 
 Record = Mapping[str, Any]
-Columns = dict[str, "array[float]"]
+Columns = dict[str, "array[float] | memoryview[float]"]
 """The numbers of some records by their names."""
 LONG = 1 << 24
 """Bytes of metrics from which on other processes are worth their beginning."""
@@ -126,13 +126,13 @@ def _packed(before: bytes, block: bytes) -> bytes:
 
 
 def _unpacked(size: int, data: bytes) -> Block:
-    said, _, numbers = data.partition(b"\n")
-    before, seam, lines, counts = orjson.loads(said)
-    at = 0
+    at = data.index(b"\n") + 1
+    before, seam, lines, counts = orjson.loads(data[:at])
+    numbers = memoryview(data)
     both: tuple[Columns, Columns] = {}, {}
     for columns, part in zip(both, counts or (), strict=False):
         for key, count in part.items():
-            columns[key] = array("d", numbers[at : at + 8 * count])
+            columns[key] = numbers[at : at + 8 * count].cast("d")
             at += 8 * count
     return Block(size, bytes.fromhex(before), bytes.fromhex(seam), lines, None if counts is None else both)
 

@@ -74,7 +74,7 @@ class Table:
         """(n,) the steps of n records, when they are whole numbers that go on rising from the last row."""
         if "step" not in columns:
             return None
-        floats = np.frombuffer(columns["step"])
+        floats = np.asarray(columns["step"])
         last = self._steps[self.rows - 1] if self.rows else -1
         if not (last < floats[0] and floats[-1] < MAX_STEP and (floats[1:] > floats[:-1]).all()):  # NaN is neither
             return None

@@ -37,8 +37,8 @@ from tui.widgets.paint import Painted
 __all__ = ["LossPlot", "PlotData", "Series", "View", "draw_text"]
 
 MIN_WINDOW = 4.0  # steps, tokens or seconds
-AT_ONCE = 200_000
-"""Points that are averaged while the screen waits; more are averaged beside it."""
+AT_ONCE = 1_000_000
+"""Points that are averaged while the screen waits, some 30 ms on a slow machine; more are averaged beside it."""
 
 
 class LossPlot(Painted, can_focus=True):

@@ -22,6 +22,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 MAX_HALF_LIVES = 500.0  # in one vectorized block: 2**500 is far from overflow
+MAX_POINTS = 16384  # likewise: what is made of so many stays in a core's own cache
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class Smoother:
         begin = 0
         while begin < new_steps.size:
             limit = new_steps[begin] + MAX_HALF_LIVES * self.half_life
-            end = max(begin + 1, int(np.searchsorted(new_steps, limit, "right")))
+            end = max(begin + 1, min(begin + MAX_POINTS, int(np.searchsorted(new_steps, limit, "right"))))
             self._block(new_steps[begin:end], new_values[begin:end])
             begin = end
 
