@@ -30,7 +30,7 @@ from engine.tokenizers.bpe import BpeTokenizer
 from engine.tokenizers.byte import ByteTokenizer
 from engine.tokenizers.dataset import TokenDataset
 from engine.tokenizers.gpt2 import SIZE, Gpt2Tokenizer, load_gpt2
-from engine.tokenizers.mapped import Mapped
+from engine.tokenizers.shards import Mapped
 from engine.tokenizers.table import save_tokenizer
 
 DOCUMENT = 25  # lines of made-up words in a document

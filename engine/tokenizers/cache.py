@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from engine.errors import CorpusError, TokenizerError
 from engine.files import FORGOTTEN, open_folder, reason, remove_folder, sweep, write_cached
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.encoding import encode_stream
-from engine.tokenizers.mapped import Mapped
+from engine.tokenizers.shards import Mapped, checksum
 from engine.tokenizers.table import load_tokenizer, tokenizer_class, train_tokenizer
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # goes up when the same text and settings would give other tokens or other files
 _SPLITS = ("train", "val")
-_BLOCK, _BLOCKS = 1 << 16, 512
+_SAMPLE = {"block": 1 << 16, "blocks": 512}  # what is read of a file each time it is used
 
 
 def cached_tokenizer(
@@ -130,7 +129,7 @@ def _write(folder: Path, text: Text, tokenizer: Tokenizer, cut: int, progress: P
                 file.write(ids.astype(little, copy=False).data)
                 if progress is not None:
                     progress("encoding", (start + done) / max(1, text.n_bytes))
-        meta[name] = {"tokens": tokens, "bytes": n_bytes, "checksum": checksum(path)}
+        meta[name] = {"tokens": tokens, "bytes": n_bytes, "checksum": checksum(path, **_SAMPLE)}
     (folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
 
 
@@ -156,24 +155,9 @@ def _opened(folder: Path, text: Text, tokenizer: Tokenizer, cut: int) -> tuple[M
         for name in _SPLITS:
             path, told = folder / f"{name}.bin", meta[name]
             mapped = Mapped(path, np.dtype(meta["dtype"]).newbyteorder("<"), int(told["bytes"]))
-            if len(mapped.ids) != told["tokens"] or checksum(path) != told["checksum"]:
+            if len(mapped.ids) != told["tokens"] or checksum(path, **_SAMPLE) != told["checksum"]:
                 return None
             found.append(mapped)
         return found[0], found[1]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def checksum(path: Path, block: int | None = None, blocks: int | None = None) -> int:
-    """CRC-32 of a file's size and content; of a file larger than `blocks` of so many bytes (unset: 512 of 64 KiB), of
-    that many spread evenly over it."""
-    block, blocks = block or _BLOCK, blocks or _BLOCKS
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        crc = zlib.crc32(str(size).encode())
-        whole = size <= block * blocks
-        spread = ((size - block) * i // (blocks - 1) for i in range(blocks))
-        for place in range(0, size, block) if whole else spread:
-            file.seek(place)
-            crc = zlib.crc32(file.read(block), crc)
-    return crc

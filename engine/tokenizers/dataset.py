@@ -27,8 +27,7 @@ from engine.text.prepared import TOKENIZER, Tokens
 from engine.tokenizers.answers import LEFT_OUT, Answers, edges_of, find_answers, tokens_of
 from engine.tokenizers.base import Ids, Tokenizer
 from engine.tokenizers.cache import cached_places, cached_tokenizer, cached_tokens
-from engine.tokenizers.mapped import Mapped
-from engine.tokenizers.shards import open_shards
+from engine.tokenizers.shards import Mapped, open_shards
 from engine.tokenizers.table import load_tokenizer
 
 if TYPE_CHECKING:

@@ -18,13 +18,13 @@ import pytest
 from engine.config import DataConfig
 from engine.errors import CorpusError
 from engine.text.corpus import Text
-from engine.tokenizers import cache, cutting, encoding, mapped
+from engine.tokenizers import cache, cutting, encoding, shards
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.bpe import BpeTokenizer
-from engine.tokenizers.cache import cached_tokens, checksum
+from engine.tokenizers.cache import cached_tokens
 from engine.tokenizers.dataset import TokenDataset
 from engine.tokenizers.encoding import encode_stream, parts_of
-from engine.tokenizers.mapped import Mapped
+from engine.tokenizers.shards import Mapped, checksum
 from engine.tokenizers.word import WordTokenizer
 
 TALE = "".join(f"On day {i} the miller's naïve donkey carried {i * i} sacks — uphill.\n\n" for i in range(1500))
@@ -306,21 +306,19 @@ def test_text_without_a_place_to_cut_is_cut_between_characters_in_the_end(
 def test_a_large_file_is_checked_by_samples_and_gives_its_pages_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "_BLOCK", 16)
-    monkeypatch.setattr(cache, "_BLOCKS", 8)
-    monkeypatch.setattr(mapped, "_RESIDENT", 4096)
+    monkeypatch.setattr(shards, "_RESIDENT", 4096)
     path = tmp_path / "big.bin"
     ids = np.arange(5000, dtype=np.uint16)
     path.write_bytes(ids.tobytes())
     found = Mapped(path, ids.dtype, 1)
-    sums = {checksum(path)}
+    sums = {checksum(path, 16, 8)}
     for place in (0, -1):
         data = bytearray(ids.tobytes())
         data[place] ^= 1
         path.write_bytes(data)
-        sums.add(checksum(path))
+        sums.add(checksum(path, 16, 8))
     path.write_bytes(ids.tobytes() + b"\0\0")
-    assert len(sums | {checksum(path)}) == 4, "the first and last byte and the length always count"
+    assert len(sums | {checksum(path, 16, 8)}) == 4, "the first and last byte and the length always count"
     for _ in range(50):
         found.touched(4, 100)
     assert np.array_equal(found.ids[:5000], ids)

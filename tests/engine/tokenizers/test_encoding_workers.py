@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 
 from engine.text.corpus import Text
-from engine.tokenizers import cache, encoding, learning, mapped
+from engine.tokenizers import encoding, learning, shards
 from engine.tokenizers.byte import ByteTokenizer
-from engine.tokenizers.cache import checksum
 from engine.tokenizers.char import CharTokenizer
 from engine.tokenizers.encoding import LEAST, MOST_WORKERS, encode_stream
-from engine.tokenizers.mapped import Mapped
+from engine.tokenizers.shards import Mapped, checksum
 from engine.tokenizers.table import tokenizer_class
 
 
@@ -69,33 +68,27 @@ def test_progress_counts_bytes_of_any_character(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 31, 32])
-def test_a_small_file_is_summed_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: int) -> None:
-    monkeypatch.setattr(cache, "_BLOCK", 8)
-    monkeypatch.setattr(cache, "_BLOCKS", 4)
+def test_a_small_file_is_summed_whole(tmp_path: Path, size: int) -> None:
     data = bytes(range(100, 100 + size))
     (tmp_path / "file").write_bytes(data)
-    assert checksum(tmp_path / "file") == zlib.crc32(data, zlib.crc32(str(size).encode()))
+    assert checksum(tmp_path / "file", 8, 4) == zlib.crc32(data, zlib.crc32(str(size).encode()))
 
 
 @pytest.mark.parametrize("size", [33, 40, 101])
-def test_a_large_file_is_summed_by_blocks_from_its_first_to_its_last_byte(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: int
-) -> None:
-    monkeypatch.setattr(cache, "_BLOCK", 8)
-    monkeypatch.setattr(cache, "_BLOCKS", 4)
+def test_a_large_file_is_summed_by_blocks_from_its_first_to_its_last_byte(tmp_path: Path, size: int) -> None:
     data = bytes(range(size))
     (tmp_path / "file").write_bytes(data)
     crc = zlib.crc32(str(size).encode())
     for place in (0, (size - 8) // 3, (size - 8) * 2 // 3, size - 8):
         crc = zlib.crc32(data[place : place + 8], crc)
-    assert checksum(tmp_path / "file") == crc
+    assert checksum(tmp_path / "file", 8, 4) == crc
 
 
 def test_pages_are_given_back_when_as_many_were_read_as_may_stay(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(mapped, "_RESIDENT", 1000)
-    monkeypatch.setattr(mapped, "_AROUND", 40)
+    monkeypatch.setattr(shards, "_RESIDENT", 1000)
+    monkeypatch.setattr(shards, "_AROUND", 40)
     path = tmp_path / "ids"
     given: list[int] = []
 
@@ -119,7 +112,7 @@ def test_pages_are_given_back_when_as_many_were_read_as_may_stay(
         large.touched(9, 71)  # 9 x (71 + 40) = 999
         assert len(given) == before
         large.touched(1, 0)
-        assert given[before:] == [mapped.mmap.MADV_DONTNEED]
+        assert given[before:] == [shards.mmap.MADV_DONTNEED]
     large.touched(4, 210)  # 4 x 250: as many as may stay
     assert len(given) == 3
 

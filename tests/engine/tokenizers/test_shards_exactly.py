@@ -27,9 +27,8 @@ from engine.text.prepared import (
     read_prepared,
     shard_path,
 )  # fmt: skip
-from engine.tokenizers import mapped, shards
-from engine.tokenizers.mapped import Mapped
-from engine.tokenizers.shards import ShardWriter, check_all, open_shards
+from engine.tokenizers import shards
+from engine.tokenizers.shards import Mapped, ShardWriter, check_all, open_shards
 
 
 def about(**more: Any) -> Prepared:
@@ -324,7 +323,7 @@ class Map:
 def test_pages_are_asked_for_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = mmap.PAGESIZE
     (tmp_path / "ids").write_bytes(bytes(4 * page))
-    monkeypatch.setattr(mapped, "_RESIDENT", 4 * page - 1)
+    monkeypatch.setattr(shards, "_RESIDENT", 4 * page - 1)
     file = Mapped(tmp_path / "ids", np.dtype("<u2"), 0)
     file._map = Map()  # type: ignore[assignment]
     starts = np.array([0, 3, page // 2 - 1, page // 2, 2 * page - 5])
@@ -336,12 +335,12 @@ def test_pages_are_asked_for_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for error in (OSError(), AttributeError()):
         file._map = Map(error)  # type: ignore[assignment]
         file.ahead(starts, 10)
-    monkeypatch.setattr(mapped, "_RESIDENT", 4 * page)
+    monkeypatch.setattr(shards, "_RESIDENT", 4 * page)
     file._map = Map(RuntimeError())  # type: ignore[assignment]
     file.ahead(starts, 10)
     file.touched(5, 10)
     file._map = None
-    monkeypatch.setattr(mapped, "_RESIDENT", 0)
+    monkeypatch.setattr(shards, "_RESIDENT", 0)
     file.ahead(starts, 10)
     file.touched(5, 10)
 
@@ -350,8 +349,8 @@ def test_a_file_that_cannot_be_laid_beside_the_others_is_named(tmp_path: Path, m
     paths = [tmp_path / "0", tmp_path / "1"]
     for path in paths:
         path.write_bytes(bytes(mmap.PAGESIZE))
-    monkeypatch.setattr(mapped, "_mmap", lambda: lambda *_: -1)
-    monkeypatch.setattr(mapped.ctypes, "get_errno", lambda: errno.ENOMEM)
+    monkeypatch.setattr(shards, "_mmap", lambda: lambda *_: -1)
+    monkeypatch.setattr(shards.ctypes, "get_errno", lambda: errno.ENOMEM)
     with pytest.raises(OSError, match="Cannot allocate memory") as told:
         Mapped(paths, np.dtype("u1"), 0)
     assert (told.value.errno, told.value.filename) == (errno.ENOMEM, str(paths[0]))

@@ -18,7 +18,7 @@ from engine.runs.layout import RunDir
 from engine.runs.status import read_config, read_info, read_status
 from engine.text.catalog import find_corpus
 from engine.text.prepared import UNIT
-from engine.tokenizers import mapped
+from engine.tokenizers import shards
 from engine.tokenizers.dataset import TokenDataset, material
 from engine.tokenizers.prepare import ask_for, prepare
 from engine.training.batches import Batches
@@ -86,7 +86,7 @@ def test_what_the_next_batch_reads_is_asked_for_ahead(
     batches = Batches(dataset, config, torch.device("cpu"))
     batches.get(0, 0)
     assert given == []  # so little is in memory before long
-    monkeypatch.setattr(mapped, "_RESIDENT", 1000)
+    monkeypatch.setattr(shards, "_RESIDENT", 1000)
     monkeypatch.setattr(dataset._maps[0], "touched", lambda *told: None)
     order = [(step, micro) for step in range(20) for micro in range(batches.micros)]
     for now, later in pairwise(order):
