@@ -194,6 +194,6 @@ def memory_split(optimizer: Optimizer, activations: int) -> dict[str, int]:
     return {
         "weights": sum(local(parameter).nbytes for parameter in optimizer.model.parameters()),
         "gradients": sum(local(parameter).nbytes for parameter in optimizer.named.values()),
-        "optimizer": optimizer.state_bytes,
+        "optimizer": sum(local(tensor).nbytes for tensor in optimizer.tensors().values()),
         "activations": activations,
     }

@@ -13,12 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from engine.config import TrainConfig
-from engine.errors import CheckpointError, is_out_of_memory
+from engine.errors import CheckpointError
 from engine.model.gpt import GPT, roles
 from engine.training.ranks import ALONE, Ranks
-from engine.training.sharded import fill, is_sharded, local
+from engine.training.sharded import is_sharded, local
 from engine.training.shares import Shares
-from engine.training.shortage import free_memory
 
 MUON_MOMENTUM = 0.95
 # quintic coefficients of Jordan et al.: they maximize the slope at zero, singular values land in about [0.7, 1.2]
@@ -29,9 +28,6 @@ ADAM_EPS = 1e-8
 WARM = 9.0
 """The average's decay is n / (n + WARM) after update n until that is `train.ema`: it soon forgets how it began."""
 
-TRIES = 3
-"""At an update that runs out of memory; what a prompt held may be free a moment later."""
-
 
 def muon_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the hardware multiplies it (GPUs, CPUs with AVX512-BF16: four times as fast), else float32."""
@@ -39,14 +35,14 @@ def muon_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
-def orthogonalize(matrices: Tensor, dtype: torch.dtype | None = None, steps: int = NEWTON_SCHULZ_STEPS) -> Tensor:
+def orthogonalize(matrices: Tensor) -> Tensor:
     """Nearly orthogonal (k, m, n) matrices with the singular vectors of the given ones, as one batch."""
     a, b, c = NEWTON_SCHULZ
     wide = matrices.shape[1] <= matrices.shape[2]
     x = matrices if wide else matrices.mT
     x = x / (torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True) + 1e-7)
-    x = x.to(dtype or muon_dtype(x.device))
-    for _ in range(steps):
+    x = x.to(muon_dtype(x.device))
+    for _ in range(NEWTON_SCHULZ_STEPS):
         gram = torch.bmm(x, x.mT)
         polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         x = torch.baddbmm(x, polynomial, x, beta=a)
@@ -156,7 +152,7 @@ class Optimizer:
     """
 
     def __init__(self, model: GPT, train: TrainConfig, ranks: Ranks = ALONE) -> None:
-        self.model, self.train, self.ranks = model, train, ranks
+        self.model, self.train = model, train
         self.named = {name: each for name, each in model.named_parameters() if each.requires_grad}
         declared = roles(model)
         by_role: dict[str, dict[str, nn.Parameter]] = {}
@@ -182,10 +178,10 @@ class Optimizer:
     def step(self, multiplier: float) -> None:
         """One update with every peak learning rate times `multiplier`; the average moves with it.
 
-        Where memory runs out nothing is changed yet: it is tried again with what can be given back.
+        Where memory runs out nothing is changed yet.
         """
         with torch.no_grad():
-            plan = None if self.muon is None else self._plan(self.muon)
+            plan = None if self.muon is None else self.muon.plan()
             made = float(self.steps.add_(1.0))
             self._steps.fill_(made)
             if self.muon is not None and plan is not None:
@@ -195,16 +191,6 @@ class Optimizer:
             if self.averaged is not None:
                 decay = min(self.train.ema, made / (made + WARM))
                 torch._foreach_lerp_(locals_of(self.averaged.values()), locals_of(self.named.values()), 1.0 - decay)
-
-    def _plan(self, muon: Muon) -> tuple[list[Tensor], list[Tensor]]:
-        for _ in range(TRIES - 1 if self.ranks.alone else 0):  # the others would not try again with it
-            try:
-                return muon.plan()
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-            free_memory()
-        return muon.plan()
 
     def weights(self) -> dict[str, Tensor]:
         """The weights to evaluate and to write with, by name: the averaged ones where there are any."""
@@ -242,12 +228,6 @@ class Optimizer:
             saved |= each.tensors()
         return saved
 
-    def load(self, tensors: dict[str, Tensor]) -> None:
-        """Take back what `tensors` gave; nothing is a fresh state. Raises CheckpointError for another optimizer's."""
-        if self.fits(tensors):
-            for name, tensor in self.tensors().items():
-                fill(tensor, tensors[name])
-
     def fits(self, tensors: Mapping[str, Tensor]) -> bool:
         """Whether `tensors` has this optimizer's state, not none at all. Raises CheckpointError for another's."""
         saved = {name: tensor for name, tensor in tensors.items() if name.startswith(("adamw.", "muon."))}
@@ -262,11 +242,6 @@ class Optimizer:
                     "run with tinytui train --from"
                 )
         return True
-
-    @property
-    def state_bytes(self) -> int:
-        """That lie here."""
-        return sum(local(tensor).nbytes for tensor in self.tensors().values())
 
 
 def locals_of(tensors: Iterable[Tensor]) -> list[Tensor]:

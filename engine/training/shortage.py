@@ -41,7 +41,7 @@ def in_room(trainer: Trainer, take: Callable[[], Result]) -> Result:
 
     Raises TrainingError where it has none with the smallest, or the update has none.
     """
-    freed = False
+    freed: set[bool] = set()
     while True:
         try:
             return take()
@@ -49,15 +49,15 @@ def in_room(trainer: Trainer, take: Callable[[], Result]) -> Result:
             if not is_out_of_memory(error):
                 raise
             in_update = not isinstance(error, MicroBatchTooLargeError)
-        if in_update and freed:
-            raise TrainingError(
-                f"out of memory in the update of step {trainer.step + 1}; end what else needs memory, resume"
-            )
-        if freed:  # it was not a prompt that took the room
+        if in_update in freed:  # it was not a prompt that took the room
+            if in_update:
+                raise TrainingError(
+                    f"out of memory in the update of step {trainer.step + 1}; end what else needs memory, resume"
+                )
             _shrink(trainer)
         trainer.live.free()
         free_memory()
-        freed = True
+        freed.add(in_update)
 
 
 def _shrink(trainer: Trainer) -> None:

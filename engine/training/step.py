@@ -37,14 +37,6 @@ def step_seed(seed: int, step: int, rank: int = 0) -> int:
     return (x ^ (x >> 31)) >> 1
 
 
-def seed_dropout(device: torch.device, seed: int) -> None:
-    """As `torch.manual_seed`, which looks for devices of every kind each time: a small step notices that."""
-    if device.type == "cpu":
-        torch.default_generator.manual_seed(seed)
-    else:
-        torch.manual_seed(seed)
-
-
 class Result(NamedTuple):
     """What a step came to: its mean loss in nats, the norm of its gradient before clipping; nan of no targets."""
 
@@ -90,7 +82,7 @@ class TrainStep:
         """
         if math.isnan(self.batches.parts(step, 0)):  # no answer is in it: there is nothing to learn
             return Result(math.nan, math.nan, bad=False)
-        seed_dropout(self.device, step_seed(self.config.train.seed, step, self.ranks.rank))
+        self._seed(step)
         mean = self.forward_backward(step)
         grads = gradients(self.trained)
         norm = get_total_norm(grads, foreach=True)
@@ -113,6 +105,10 @@ class TrainStep:
         self.pace = [RankPace(row[2], int(row[3])) for row in rows]
         norms = [row[1] for row in rows]  # each has the whole gradient, or its own part of it
         return math.fsum(row[0] for row in rows) / len(rows), math.hypot(*norms) if self.sharded else norms[0]
+
+    def _seed(self, step: int) -> None:
+        if self.config.model.dropout:
+            torch.manual_seed(step_seed(self.config.train.seed, step, self.ranks.rank))
 
     def forward_backward(self, step: int) -> Tensor:
         """Mean loss of this rank's micro-batches of the step, a scalar; the parameters' gradient is that of all."""
@@ -169,7 +165,7 @@ class TrainStep:
         (rank, micro-batch), or None when it was none of them. The weights must be those before the step, as they are
         after it.
         """
-        seed_dropout(self.device, step_seed(self.config.train.seed, step, self.ranks.rank))
+        self._seed(step)
         bad = -1
         for micro in range(self.batches.micros):
             self.clear()

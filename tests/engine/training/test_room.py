@@ -161,7 +161,8 @@ FREED = ["no copy", "freed"]
         ((NO_MICRO, "done"), FREED),
         ((NO_ROOM, "done"), FREED),
         ((NO_MICRO, NO_MICRO, "done"), [*FREED, *told(2, 6), *FREED]),
-        ((NO_ROOM, NO_MICRO, "done"), [*FREED, *told(2, 6), *FREED]),
+        ((NO_ROOM, NO_MICRO, "done"), [*FREED, *FREED]),
+        ((NO_MICRO, NO_ROOM, NO_MICRO, "done"), [*FREED, *FREED, *told(2, 6), *FREED]),
         ((NO_MICRO, NO_MICRO, NO_MICRO, "done"), [*FREED, *told(2, 6), *FREED, *told(1, 12), *FREED]),
     ],
 )
@@ -176,7 +177,7 @@ def test_first_what_nobody_needs_is_given_back_then_the_micro_batch_is_parted(
     ("ends", "said"),
     [
         ((NO_ROOM, NO_ROOM), "out of memory in the update of step 8; end what else needs memory, resume"),
-        ((NO_MICRO, NO_ROOM), "out of memory in the update of step 8; end what else needs memory, resume"),
+        ((NO_ROOM, NO_MICRO, NO_ROOM), "out of memory in the update of step 8; end what else needs memory, resume"),
         (
             (NO_MICRO,) * 4,
             "out of memory at step 8 with a micro-batch of one sequence; "
