@@ -265,6 +265,27 @@ THEMES = (
 )
 
 
+DOUBLED: dict[str, tuple[str, ...]] = {
+    f"{name}-{level}": attributes
+    for name in ("heat", "glow")
+    for level, attributes in enumerate(
+        ((), ("underline",), ("bold",), ("bold", "underline"), ("bold", "underline", "reverse")), 1
+    )
+}
+"""What says a ground where it cannot be seen."""
+
+
+def only_marks(app: App[Any]) -> bool:
+    """Whether grounds cannot tell everything here, so that marks have to."""
+    return app.no_color or app.theme == ANSI
+
+
+def doubled(app: App[Any], ground: str) -> tuple[str, ...]:
+    """The attributes that say here what a ground does elsewhere: of the sixteen colours there are no shades of heat."""
+    told = app.no_color or (app.theme == ANSI and ground.startswith("heat"))
+    return DOUBLED.get(ground, ()) if told else ()
+
+
 def register_themes(app: App[Any]) -> None:
     """Make the four themes known to `app`; the caller then sets `app.theme`."""
     for theme in THEMES:

@@ -6,7 +6,8 @@ differ): bytes over a slow link, and time taken from a training thread under the
 workbench must not waste.
 
 A look is a short string: a colour of the theme (`train`, `dim`, `bright`; see tui/theme.py), then any of `bold`,
-`reverse`, `underline`, `strike`, and `on COLOUR`: `"bright bold on select"`. `""` is the widget's own style.
+`reverse`, `underline`, `strike`, and `on COLOUR`: `"bright bold on select"`. `""` is the widget's own style. A ground
+that says how much of something there is has attributes too where it cannot be seen (`tui.theme.doubled`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tui.text import Part, Row, printable
-from tui.theme import DEFAULT_VARIABLES
+from tui.theme import DEFAULT_VARIABLES, doubled
 
 UNPAINTED = (-1, -1)
 _ATTRIBUTES = {"bold", "reverse", "underline", "strike", "italic"}
@@ -41,6 +42,10 @@ def look_style(app: App[object], look: str) -> Style:
             attributes[word] = True
             continue
         name, key = (next(words), "bgcolor") if word == "on" else (word, "color")
+        if key == "bgcolor":
+            attributes |= dict.fromkeys(doubled(app, name), True)
+        elif name == "dim" and app.no_color:
+            attributes["dim"] = True
         value = app.theme_variables.get(name) or DEFAULT_VARIABLES[name]
         try:
             color = Color.parse(value)

@@ -31,7 +31,7 @@ SURPRISES = (
 )
 """Bits up to which a token has a look, wherever losses are shown; above the last it is underlined."""
 SURPRISED = "bright bold underline on heat-5"
-LEGEND = "surprise: dim <1 bit, underlined ≥9"
+LEGEND, IN_MARKS = "surprise: dim <1 bit, underlined ≥9", "surprise: bold ≥3 bits, reversed ≥9"
 
 
 def surprise_look(bits: float | None) -> str:

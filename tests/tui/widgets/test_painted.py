@@ -18,17 +18,19 @@ from textual.content import Content
 from textual.geometry import Region
 from textual.widget import Widget
 
+from tui.screens.inspect.tint import GLOW
 from tui.state.summary import Latest
 from tui.text import Row
 from tui.theme import THEMES, Themed
 from tui.widgets.bars import NextTokenBars, TokenBar
 from tui.widgets.chart import draw
 from tui.widgets.meter import bar
-from tui.widgets.paint import Painted, merge
+from tui.widgets.paint import Painted, look_style, merge
 from tui.widgets.pane import Pane
 from tui.widgets.plot import LossPlot, PlotData
 from tui.widgets.rows import wrapped
 from tui.widgets.sparkline import spark
+from tui.widgets.tokentext import surprise_look
 from tui.widgets.topline import run_line
 
 STEPS = np.arange(1, 1001)
@@ -208,6 +210,9 @@ async def test_no_color_leaves_no_colour(monkeypatch: pytest.MonkeyPatch) -> Non
         styles = {style for strip in app.screen._compositor.render_strips() for _, style, _ in strip if style}
         colors = {color.name for style in styles for color in (style.color, style.bgcolor) if color is not None}
         assert colors <= {"default"}
+        for looks in ([surprise_look(bits) for bits in (0.5, 2.0, 5.0, 8.0, 20.0)], GLOW[1:], ["dim", "bright"]):
+            seen = [look_style(app, look).without_color for look in looks]
+            assert len({str(style) for style in seen}) == len(looks), "what colour says is said by attributes too"
 
 
 def test_a_bar_is_never_empty_for_something_nor_full_for_less_than_all() -> None:

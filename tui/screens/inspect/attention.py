@@ -10,10 +10,11 @@ from textual.binding import BindingType
 from textual.message import Message
 
 from tui.actions import bindings
-from tui.screens.inspect.tint import SHADES, cell, only_marks, share_level
+from tui.screens.inspect.tint import SHADES, cell, share_level
 from tui.state.inspected import Part
 from tui.text import Part as Run
 from tui.text import fit
+from tui.theme import only_marks
 from tui.widgets.paint import Painted
 from tui.widgets.rows import cut, wrapped
 

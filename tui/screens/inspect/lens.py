@@ -102,7 +102,7 @@ class LensTable(Painted, can_focus=True):
             token, share = int(lens.token[layer, at]), float(lens.probability[layer, at])
             right = place + 1 < len(text.ids) and token == int(text.ids[place + 1])
             said = fit(("=" if right else "") + text.label(token), CELL - 3)
-            look = glow(share).replace(" underline", "")  # the bar tells it
+            look = "foreground" if self.app.no_color else glow(share).replace(" underline", "")  # the bar tells it
             if place == self._cursor and layer == self._layer:
                 look = "accent bold reverse"
             row += [(f"{said} {bar_mark(share)}", look), (" ", "")]

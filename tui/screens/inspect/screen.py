@@ -21,7 +21,6 @@ from tui.screens.inspect.panes import (
 from tui.screens.inspect.parts import InspectParts
 from tui.screens.inspect.rungs import LadderView
 from tui.screens.inspect.said import Said
-from tui.screens.inspect.tint import only_marks
 from tui.screens.inspect.tokenmap import TokenMap
 from tui.screens.inspect.views import Views
 from tui.screens.workscreen import waiting_words
@@ -29,6 +28,7 @@ from tui.state.inspected import Part
 from tui.state.inspector import Inspector, View
 from tui.text import Part as Run
 from tui.text import clean, fmt_loss, width_of
+from tui.theme import only_marks
 from tui.widgets.rows import Rows, cut, spread
 
 if TYPE_CHECKING:

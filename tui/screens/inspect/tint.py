@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from typing import Any
 
-from textual.app import App
-
-from tui.theme import ANSI
 from tui.widgets.tokentext import surprise_look
 
 SHARES = (0.02, 0.08, 0.2, 0.4, 0.7)
@@ -23,11 +19,6 @@ GLOW = (
     "background bold underline on glow-5",
 )
 BARS = " ▁▂▃▄▅▆▇█"
-
-
-def only_marks(app: App[Any]) -> bool:
-    """Whether grounds cannot tell anything here, so that marks have to."""
-    return app.no_color or app.theme == ANSI
 
 
 def heat(loss: float) -> str:

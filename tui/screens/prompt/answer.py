@@ -21,8 +21,9 @@ from tui.state.prompting import LIVE, Outcome, PromptJob
 from tui.state.session import Session
 from tui.state.tokens import Token, Written, tokens_of
 from tui.text import clean, fmt_count
+from tui.theme import only_marks
 from tui.widgets.pane import Pane
-from tui.widgets.tokentext import LEGEND, TokenText
+from tui.widgets.tokentext import IN_MARKS, LEGEND, TokenText
 
 EMPTY = "the answer streams here; ⏎ in the editor sends the prompt"
 EMPTY_CHAT = "say something below; each turn is answered after all before it"
@@ -264,7 +265,8 @@ class AnswerPane(Pane):
             return Content("")
         said = self._streaming_words() if self._job is not None else self._ended_words(shown)
         if self.tinted:
-            said.append(LEGEND if len(said[0]) + len(LEGEND) + 2 <= width else LEGEND.partition(": ")[2])
+            legend = IN_MARKS if only_marks(self.app) else LEGEND
+            said.append(legend if len(said[0]) + len(legend) + 2 <= width else legend.partition(": ")[2])
         chat = shown.request.chat if isinstance(shown, PromptJob) else None
         if isinstance(shown, PromptJob) and chat is not None and shown.held < len(chat.turns):
             said.append(f"{len(chat.turns) - shown.held} of {len(chat.turns)} turns out of context")
