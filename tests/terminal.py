@@ -134,7 +134,10 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        return "\n".join(line.rstrip() for line in self.screen.display)
+        """What is to be read, also in the middle of a frame, when half of a wide character may have been written over:
+        pyte's own `display` is at an end there."""
+        rows = (self.screen.buffer[y] for y in range(self.rows))
+        return "\n".join("".join(row[x].data for x in range(self.columns)).rstrip() for row in rows)
 
     def until(self, test: Callable[[str], bool], seconds: float = 30.0) -> float:
         """Read until `test(text)`; seconds since the start. AssertionError with the screen when it does not come."""
