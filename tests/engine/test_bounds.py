@@ -56,8 +56,6 @@ BOUNDS = {
         "MOST_COLUMNS": [(200, "; 200 columns")],
     },
     "training": {
-        "RESIDENT_BYTES": [(8 * GIB, "memory whole | 8 GiB, ")],
-        "RESIDENT_SHARE": [(1 / 8, "an eighth of that memory")],
         "TOKENS_PER_BATCH": [({"cpu": 2048, "cuda": 65_536}, "| 2,048 on a CPU, 65,536 on a GPU")],
         "LOGITS_BYTES": [({"cpu": 256 * MIB, "cuda": 2 * GIB}, "| 256 MiB on a CPU, 2 GiB on a GPU")],
         "FEWEST": [(16, "of 16 tokens at least")],
