@@ -139,7 +139,7 @@ class Terminal:
         rows = (self.screen.buffer[y] for y in range(self.rows))
         return "\n".join("".join(row[x].data for x in range(self.columns)).rstrip() for row in rows)
 
-    def until(self, test: Callable[[str], bool], seconds: float = 30.0) -> float:
+    def until(self, test: Callable[[str], bool], seconds: float = 60.0) -> float:
         """Read until `test(text)`; seconds since the start. AssertionError with the screen when it does not come."""
         deadline = time.monotonic() + seconds
         while not test(self.text):
@@ -147,10 +147,10 @@ class Terminal:
             self.pump(0.02)
         return time.monotonic() - self.started
 
-    def wait(self, text: str, seconds: float = 30.0) -> float:
+    def wait(self, text: str, seconds: float = 60.0) -> float:
         return self.until(lambda screen: text in screen, seconds)
 
-    def gone(self, text: str, seconds: float = 30.0) -> float:
+    def gone(self, text: str, seconds: float = 60.0) -> float:
         return self.until(lambda screen: text not in screen, seconds)
 
     def type(self, text: str) -> None:
@@ -171,7 +171,7 @@ class Terminal:
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
-    def wait_exit(self, seconds: float = 30.0) -> int:
+    def wait_exit(self, seconds: float = 60.0) -> int:
         """The program's exit code, once it ends by itself."""
         deadline = time.monotonic() + seconds
         while self.exit_code is None:
