@@ -18,7 +18,7 @@ from engine.files import FORGOTTEN, NAME, doing, named_well, open_folder, remove
 from engine.folders import cache_dir, default_corpora_dir, shipped_dir
 from engine.text.card import CARD, read_card, write_card
 from engine.text.corpus import Corpus, Text
-from engine.text.prepared import Tokens, is_prepared, read_prepared
+from engine.text.prepared import Prepared, is_prepared, read_prepared
 from engine.text.scan import Progress
 from engine.text.source import Source, known_suffix, stem
 from engine.text.tables import Columns, choose_columns
@@ -105,15 +105,13 @@ def corpus_at(path: Path, prompt_column: str | None = None, response_column: str
     return Corpus(slug(stem(path)), title=title, source=str(path), format=format, path=path, columns=columns, chat=chat)
 
 
-def corpus_of(tokens: Tokens) -> Corpus:
+def corpus_of(tokens: Prepared) -> Corpus:
     """Tokens that were made ahead, as a corpus: it has no text to look at, and can be trained on."""
-    about = tokens.about
-    said = (
-        f"tokens made ahead of {about.name} ({about.tokenizer['kind']}, {len(about.train.shards):,} shards to train on)"
-    )
-    source, template = str(about.asked.get("source", "")), about.form
+    kind, shards = tokens.tokenizer["kind"], len(tokens.train.shards)
+    said = f"tokens made ahead of {tokens.name} ({kind}, {shards:,} shards to train on)"
+    source = str(tokens.asked.get("source", ""))
     name = slug(stem(tokens.path))
-    return Corpus(name, said, source=source, path=tokens.path, template=template, prepared=tokens)
+    return Corpus(name, said, source=source, path=tokens.path, template=tokens.form, prepared=tokens)
 
 
 def slug(text: str) -> str:

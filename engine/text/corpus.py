@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from engine.errors import CorpusError
 from engine.folders import cache_dir
-from engine.text.prepared import Tokens, no_text
+from engine.text.prepared import Prepared, no_text
 from engine.text.render import Rendered, content_hash, rendered
 from engine.text.scan import Progress, opened, remembered_scan
 from engine.text.source import Format, Source
@@ -141,7 +141,7 @@ class Corpus:
     builder: str | None = None
     problem: str | None = None
     chat: bool = False
-    prepared: Tokens | None = None
+    prepared: Prepared | None = None
 
     def __post_init__(self) -> None:
         answers = self.chat or len(self.columns) == 2

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -62,12 +61,13 @@ class Split(_Frozen):
 
 
 class Prepared(_Frozen):
-    """What a folder of tokens says of itself; `pieces_done` of `pieces` of its source are in it.
+    """The folder of tokens at `path`, and what it says of itself; `pieces_done` of `pieces` of its source are in it.
 
     `by` says how documents were dealt out: each by a hash of its text, or the source's end to validation. `asked` is
     what it was made from and how, in words that are compared when it is gone on with; nobody needs it afterwards.
     """
 
+    path: Path = Field(exclude=True)
     kind: Literal["tinytui tokens"] = "tinytui tokens"
     format: int = FORMAT
     name: str
@@ -101,35 +101,15 @@ class Prepared(_Frozen):
         return hashlib.sha256(json.dumps(tree).encode()).hexdigest()
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of a run that were decided when they were made."""
+        decided = {**self.tokenizer.get("settings", {}), "val_fraction": self.val_fraction}
+        return {f"data.{name}": value for name, value in decided.items()}
+
+    @property
     def form(self) -> Template | None:
         """How prompts stand in its text."""
         return Template.from_dict(self.template) if self.template else None
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """The folder of tokens at `path`; what a `Text` tells of itself, told by these."""
-
-    path: Path
-    about: Prepared
-
-    @property
-    def n_bytes(self) -> int:
-        return self.about.n_bytes
-
-    @property
-    def sha256(self) -> str:
-        return self.about.sha256
-
-    @property
-    def left_out(self) -> str:
-        return self.about.left_out
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The settings of a run that were decided when they were made."""
-        decided = {**self.about.tokenizer.get("settings", {}), "val_fraction": self.about.val_fraction}
-        return {f"data.{name}": value for name, value in decided.items()}
 
 
 def is_prepared(path: Path) -> bool:
@@ -141,19 +121,19 @@ def is_prepared(path: Path) -> bool:
         return False
 
 
-def read_prepared(folder: Path) -> Tokens:
+def read_prepared(folder: Path) -> Prepared:
     """The description of the tokens in `folder`. Raises CorpusError for one that is damaged or of a later format."""
     path = folder / META
     data = read_small(path, _MOST_META, CorpusError)
     try:
-        tree = json.loads(data)
-        format = tree.get("format") if isinstance(tree, dict) else None
+        tree = {**json.loads(data), "path": folder}
+        format = tree.get("format")
         if isinstance(format, int) and format > FORMAT:
             raise CorpusError(
                 f"{path} is of format {format}, and this program knows up to {FORMAT}; install a newer one"
             )
-        return Tokens(folder, Prepared.model_validate(tree))
-    except (ValidationError, ValueError, RecursionError):
+        return Prepared.model_validate(tree)
+    except (ValidationError, ValueError, TypeError, RecursionError):
         raise CorpusError(f"{path} is damaged; remove {folder} and prepare it again") from None
 
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from engine.errors import CorpusError
 from engine.folders import cache_dir
-from engine.text.prepared import TOKENIZER, Tokens
+from engine.text.prepared import TOKENIZER, Prepared
 from engine.tokenizers.answers import LEFT_OUT, Answers, edges_of, find_answers, tokens_of
 from engine.tokenizers.base import Ids, Tokenizer
 from engine.tokenizers.cache import cached_places, cached_tokenizer, cached_tokens
@@ -63,7 +63,7 @@ class TokenDataset:
     @classmethod
     def open(
         cls,
-        text: Text | Tokens,
+        text: Text | Prepared,
         data: DataConfig,
         cache: Path | None = None,
         progress: Progress | None = None,
@@ -76,7 +76,7 @@ class TokenDataset:
         not disturb each other. Tokens that were made ahead are used where they lie. Raises TokenizerError, or
         CorpusError when the cache cannot be written.
         """
-        if isinstance(text, Tokens):
+        if isinstance(text, Prepared):
             return cls._ahead(text, data, tokenizer)
         cache = cache_dir() if cache is None else cache
         cut = text.split(data.val_fraction)
@@ -103,11 +103,11 @@ class TokenDataset:
         return cls(train.ids, val.ids, tokenizer, val_bytes, (train, val), text, cut, starts, answers)
 
     @classmethod
-    def _ahead(cls, tokens: Tokens, data: DataConfig, tokenizer: Tokenizer | None) -> TokenDataset:
+    def _ahead(cls, tokens: Prepared, data: DataConfig, tokenizer: Tokenizer | None) -> TokenDataset:
         """The tokens of a folder, by its own tokenizer, which must be the one that is wanted."""
-        folder, about = tokens.path, tokens.about
+        folder = tokens.path
         own = load_tokenizer(folder / TOKENIZER)
-        if own.fingerprint != about.tokenizer.get("fingerprint"):
+        if own.fingerprint != tokens.tokenizer.get("fingerprint"):
             raise CorpusError(f"{folder / TOKENIZER} is not what the tokens in {folder} were made with; restore it")
         if tokenizer is not None and tokenizer != own:
             raise CorpusError(
@@ -120,7 +120,7 @@ class TokenDataset:
         ):
             if wanted:
                 raise CorpusError(f"the tokens in {folder} do not say {what}; use --set data.{name}")
-        train, val = open_shards(about, folder)
+        train, val = open_shards(tokens)
         return cls(train.ids, val.ids, own, val.n_bytes, (train, val))
 
     def check(self, block_size: int, most: int | None = None) -> None:
@@ -249,7 +249,7 @@ class TokenDataset:
         return loss / math.log(2) * self.val_targets(len(self.val) - 1) / self.val_bytes if self.val_bytes else math.nan
 
 
-def material(corpus: Corpus, progress: Progress | None = None) -> Text | Tokens:
+def material(corpus: Corpus, progress: Progress | None = None) -> Text | Prepared:
     """What a corpus is trained on: its text (see `Corpus.prepare`), or the tokens that were made of it. CorpusError."""
     return corpus.prepared if corpus.prepared is not None else corpus.prepare(progress=progress)
 

@@ -120,6 +120,7 @@ def prepare(
                 tokenizer = _learned(documents, pieces, data, folder, progress)
             write_atomic(folder / TOKENIZER, tokenizer.canonical(), kind=CorpusError)
             known = Prepared(
+                path=folder,
                 name=name,
                 asked=asked,
                 tokenizer=tokenizer.identity | {"settings": tokenizer.settings},
@@ -131,11 +132,11 @@ def prepare(
                 shard_tokens=shard_tokens,
                 pieces=len(pieces),
             )
-            _say(folder, known)
+            _say(known)
         else:
             tokenizer = load_tokenizer(folder / TOKENIZER)
         try:
-            return _filled(folder, known, documents, tokenizer, pieces, workers, progress)
+            return _filled(known, documents, tokenizer, pieces, workers, progress)
         finally:
             sweep(folder, ".piece-*.tmp")
 
@@ -164,7 +165,7 @@ def _begun(folder: Path, asked: dict[str, Any]) -> Prepared | None:
         if [entry for entry in folder.iterdir() if entry.name != TOKENIZER and not entry.match(".*.tmp")]:
             raise CorpusError(f"{folder} is not empty; choose another folder")
         return None
-    known = read_prepared(folder).about
+    known = read_prepared(folder)
     other = next((key for key, value in asked.items() if known.asked.get(key) != value), None)
     if other == "state":
         raise CorpusError(
@@ -175,12 +176,11 @@ def _begun(folder: Path, asked: dict[str, Any]) -> Prepared | None:
     return known
 
 
-def _say(folder: Path, about: Prepared) -> None:
-    write_atomic(folder / META, dump(about), kind=CorpusError)
+def _say(about: Prepared) -> None:
+    write_atomic(about.path / META, dump(about), kind=CorpusError)
 
 
 def _filled(
-    folder: Path,
     about: Prepared,
     documents: Documents,
     tokenizer: Tokenizer,
@@ -188,6 +188,7 @@ def _filled(
     workers: int,
     progress: Progress | None,
 ) -> Prepared:
+    folder = about.path
     writers = [
         ShardWriter(folder, name, tokenizer.dtype.itemsize, about.shard_tokens, split)
         for name, split in zip(SPLITS, (about.train, about.val), strict=True)
@@ -204,7 +205,7 @@ def _filled(
                 progress("encoding", about.pieces_done / len(pieces))
             if time.monotonic() - said > EVERY:
                 about = _with(about, [writer.so_far() for writer in writers])
-                _say(folder, about)
+                _say(about)
                 said = time.monotonic()
         if documents.state() != about.asked["state"]:
             raise CorpusError(f"{documents.ask.path} changed while it was read; remove {folder} and prepare it again")
@@ -213,7 +214,7 @@ def _filled(
         encoding.close()  # type: ignore[attr-defined]
         for writer in writers:
             writer.close()
-    return _finished(folder, about, documents, tokenizer)
+    return _finished(about, documents, tokenizer)
 
 
 def _grown(about: Prepared, made: Encoded) -> Prepared:
@@ -234,7 +235,7 @@ def _with(about: Prepared, shards: list[tuple[Shard, ...]]) -> Prepared:
     return about.model_copy(update=changes)
 
 
-def _finished(folder: Path, about: Prepared, documents: Documents, tokenizer: Tokenizer) -> Prepared:
+def _finished(about: Prepared, documents: Documents, tokenizer: Tokenizer) -> Prepared:
     """The last word of meta.json. Raises CorpusError where nothing is to be trained or validated on."""
     changes: dict[str, Any] = {"finished": True, "left_out": documents.left_out(about.counted)}
     for name, split in (("train", about.train), ("val", about.val)):
@@ -244,10 +245,10 @@ def _finished(folder: Path, about: Prepared, documents: Documents, tokenizer: To
                 f"nothing of {documents.ask.path} fell to {what}; give a {which} --val-fraction, or more text, "
                 f"and another folder"
             )
-        first = np.fromfile(shard_path(folder, name, 0), tokenizer.dtype.newbyteorder("<"), 1).item()
+        first = np.fromfile(shard_path(about.path, name, 0), tokenizer.dtype.newbyteorder("<"), 1).item()
         changes[name] = split.model_copy(update={"first": len(tokenizer.token_bytes(first))})
     about = about.model_copy(update=changes)
-    _say(folder, about)
+    _say(about)
     return about
 
 

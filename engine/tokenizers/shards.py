@@ -199,37 +199,38 @@ class ShardWriter:
             self._file = None
 
 
-def open_shards(prepared: Prepared, folder: Path) -> tuple[Mapped, Mapped]:
+def open_shards(prepared: Prepared) -> tuple[Mapped, Mapped]:
     """The training and the validation tokens. Raises CorpusError when a shard is missing, cut, or damaged where it is
     looked at."""
     found = []
     dtype = np.dtype(prepared.dtype).newbyteorder("<")
-    with doing("read", folder, CorpusError, inside=True):
-        for files, split in zip(_files(prepared, folder), (prepared.train, prepared.val), strict=True):
+    with doing("read", prepared.path, CorpusError, inside=True):
+        for files, split in zip(_files(prepared), (prepared.train, prepared.val), strict=True):
             for path, shard in files:
                 if checksum(path, **_SAMPLE) != shard.sampled:
-                    raise _damaged(path, folder)
+                    raise _damaged(path)
             found.append(Mapped([path for path, _ in files], dtype, split.bytes - split.first))
     return found[0], found[1]
 
 
-def check_all(prepared: Prepared, folder: Path, progress: Progress | None = None) -> None:
+def check_all(prepared: Prepared, progress: Progress | None = None) -> None:
     """Read every byte of every shard. Raises CorpusError that names the first that is not what was written."""
-    every = list(chain(*_files(prepared, folder)))
+    every = list(chain(*_files(prepared)))
     for done, (path, shard) in enumerate(every, 1):
         with doing("read", path, CorpusError), path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if digest != shard.sha256:
-            raise _damaged(path, folder)
+            raise _damaged(path)
         if progress is not None:
             progress("checking", done / len(every))
 
 
-def _files(prepared: Prepared, folder: Path) -> list[list[tuple[Path, Shard]]]:
+def _files(prepared: Prepared) -> list[list[tuple[Path, Shard]]]:
     """The files of training and of validation, each with what it holds.
 
     Raises CorpusError where the making was broken off, and for a shard that is missing or not of its length.
     """
+    folder = prepared.path
     if not prepared.finished:
         done = f"{prepared.pieces_done:,} of {prepared.pieces:,} pieces of its source are in it"
         raise CorpusError(
@@ -252,5 +253,5 @@ def _files(prepared: Prepared, folder: Path) -> list[list[tuple[Path, Shard]]]:
     return both
 
 
-def _damaged(path: Path, folder: Path) -> CorpusError:
-    return CorpusError(f"{path} is damaged; copy it there again, or remove {folder} and prepare it again")
+def _damaged(path: Path) -> CorpusError:
+    return CorpusError(f"{path} is damaged; copy it there again, or remove {path.parent} and prepare it again")

@@ -14,7 +14,7 @@ from engine.runs.status import check_trained_here, read_config, read_info, read_
 from engine.runs.writer import RunWriter
 from engine.text.catalog import find_corpus
 from engine.text.corpus import Text
-from engine.text.prepared import Tokens, no_text
+from engine.text.prepared import Prepared, no_text
 from engine.text.template import Template
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.dataset import TokenDataset, material
@@ -61,7 +61,7 @@ def start_run(
     tokenizer = parent.tokenizer if parent is not None else None
     dataset = TokenDataset.open(text, config.data, progress=progress, tokenizer=tokenizer)
     dataset.check(config.model.block_size, config.data.val_tokens)
-    if isinstance(text, Tokens) and parent is None:
+    if isinstance(text, Prepared) and parent is None:
         config = config.replace(text.settings)
     check_memory(config, dataset.tokenizer.vocab_size, device, ranks)
     if config.train.prompts == (DEFAULT_SAMPLE_PROMPT,) and found.template is not None and found.examples:
@@ -140,12 +140,12 @@ def open_dataset(run: RunDir, corpora_dir: Path | None = None, tokenizer: Tokeni
 def corpus_text(run: RunDir, corpora_dir: Path | None = None) -> Text:
     """The text `run` is trained on. Raises CorpusError when it is gone or has changed since, or never was here."""
     found = _trained_on(run, corpora_dir)
-    if isinstance(found, Tokens):
+    if isinstance(found, Prepared):
         raise CorpusError(no_text(found.path))
     return found
 
 
-def _trained_on(run: RunDir, corpora_dir: Path | None) -> Text | Tokens:
+def _trained_on(run: RunDir, corpora_dir: Path | None) -> Text | Prepared:
     """What `run` is trained on. Raises CorpusError when it is gone or has changed since."""
     corpus = read_info(run).get("corpus") or {}
     problem: CorpusError | None = None

@@ -14,7 +14,7 @@ from tui.cli.options import CorporaDir, Json, RunsDir, at_home
 from tui.cli.output import print_facts, print_json, progress, say
 
 if TYPE_CHECKING:
-    from engine.text.prepared import Split, Tokens
+    from engine.text.prepared import Prepared, Split
 
 MADE = [kind for kind in KINDS if kind != "imported"]
 
@@ -112,26 +112,24 @@ def check(
         raise CorpusError(f"no tokens in {folder}; make them with {made}")
     tokens = read_prepared(folder)
     with progress("checking") as report:
-        check_all(tokens.about, folder, report)
+        check_all(tokens, report)
     if as_json:
         print_json(facts_of(tokens))
     else:
-        shards = len(tokens.about.train.shards) + len(tokens.about.val.shards)
+        shards = len(tokens.train.shards) + len(tokens.val.shards)
         say(f"{folder}: {shards:,} shards, all as they were written")
 
 
-def facts_of(tokens: Tokens) -> dict[str, Any]:
+def facts_of(about: Prepared) -> dict[str, Any]:
     """What a folder of tokens tells of itself, without its shards one by one."""
-    about = tokens.about
     facts = about.model_dump(mode="json", exclude={"train": {"shards"}, "val": {"shards"}, "counted": True})
     for name, split in (("train", about.train), ("val", about.val)):
         facts[name]["shards"] = len(split.shards)
-    return {"path": str(tokens.path), "sha256": tokens.sha256, **facts}
+    return {"path": str(about.path), "sha256": about.sha256, **facts}
 
 
-def show_tokens(tokens: Tokens) -> None:
+def show_tokens(about: Prepared) -> None:
     """The same, for people."""
-    about = tokens.about
     dealt = "by a hash of each document" if about.by == "documents" else "the source's end"
 
     def held(split: Split) -> str:

@@ -172,10 +172,10 @@ def read_tokens(typed: str) -> Expected | None:
     try:
         found = read_prepared(path)
         Config().replace(found.settings)
-        vocab_size = int(found.about.tokenizer["vocab_size"])
+        vocab_size = int(found.tokenizer["vocab_size"])
     except (UserError, KeyError, TypeError, ValueError):
         return None
-    return Expected(vocab_size, found.about.train.tokens, found.about.val.tokens, found.settings)
+    return Expected(vocab_size, found.train.tokens, found.val.tokens, found.settings)
 
 
 @dataclass(frozen=True)

@@ -254,7 +254,7 @@ def test_what_is_killed_goes_on_where_it_was(workers: int, tmp_path: Path) -> No
         return subprocess.run([sys.executable, "-c", BREAKS, *told], env=environment(), timeout=60).returncode
 
     assert once(9) == -signal.SIGKILL
-    about = read_prepared(folder).about
+    about = read_prepared(folder)
     assert not about.finished and 0 < about.pieces_done < about.pieces
     assert is_prepared(folder) and len(about.train.shards) > 1 and not about.train.shards[-1].sha256
     with pytest.raises(CorpusError, match="is not finished"):
@@ -367,7 +367,7 @@ def test_a_disk_that_takes_no_more_costs_nothing_of_what_it_has(data: DataConfig
         assert not list((tmp_path / "made").glob(".*.tmp"))
     monkey.undo()
     if data is BYTES:
-        assert read_prepared(tmp_path / "made").about.pieces_done > 0
+        assert read_prepared(tmp_path / "made").pieces_done > 0
     made(path, tmp_path / "made", data, piece_bytes=20_000)
     assert files_of(tmp_path / "made") == files_of(tmp_path / "whole")
 
@@ -402,10 +402,10 @@ def test_a_damaged_folder_is_refused_in_one_line(tmp_path: Path) -> None:
         with pytest.raises((CorpusError, TokenizerError), match=says) as told:
             opened(spoil(name, how))
         assert "\n" not in str(told.value)
-    check_all(read_prepared(tmp_path / "made").about, tmp_path / "made")
+    check_all(read_prepared(tmp_path / "made"))
     hidden = spoil("train-00000.bin", lambda data: data[:20_000] + b"x" + data[20_001:])
     with pytest.raises(CorpusError, match=r"train-00000\.bin is damaged"):
-        check_all(read_prepared(hidden).about, hidden)
+        check_all(read_prepared(hidden))
 
 
 def test_a_folder_tells_itself_from_any_other(tmp_path: Path) -> None:

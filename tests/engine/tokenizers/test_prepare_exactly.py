@@ -287,9 +287,9 @@ def test_the_folder_is_told_every_five_seconds(
 ) -> None:
     seconds, said, say = count(50.0, step), list[int](), prepare._say
 
-    def noted(folder: Path, about: Prepared) -> None:
+    def noted(about: Prepared) -> None:
         said.append(about.pieces_done)
-        say(folder, about)
+        say(about)
 
     class Clock:
         """Goes on by `step` at each piece; it is asked once more where it is noted."""
@@ -323,7 +323,7 @@ def test_a_source_that_changes_meanwhile_is_refused(
     monkeypatch.setattr(FileDocuments, "state", lambda self: next(states))
     with pytest.raises(CorpusError, match=r"a\.jsonl changed while it was read; remove .*made and prepare it again$"):
         made_of(lines(tmp_path / "a.jsonl"), tmp_path / "made")
-    assert not read_prepared(tmp_path / "made").about.finished
+    assert not read_prepared(tmp_path / "made").finished
 
 
 def test_what_was_left_out_is_told_with_how_often(tmp_path: Path) -> None:
@@ -340,7 +340,7 @@ def test_what_was_left_out_is_told_with_how_often(tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / "more" / f".{number}").write_text("a")
     with FileDocuments(Ask(path=str(tmp_path / "more"))) as documents:
-        said = prepare._finished(tmp_path / "made", with_counts, documents, ByteTokenizer())
+        said = prepare._finished(with_counts, documents, ByteTokenizer())
     assert said.left_out == "1 odd row, 1,234 tool messages, 3 hidden" and said.finished
 
 
@@ -374,7 +374,7 @@ def test_what_was_counted_of_pieces_is_kept_when_it_is_gone_on_with(
     with monkeypatch.context() as patch, pytest.raises(CorpusError, match="broken off"):
         patch.setattr(prepare, "encode_pieces", breaks)
         made_of(path, tmp_path / "made", tokenizer=same)
-    assert read_prepared(tmp_path / "made").about.pieces_done == 3
+    assert read_prepared(tmp_path / "made").pieces_done == 3
     assert not list((tmp_path / "made").glob(".*"))
     monkeypatch.setattr(prepare, "_learned", None)
     told: list[float] = []

@@ -21,7 +21,6 @@ from engine.text.prepared import (
     Prepared,
     Shard,
     Split,
-    Tokens,
     dump,
     is_prepared,
     read_prepared,
@@ -33,7 +32,8 @@ from engine.tokenizers.shards import Mapped, ShardWriter, check_all, open_shards
 
 def about(**more: Any) -> Prepared:
     fields: dict[str, Any] = {
-        "name": "tale", "asked": {}, "tokenizer": {"fingerprint": "f" * 64}, "dtype": "uint16", "by": "end",
+        "path": Path("tale"), "name": "tale", "asked": {}, "tokenizer": {"fingerprint": "f" * 64},
+        "dtype": "uint16", "by": "end",
         "val_fraction": 0.25, "shard_tokens": 65536, "pieces": 3,
     }  # fmt: skip
     return Prepared.model_validate(fields | more)
@@ -146,18 +146,18 @@ def folder_of(path: Path, dtype: str, train: list[int], val: list[int]) -> Prepa
             made.append(Shard(tokens=size, sha256=hashlib.sha256(data).hexdigest(), sampled=sampled))
             first += size
         splits[name] = Split(tokens=sum(sizes), bytes=1000 + len(name), first=5, shards=tuple(made))
-    return about(dtype=dtype, finished=True, **splits)
+    return about(path=path, dtype=dtype, finished=True, **splits)
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "uint32"])
 def test_shards_are_opened_as_one_array_with_the_bytes_of_its_targets(dtype: str, tmp_path: Path) -> None:
     said = folder_of(tmp_path / "made", dtype, [UNIT, UNIT, 3], [7])
-    train, val = open_shards(said, tmp_path / "made")
+    train, val = open_shards(said)
     assert train.ids.dtype == np.dtype(dtype) and not train.ids.flags.writeable
     assert np.array_equal(train.ids, np.arange(2 * UNIT + 3).astype(dtype)) and val.ids.tolist() == list(range(7))
     assert (train.n_bytes, val.n_bytes) == (1000, 998)
     told: list[tuple[str, float]] = []
-    check_all(said, tmp_path / "made", lambda what, share: told.append((what, share)))
+    check_all(said, lambda what, share: told.append((what, share)))
     assert told == [("checking", 0.25), ("checking", 0.5), ("checking", 0.75), ("checking", 1.0)]
 
 
@@ -173,18 +173,18 @@ def test_every_shard_is_looked_at(name: str, dtype: str, tmp_path: Path) -> None
             with pytest.raises(
                 CorpusError, match=rf"{name} has {length:,} bytes and should have {len(good):,}; copy it"
             ):
-                look(said, folder)
+                look(said)
     (folder / name).write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     for look in (open_shards, check_all):
         with pytest.raises(CorpusError, match=rf"{name} is damaged; copy it there again, or remove"):
-            look(said, folder)
+            look(said)
     (folder / name).unlink()
     for look in (open_shards, check_all):
         with pytest.raises(CorpusError, match=rf"{name} is missing; copy it there again"):
-            look(said, folder)
+            look(said)
     (folder / name).mkdir()
     with pytest.raises(CorpusError, match=rf"{name} has .* bytes and should have"):
-        check_all(said, folder)
+        check_all(said)
 
 
 def test_what_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,13 +197,13 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for place in ("checksum", "Mapped"):
         with monkeypatch.context() as patch, pytest.raises(CorpusError, match=r"^cannot read .*val-00000\.bin: "):
             patch.setattr(shards, place, fails)
-            open_shards(said, folder)
+            open_shards(said)
     with monkeypatch.context() as patch, pytest.raises(CorpusError, match=r"^cannot read .*train-00000\.bin: "):
         patch.setattr(shards.hashlib, "file_digest", fails)
-        check_all(said, folder)
+        check_all(said)
     with monkeypatch.context() as patch, pytest.raises(CorpusError, match=r"^cannot read .*train-00000\.bin: "):
         patch.setattr(Path, "stat", fails)
-        check_all(said, folder)
+        check_all(said)
 
 
 # -- what a folder says of itself --------------------------------------------------------------------------------------
@@ -216,9 +216,9 @@ def test_a_folder_is_known_by_a_hash_that_every_version_makes(tmp_path: Path) ->
     tree = [1, "f" * 64, "uint16", 9, 5, [[3, "a" * 64]], []]
     assert said.sha256 == hashlib.sha256(json.dumps(tree).encode()).hexdigest()
     assert said.n_bytes == 14 and said.format == 1 and said.kind == "tinytui tokens"
-    tokens = Tokens(tmp_path, said.model_copy(update={"tokenizer": {"settings": {"tokenizer": "bpe"}}}))
+    tokens = said.model_copy(update={"tokenizer": {"settings": {"tokenizer": "bpe"}}})
     assert tokens.settings == {"data.tokenizer": "bpe", "data.val_fraction": 0.25} and tokens.n_bytes == 14
-    assert Tokens(tmp_path, said).settings == {"data.val_fraction": 0.25} and Tokens(tmp_path, said).left_out == ""
+    assert said.settings == {"data.val_fraction": 0.25} and said.left_out == ""
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_a_folder_is_known_by_a_hash_that_every_version_makes(tmp_path: Path) ->
 )
 def test_what_a_folder_may_say_has_bounds(good: dict[str, Any], wrong: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / META).write_bytes(dump(about(**good)))
-    assert is_prepared(tmp_path) and read_prepared(tmp_path).about == about(**good)
+    assert is_prepared(tmp_path) and read_prepared(tmp_path) == about(path=tmp_path, **good)
     tree = about().model_dump(mode="json") | wrong
     (tmp_path / META).write_text(json.dumps(tree))
     with pytest.raises(CorpusError, match=r"is damaged; remove .* and prepare it again"):
@@ -288,17 +288,17 @@ def test_other_folders_are_no_tokens(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_was_broken_off_says_how_far_it_is(tmp_path: Path) -> None:
-    check_all(about(finished=True), tmp_path)
+    check_all(about(finished=True))
     for look in (check_all, open_shards):
         with pytest.raises(CorpusError, match=r"is not finished \(1,234 of 56,789 pieces of its source are in it\)"):
-            look(about(pieces=56789, pieces_done=1234), tmp_path)
+            look(about(pieces=56789, pieces_done=1234))
 
 
 def test_a_description_has_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = dump(about())
     (tmp_path / META).write_bytes(data)
     monkeypatch.setattr(prepared, "_MOST_META", len(data))
-    assert read_prepared(tmp_path).about == about()
+    assert read_prepared(tmp_path) == about(path=tmp_path)
     monkeypatch.setattr(prepared, "_MOST_META", len(data) - 1)
     with pytest.raises(CorpusError):
         read_prepared(tmp_path)
