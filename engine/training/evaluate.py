@@ -45,10 +45,6 @@ class Evaluation:
     tokens: int
     seconds: float
 
-    @property
-    def perplexity(self) -> float:
-        return math.exp(min(self.loss, 700.0))
-
 
 @dataclass
 class Portion:

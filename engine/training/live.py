@@ -47,8 +47,6 @@ class LiveWeights:
     """Hands the training weights to other threads, each into a copy of its own."""
 
     def __init__(self) -> None:
-        self.kept: list[GPT] = []
-        """Copies that no prompt uses, for the next one: one at most."""
         self._ready = threading.Condition()
         self._waiting: list[_Waiter] = []
         self._ended = False
@@ -70,11 +68,6 @@ class LiveWeights:
         with self._ready:
             self._ended = True
             self._ready.notify_all()
-
-    def free(self) -> None:
-        """Give back the copy that no prompt uses."""
-        with self._ready:
-            self.kept.clear()
 
     def check(self) -> None:
         """Raises RunError when training has ended."""
@@ -104,15 +97,13 @@ class LivePrompter:
 
     What else a request may hold are the arguments of `generate`, and `top`: how many logits come with each piece.
 
-    AT_ONCE prompts have a copy of the weights at the same time, others wait for theirs; one copy is kept for the next
-    prompt until memory is short.
+    AT_ONCE prompts have a copy of the weights at the same time, others wait for theirs.
     """
 
     def __init__(self, live: LiveWeights, build: Callable[[], GPT], tokenizer: Tokenizer) -> None:
         """`build` makes a model like the one in training, on its device, in evaluation mode."""
         self.live, self.build, self.tokenizer = live, build, tokenizer
         self._places = threading.Semaphore(AT_ONCE)
-        self._guard = threading.Lock()
 
     def __call__(self, request: dict[str, Any], cancelled: Callable[[], bool]) -> Iterator[dict[str, Any]]:
         settings = SamplingSettings(**(request.get("settings") or {}))
@@ -126,7 +117,6 @@ class LivePrompter:
             return
         finally:
             self._places.release()
-        self.live.free()
         free_memory()
         raise RunError("no memory for this prompt beside training; ask for fewer tokens, or prompt a checkpoint later")
 
@@ -141,7 +131,7 @@ class LivePrompter:
         self, request: dict[str, Any], settings: SamplingSettings, cancelled: Callable[[], bool]
     ) -> Iterator[dict[str, Any]]:
         self.live.check()
-        model = self._borrow()
+        model = self.build()
         step = self.live.take(model, cancelled)
         most = int(request.get("top", 0))
         keep = KeptLogits() if most else None
@@ -155,23 +145,11 @@ class LivePrompter:
             alternatives=int(request.get("alternatives", 0)),
             keep=keep,
         )
-        try:
-            for piece in each_within(beside(next(model.parameters()).device), pieces):
-                if isinstance(piece, Done):
-                    yield {"done": {**asdict(piece), "step": step}}
-                else:
-                    yield {"piece": _told(piece, keep, most)}
-        finally:
-            with self._guard:
-                if not self.live.kept:
-                    self.live.kept.append(model)
-
-    def _borrow(self) -> GPT:
-        """A model of its own for every prompt under way."""
-        with self._guard:
-            if self.live.kept:
-                return self.live.kept.pop()
-        return self.build()
+        for piece in each_within(beside(next(model.parameters()).device), pieces):
+            if isinstance(piece, Done):
+                yield {"done": {**asdict(piece), "step": step}}
+            else:
+                yield {"piece": _told(piece, keep, most)}
 
 
 def _told(piece: Piece, keep: KeptLogits | None, most: int) -> dict[str, Any]:

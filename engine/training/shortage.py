@@ -55,7 +55,6 @@ def in_room(trainer: Trainer, take: Callable[[], Result]) -> Result:
                     f"out of memory in the update of step {trainer.step + 1}; end what else needs memory, resume"
                 )
             _shrink(trainer)
-        trainer.live.free()
         free_memory()
         freed.add(in_update)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 import torch
 
 from engine.training import evaluate
-from engine.training.evaluate import Evaluation, Portion
+from engine.training.evaluate import Portion
 
 CPU, GPU, OTHER = torch.device("cpu"), torch.device("cuda", 0), torch.device("meta")
 
@@ -49,12 +48,6 @@ def test_both_are_halved_to_their_least(first: tuple[int, int], then: list[tuple
     while portion.halve():
         found.append((portion.rows, portion.tokens))
     assert found == then
-
-
-def test_perplexity_is_a_number_for_any_loss() -> None:
-    assert Evaluation(2.0, 1.0, 10, 1.0).perplexity == pytest.approx(math.e**2)
-    assert Evaluation(699.5, 1.0, 10, 1.0).perplexity == pytest.approx(math.exp(699.5))
-    assert Evaluation(700.5, 1.0, 10, 1.0).perplexity == Evaluation(1e9, 1.0, 10, 1.0).perplexity == math.exp(700.0)
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("out of memory"), ValueError("a bug")])

@@ -126,7 +126,6 @@ class Short:
             step=7,
             config=tiny_config("train.batch_size=4", "train.grad_accum=3"),
             log=SimpleNamespace(),
-            live=SimpleNamespace(free=lambda: self.did.append("no copy")),
             model=SimpleNamespace(loss="plain"),
             take_step=SimpleNamespace(loss_function="compiled" if compiled else "plain", shrink=self.shrink),
             writer=SimpleNamespace(
@@ -151,7 +150,7 @@ def told(size: int, micros: int, more: str = "") -> list[Any]:
     return ["shrunk", ("alarm", 7, {"alarm": "memory", "message": message}), size]
 
 
-FREED = ["no copy", "freed"]
+FREED = ["freed"]
 
 
 @pytest.mark.parametrize(
