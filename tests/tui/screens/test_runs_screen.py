@@ -71,7 +71,7 @@ async def test_runs_are_looked_at_while_they_are_shown_and_at_once_when_they_are
         await ready(app, pilot)
         await until(pilot, lambda: len(looks) > 3)  # again and again
         await pilot.press("6")
-        await until(pilot, lambda: app.current_mode == "corpora")
+        await until(pilot, lambda: app.current_mode == "corpora" and not app.session.reads.asked("runs"))
         others = list[int]()
         app.session.reads.ask("other", lambda _: others.append(len(looks)), lambda _: None, every=0.02)
         await until(pilot, lambda: len(others) > 10)
