@@ -26,7 +26,7 @@ from engine.runs.schema import DamagedError
 from engine.sampling.decode import for_decoding
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.table import tokenizer_from_dict
-from engine.training.sharded_saving import read_sharded
+from engine.training.sharded import read_sharded
 from engine.training.verify import (
     AVERAGED,
     OPTIMIZER,

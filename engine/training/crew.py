@@ -33,8 +33,7 @@ from engine.training.memory import check_shares
 from engine.training.optim import Optimizer
 from engine.training.ranks import ALONE, LostRankError, Ranks
 from engine.training.saving import Contents, begin_checkpoint, finish_checkpoint
-from engine.training.sharded import draw_weights, fill, shard, whole
-from engine.training.sharded_saving import Writing, read_into
+from engine.training.sharded import Writing, draw_weights, fill, read_into, shard, whole
 from engine.training.start import open_dataset
 from engine.training.step import Result, TrainStep
 

@@ -32,7 +32,7 @@ OF_ALL = (
 """Tests that look at every file without running its lines."""
 ELSEWHERE = {
     "tests/engine/training/test_ranks.py": (
-        "batches beside checkpoint crew evaluate host memory optim processes ranks saving sharded sharded_saving "
+        "batches beside checkpoint crew evaluate host memory optim processes ranks saving sharded "
         "shares state step trainer verify"
     ),
     "tests/engine/tokenizers/test_prepare.py": "documents pieces prepare shards",

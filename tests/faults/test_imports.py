@@ -30,7 +30,7 @@ from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.bpe import BpeTokenizer, byte_alphabet
 from engine.tokenizers.char import CharTokenizer
 from engine.training.checkpoint import load_model
-from engine.training.imported import import_run
+from engine.training.fork import import_run
 
 from .conftest import Campaign
 

@@ -65,7 +65,7 @@ def import_(
     runs: RunsDir = Path("runs"),
 ) -> None:
     """A model from transformers as a run: to sample, and to fine-tune with train --from."""
-    from engine.training.imported import import_run
+    from engine.training.fork import import_run
     from tui.state.detached import how_to
 
     made = import_run(folder, runs, name=name)

@@ -24,7 +24,7 @@ from engine.sampling.generate import generate
 from engine.sampling.settings import SamplingSettings
 from engine.tokenizers.base import Tokenizer
 from engine.training.checkpoint import load_model
-from engine.training.imported import import_run
+from engine.training.fork import import_run
 
 GREEDY = SamplingSettings(temperature=0, max_tokens=10)
 
@@ -305,7 +305,7 @@ def test_a_run_that_cannot_be_written_is_not_half_there(tmp_path: Path, monkeypa
     def full(*_: object) -> None:
         raise CheckpointError("no space left on device")
 
-    monkeypatch.setattr("engine.training.imported.write_checkpoint", full)
+    monkeypatch.setattr("engine.training.fork.write_checkpoint", full)
     with pytest.raises(CheckpointError, match="no space"):
         import_run(tmp_path / "bytes", tmp_path / "runs")
     assert not list((tmp_path / "runs").iterdir())

@@ -20,8 +20,7 @@ from engine.training import compile as compiling
 from engine.training.crew import Crew
 from engine.training.ranks import Ranks
 from engine.training.saving import Contents, fresh_state
-from engine.training.sharded import is_sharded, local, whole
-from engine.training.sharded_saving import read_sharded
+from engine.training.sharded import is_sharded, local, read_sharded, whole
 from engine.training.step import LossFunction
 from engine.training.verify import verify_checkpoint
 

@@ -18,7 +18,7 @@ from engine.training import step as steps
 from engine.training.compile import Compiled
 from engine.training.crew import Crew
 from engine.training.ranks import LostRankError, Ranks
-from engine.training.sharded_saving import Writing, _told_of
+from engine.training.sharded import Writing, _told_of
 
 from .conftest import flat, tiny_config
 from .told import CPU, tokens

@@ -14,8 +14,7 @@ from engine.interop.exports import export_tensorboard
 from engine.runs.layout import RunDir
 from engine.tokenizers.bpe import byte_alphabet
 from engine.training.checkpoint import load_model
-from engine.training.fork import fine_tuning_config, fork_run
-from engine.training.imported import import_run
+from engine.training.fork import fine_tuning_config, fork_run, import_run
 from engine.training.start import resume_run, start_run
 
 from .conftest import tiny_text, train

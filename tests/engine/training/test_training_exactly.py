@@ -23,9 +23,8 @@ from engine.runs.schema import DamagedError
 from engine.runs.status import read_info, read_status
 from engine.tokenizers.char import CharTokenizer
 from engine.training import compile as compiling
-from engine.training import imported
-from engine.training.fork import fine_tuning_config
-from engine.training.imported import import_run
+from engine.training import fork
+from engine.training.fork import fine_tuning_config, import_run
 from engine.training.optim import muon_dtype
 from engine.training.saving import fresh_state
 from engine.training.start import start_run
@@ -142,8 +141,8 @@ def test_an_imported_model_is_a_run_that_ended_at_its_beginning(
 ) -> None:
     config, tokenizer = load_preset("nano").model, CharTokenizer("abc")
     weights = {name: each.detach() for name, each in build_model(config, 3).named_parameters()}
-    monkeypatch.setattr(imported, "read_tokenizer", lambda folder: tokenizer)
-    monkeypatch.setattr(imported, "import_model", lambda folder: (config, weights))
+    monkeypatch.setattr(fork, "read_tokenizer", lambda folder: tokenizer)
+    monkeypatch.setattr(fork, "import_model", lambda folder: (config, weights))
     run = import_run(tmp_path / "their model", tmp_path / "runs")
     reader = RunReader(run)
     reader.poll()
