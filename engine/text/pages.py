@@ -118,15 +118,7 @@ def find_passage(text: Text, passage: str, cancelled: Callable[[], bool] = lambd
     return None
 
 
-@dataclass(frozen=True)
-class Beginning:
-    """How the text of a corpus begins; `whole` when that is all of it."""
-
-    text: str
-    whole: bool
-
-
-def beginning(corpus: Corpus, most: int = 1 << 16) -> Beginning:
+def beginning(corpus: Corpus, most: int) -> str:
     """The first `most` characters of a corpus that need not be prepared: unpacked and rendered only so far.
 
     Parts that are no text are left out, as they will be. Raises CorpusError for what is missing, damaged or made only
@@ -141,8 +133,7 @@ def beginning(corpus: Corpus, most: int = 1 << 16) -> Beginning:
             held += piece or b""
             if len(held) > 4 * most:
                 break
-    text = held.decode("utf-8", "ignore")  # less half a character at the end
-    return Beginning(text[:most], len(text) <= most)
+    return held.decode("utf-8", "ignore")[:most]  # less half a character at the end
 
 
 @dataclass(frozen=True)

@@ -65,20 +65,6 @@ class Template:
         """One whole record, as it stands in the training text."""
         return self.apply(prompt) + response + self.suffix
 
-    def cut(self, text: str, prompt: str | None = None) -> str:
-        """The answer in `text`: without an applied prompt at its front, and ended before the first stop string.
-
-        `text` is what the model wrote, with or without what it was given. Name the `prompt` to have exactly that one
-        removed; without it a leading `prefix ... infix` is taken to be the prompt.
-        """
-        if prompt is not None:
-            text = text.removeprefix(self.apply(prompt))
-        elif self.infix and text.startswith(self.prefix) and self.prefix:
-            head, found, rest = text[len(self.prefix) :].partition(self.infix)
-            text = rest if found else self.prefix + head
-        ends = [place for stop in self.stops if (place := text.find(stop)) >= 0]
-        return text[: min(ends)] if ends else text
-
     def turns(self, history: Sequence[tuple[str, str]], prompt: str) -> str:
         """What the model is given in a chat: past (prompt, response) turns as whole records, then the new prompt."""
         return "".join(self.record(*turn) for turn in history) + self.apply(prompt)

@@ -135,6 +135,6 @@ def begins(corpus: Corpus) -> Callable[[Ticket], str]:
     def read(ticket: Ticket) -> str:
         from engine.text.pages import beginning
 
-        return beginning(corpus, 1 << 13).text
+        return beginning(corpus, 1 << 13)
 
     return read

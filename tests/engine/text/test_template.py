@@ -1,15 +1,14 @@
-"""Templates: what is prompted is what was trained on, and the answer comes out whole."""
+"""Templates: what is prompted is what was trained on."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import CorpusError
 from engine.text.template import CHAT_TEMPLATE, Template
 
-NOTES = Template.parse("### Input:\n{prompt}\n### Output:\n{response}\n\n", ["\n\n", "### Input:"])
 plain = st.text(st.characters(codec="utf-8"), max_size=40)
 templates = st.builds(Template, plain, plain, plain, st.lists(plain.filter(bool), max_size=3).map(tuple))
 
@@ -18,34 +17,6 @@ def test_a_record_is_the_applied_prompt_then_the_answer_then_the_suffix() -> Non
     assert CHAT_TEMPLATE.apply("Hi.") == "You: Hi.\nBot: "
     assert CHAT_TEMPLATE.record("Hi.", "Hello!") == "You: Hi.\nBot: Hello!<END>\n"
     assert CHAT_TEMPLATE.stops == ("<END>",)
-
-
-def test_the_answer_is_cut_out_with_and_without_the_prompt_before_it() -> None:
-    text = "Subjective: a\nPlan: b\n\n### Input:\nnext"
-    for given_text in (text, NOTES.apply("Pt. complains of headache.") + text):
-        assert NOTES.cut(given_text) == "Subjective: a\nPlan: b"
-
-
-def test_an_answer_without_a_stop_is_kept_whole() -> None:
-    assert CHAT_TEMPLATE.cut("Hello th") == "Hello th"
-
-
-@given(templates, plain, plain, plain)
-def test_cut_gives_back_any_answer_that_holds_no_stop(template: Template, prompt: str, answer: str, after: str) -> None:
-    whole = answer + template.suffix + after
-    first = min((place for stop in template.stops if (place := whole.find(stop)) >= 0), default=len(whole))
-    assume(all(stop not in answer for stop in template.stops))
-    cut = template.cut(template.apply(prompt) + whole, prompt)
-    assert cut == whole[:first]
-    if template.stops and template.suffix.startswith(template.stops) and first == len(answer):
-        assert cut == answer
-
-
-@given(plain.filter(lambda text: "\nBot: " not in text), plain.filter(lambda text: "<END>" not in text), plain)
-def test_chat_answers_survive_the_round_trip(prompt: str, answer: str, after: str) -> None:
-    assume("<END>" not in (answer + "<END>")[:-1])
-    written = CHAT_TEMPLATE.record(prompt, answer) + after
-    assert CHAT_TEMPLATE.cut(written) == CHAT_TEMPLATE.cut(written, prompt) == answer
 
 
 @given(templates)

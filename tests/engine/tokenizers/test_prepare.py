@@ -427,7 +427,7 @@ def test_other_ways_to_use_a_folder_are_refused(tmp_path: Path) -> None:
     assert corpus.available
     asked: list[Callable[[], object]] = [
         corpus.prepare,
-        lambda: beginning(corpus),
+        lambda: beginning(corpus, 10),
         lambda: preview_table(tmp_path / "made"),
         lambda: add_corpus(tmp_path / "made", "mine", tmp_path / "own"),
     ]

@@ -127,7 +127,7 @@ def kind_of(path: str) -> Kind:
     table = preview_table(place)
     if table is not None:
         return Kind(table, name=name)
-    return Kind(None, beginning(Corpus("", path=place), 4000).text, name)
+    return Kind(None, beginning(Corpus("", path=place), 4000), name)
 
 
 class AddScreen(Dialogue[Addition]):
