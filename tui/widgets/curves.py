@@ -145,6 +145,15 @@ SPIKE = 0.25
 """What lies further from most of a curve than this share of its range is left out of an `auto` range."""
 
 
+def quantile(values: Floats, share: float) -> float:
+    """As `np.quantile`, which loads all of masked arrays at its first call."""
+    place = share * (values.size - 1)
+    low = int(place)
+    high = min(low + 1, values.size - 1)
+    parted = np.partition(values, (low, high))
+    return float(parted[low] + (parted[high] - parted[low]) * (place - low))
+
+
 def _range(
     one: Series, memory: Memory, window: tuple[float, float], warmup: int | None, log: bool
 ) -> tuple[float, float] | None:
@@ -167,8 +176,8 @@ def _range(
         vals = vals[val_x > float(one.x[min(int(np.searchsorted(steps, begun, "right")), len(steps) - 1)])]
     smooth = smooth[np.isfinite(smooth) & ((smooth > 0) | (not log))]
     curves = np.concatenate([smooth, vals])
-    bottom = float(np.quantile(np.concatenate([lows, curves]), 0.02))
-    top = float(np.quantile(np.concatenate([highs, curves]), 0.98))
+    bottom = quantile(np.concatenate([lows, curves]), 0.02)
+    top = quantile(np.concatenate([highs, curves]), 0.98)
     reach = SPIKE * (top - bottom)
     last = [float(smooth[-1])] if smooth.size else []
     last += [float(vals[-1])] if vals.size else []

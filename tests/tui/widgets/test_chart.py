@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
+from tui.screens.train.loss import problem_lines
 from tui.state.chart import Axis, Mark, Scale
 from tui.text import Row, width_of
 from tui.widgets.axes import marks_in
 from tui.widgets.canvas import draw_band, draw_lines, thin
 from tui.widgets.chart import Area, ChartState, PlotData, Series, View, draw, draw_text
+from tui.widgets.curves import quantile
 
 STEPS = np.arange(1, 2001)
 LOSS = 1.5 + 2.5 * np.exp(-STEPS / 300)
@@ -357,3 +360,22 @@ def test_any_number_of_marks_is_placed_as_each_alone_is(axis: Axis) -> None:
     assert sum(map(len, placed.values())) == len(marks)
     for column, together in placed.items():
         assert {area.column(data.x_of(mark.step)) for mark in together} == {column}
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50), st.sampled_from([0.0, 0.02, 0.5, 0.98, 1.0]))
+def test_a_quantile_is_numpys(values: list[float], share: float) -> None:
+    assert quantile(np.asarray(values), share) == pytest.approx(np.quantile(values, share), rel=1e-9, abs=1e-9)
+
+
+def test_what_went_wrong_is_broken_at_words_and_slashes() -> None:
+    problem = "cannot write /scratch/somebody/runs/notes/metrics.jsonl; 診療記録 free a place " + "x" * 30
+    for width in range(8, 60):
+        lines = problem_lines(problem, width, 99)
+        assert all(cell_len(line) <= width for line in lines)
+        assert "".join(lines).replace(" ", "") == problem.replace(" ", "")
+        assert all(any(name in line for line in lines) for name in ("somebody", "metrics", "診療記録") if width >= 15)
+        few = problem_lines(problem, width, 2)
+        assert (
+            few == lines if len(lines) <= 2 else len(few) == 2 and few[-1].endswith("…") and cell_len(few[1]) <= width
+        )
+    assert problem_lines("", 20, 3) == problem_lines("  ", 20, 3) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tui.text import Part, Row, clean, fmt_bytes, fmt_count
+from tui.text import Part, Row, clean, fmt_bytes, fmt_count, width_of
 from tui.widgets.rows import wrapped
 
 if TYPE_CHECKING:
@@ -42,7 +42,10 @@ def fact(name: str, said: str, aside: str, width: int) -> list[Row]:
     label = (f"{name:<{LABEL}}", "dim")
     if not aside:
         return list(wrapped([label, (said, "bright")], width))
-    return list(wrapped([label, (said, "bright"), (f"  {aside}", "dim")], width))
+    row: list[Part] = [label, (said, "bright"), (f"  {aside}", "dim")]
+    if width_of(row) > width < 2 * width_of(row[:2]):  # no room for a third column
+        return [row[:2], *wrapped([("  ", ""), (aside, "dim")], width)]
+    return list(wrapped(row, width))
 
 
 def statistics_rows(told: Statistics, width: int) -> list[Row]:

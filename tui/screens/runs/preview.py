@@ -68,9 +68,7 @@ class RunPreview(Pane):
 
     def _look(self, overlay: Overlay, ticket: Ticket) -> list[Look] | None:
         """Nothing is read while another screen is shown, where no poll comes from. For the worker's thread."""
-        import numpy.ma  # noqa: F401 - a curve's quantiles load it
-
-        import tui.widgets.plot  # noqa: F401 - both are loaded here, where no key waits for it
+        import tui.widgets.plot  # noqa: F401 - loaded here, where no key waits for it
 
         before, self._looked = self._looked, self._rested
         return overlay.look(ticket) if before != self._looked else None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.content import Content
@@ -15,7 +15,7 @@ from textual.message import Message
 from tui.actions import bindings
 from tui.state.chart import METRICS, ChartLook, Mark, after, logged, marks_of
 from tui.state.summary import Latest, setting
-from tui.text import clean, fit
+from tui.text import clean, fit, wrap
 from tui.widgets.pane import Pane
 from tui.widgets.plot import LossPlot, PlotData, Series
 from tui.widgets.rows import Rows
@@ -27,12 +27,23 @@ MOST_LINES = 3
 EMPTY = "the loss is drawn here from the first step on"
 OF_TOKENS = ("loss", "bits per byte")
 """Of which tokens these are, is said where it is not all."""
+_AT_SLASHES = re.compile(r"(?<=/)(?=.)")
 
 
-class _Wrapper(textwrap.TextWrapper):
-    """Breaks long paths at their slashes, so that every name in them can be read."""
-
-    wordsep_simple_re = re.compile(r"(\s+|(?<=/))")
+def problem_lines(problem: str, width: int, most: int) -> list[str]:
+    """`problem` in at most so many lines, broken at words and long paths at their slashes, so that every name in them
+    can be read."""
+    lines = [""]
+    for word in problem.split():
+        whole = cell_len(f"{lines[-1]} {word}") <= width
+        for number, piece in enumerate([word] if whole else _AT_SLASHES.split(word)):
+            gap = " " if lines[-1] and not number else ""
+            if cell_len(lines[-1] + gap + piece) <= width:
+                lines[-1] += gap + piece
+            else:
+                lines += [piece[start:end] for start, end in wrap(piece, width)]
+    lines = [line for line in lines if line]
+    return lines if len(lines) <= most else [*lines[: most - 1], fit(f"{lines[most - 1]} …", width).rstrip()]
 
 
 class LossPane(Pane):
@@ -111,11 +122,8 @@ class LossPane(Pane):
     def say_problem(self, problem: str) -> None:
         """What went wrong, in a few lines under the curve; nothing takes them away."""
         self._problem = problem
-        room = max(16, self.size.width - 6)
-        wrapper = _Wrapper(
-            room, break_on_hyphens=False, placeholder=" …", max_lines=max(MOST_LINES, self.size.height // 2)
-        )
-        lines = wrapper.wrap(clean(problem, keep_newlines=False))
+        room = max(8, self.size.width - 6)
+        lines = problem_lines(clean(problem, keep_newlines=False), room, max(MOST_LINES, self.size.height // 2))
         rows = self.query_one("#problem", Rows)
         rows.display = bool(lines)
         if lines:
