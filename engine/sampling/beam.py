@@ -50,19 +50,37 @@ def beam_search(
     settings = settings or SamplingSettings()
     if not 1 <= num <= beams <= MOST_BEAMS:
         raise UserError(f"beams must be from 1 to {MOST_BEAMS} and give at most as many texts, not {beams} for {num}")
-    ids = encode_prompt(model, tokenizer, prompt)
-    endings = Endings(tokenizer, settings)
-    context = Context(model, ids, settings.max_tokens, beams)
-    running = [_Open((), 0.0)] + [_Open((), NEVER)] * (beams - 1)
+    context = Context(model, encode_prompt(model, tokenizer, prompt), settings.max_tokens, beams)
+    device, endings = context.ids.device, Endings(tokenizer, settings)
+    # tokens of the open beams, and their summed log probability
+    running: list[tuple[tuple[int, ...], float]] = [((), NEVER if number else 0.0) for number in range(beams)]
     finished: list[Beam] = []
     for length in range(1, settings.max_tokens + 1):
-        finishing, running, parents = _step(context, running, endings, settings, length, length_penalty)
-        finished = sorted(finished + finishing, key=lambda beam: -beam.score)[:beams]
-        best = running[0].score / length**length_penalty if running else NEVER
+        scores = context.logits().log_softmax(-1)
+        scores = apply_repetition_penalty(scores, context.ids, settings.repetition_penalty)
+        scores = scores + torch.tensor([score for _, score in running], device=device)[:, None]
+        # so many of the best continuations that enough go on even if every beam could end in every stop token
+        looked_at = min(max(2, 1 + len(endings.stop_ids)) * len(running), scores.numel())
+        top = scores.flatten().topk(looked_at)
+        values = top.values.tolist()
+        if not math.isfinite(values[0]):
+            raise not_a_number()
+        open_ones: list[tuple[int, tuple[int, ...], float]] = []  # each with the number of the beam it goes on from
+        for rank, (score, index) in enumerate(zip(values, top.indices.tolist(), strict=True)):
+            parent, token = divmod(index, scores.size(-1))
+            tokens = (*running[parent][0], token)
+            reason = endings.reason(tokens)
+            if reason is None and len(open_ones) < len(running):
+                open_ones.append((parent, tokens, score))
+            elif reason is not None and rank < len(running):  # only those among the best may end
+                finished.append(Beam(endings.text(tokens), tokens, score / length**length_penalty, reason))
+        finished = sorted(finished, key=lambda beam: -beam.score)[:beams]
+        running = [(tokens, score) for _, tokens, score in open_ones]
+        best = running[0][1] / length**length_penalty if running else NEVER
         if not running or (len(finished) == beams and best <= finished[-1].score):
             return finished[:num]
-        context.select(torch.tensor(parents, device=context.ids.device))
-        context.append(torch.tensor([beam.ids[-1] for beam in running], device=context.ids.device))
+        context.select(torch.tensor([parent for parent, *_ in open_ones], device=device))
+        context.append(torch.tensor([tokens[-1] for tokens, _ in running], device=device))
     return [Beam("", (), 0.0, "length")]  # no token was asked for
 
 
@@ -90,52 +108,3 @@ class Endings:
         visible = StopFilter(self.stops)
         ended = ids and ids[-1] in self.stop_ids
         return visible.push(self.tokenizer.decode(ids[:-1] if ended else ids)) + visible.flush()
-
-
-@dataclass(frozen=True)
-class _Open:
-    """A beam that may go on: its tokens and their summed log probability."""
-
-    ids: tuple[int, ...]
-    score: float
-
-    def finish(self, endings: Endings, length_penalty: float, reason: StopReason) -> Beam:
-        return Beam(endings.text(self.ids), self.ids, self.score / len(self.ids) ** length_penalty, reason)
-
-
-def _step(
-    context: Context,
-    running: list[_Open],
-    endings: Endings,
-    settings: SamplingSettings,
-    length: int,
-    length_penalty: float,
-) -> tuple[list[Beam], list[_Open], list[int]]:
-    """Beams that end with their `length`-th token, those that go on, and whose continuation each of these is.
-
-    So many of the best continuations are looked at that enough go on even if every beam could end in every stop token;
-    only those among the best `beams` may end (they are as many as there are beams in all).
-    """
-    beams = len(running)
-    scores = context.logits().log_softmax(-1)
-    scores = apply_repetition_penalty(scores, context.ids, settings.repetition_penalty)
-    vocab_size = scores.size(-1)
-    scores = scores + torch.tensor([beam.score for beam in running], device=scores.device)[:, None]
-    looked_at = min(max(2, 1 + len(endings.stop_ids)) * beams, scores.numel())
-    top = scores.flatten().topk(looked_at)
-    values = top.values.tolist()
-    if not math.isfinite(values[0]):
-        raise not_a_number()
-    finishing: list[Beam] = []
-    going_on: list[_Open] = []
-    parents: list[int] = []
-    for rank, (score, index) in enumerate(zip(values, top.indices.tolist(), strict=True)):
-        parent, token = divmod(index, vocab_size)
-        beam = _Open((*running[parent].ids, token), score)
-        reason = endings.reason(beam.ids)
-        if reason is not None:
-            finishing += [beam.finish(endings, length_penalty, reason)] if rank < beams else []
-        elif len(going_on) < beams:
-            going_on.append(beam)
-            parents.append(parent)
-    return finishing, going_on, parents

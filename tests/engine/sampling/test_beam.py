@@ -3,7 +3,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import pairwise, product
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from engine.config import ModelConfig
 from engine.errors import UserError
 from engine.model import build_model
 from engine.model.gpt import GPT
-from engine.sampling.beam import NEVER, Beam, _Open, _step, beam_search
+from engine.sampling.beam import Beam, beam_search
 from engine.sampling.decode import Context
 from engine.sampling.generate import generate
 from engine.sampling.settings import SamplingSettings
@@ -243,14 +242,14 @@ def test_what_makes_no_sense_is_refused(tiny: MakeModel, letters: GPT, chars: Ch
 @pytest.mark.parametrize("finite", [0, 1, 3])
 def test_as_long_as_anything_can_follow_the_search_goes_on(finite: int) -> None:
     """Fewer tokens than are looked at have any mass; with none, that is said."""
-    logits = torch.full((2, 5), -torch.inf)
-    logits[:, :finite] = torch.arange(float(finite))
-    context: Any = SimpleNamespace(logits=lambda: logits, ids=torch.zeros(2, 1, dtype=torch.int64))
-    endings: Any = SimpleNamespace(stop_ids=frozenset(), reason=lambda ids: None)
-    running = [_Open((), 0.0), _Open((), NEVER)]
-    if not finite:
-        with pytest.raises(UserError):
-            _step(context, running, endings, SamplingSettings(), 1, 1.0)
+    model, tokenizer = bigram({letter: {} for letter in "abcde"})
+    with torch.no_grad():
+        model.wte.weight.fill_(-torch.inf)
+        model.wte.weight[:, :finite] = torch.arange(float(finite))
+    s = SamplingSettings(max_tokens=3)
+    if finite:
+        found = beam_search(model, tokenizer, "e", s, 2)
+        assert [beam.ids for beam in found] == [(finite - 1,) * 3]
         return
-    _, going_on, parents = _step(context, running, endings, SamplingSettings(), 1, 1.0)
-    assert going_on[0].ids == (finite - 1,) and parents[0] == 0 and len(going_on) == 2
+    with pytest.raises(UserError, match="not a number"):
+        beam_search(model, tokenizer, "e", s, 2)
