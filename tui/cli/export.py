@@ -23,14 +23,14 @@ def export(
     ] = False,
     adapter: Annotated[bool, typer.Option("--adapter", help="The LoRA adapter, for PEFT, into a folder.")] = False,
     checkpoint: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--checkpoint",
             metavar="best|last|STEP",
-            help="Whose weights, with --hf and --adapter.",
+            help="Whose weights, with --hf and --adapter; unset: best.",
             autocompletion=complete_checkpoint,
         ),
-    ] = "best",
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Write into a folder that holds something: same names are replaced.")
     ] = False,
@@ -45,13 +45,15 @@ def export(
         ctx.fail("--hf, --adapter and --tensorboard go into folders of their own, one at a time")
     if str(target) == "-" and hf + adapter + tensorboard:
         ctx.fail("only the figures as CSV go to standard output: name a folder")
+    if checkpoint is not None and not (hf or adapter):
+        ctx.fail("--checkpoint chooses weights, and the figures are of the whole run: leave it out, or add --hf")
     found = find_run(run, runs)
     kind = "hf" if hf else "adapter" if adapter else "tensorboard" if tensorboard else "csv"
     if kind == "csv" and str(target) == "-":
         for line in csv_lines(found, complain):
             typer.echo(line)
     else:
-        say(export_run(found, kind, target, complain, checkpoint=checkpoint, force=force))
+        say(export_run(found, kind, target, complain, checkpoint=checkpoint or "best", force=force))
 
 
 def import_(

@@ -67,6 +67,11 @@ def complete_checkpoint(ctx: typer.Context, incomplete: str) -> list[str]:
     return [name for name in ("best", "last", *map(str, run.checkpoint_steps())) if name.startswith(incomplete)]
 
 
+def set_option(help: str) -> Any:
+    """`--set KEY=VALUE`, of the settings that `help` names."""
+    return typer.Option("--set", metavar="KEY=VALUE", help=help, autocompletion=complete_setting)
+
+
 PlainLines = Annotated[bool, typer.Option("--plain", help="Lines for a screen reader, nothing drawn.")]
 RunsDir = Annotated[
     Path,
@@ -80,6 +85,7 @@ CorporaDir = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or path.", autocompletion=complete_run)]
+Runs = Annotated[list[str], typer.Argument(metavar="RUN", help="Runs' names or paths.", autocompletion=complete_run)]
 SOURCES = "text, tables (CSV, JSONL, Parquet), conversations, a folder (with a slash) or an archive of them"
 CORPUS = f"A corpus' name, or a path: {SOURCES}; or tokens made ahead."
 CorpusArgument = Annotated[
@@ -101,12 +107,7 @@ ConfigFile = Annotated[
 ]
 Sets = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="A setting, e.g. model.n_layer=6; repeatable. All of them: tinytui presets nano.",
-        autocompletion=complete_setting,
-    ),
+    set_option("A setting, e.g. model.n_layer=6; repeatable. All of them: tinytui presets nano."),
 ]
 Steps = Annotated[int | None, typer.Option("--steps", metavar="N", help="Optimizer steps (train.max_steps).")]
 DeviceName = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda[:i]", help="Where to compute.")]

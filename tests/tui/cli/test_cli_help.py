@@ -148,6 +148,7 @@ USAGE = {
     "num of none": ["sample", "x", "--num", "0"],
     "restarts of one process": ["train", "small.txt", "--restarts", "2"],
     "a model to standard output": ["runs", "export", "x", "-", "--hf"],
+    "the figures of a checkpoint": ["runs", "export", "x", "x.csv", "--checkpoint", "best"],
     "a plot of a kilometre": ["runs", "plot", "x", "--width", "100000"],
 }
 
