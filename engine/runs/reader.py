@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import RunError
+from engine.runs import recall
 from engine.runs.columns import LONG, Block, columns_of, records_of
 from engine.runs.layout import RunDir
 from engine.runs.schema import Event, Resumed, Sample, decode, problem_of
@@ -57,7 +58,7 @@ class RunReader:
     ) -> None:
         """most: how many samples and events are held, the newest; all when None. exact: as of `Series`.
 
-        aside: what reads long metrics, as `columns.blocks_aside` does, for a process that has a screen to draw
+        aside: what reads long metrics, as `recall.blocks` does, for a process that has a screen to draw
         meanwhile.
         """
         self.run, self.most, self._aside = run, most, aside
@@ -76,6 +77,8 @@ class RunReader:
         self._damage: dict[str, str] = {}
         """What is wrong now with run.json and status.json."""
         self._facts: dict[Path, tuple[int, ...]] = {}
+        self._kept = 0
+        """Bytes of metrics of which is kept what they came to."""
         self._metrics = _JsonLines(run.metrics, self.series.clear)
         self._samples = _JsonLines(run.samples, self.samples.clear)
         self._events = _JsonLines(run.events, self._forget_events)
@@ -108,6 +111,13 @@ class RunReader:
             tuple(self.problems),
             self.changed,
         )
+
+    def keep(self) -> None:
+        """Now and then keeps what long metrics came to, for who opens the run next; see recall.py."""
+        log, size = self._metrics, self._metrics.tail.offset
+        if size - self._kept >= max(LONG, self._kept // 4) and not log.problems():
+            self._kept = size
+            recall.keep(self.run.metrics, size, log.tail.seam, log.line, self.series)
 
     @property
     def problems(self) -> list[str]:
@@ -186,6 +196,8 @@ class RunReader:
             if block.both and self.series.extend(*block.both):
                 log.line += block.lines
                 log.tail.skip(block.size, block.seam)
+                if block.size >= LONG:
+                    self._kept = block.size
             elif (lines := log.tail.again(block.size)).endswith(block.seam):
                 self._one_by_one(lines, log)
                 log.tail.skip(block.size, block.seam)

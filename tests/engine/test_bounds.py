@@ -86,6 +86,8 @@ BOUNDS = {
         "PATIENCE": [(0.5, "lock of a run | tried for 0.5 s")],
         "SILENCE": [(120.0, "believed for 120 s")],
         "HEARTBEAT": [(0.5, "written at most every 0.5 s")],
+        "MOST": [(8, "as they were read | of 8 runs |")],
+        "LONG": [(16 * MIB, "metrics of a run, from 16 MiB on, kept")],
         "MAX_VIEWED": [(5000, "events shown | 5,000, ")],
         "MAX_PROBLEMS": [(20, "lines named | 20 of a file")],
         "SMOOTHED": [(0.02, "the last 2% of the steps")],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -39,13 +38,11 @@ class Ahead:
         self._thread.start()
 
     def _read(self) -> None:
-        from engine.runs.columns import LONG, blocks_aside
+        from engine.runs.recall import blocks
 
         try:
-            with suppress(OSError):
-                if self.path.stat().st_size >= LONG:
-                    for block in blocks_aside(self.path, 0):
-                        self._found.put(block)
+            for block in blocks(self.path, 0):
+                self._found.put(block)
         finally:
             self._found.put(None)
 
@@ -74,6 +71,8 @@ class Follower:
         if self._reader is None:
             self._reader = RunReader(self.run, most=MAX_VIEWED, exact=False, aside=self._blocks)
         reader = self._reader
+        if not first:
+            reader.keep()
         if not reader.poll() and not first:
             return None
         fresh = tuple(reader.events[max(0, self._told - reader.let_go) :]) if not first else ()
@@ -82,7 +81,7 @@ class Follower:
         return Look(view, replace(latest(view), several=self._ranks.look(view.status)), fresh)
 
     def _blocks(self, path: Path, offset: int) -> Iterator[Block]:
-        from engine.runs.columns import blocks_aside
+        from engine.runs.recall import blocks
 
         ahead, self._ahead = self._ahead, None
-        return blocks_aside(path, offset) if ahead is None or offset else ahead.blocks()
+        return blocks(path, offset) if ahead is None or offset else ahead.blocks()
