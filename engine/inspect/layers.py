@@ -95,7 +95,7 @@ def logit_lens(model: GPT, ids: Ids, *, cancelled: Cancelled | None = None) -> L
                 if cancelled is not None and cancelled():
                     return None
                 end = min(T, at + at_once)
-                logits = model.readout(x[:, at:end])[0].float()
+                logits = model.logits(model.norm_f(x[:, at:end]))[0].float()
                 shares = logits.softmax(-1)
                 best = logits.argmax(-1, keepdim=True)
                 token[layer, at:end] = best[:, 0].cpu().numpy()

@@ -16,7 +16,7 @@ from engine.runs.layout import RunDir
 from engine.tokenizers.answers import Answers
 from engine.tokenizers.base import Ids, Tokenizer
 from engine.tokenizers.table import load_tokenizer
-from engine.training.checkpoint import load_to_inspect
+from engine.training.checkpoint import load_model
 from engine.training.start import open_dataset
 from engine.training.verify import newest_tokenizer
 
@@ -33,7 +33,7 @@ class Subject:
 
 def open_subject(run: RunDir, which: str | int = "best", *, say: Callable[[str], None] = warnings.warn) -> Subject:
     """Load `best`, `last` or a step, without the optimizer's state. Damage is told and raised as by `load_model`."""
-    model, tokenizer, step = load_to_inspect(run, which, say=say)
+    model, tokenizer, step = load_model(run, which, say=say, to_write=False)
     return Subject(run, step, model, tokenizer)
 
 

@@ -110,14 +110,14 @@ def rms_norm(x: Tensor, weight: Tensor | None = None) -> Tensor:
 
 
 def rope_tables(length: int, head_dim: int, base: float) -> tuple[Tensor, Tensor]:
-    """Rotary tables (Su et al. 2021), each (length, head_dim): cosines, and sines signed for `rotate`.
+    """Rotary tables (Su et al. 2021), each (length, 1, head_dim): cosines, and sines signed for `rotate`.
 
     Dimension i of the first half turns together with dimension i of the second half, as in Llama.
     """
     frequencies = base ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
     angles = torch.outer(torch.arange(length, dtype=torch.float64), frequencies)  # (length, head_dim / 2)
-    cos, sin = angles.cos(), angles.sin()
-    return torch.cat((cos, cos), dim=1).float(), torch.cat((-sin, sin), dim=1).float()
+    cos, sin = angles.cos()[:, None], angles.sin()[:, None]
+    return torch.cat((cos, cos), dim=2).float(), torch.cat((-sin, sin), dim=2).float()
 
 
 def rotate(x: Tensor, rope: Rope) -> Tensor:
@@ -266,11 +266,8 @@ class Block(nn.Module):
         self.dropout = config.dropout
 
     def forward(self, x: Tensor, rope: Rope | None, cache: LayerCache | None = None) -> Tensor:
-        x = x + self.drop(self.attn(self.norm1(x), rope, cache))
-        return x + self.drop(self.mlp(self.norm2(x)))
-
-    def drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout) if self.dropout and self.training else x
+        x = x + F.dropout(self.attn(self.norm1(x), rope, cache), self.dropout, self.training)
+        return x + F.dropout(self.mlp(self.norm2(x)), self.dropout, self.training)
 
 
 # -- the whole -------------------------------------------------------------------------------------------------------
@@ -285,6 +282,9 @@ class GPT(nn.Module):
     """
 
     supports_cache = True
+    cos: Tensor | None
+    sin: Tensor | None
+    positions: Tensor | None
 
     def __init__(
         self, config: ModelConfig, vocab_size: int, *, generator: Generator | None = None, drawn: bool = True
@@ -313,17 +313,13 @@ class GPT(nn.Module):
     def make_positions(self, config: ModelConfig, rows: int) -> None:
         """Learned positions are weights; the other tables follow from the settings and are never saved."""
         self.wpe = Embedding(config.block_size, config.n_embd) if config.position == "learned" else None
-        self.cos: Tensor | None
-        self.sin: Tensor | None
-        self.positions: Tensor | None
-        cos = sin = positions = None
+        tables: dict[str, Tensor | None] = dict.fromkeys(("cos", "sin", "positions"))
         if config.position == "rope":
-            cos, sin = (table[:, None] for table in rope_tables(config.block_size, config.head_dim, config.rope_base))
+            tables["cos"], tables["sin"] = rope_tables(config.block_size, config.head_dim, config.rope_base)
         elif config.position == "sinusoidal":
-            positions = sinusoidal_table(config.block_size, config.n_embd, embedding_std(config, rows))
-        self.register_buffer("cos", cos, persistent=False)
-        self.register_buffer("sin", sin, persistent=False)
-        self.register_buffer("positions", positions, persistent=False)
+            tables["positions"] = sinusoidal_table(config.block_size, config.n_embd, embedding_std(config, rows))
+        for name, table in tables.items():
+            self.register_buffer(name, table, persistent=False)
 
     def forward(self, ids: Tensor, cache: KVCache | None = None, last: bool = False) -> Tensor:
         """Logits (B, T, vocab_size) for ids (B, T), or (B, 1, vocab_size) of the last position only.
@@ -378,8 +374,7 @@ class GPT(nn.Module):
             x = x + self.wpe.weight[start:end]
         elif self.positions is not None:
             x = x + self.positions[start:end]
-        if self.config.dropout and self.training:
-            x = F.dropout(x, self.config.dropout)
+        x = F.dropout(x, self.config.dropout, self.training)
         if self.norm_embd is not None:
             x = self.norm_embd(x)
         rope = None if self.cos is None or self.sin is None else (self.cos[start:end], self.sin[start:end])
@@ -405,10 +400,6 @@ class GPT(nn.Module):
         for block in self.blocks:
             stream.append(block(stream[-1], rope))
         return stream
-
-    def readout(self, x: Tensor) -> Tensor:
-        """Logits (B, T, vocab_size) as if x (B, T, C) were the residual stream after the last block."""
-        return self.logits(self.norm_f(x))
 
     @torch.no_grad()
     def attention_maps(self, ids: Tensor) -> list[Tensor]:

@@ -101,6 +101,8 @@ class Head(nn.Module):
 class SingleHead(Embedded):
     """Embedding, one head as wide as the embedding, readout."""
 
+    attn: Head | ManyHeads
+
     def make(self, config: ModelConfig, rows: int) -> None:
         super().make(config, rows)
         self.attn = Head(config, config.n_embd)
@@ -112,7 +114,7 @@ class SingleHead(Embedded):
     @torch.no_grad()
     def attention_maps(self, ids: Tensor) -> list[Tensor]:
         x, _ = self.embed(ids)
-        return [self.attn.weights(x)[:, None]]
+        return [self.attn.weights(x).view(len(x), -1, x.size(1), x.size(1))]
 
 
 class ManyHeads(nn.Module):
@@ -132,7 +134,7 @@ class ManyHeads(nn.Module):
         return y
 
 
-class MultiHead(Embedded):
+class MultiHead(SingleHead):
     """Embedding, several heads, readout."""
 
     def make(self, config: ModelConfig, rows: int) -> None:
@@ -140,15 +142,6 @@ class MultiHead(Embedded):
         if config.init == "zero-projection":
             raise ConfigError("model.kind multi-head has no residual path, so init zero-projection would never learn")
         self.attn = ManyHeads(config)
-
-    def residuals(self, ids: Tensor) -> list[Tensor]:
-        x, _ = self.embed(ids)
-        return [x, self.attn(x)]
-
-    @torch.no_grad()
-    def attention_maps(self, ids: Tensor) -> list[Tensor]:
-        x, _ = self.embed(ids)
-        return [self.attn.weights(x)]
 
 
 class PlainBlock(nn.Module):

@@ -164,25 +164,14 @@ def load_model(
     device: str | torch.device = "cpu",
     *,
     say: Callable[[str], None] = warnings.warn,
+    to_write: bool = True,
 ) -> tuple[GPT, Tokenizer, int]:
-    """(model for writing with, its tokenizer, step): the averaged weights where the run keeps them.
+    """(model, its tokenizer, step): the averaged weights where the run keeps them; `to_write` with, or to read text.
 
     A damaged "best" or "last" is passed over for the next one that is whole, which `say` is told in one line each.
     Of the checkpoint's files all but the optimizer's are read. Raises CheckpointError when there is none, or the one
     asked for by its step is damaged.
     """
-    model, tokenizer, step = load_to_inspect(run, which, device, say=say)
-    return for_decoding(model), tokenizer, step
-
-
-def load_to_inspect(
-    run: RunDir,
-    which: str | int = "best",
-    device: str | torch.device = "cpu",
-    *,
-    say: Callable[[str], None] = warnings.warn,
-) -> tuple[GPT, Tokenizer, int]:
-    """As `load_model`, for reading many tokens at once."""
     steps = run.checkpoint_steps()
     paths, unknown = _in_order(run, steps, str(which)) if steps else ([choose_checkpoint(run, which)], [])
     problems: list[str] = []
@@ -195,7 +184,7 @@ def load_to_inspect(
             continue
         for problem in dict.fromkeys([*problems, *unknown]):
             say(f"{problem}; {path.name} is used")
-        return model.eval(), checkpoint.tokenizer, checkpoint.step
+        return for_decoding(model) if to_write else model.eval(), checkpoint.tokenizer, checkpoint.step
     raise CheckpointError(problems[0])
 
 

@@ -47,10 +47,10 @@ def test_the_last_layer_read_out_is_the_output(kind: str, decoding: bool) -> Non
     stream = model.residuals(IDS)
     layers = {"bigram": 0, "single-head": 1, "multi-head": 1}.get(kind, 2)
     assert len(stream) == layers + 1
-    assert torch.equal(model.readout(stream[-1]), model(IDS))
+    assert torch.equal(model.logits(model.norm_f(stream[-1])), model(IDS))
     for x in stream:
-        assert model.readout(x).shape == (2, 8, VOCAB)
-        assert model.readout(x).abs().max() <= 5 or not model.config.softcap
+        logits = model.logits(model.norm_f(x))
+        assert logits.shape == (2, 8, VOCAB) and (logits.abs().max() <= 5 or not model.config.softcap)
 
 
 @every_kind

@@ -14,7 +14,7 @@ def drawn(*shape: int) -> Tensor:
 
 def test_a_head_is_turned_pair_by_pair() -> None:
     x = drawn(2, 7, 3, 8)
-    cos, signed = (table[:, None].double() for table in rope_tables(7, 8, 10_000.0))
+    cos, signed = (table.double() for table in rope_tables(7, 8, 10_000.0))
     c, s, a, b = cos[..., :4], signed[..., 4:], x[..., :4], x[..., 4:]
     torch.testing.assert_close(rotate(x, (cos, signed)), torch.cat((a * c - b * s, b * c + a * s), dim=-1))
     torch.testing.assert_close(rotate(x, (cos, signed)).norm(dim=-1), x.norm(dim=-1), atol=1e-6, rtol=1e-6)
