@@ -16,6 +16,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from importlib import import_module
 from pathlib import Path, PurePath
+from time import monotonic
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from textual.app import App, ComposeResult
@@ -52,6 +53,9 @@ if TYPE_CHECKING:
 
 POLL = 0.4
 """Seconds between two looks at what may have changed."""
+COVERED = 2.0
+"""Seconds between two pictures of what a dialogue lies over: a chart that changes with each look is most of what an
+open form costs beside a training."""
 NAMES = {place.name: place for place in PLACES}
 
 
@@ -87,7 +91,7 @@ class Workbench(InOrder, Keyed, Paced, Themed, App[Ending]):
         self.session.ahead = ahead
         self.read_only = self.session.read_only = read_only
         self.animation_level = "none"
-        self._behind = False
+        self._behind, self._drawn = False, -COVERED
         self._news = News()
         self._first: RunDir | Start | Resume | None = start if start is not None else run
         self.keymap, wrong = load_keymap([action.id for action in ACTIONS])
@@ -213,7 +217,9 @@ class Workbench(InOrder, Keyed, Paced, Themed, App[Ending]):
         screens = [each for each in self.screen_stack if isinstance(each, WorkScreen) and each.is_mounted]
         if not self._behind or not screens or not self.pacer.ready():
             return
-        self._behind = False
+        if self.in_dialogue and monotonic() - self._drawn < COVERED:
+            return
+        self._behind, self._drawn = False, monotonic()
         with self.batch_update():
             for screen in screens:
                 screen.update()

@@ -24,6 +24,7 @@ from textual.strip import Strip
 from textual.visual import RichVisual
 from textual.widgets import Input
 
+import tui.app
 import tui.screens
 from engine.control import CommandQueue
 from tui.app import Workbench
@@ -202,6 +203,7 @@ def _subclasses(kind: type) -> set[type]:
 @pytest.mark.parametrize("name", ["help", "quit", "new run"])
 async def test_what_lies_behind_goes_on_being_drawn(runs: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     where, key, kind = OPENED[name]
+    monkeypatch.setattr(tui.app, "COVERED", 0.0)
     with workbench(runs, where) as (app, _):
         async with app.run_test(size=SIZE) as pilot:
             await go(pilot, app, where)
@@ -239,6 +241,27 @@ async def test_a_terminal_grows_under_a_dialogue(runs: Path) -> None:
                 await still(pilot)
                 assert "▌ " in on_screen(app) and "esc close" in on_screen(app)
             await until(pilot, lambda: "q quit" in on_screen(app) and "340/500" in on_screen(app))
+
+
+async def test_what_lies_behind_is_drawn_less_often(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, drawn = [100.0], list[float]()
+    monkeypatch.setattr(tui.app, "monotonic", lambda: now[0])
+    with workbench(runs, "live") as (app, _):
+        async with app.run_test(size=SIZE) as pilot:
+            await go(pilot, app, "live")
+            below = app.workplace
+            monkeypatch.setattr(app.pacer, "ready", lambda: True)
+            monkeypatch.setattr(below, "update", lambda: drawn.append(now[0]))
+            for covered in (False, True):
+                if covered:
+                    await pilot.press("ctrl+p")
+                    await until(pilot, lambda: isinstance(app.screen, ChooseScreen))
+                drawn.clear()
+                for _ in range(20):
+                    now[0] += 0.5
+                    app._behind = True
+                    app._look()
+                assert len(drawn) == (5 if covered else 20)
 
 
 async def test_of_what_lies_behind_only_what_changed_is_drawn(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
