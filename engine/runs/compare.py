@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -63,13 +63,10 @@ def at_step(runs: Sequence[Series], step: int | None = None) -> list[Standing]:
     val = min((each.val_loss for each in found if each.val_loss is not None), default=None)
     loss = min((each.loss for each in found if each.loss is not None), default=None)
     return [
-        Standing(
-            each.step,
-            each.val_step,
-            each.val_loss,
-            each.loss,
-            None if each.val_loss is None or val is None else each.val_loss - val,
-            None if each.loss is None or loss is None else each.loss - loss,
+        replace(
+            each,
+            val_behind=None if each.val_loss is None or val is None else each.val_loss - val,
+            behind=None if each.loss is None or loss is None else each.loss - loss,
         )
         for each in found
     ]

@@ -141,32 +141,22 @@ def generate_many(
     seeds = [(first + i) % SEEDS for i in range(num)]
     texts: list[Done] = []
     for start in range(0, num, BATCH):
-        texts += _batch(model, tokenizer, ids, settings, seeds[start : start + BATCH])
+        began = time.perf_counter()
+        rows = [Row(tokenizer, settings, seed) for seed in seeds[start : start + BATCH]]
+        context = Context(model, ids, settings.max_tokens, len(rows))
+        dice = Dice([row.seed for row in rows], context.ids.device)
+        while any(row.reason is None for row in rows):  # one that ended is decoded on beside the others, for nothing
+            logits = context.logits()
+            drawn = sample(logits, settings, dice, context.ids)
+            tokens: list[int] = drawn.tolist()
+            check_drawn(max(tokens), logits.size(-1))
+            context.append(drawn)
+            for row, token in zip(rows, tokens, strict=True):
+                if row.reason is None:
+                    row.push(token)
+        seconds = time.perf_counter() - began
+        texts += [row.done(seconds) for row in rows]
     return texts
-
-
-def _batch(
-    model: GPT,
-    tokenizer: Tokenizer,
-    ids: list[int],
-    settings: SamplingSettings,
-    seeds: Sequence[int],
-) -> list[Done]:
-    began = time.perf_counter()
-    rows = [Row(tokenizer, settings, seed) for seed in seeds]
-    context = Context(model, ids, settings.max_tokens, len(rows))
-    dice = Dice(seeds, context.ids.device)
-    while any(row.reason is None for row in rows):  # an ended text is decoded on beside the others and not looked at
-        logits = context.logits()
-        drawn = sample(logits, settings, dice, context.ids)
-        tokens: list[int] = drawn.tolist()
-        check_drawn(max(tokens), logits.size(-1))
-        context.append(drawn)
-        for row, token in zip(rows, tokens, strict=True):
-            if row.reason is None:
-                row.push(token)
-    seconds = time.perf_counter() - began
-    return [row.done(seconds) for row in rows]
 
 
 class Row:
