@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from engine.config import Config
@@ -271,8 +272,6 @@ class Crew:
 
 def _group_for_saving() -> Any:
     """A group of its own for the thread that saves: what it says must not mix with what training says."""
-    import torch.distributed as dist
-
     return dist.new_group(backend="gloo")
 
 

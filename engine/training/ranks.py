@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from engine import process
@@ -70,7 +71,6 @@ class Ranks:
         """The group that this process was started in, when all have come. Raises LostRankError when they do not."""
         if process.rank() is None:
             return ALONE
-        import torch.distributed as dist
         from torch.distributed.rendezvous import rendezvous
 
         local = int(os.environ.get("LOCAL_RANK", "0"))
@@ -106,8 +106,6 @@ class Ranks:
     def leave(self) -> None:
         """The end, for this process."""
         if not self.alone:
-            import torch.distributed as dist
-
             with suppress(Exception):  # the others may be gone, and nothing is lost any more
                 dist.destroy_process_group()
 
@@ -131,8 +129,6 @@ class Ranks:
     def broadcast(self, tensor: Tensor) -> None:
         """Rank 0's tensor, into those of all."""
         if not self.alone:
-            import torch.distributed as dist
-
             with self.exchange():
                 dist.broadcast(tensor, 0)
 
@@ -140,8 +136,6 @@ class Ranks:
         """What rank 0 gives, on every rank. It is pickled: only between processes of one run."""
         if self.alone:
             return thing
-        import torch.distributed as dist
-
         given = [thing]
         with self.exchange():
             dist.broadcast_object_list(given, 0)
@@ -151,8 +145,6 @@ class Ranks:
         """What each rank gives, in their order, on every rank."""
         if self.alone:
             return [thing]
-        import torch.distributed as dist
-
         found: list[Any] = [None] * self.size
         with self.exchange():
             dist.all_gather_object(found, thing)
@@ -163,8 +155,6 @@ class Ranks:
         mine = torch.tensor(numbers, dtype=torch.float64)
         if self.alone:
             return [mine.tolist()]
-        import torch.distributed as dist
-
         found = [torch.empty_like(mine) for _ in range(self.size)]
         with self.exchange():
             dist.all_gather(found, mine)
@@ -201,8 +191,6 @@ class Ranks:
             if time.monotonic() > deadline:
                 break
             time.sleep(0.05)
-        import torch.distributed as dist
-
         said = in_one_line(error)
         if isinstance(error, dist.DistError) or any(word in said for word in ("onnection", "gloo", "imed out")):
             return LostRankError(f"a rank does not answer any more: {said}")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from engine.training.ranks import Ranks
@@ -73,8 +74,6 @@ class Shares:
 
     def _exchange(self, out: list[list[Tensor]], sizes: list[list[int]], like: Tensor) -> list[list[Tensor]]:
         """Sends each rank its tensors; what came from each, in pieces of `sizes`."""
-        import torch.distributed as dist
-
         empty = like.new_empty(0)
         sent = [torch.cat([empty, *tensors]) for tensors in out]
         wanted = [sum(each) for each in sizes]
@@ -84,8 +83,6 @@ class Shares:
         return [list(torch.split(came[a:b], each)) for a, b, each in zip(ends, ends[1:], sizes, strict=False)]
 
     def _broadcast(self, parts: list[Tensor]) -> None:
-        import torch.distributed as dist
-
         rows = []
         for rank in range(self.ranks.size):
             if items := self.of(rank):

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import get_total_norm
 
 from engine.config import Config
@@ -191,8 +192,6 @@ class _Loss(nn.Module):
 
 def _replicated(take_step: TrainStep) -> nn.Module:
     """The loss whose backward pass averages gradients over the ranks while it goes on (Li et al. 2020)."""
-    from torch.nn.parallel import DistributedDataParallel
-
     with warnings.catch_warnings():  # the option has another name in later versions of PyTorch
         warnings.simplefilter("ignore", FutureWarning)
         return DistributedDataParallel(
