@@ -212,20 +212,19 @@ def fetch_corpus(
     """
     from engine.text.fetch import fetch_into
 
-    is_url = name_or_url.startswith(("http://", "https://"))
-    if not is_url:
-        corpora = {corpus.name: corpus for corpus in list_corpora(corpora_dir)}
-        corpus = corpora.get(_folder_name(name_or_url))
-        if corpus is not None and (corpus.available or corpus.url is None):
-            return corpus
-        if corpus is None and GUTENBERG.fullmatch(name_or_url) is None:
-            fetchable = [corpus.name for corpus in corpora.values() if corpus.url]
-            choice = ", ".join([*fetchable, "gutenberg:ID"])
-            raise CorpusError(f"{name_or_url!r} cannot be fetched; give {choice} or an http(s) address")
-    known = None if is_url else corpus
-    folder = check_name(name) if name else _folder_name(name_or_url)
-    if is_url and not name:
+    known: Corpus | None = None
+    if name_or_url.startswith(("http://", "https://")):
         folder = slug(stem(Path(name_or_url.split("?")[0].rstrip("/"))))
+    else:
+        folder = _folder_name(name_or_url)
+        corpora = {corpus.name: corpus for corpus in list_corpora(corpora_dir)}
+        known = corpora.get(folder)
+        if known is not None and (known.available or known.url is None):
+            return known
+        if known is None and GUTENBERG.fullmatch(name_or_url) is None:
+            choice = ", ".join([*(corpus.name for corpus in corpora.values() if corpus.url), "gutenberg:ID"])
+            raise CorpusError(f"{name_or_url!r} cannot be fetched; give {choice} or an http(s) address")
+    folder = check_name(name) if name else folder
     with new_folder(folder, corpora_dir) as staging:
         (staging / CAME).mkdir()
         whence = fetch_into(staging / CAME, name_or_url, known, progress)

@@ -38,6 +38,7 @@ class Gpt2Tokenizer(Tokenizer):
         if len(set(tokens)) < len(tokens) or {len(token) for token in tokens[:256]} != {1}:
             raise ValueError("a vocabulary of byte-level BPE begins with the 256 bytes and has no token twice")
         super().__init__(tokens, [END_OF_TEXT])
+        self.tokens = list(tokens)
 
     @classmethod
     def from_corpus(cls, material: Material) -> Gpt2Tokenizer:
@@ -45,13 +46,12 @@ class Gpt2Tokenizer(Tokenizer):
 
     @property
     def backend(self) -> tokenizers.Tokenizer:
-        tokens = self._bytes[: self.special[END_OF_TEXT]]
-        return byte_level_backend(byte_names(tokens), _merges(tokens), list(self.special))
+        return byte_level_backend(byte_names(self.tokens), _merges(self.tokens), list(self.special))
 
     @cached_property
     def _encoding(self) -> Any:
         tiktoken = _tiktoken()
-        ranks = {token: rank for rank, token in enumerate(self._bytes[: self.special[END_OF_TEXT]])}
+        ranks = {token: rank for rank, token in enumerate(self.tokens)}
         return tiktoken.Encoding("gpt2", pat_str=_WORDS, mergeable_ranks=ranks, special_tokens={})
 
     def _encode(self, text: str) -> Ids:
@@ -59,7 +59,7 @@ class Gpt2Tokenizer(Tokenizer):
         return np.array(self._encoding.encode_ordinary(text), self.dtype)
 
     def to_dict(self) -> dict[str, Any]:
-        data = b"".join(bytes([len(token)]) + token for token in self._bytes[: self.special[END_OF_TEXT]])
+        data = b"".join(bytes([len(token)]) + token for token in self.tokens)
         return {"kind": self.kind, "tokens": base64.b64encode(data).decode()}
 
     @classmethod
@@ -74,16 +74,15 @@ class Gpt2Tokenizer(Tokenizer):
         return cls(tokens)
 
 
-def load_gpt2(file: Path | None = None) -> Gpt2Tokenizer:
-    """GPT-2's tokenizer from a copy of its merges (vocab.bpe, or merges.txt), else through tiktoken's download.
+def load_gpt2() -> Gpt2Tokenizer:
+    """GPT-2's tokenizer from a copy of its merges, gpt2/vocab.bpe in the cache, else through tiktoken's download.
 
-    `file` defaults to gpt2/vocab.bpe in the cache, used when it is there. Raises TokenizerError in one line when
-    neither can be had.
+    Raises TokenizerError in one line when neither can be had.
     """
-    own = cache_dir() / "gpt2" / "vocab.bpe" if file is None else file
-    if file is not None or own.is_file():
+    own = cache_dir() / "gpt2" / "vocab.bpe"
+    if own.is_file():
         tokens = read_merges(own)
-        if file is None and len(tokens) != SIZE:
+        if len(tokens) != SIZE:
             raise TokenizerError(f"{own} makes {len(tokens):,} tokens, GPT-2 has {SIZE:,}; fetch it again, {_INSTEAD}")
         return Gpt2Tokenizer(tokens)
     tiktoken = _tiktoken()

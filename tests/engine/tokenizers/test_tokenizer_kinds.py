@@ -334,7 +334,7 @@ def merges(tmp_path: Path) -> Path:
 
 def test_gpt2_reads_a_merges_file_and_encodes_as_the_same_merges_do(merges: Path) -> None:
     pytest.importorskip("tiktoken")
-    tokenizer = load_gpt2(merges)
+    tokenizer = Gpt2Tokenizer(read_merges(merges))
     assert tokenizer.vocab_size == BPE.vocab_size + 1
     assert tokenizer.special == {"<|endoftext|>": tokenizer.vocab_size - 1}
     text = RHYME + " unseen 漢字 \u00a0 🙂\n\n"
@@ -389,12 +389,12 @@ def test_a_file_that_is_no_merges_file_is_a_clear_error(content: str, tmp_path: 
     path = tmp_path / "vocab.bpe"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(TokenizerError, match=r"vocab\.bpe"):
-        load_gpt2(path)
+        read_merges(path)
     with pytest.raises(TokenizerError, match="cannot read"):
-        load_gpt2(tmp_path / "none")
+        read_merges(tmp_path / "none")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(TokenizerError, match="it is a pipe"):
-        load_gpt2(tmp_path / "pipe")
+        read_merges(tmp_path / "pipe")
 
 
 def test_no_more_of_a_merges_file_is_read_than_one_may_have(merges: Path, monkeypatch: pytest.MonkeyPatch) -> None:
