@@ -204,7 +204,7 @@ def _write(model: GPT, ids: Tensor, rows: Sequence[Row], settings: SamplingSetti
     """Fill the rows with what comes after ids (B, T); past the context its last three quarters are read again."""
     dice = Dice([row.seed for row in rows], ids.device)
     weight = next(model.parameters())
-    cache = KVCache(model.config, len(rows), model.config.block_size, weight.device, weight.dtype)
+    cache = KVCache(model.config, len(rows), model.config.block_size, weight)
     with evaluating(model):
         logits = read(model, ids, cache)
         while any(row.reason is None for row in rows):

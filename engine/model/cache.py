@@ -23,27 +23,19 @@ class LayerCache:
 
 
 class KVCache:
-    """Static buffers for `batch` sequences of at most `length` tokens (the model's block_size when not given).
+    """Static buffers for `batch` sequences of at most `length` tokens, where and of the precision that `like` is.
 
     `length` is what is held now and `capacity` what fits; the model moves `length` after a forward pass.
     """
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        batch: int = 1,
-        length: int | None = None,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        self.capacity = config.block_size if length is None else min(length, config.block_size)
-        self.length = 0
+    def __init__(self, config: ModelConfig, batch: int, length: int, like: Tensor) -> None:
+        self.capacity, self.length = min(length, config.block_size), 0
         shape = (config.n_layer, 2, batch, config.kv_heads, self.capacity, config.head_dim)
-        buffer = torch.zeros(shape, device=device, dtype=dtype)
+        buffer = like.new_zeros(shape)
         self.layers = [LayerCache(self, buffer[i, 0], buffer[i, 1]) for i in range(config.n_layer)]
         self.reach = config.embd_window - 1
         # tokens held, each plus one; the first `reach` columns stay 0: nothing came before the beginning
-        self._tokens = torch.zeros(batch, self.reach + self.capacity, dtype=torch.int64, device=device)
+        self._tokens = torch.zeros(batch, self.reach + self.capacity, dtype=torch.int64, device=like.device)
 
     def before(self, ids: Tensor) -> Tensor:
         """Note ids (B, T), the next tokens; the `reach` tokens before each, (B, T, reach): oldest first, each plus one,

@@ -80,7 +80,7 @@ class Context:
         self._cache: KVCache | None = None
         if model.supports_cache:
             with evaluating(model):
-                self._cache = KVCache(model.config, batch, self.length + room, first.device, first.dtype)
+                self._cache = KVCache(model.config, batch, self.length + room, first)
         self._unread = self.length  # tokens at the end of the history that the cache does not hold
         self._first = self.block_size if self._cache is None else self._held(drawn, self._cache.capacity)
 
@@ -132,8 +132,7 @@ class Context:
         """All sequences are alike at first, so one is read and copied."""
         if self._history.size(0) == 1:
             return read(self.model, self._last(self._first), cache)
-        keys = cache.layers[0].keys
-        one = KVCache(self.model.config, 1, cache.capacity, keys.device, keys.dtype)
+        one = KVCache(self.model.config, 1, cache.capacity, cache.layers[0].keys)
         logits = read(self.model, self._last(self._first)[:1], one)
         cache.fill(one)
         return logits.expand(self._history.size(0), -1)

@@ -159,7 +159,7 @@ def test_rope_makes_attention_depend_on_distance_only() -> None:
 def test_the_cache_changes_no_logits(config: ModelConfig, data: st.DataObject) -> None:
     model = build_model(config, VOCAB).eval()
     ids = some_ids(2, config.block_size)
-    cache = KVCache(config, batch=2)
+    cache = KVCache(config, 2, config.block_size, torch.zeros(()))
     pieces = []
     with torch.inference_mode():
         while cache.length < config.block_size:
@@ -185,7 +185,7 @@ def test_more_tokens_than_the_context_are_refused() -> None:
     model = GPT(config, VOCAB)
     with pytest.raises(ValueError, match="13 tokens do not fit a context of 12"):
         model(some_ids(1, 13))
-    cache = KVCache(config, length=4)
+    cache = KVCache(config, 1, 4, torch.zeros(()))
     model(some_ids(1, 4), cache)
     with pytest.raises(ValueError, match="5 tokens do not fit a context of 4"):
         model(some_ids(1, 1), cache)

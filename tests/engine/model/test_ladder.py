@@ -36,7 +36,7 @@ def test_rungs_answer_to_the_same_names(kind: str) -> None:
     with pytest.raises(ValueError, match="9 tokens do not fit"):
         model(torch.zeros(1, 9, dtype=torch.long))
     with pytest.raises(ValueError, match="no cache"):
-        model(ids, KVCache(tiny(kind)))
+        model(ids, KVCache(tiny(kind), 1, 4, torch.zeros(())))
 
 
 @pytest.mark.parametrize("position", ["learned", "sinusoidal", "none"])
