@@ -246,3 +246,8 @@ def lines_of(text: str, width: int) -> list[str]:
     """The words of `text` in lines of `width` cells."""
     words = " ".join(text.split())
     return [words[start:end] for start, end in wrap(words, width)] if words else []
+
+
+def nothing(said: str, width: int) -> list[list[Part]]:
+    """What stands where there is nothing yet: what will be there, in as many lines as that takes."""
+    return [[(line, "dim")] for line in lines_of(clean(said, keep_newlines=False), width)]

@@ -21,7 +21,7 @@ from textual.message import Message
 
 from tui.actions import bindings
 from tui.state.nexttoken import TokenBar
-from tui.text import Part, fit
+from tui.text import Part, fit, nothing
 from tui.widgets.listed import Listed
 
 EMPTY = "what could stand at a token's place is shown here"
@@ -131,7 +131,7 @@ class NextTokenBars(Listed):
 
     def paint(self, width: int, height: int) -> list[list[Part]]:
         if not self._tokens:
-            return [[(fit(self.empty, width), "dim")]]
+            return nothing(self.empty, width)[:height]
         rows: list[list[Part]] = []
         self._head = int(height >= HEAD)
         if self._head:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tui.text import Row, fit
+from tui.text import Row, nothing
 from tui.widgets.axes import frame, legend
 from tui.widgets.curves import ChartState, curve_cells, y_limits
 from tui.widgets.plotdata import Area, PlotData, Series, View
@@ -47,7 +47,7 @@ def draw(
     view, state = view or View(), state or ChartState()
     data = replace(data, series=data.series[:MAX_SERIES])
     if not any(np.size(one.steps) or np.size(one.val_steps) for one in data.series):
-        return Picture([[(fit(data.empty, width), "dim")]], None)
+        return Picture(nothing(data.empty, width)[:height], None)
     window = view.window or data.span
     area = _layout(width, height, window)
     half_life, dots = data.smoothing * view.smooth, 2 * area.width

@@ -11,7 +11,7 @@ from textual.binding import BindingType
 from textual.message import Message
 
 from tui.actions import bindings
-from tui.text import Part, Row, width_of
+from tui.text import Part, Row, nothing, width_of
 from tui.widgets.listed import Listed
 from tui.widgets.rows import cut
 
@@ -86,7 +86,7 @@ class Menu(Listed):
         self._top = min(self._top, self.cursor, len(self.items) - height)  # no line is left blank while one is hidden
         self._top = max(self._top, self.cursor - height + 1, 0)
         if not self.items:
-            return [cut([(self.empty, "dim")], width)]
+            return nothing(self.empty, width)[:height]
         rows = []
         for index in range(self._top, min(self._top + height, len(self.items))):
             row = self.items[index]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from textual import events
 from textual.message import Message
 
-from tui.text import Line, Part, clean, wrap
+from tui.text import Line, Part, clean, nothing, wrap
 from tui.widgets.paint import Painted
 from tui.widgets.rows import cut
 
@@ -72,7 +72,7 @@ class Passage(Painted):
 
     def paint(self, width: int, height: int) -> list[list[Part]]:
         if not self._text:
-            return [cut([(self._empty, "dim")], width)]
+            return nothing(self._empty, width)[:height]
         lines = self.lines(width)
         self.top = max(0, min(self.top, len(lines) - height))
         shown = lines[self.top : self.top + height]

@@ -28,7 +28,7 @@ from textual.selection import Selection
 from textual.strip import Strip
 
 from tui.actions import bindings
-from tui.text import Line, Part, clean, fit, wrap
+from tui.text import Line, Part, clean, fit, nothing, wrap
 from tui.widgets.paint import look_style
 
 
@@ -205,8 +205,9 @@ class OutputText(ScrollView, can_focus=True):
         width = self.size.width
         index = self.scroll_offset.y + y
         ground = self.rich_style
-        if not self._text and index == 0:
-            return Strip([Segment(fit(self.empty, width), ground + look_style(self.app, "dim"))], width)
+        if not self._text and index < len(said := nothing(self.empty, width)):
+            (text, look), *_ = said[index]
+            return Strip([Segment(fit(text, width), ground + look_style(self.app, look))], width)
         if not self._text or index >= len(self._lines):
             return Strip.blank(width, ground)
         start, end = self._lines[index]

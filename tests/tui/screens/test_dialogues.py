@@ -34,7 +34,7 @@ from tui.screens.dialogs import dialogue
 from tui.screens.dialogs.ask import AskScreen
 from tui.screens.dialogs.choose import Choice, ChooseScreen
 from tui.screens.dialogs.choose import _line as choice_line
-from tui.screens.dialogs.confirm import ConfirmScreen
+from tui.screens.dialogs.confirm import ConfirmScreen, Way
 from tui.screens.dialogs.dialogue import Box, Dialogue, behind
 from tui.screens.dialogs.help import HelpScreen, help_lines
 from tui.screens.dialogs.jump import JumpScreen
@@ -241,6 +241,10 @@ async def test_a_terminal_grows_under_a_dialogue(runs: Path) -> None:
                 await still(pilot)
                 assert "▌ " in on_screen(app) and "esc close" in on_screen(app)
             await until(pilot, lambda: "q quit" in on_screen(app) and "340/500" in on_screen(app))
+            await pilot.press("escape")
+            app.push_screen(ConfirmScreen("?", [[("words " * 40, "")]], [Way(key, key, "", 0) for key in "abc"]))
+            await pilot.resize_terminal(20, 5)
+            await until(pilot, lambda: all(f"{key}    {key}" in on_screen(app) for key in "abc"))
 
 
 async def test_what_lies_behind_is_drawn_less_often(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

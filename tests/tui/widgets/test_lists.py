@@ -9,6 +9,7 @@ from tui.state.nexttoken import TokenBar
 from tui.state.runstable import Line
 from tui.text import width_of
 from tui.widgets.bars import NextTokenBars
+from tui.widgets.chart import PlotData, draw
 from tui.widgets.form import Field, SettingsForm
 from tui.widgets.menu import Menu
 
@@ -79,3 +80,16 @@ def test_columns_of_runs_are_as_wide_as_what_is_in_them(note: str) -> None:
         assert width < 58 or "soap-notes-nano-with-lr-0.01" in texts[0]
         assert "step" not in head or "10,000,000/10,000,000" in texts[1]
         assert ("note" in head) == (bool(note) and len(shown) == len(COLUMNS))
+
+
+@pytest.mark.parametrize("width", [8, 14, 40])
+def test_what_stands_where_there_is_nothing_is_whole(width: int) -> None:
+    said = "samples appear here at each checkpoint; s writes one now"
+    shown = (
+        Menu(empty=said).paint(width, 20),
+        NextTokenBars(empty=said).paint(width, 20),
+        draw(PlotData(empty=said), width, 20).rows,
+    )
+    for rows in shown:
+        lines = ["".join(text for text, _ in row) for row in rows]
+        assert " ".join(lines).replace(" ", "") == said.replace(" ", "") and max(map(len, lines)) <= width

@@ -13,7 +13,7 @@ from tui.actions import bindings
 from tui.state.corpora import Shelf
 from tui.text import Part, Row, clean, wrap
 from tui.widgets.paint import Painted
-from tui.widgets.rows import cut
+from tui.widgets.rows import cut, wrapped
 
 
 class Leaf(Painted, can_focus=True):
@@ -144,7 +144,7 @@ class TextLeaf(Leaf):
 
     def paint(self, width: int, height: int) -> list[list[Part]]:
         lines, _ = self._sight()
-        return [[(line, "foreground")] for line in lines] or [cut(self._empty(), width)]
+        return [[(line, "foreground")] for line in lines] or wrapped(self._empty(), width)[:height]
 
 
 class FactsLeaf(Leaf):

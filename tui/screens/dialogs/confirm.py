@@ -60,8 +60,9 @@ class ConfirmScreen(Dialogue[Any]):
 
     def _show(self) -> None:
         said = self.query_one("#said", Rows)
-        rows = [line for row in self._said for line in wrapped(row, said.size.width or 20)]
-        said.styles.height = len(rows)
+        rows = [line for row in self._said for line in wrapped(row, self.box.size.width or 20)]
+        rows = rows[: max(0, self.size.height - 2 - len(self._ways))]  # the ways are always to be seen
+        said.display, said.styles.height = bool(rows), len(rows)
         said.show(rows)
 
     def on_menu_chosen(self, event: Menu.Chosen) -> None:
