@@ -23,6 +23,7 @@ from engine.text.tables import Recipe
 from engine.text.template import CHAT_TEMPLATE, Template
 
 REACH = 1 << 26  # bytes searched for a record boundary to either side of the split
+STEP = 1 << 16  # bytes of it at a time
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,8 @@ class Text:
         """
         target = int((1.0 - val_fraction) * self.n_bytes)
         if self.boundary:
-            mark = self.boundary.encode()
             with opened(self.path) as file:
-                cut = _last_end(file, mark, target) or _next_end(file, mark, target, self.n_bytes)
+                cut = _end_near(file, self.boundary.encode(), target, self.n_bytes)
             if cut is not None:
                 return cut
         return self.character_start(target)
@@ -88,30 +88,23 @@ class Text:
             raise CorpusError(f"{self.path} changed while it was read, or was cut inside a character") from None
 
 
-def _last_end(file: BinaryIO, mark: bytes, target: int) -> int | None:
-    """Where the last `mark` that ends at or before `target` ends; None when there is none within reach."""
-    step, high = 1 << 16, target
-    while high > max(0, target - REACH):
-        low = max(0, high - step)
+def _end_near(file: BinaryIO, mark: bytes, target: int, n_bytes: int) -> int | None:
+    """Where the last `mark` ends that ends at or before `target`, else the first one after it.
+
+    None when there is none within reach, or that is the end of the file.
+    """
+    for high in range(target, max(0, target - REACH), -STEP):
+        low = max(0, high - STEP)
         file.seek(low)
         place = file.read(min(high + len(mark) - 1, target) - low).rfind(mark)
         if place >= 0:
             return low + place + len(mark)
-        high = low
-    return None
-
-
-def _next_end(file: BinaryIO, mark: bytes, target: int, n_bytes: int) -> int | None:
-    """Where the first `mark` that ends after `target` ends, unless that is the end of the file."""
-    low = max(0, target - len(mark) + 1)
-    stop = min(n_bytes, target + REACH)
-    while low < stop:
+    for low in range(max(0, target - len(mark) + 1), min(n_bytes, target + REACH), STEP):
         file.seek(low)
-        place = file.read((1 << 16) + len(mark) - 1).find(mark)
+        place = file.read(STEP + len(mark) - 1).find(mark)
         if place >= 0:
             end = low + place + len(mark)
             return end if end < n_bytes else None
-        low += 1 << 16
     return None
 
 
