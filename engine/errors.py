@@ -30,16 +30,16 @@ class TokenizerError(UserError):
 class UnknownCharacterError(TokenizerError):
     """A character that the tokenizer never saw: `place` is where it stands in the text, counted from 0."""
 
-    def __init__(self, what: str, where: str, around: str, character: str, place: int) -> None:
+    def __init__(self, what: str, where: str, around: str, place: int) -> None:
         super().__init__(
             f"{what}; it is {where}{around}; write it otherwise, "
             "or train with --set data.unknown=skip (leaves such out) or unk (one token for all)"
         )
-        self.what, self.around, self.character, self.place = what, around, character, place
+        self.what, self.around, self.place = what, around, place
 
     def moved(self, where: str, place: int) -> UnknownCharacterError:
         """The same, in words and in number standing elsewhere: the text was a piece of a longer one."""
-        return UnknownCharacterError(self.what, where, self.around, self.character, place)
+        return UnknownCharacterError(self.what, where, self.around, place)
 
 
 class CheckpointError(UserError):

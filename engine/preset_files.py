@@ -50,11 +50,6 @@ def own_names() -> list[str]:
     return [name for name in found if name not in shipped][:MOST]
 
 
-def _own_file(name: str) -> Path:
-    """The file of an own preset."""
-    return own_folder() / f"{name}.toml"
-
-
 def check_name(name: str) -> str:
     """`name` itself when an own preset can be called so; otherwise ConfigError."""
     if name in shipped_names():
@@ -76,7 +71,7 @@ def _preset_tree(name: str) -> dict[str, Any]:
     if name in shipped_names():
         return _shipped_tree(name)
     if name in own_names():
-        return _read_settings(_own_file(name))
+        return _read_settings(own_folder() / f"{name}.toml")
     raise ConfigError(f"no preset {short(name)}; there are {', '.join(preset_names())}")
 
 
@@ -93,7 +88,7 @@ def save_preset(name: str, config: Config, about: str = "") -> Path:
     data = f"about = {toml_value(about)}\n\n{as_toml(config)}".encode()
     if len(data) > MOST_BYTES:
         raise ConfigError(f"a preset holds at most {MOST_BYTES:,} bytes; give shorter train.sample_prompts")
-    path = _own_file(check_name(name))
+    path = own_folder() / f"{check_name(name)}.toml"
     make_folder(path.parent, ConfigError)
     write_atomic(path, data, kind=ConfigError)
     return path

@@ -107,10 +107,9 @@ def no_text(head: bytes) -> str | None:
         return f"compressed ({packed})"
     if len(head) > 1 and not any(head):
         return "all NUL bytes where it begins (a copy that was cut short?)"
-    if head[1:20:2].count(0) == len(head[1:20:2]) > 1:
-        return "UTF-16 text without a byte order mark (iconv -f UTF-16LE -t UTF-8 makes it readable)"
-    if head[0:20:2].count(0) == len(head[0:20:2]) > 1:
-        return "UTF-16 text without a byte order mark (iconv -f UTF-16BE -t UTF-8 makes it readable)"
+    for first, order in ((1, "LE"), (0, "BE")):
+        if head[first:20:2].count(0) == len(head[first:20:2]) > 1:
+            return f"UTF-16 text without a byte order mark (iconv -f UTF-16{order} -t UTF-8 makes it readable)"
     return None
 
 

@@ -202,16 +202,12 @@ def _content(message: Mapping[str, Any], where: str, left_out: Counter[str]) -> 
     return "\n\n".join(texts)
 
 
-def _encodes(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def checked(text: str, where: str) -> str:
     """`text`, its line ends LF. Raises CorpusError for what no UTF-8 text holds."""
-    if "\0" in text or not (text.isascii() or _encodes(text)):
+    try:
+        sound = b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        sound = False
+    if not sound:
         raise CorpusError(f"{where}: there is a NUL or half a surrogate pair in it, which is no text")
     return text.replace("\r\n", "\n")

@@ -122,7 +122,7 @@ class CharTokenizer(Tokenizer):
         what = (
             f"the character {character_name(character)} ({name}) is not among the {len(self.chars):,} of this tokenizer"
         )
-        return UnknownCharacterError(what, f"number {place + 1:,} of {len(text):,}", around, character, place)
+        return UnknownCharacterError(what, f"number {place + 1:,} of {len(text):,}", around, place)
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, "chars": self.chars, "unknown": self.unknown}

@@ -51,7 +51,7 @@ def encode_stream(
         except UnknownCharacterError as error:
             place = start + done + len(chunk[: error.place].encode())  # in a long text a byte is found sooner
             raise error.moved(f"at byte {place:,} of the text", place) from None
-        done += len(chunk) if chunk.isascii() else len(chunk.encode())
+        done += len(chunk.encode())
         yield ids, done
 
 

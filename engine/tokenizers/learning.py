@@ -56,5 +56,5 @@ def reporting(chunks: Iterable[str], total: int, what: str, progress: Progress |
     for chunk in chunks:
         yield chunk
         if progress is not None:
-            done += len(chunk) if chunk.isascii() else len(chunk.encode())
+            done += len(chunk.encode())
             progress(what, min(1.0, done / max(1, total)))
