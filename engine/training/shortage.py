@@ -67,7 +67,7 @@ def _shrink(trainer: Trainer) -> None:
             "lower model.block_size, model.n_embd or model.n_layer in a new run"
         )
     compiled = trainer.take_step.loss_function != trainer.model.loss
-    trainer.config = trainer.log.config = config
+    trainer.config = config
     trainer.take_step.shrink(config)
     size, accumulate = config.train.batch_size, config.train.grad_accum
     message = f"out of memory: micro-batch {size} x {accumulate} instead, the global batch is the same"

@@ -32,7 +32,7 @@ RETRY_SECONDS = 0.5
 def contents(trainer: Trainer) -> Contents:
     """All that a checkpoint of this step holds."""
     state = {
-        "tokens": trainer.log.tokens(trainer.step),
+        "tokens": trainer.tokens,
         "train_seconds": trainer.train_seconds,
         "eval_seconds": trainer.eval_seconds,
         "lr_scale": trainer.lr_scale,
@@ -60,7 +60,7 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> list[str]:
     _restore_tensors(trainer, checkpoint)
     state = checkpoint.state
     trainer.step = trainer.checkpoint_step = checkpoint.step
-    trainer.log.counted = (checkpoint.step, int(state["tokens"]))
+    trainer.counted = (checkpoint.step, int(state["tokens"]))
     trainer.train_seconds = float(state["train_seconds"])
     trainer.eval_seconds = float(state["eval_seconds"])
     trainer.lr_scale, trainer.rollbacks = _scale_after(trainer, checkpoint), int(state["rollbacks"])

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from engine.control import CommandQueue
 from engine.errors import TrainingError, is_out_of_memory
-from engine.machine import keep_freed_memory, memory_peak
+from engine.machine import keep_freed_memory, memory_now, memory_peak
 from engine.runs.writer import RunWriter
 from engine.training import state
 from engine.training.beside import Samples
@@ -24,7 +24,6 @@ from engine.training.schedule import is_evaluated, lr_multiplier, rate_problem
 from engine.training.shortage import in_room
 from engine.training.state import Saves, restore, settle, unsaved, until
 from engine.training.step import Result
-from engine.training.steplog import StepLog
 from engine.training.watch import Watch
 
 MAX_ROLLBACKS = 3
@@ -57,7 +56,9 @@ class Trainer:
         self.stop: dict[str, Any] | None = None
         self._ended = ""
         self.wanted: list[str] = []
-        self.log = StepLog(writer, self.config, self.device)
+        self.tokens_per_s = 0.0
+        self.counted = (0, 0)
+        """A step and the tokens trained on up to it; from there on each step has as many as the settings say."""
         self.samples, self.saves = Samples(self), Saves(self)
         self._idled = 0.0
 
@@ -101,8 +102,17 @@ class Trainer:
         self.step += 1
         if not self._spike(self.step, result.loss):
             self.watch.trained(result.loss)
-            rate = multiplier * self.config.train.learning_rate
-            self.log.write(self.step, rate, result, seconds, self.train_seconds)
+            self.tokens_per_s = self.config.tokens_per_step / seconds if seconds > 0 else 0.0
+            self.writer.metric(
+                step=self.step,
+                tokens=self.tokens,
+                time_s=self.train_seconds,
+                loss=result.loss,
+                lr=multiplier * self.config.train.learning_rate,
+                grad_norm=result.grad_norm,
+                tokens_per_s=self.tokens_per_s,
+                mem_bytes=memory_now(self.device),
+            )
             self.report()
 
     def _keep_up(self) -> None:
@@ -146,6 +156,12 @@ class Trainer:
     def multiplier(self, step: int) -> float:
         """Learning rates over their peaks for the update after `step`: the schedule, times what a person set."""
         return lr_multiplier(step, self.config.train) * self.lr_scale
+
+    @property
+    def tokens(self) -> int:
+        """Trained on up to this step: counted, since a fork may go on with another batch size."""
+        begun, before = self.counted
+        return before + (self.step - begun) * self.config.tokens_per_step
 
     @property
     def learning_rate(self) -> float:
@@ -196,10 +212,10 @@ class Trainer:
         self.writer.status(
             step=self.step,
             steps=train.max_steps,
-            tokens=self.log.tokens(self.step),
+            tokens=self.tokens,
             learning_rate=self.learning_rate,
             lr_scale=self.lr_scale,
-            tokens_per_s=round(self.log.tokens_per_s, 1),
+            tokens_per_s=round(self.tokens_per_s, 1),
             eta_s=None if left is None else round(left, 1),
             train_seconds=round(self.train_seconds, 3),
             eval_seconds=round(self.eval_seconds, 3),
@@ -259,7 +275,7 @@ class Trainer:
         better = self.watch.evaluated(self.step, result.loss, result.tokens)
         self.writer.metric(
             step=self.step,
-            tokens=self.log.tokens(self.step),
+            tokens=self.tokens,
             time_s=self.train_seconds,
             val_loss=result.loss,
             val_bpb=result.bits_per_byte,

@@ -60,7 +60,7 @@ def test_the_status_tells_times_and_rates_that_can_be_read(start: Start, monkeyp
         return status(self, **fields)
 
     def as_if(self: Trainer, **fields: Any) -> None:
-        self.train_seconds, self.eval_seconds, self.log.tokens_per_s = 12.34567, 3.45678, 98.7654
+        self.train_seconds, self.eval_seconds, self.tokens_per_s = 12.34567, 3.45678, 98.7654
         report(self, **fields)
 
     monkeypatch.setattr(RunWriter, "status", keep)

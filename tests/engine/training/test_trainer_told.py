@@ -320,7 +320,7 @@ def test_the_status_tells_how_training_stands(tmp_path: Path) -> None:
     assert first["best_val_loss"] is None and "ranks" not in first and "last_val_loss" not in first
     assert first["peak_memory_bytes"] > 1 << 20
     one.step, one.lr_scale, one.train_seconds, one.eval_seconds = 4, 0.5, 2.12345, 0.98765
-    one.log.tokens_per_s, one.watch.best_loss, one.watch.best_step = 123.456, 1.5, 3
+    one.tokens_per_s, one.watch.best_loss, one.watch.best_step = 123.456, 1.5, 3
     one.evaluation = (4, Evaluation(2.0, 3.0, 10, 0.1))
     one.take_step.pace = [RankPace(0.5, 7), RankPace(0.25, 8)]
     members = [SimpleNamespace(rank=n, host=f"h{n}", pid=n, device="cpu") for n in (0, 1)]
