@@ -12,6 +12,7 @@ from tui.widgets.bars import NextTokenBars
 from tui.widgets.chart import PlotData, draw
 from tui.widgets.form import Field, SettingsForm
 from tui.widgets.menu import Menu
+from tui.widgets.tabs import PaneTabs
 
 ITEMS = [f"item-{number}" for number in range(9)]
 
@@ -93,3 +94,16 @@ def test_what_stands_where_there_is_nothing_is_whole(width: int) -> None:
     for rows in shown:
         lines = ["".join(text for text, _ in row) for row in rows]
         assert " ".join(lines).replace(" ", "") == said.replace(" ", "") and max(map(len, lines)) <= width
+
+
+def test_tabs_have_room_in_a_narrow_terminal() -> None:
+    names = ["prompt", "output", "sampling", "next token"]
+    for width in range(32, 60):
+        for name in names:
+            tabs = PaneTabs(names)
+            tabs._shown = name
+            (row,) = tabs.paint(width, 1)
+            text = "".join(part for part, _ in row)
+            assert width_of(row) <= width and f" {name} " in text
+            assert width < 47 or all(each in text for each in names)
+            assert all(each[:2] in text for each in names)
