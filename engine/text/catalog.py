@@ -111,7 +111,7 @@ def corpus_of(tokens: Prepared) -> Corpus:
     said = f"tokens made ahead of {tokens.name} ({kind}, {shards:,} shards to train on)"
     source = str(tokens.asked.get("source", ""))
     name = slug(stem(tokens.path))
-    return Corpus(name, said, source=source, path=tokens.path, template=tokens.form, prepared=tokens)
+    return Corpus(name, said, source=source, path=tokens.path, template=tokens.template, prepared=tokens)
 
 
 def slug(text: str) -> str:

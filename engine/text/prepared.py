@@ -76,7 +76,8 @@ class Prepared(_Frozen):
     dtype: Literal["uint16", "uint32"]
     by: Literal["documents", "end"]
     mark: str = ""
-    template: dict[str, Any] | None = None
+    template: Template | None = None
+    """How prompts stand in its text."""
     val_fraction: float = Field(gt=0.0, lt=1.0)
     shard_tokens: int = Field(ge=UNIT, multiple_of=UNIT)
     pieces: int = Field(ge=0)
@@ -105,11 +106,6 @@ class Prepared(_Frozen):
         """The settings of a run that were decided when they were made."""
         decided = {**self.tokenizer.get("settings", {}), "val_fraction": self.val_fraction}
         return {f"data.{name}": value for name, value in decided.items()}
-
-    @property
-    def form(self) -> Template | None:
-        """How prompts stand in its text."""
-        return Template.from_dict(self.template) if self.template else None
 
 
 def is_prepared(path: Path) -> bool:

@@ -51,7 +51,7 @@ class Ask(BaseModel):
     format: Literal["text", "csv", "jsonl", "parquet", "hf"] = "text"
     columns: tuple[str, ...] = ()
     chat: bool = False
-    template: dict[str, Any] | None = None
+    template: Template | None = None
     boundary: str | None = None
     val_fraction: float = Field(0.1, gt=0.0, lt=1.0)
     piece_bytes: int = Field(PIECE, ge=1)
@@ -59,8 +59,7 @@ class Ask(BaseModel):
     @property
     def recipe(self) -> Recipe:
         """How a row becomes text."""
-        template = Template.from_dict(self.template) if self.template else None
-        return Recipe(self.columns, self.chat, template, self.boundary)
+        return Recipe(self.columns, self.chat, self.template, self.boundary)
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def ask_for(
     if source.startswith(PREFIX) or is_saved(Path(source).expanduser()):
         name = source.removeprefix(PREFIX)
         columns, chat = hub_columns(name, prompt_column, response_column)
-        template = CHAT_TEMPLATE.to_dict() if chat or len(columns) == 2 else None
+        template = CHAT_TEMPLATE if chat or len(columns) == 2 else None
         return slug(name), Ask(
             path=name, format="hf", columns=columns, chat=chat, template=template, val_fraction=val_fraction
         )
@@ -79,7 +79,7 @@ def ask_for(
         format=format,
         columns=corpus.columns,
         chat=corpus.chat,
-        template=corpus.template.to_dict() if corpus.template is not None else None,
+        template=corpus.template,
         boundary=boundary or corpus.boundary,
         val_fraction=val_fraction,
     )
@@ -260,7 +260,7 @@ def _learned(
     path = folder / ".sample.tmp"
     if kind.made_by is None:
         return train_tokenizer(data, Text(path, 0, ""), 0)
-    form = documents.recipe.template
+    form = documents.ask.template
     try:
         with path.open("wb") as file:
             for text in _characters(documents, pieces) if kind.of_all else _sample(documents, pieces):

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from engine.errors import CorpusError
+from engine.text.template import Template
 from engine.tokenizers import documents
 from engine.tokenizers.documents import Ask, Document, FileDocuments, Piece, _groups, _sides, hash_of
 
-TEMPLATE = {"record": "Q {prompt} A {response}--"}
+TEMPLATE = Template.parse("Q {prompt} A {response}--")
 
 
 def asked(path: Path, **more: Any) -> FileDocuments:

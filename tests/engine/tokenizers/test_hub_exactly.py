@@ -137,10 +137,10 @@ def test_how_a_dataset_is_read_follows_from_its_columns(library: Library, tmp_pa
     assert name == "someone-Tales" and ask == Ask(path="someone/Tales", format="hf", columns=("text",))
     library.gives = Rows([{"question": "a", "answer": "b"}], ["question", "answer"])
     ask = ask_for("hf:tales", val_fraction=0.3)[1]
-    assert (ask.template, ask.chat, ask.val_fraction) == (CHAT_TEMPLATE.to_dict(), False, 0.3)
+    assert (ask.template, ask.chat, ask.val_fraction) == (CHAT_TEMPLATE, False, 0.3)
     library.gives = Rows([{"messages": TALK}], ["messages"])
     ask = ask_for("hf:tales")[1]
-    assert (ask.template, ask.chat, ask.columns) == (CHAT_TEMPLATE.to_dict(), True, ("messages",))
+    assert (ask.template, ask.chat, ask.columns) == (CHAT_TEMPLATE, True, ("messages",))
     (tmp_path / "dataset_dict.json").touch()
     assert ask_for(str(tmp_path))[1].path == str(tmp_path)
     assert ask_for(str(tmp_path), prompt_column="messages")[1].chat is True
@@ -148,7 +148,7 @@ def test_how_a_dataset_is_read_follows_from_its_columns(library: Library, tmp_pa
 
 @pytest.mark.parametrize(
     ("more", "ending"),
-    [({}, "\n\n"), ({"boundary": "--"}, "--"), ({"template": CHAT_TEMPLATE.to_dict(), "boundary": "--"}, "")],
+    [({}, "\n\n"), ({"boundary": "--"}, "--"), ({"template": CHAT_TEMPLATE, "boundary": "--"}, "")],
 )
 def test_what_ends_a_row(more: dict[str, Any], ending: str, library: Library) -> None:
     made: Documents = HubDocuments(Ask(path="tales", format="hf", columns=("text",), **more))

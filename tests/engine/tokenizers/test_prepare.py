@@ -23,6 +23,7 @@ from engine.process import environment
 from engine.text.catalog import add_corpus, find_corpus
 from engine.text.pages import beginning, preview_table
 from engine.text.prepared import META, UNIT, Prepared, is_prepared, read_prepared
+from engine.text.template import Template
 from engine.tokenizers import pieces, prepare
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.bpe import BpeTokenizer
@@ -463,7 +464,7 @@ def test_texts_one_after_the_other_are_cut_at_one_place(tmp_path: Path) -> None:
 
 
 def test_the_last_document_of_a_text_is_known_without_the_mark_after_it(tmp_path: Path) -> None:
-    template = {"record": "Q {prompt} A {response}--"}
+    template = Template.parse("Q {prompt} A {response}--")
     for text in (f"Q {number} A yes" for number in range(60)):
         path = tmp_path / "marks.txt"
         path.write_text(f"{text}--\n{text}--")

@@ -15,7 +15,7 @@ from engine.config import DataConfig
 from engine.errors import CorpusError
 from engine.text.corpus import Text
 from engine.text.prepared import META, TOKENIZER, UNIT, Prepared, Split, read_prepared
-from engine.text.template import CHAT_TEMPLATE
+from engine.text.template import CHAT_TEMPLATE, Template
 from engine.tokenizers import pieces, prepare
 from engine.tokenizers.base import END_OF_TEXT, Tokenizer
 from engine.tokenizers.byte import ByteTokenizer
@@ -150,9 +150,9 @@ def test_a_vocabulary_is_learned_from_the_sample_and_nothing_of_it_stays(
     assert seen[-1][0] == "-écdxy".encode() and seen[-1][2] == 7
     learn("byte")
     assert seen[-1][0] == b"" and seen[-1][2] == 0
-    made = Listed([train("a")], template={"record": "{prompt}: {response}\n\n"})
+    made = Listed([train("a")], template=Template.parse("{prompt}: {response}\n\n"))
     learn("word")
-    form = made.recipe.template
+    form = made.ask.template
     assert form is not None and seen[-1][1].boundary == form.suffix == "\n\n"
     made = Listed([train("a")])
     learn("word")
@@ -418,7 +418,7 @@ def test_a_source_is_a_corpus_or_a_path(tmp_path: Path, monkeypatch: pytest.Monk
     name, ask = ask_for(str(table))
     assert name == "faq" and (ask.format, ask.columns, ask.template) == ("csv", ("text",), None)
     _, ask = ask_for(str(table), prompt_column="frage", response_column="antwort")
-    assert ask.columns == ("frage", "antwort") and ask.template == CHAT_TEMPLATE.to_dict() and not ask.chat
+    assert ask.columns == ("frage", "antwort") and ask.template == CHAT_TEMPLATE and not ask.chat
     assert ask.path == str(table.resolve()) and ask.boundary is None
     _, ask = ask_for(str(table), prompt_column="frage", boundary="--", val_fraction=0.3)
     assert (ask.columns, ask.boundary, ask.val_fraction) == (("frage",), "--", 0.3)

@@ -255,7 +255,7 @@ def test_what_a_folder_may_say_has_bounds(good: dict[str, Any], wrong: dict[str,
 def test_what_is_not_said_is_nothing() -> None:
     assert Shard(tokens=1) == Shard(tokens=1, sha256="", sampled=0)
     assert Split() == Split(tokens=0, bytes=0, first=0, documents=0, shards=())
-    assert about().pieces_done == 0 and about().finished is False and about().form is None
+    assert about().pieces_done == 0 and about().finished is False and about().template is None
     with pytest.raises(ValueError, match="frozen"):
         Split().tokens = 1  # type: ignore[misc]
 
