@@ -79,6 +79,11 @@ def packing(head: bytes) -> Packing | None:
     return next((name for magic, name in _PACKED if head.startswith(magic)), None)
 
 
+def is_plain(head: bytes) -> bool:
+    """Whether it is neither compressed nor to be converted."""
+    return packing(head) is None and encoding(head) in ("utf-8", "utf-8-sig")
+
+
 def is_zip(head: bytes) -> bool:
     return head.startswith(_ZIP)
 

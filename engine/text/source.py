@@ -20,7 +20,7 @@ from zipfile import BadZipFile, ZipFile
 
 from engine.errors import CorpusError
 from engine.files import reason
-from engine.text.magic import HEAD, PACKED_SUFFIXES, document_in_zip, encoding, is_parquet, is_zip, packing
+from engine.text.magic import HEAD, PACKED_SUFFIXES, document_in_zip, is_parquet, is_plain, is_zip, packing
 from engine.text.scan import Progress, check_file, opened
 from engine.text.unpack import ALWAYS, BLOCK, TIMES, too_much, unpacked
 from engine.text.utf8 import utf8
@@ -81,7 +81,7 @@ class Source:
             if is_zip(head):
                 self.parts = self._in_zip()
             else:
-                self.plain = packing(head) is None and encoding(head) in ("utf-8", "utf-8-sig")
+                self.plain = is_plain(head)
                 self.single = self._file(path, head)
                 self.parts = [self.single]
         sizes = [part.n_bytes for part in self.parts]

@@ -136,12 +136,12 @@ def download(url: str, path: Path, progress: Progress | None = None, local: str 
         raise CorpusError(f"{url} is not the text it says it is: {error.reason}{local}") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         if gave_up.is_set():
-            raise _failed(url, f"no answer within {ANSWER:g} s; try again later", local) from None
-        if isinstance(error, OSError) and not isinstance(error, http.client.HTTPException):
-            raise _failed(url, f"{_cause(error)}; is this machine online?", local) from None
-        raise _failed(
-            url, f"the answer is not to be understood ({str(error).strip()}); try again later", local
-        ) from None
+            why = f"no answer within {ANSWER:g} s; try again later"
+        elif isinstance(error, OSError) and not isinstance(error, http.client.HTTPException):
+            why = f"{_cause(error)}; is this machine online?"
+        else:
+            why = f"the answer is not to be understood ({str(error).strip()}); try again later"
+        raise _failed(url, why, local) from None
     finally:
         patience.cancel()
 

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from engine.errors import CorpusError
 from engine.text.corpus import Text
-from engine.text.magic import HEAD, encoding, packing
+from engine.text.magic import HEAD, is_plain
 from engine.text.render import is_text, lf
 from engine.text.rows import LONGEST, is_list, object_of, row_groups, rows_of, rows_of_groups
 from engine.text.scan import opened
@@ -211,8 +211,7 @@ class FileDocuments(Documents):
         if part.path == self._source.path and self._source.single is None:  # a member of an archive
             return False
         with opened(part.path) as file:
-            head = file.read(HEAD)
-        return packing(head) is None and encoding(head) in ("utf-8", "utf-8-sig")
+            return is_plain(file.read(HEAD))
 
     def _spans(self, part: Part, start: int, end: int | None) -> list[tuple[int, int | None]]:
         """[start, end) of a part as what is read at once."""
