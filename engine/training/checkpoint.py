@@ -9,14 +9,13 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from engine.config import Config, make_config
+from engine.config import make_config
 from engine.errors import CheckpointError, UserError
 from engine.model import build_for
 from engine.model.gpt import GPT
@@ -26,6 +25,7 @@ from engine.runs.schema import DamagedError
 from engine.sampling.decode import for_decoding
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.table import tokenizer_from_dict
+from engine.training.saving import Contents
 from engine.training.sharded import read_sharded
 from engine.training.verify import (
     AVERAGED,
@@ -40,19 +40,11 @@ from engine.training.verify import (
 )
 
 
-@dataclass
-class Checkpoint:
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(Contents):
     """A verified checkpoint in memory."""
 
     path: Path
-    step: int
-    config: Config
-    weights: dict[str, Tensor]
-    optimizer: dict[str, Tensor]
-    averaged: dict[str, Tensor]
-    """Averaged weights by name, where the run keeps them."""
-    state: dict[str, Any]
-    tokenizer: Tokenizer
     format: int
 
     @property
@@ -85,7 +77,7 @@ def load_checkpoint(path: Path, optimizer: bool = True, *, in_parts: bool = Fals
     except (OSError, ValueError, SafetensorError, UserError) as error:
         raise CheckpointError(f"checkpoint {path} cannot be used: {' '.join(str(error).split())}") from None
     step = int(state["step"])
-    return Checkpoint(path, step, config, weights, tensors, averaged, state, tokenizer, found.format)
+    return Checkpoint(step, config, weights, tensors, state, tokenizer, averaged, path=path, format=found.format)
 
 
 def _read_sharded(path: Path, optimizer: bool) -> tuple[dict[str, Tensor], ...]:

@@ -152,7 +152,7 @@ def write_base(run: RunDir, parent: Checkpoint, config: Config, dataset: TokenDa
                     )
                 parameter.copy_(weights[name])
     named: dict[str, torch.Tensor] = dict(model.named_parameters())
-    write_checkpoint(run, Contents(0, config, named, {}, fresh_state(), dataset.tokenizer.to_dict()))
+    write_checkpoint(run, Contents(0, config, named, {}, fresh_state(), dataset.tokenizer))
 
 
 def import_run(folder: Path, runs_dir: Path | None = None, *, name: str | None = None) -> RunDir:
@@ -179,7 +179,7 @@ def import_run(folder: Path, runs_dir: Path | None = None, *, name: str | None =
     config = make_config(tree)
 
     def fill(run: RunDir) -> None:
-        write_checkpoint(run, Contents(0, config, weights, {}, fresh_state(), tokenizer.to_dict()))
+        write_checkpoint(run, Contents(0, config, weights, {}, fresh_state(), tokenizer))
         with RunWriter(run) as writer:
             writer.event("imported", 0, path=str(folder))
             params = sum(tensor.numel() for tensor in weights.values())

@@ -26,6 +26,7 @@ from engine.config import Config
 from engine.errors import CheckpointError
 from engine.files import beside, cannot, sync_folder
 from engine.runs.layout import RunDir
+from engine.tokenizers.base import Tokenizer
 from engine.training.verify import AVERAGED, FORMAT, SHARDED
 from engine.training.watch import Watch
 
@@ -44,8 +45,9 @@ class Contents:
     weights: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     state: dict[str, Any]
-    tokenizer: dict[str, Any]
+    tokenizer: Tokenizer
     averaged: dict[str, Tensor] = field(default_factory=dict)
+    """Averaged weights by name, where the run keeps them."""
 
 
 def fresh_state() -> dict[str, Any]:
@@ -112,7 +114,7 @@ def _write(folder: Path, contents: Contents, shards: Mapping[str, str] | None) -
     trees = {
         "state.json": {"step": contents.step, **contents.state},
         "config.json": contents.config.model_dump(),
-        "tokenizer.json": contents.tokenizer,
+        "tokenizer.json": contents.tokenizer.to_dict(),
     }
     for name, group in tensors.items():
         with _summed(folder / name, sums) as file:

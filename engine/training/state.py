@@ -50,7 +50,7 @@ def contents(trainer: Trainer) -> Contents:
         weights={} if sharded else {name: each.detach() for name, each in trainer.model.named_parameters()},
         optimizer=optimizer,
         state=state,
-        tokenizer=trainer.dataset.tokenizer.to_dict(),
+        tokenizer=trainer.dataset.tokenizer,
         averaged={} if sharded else trainer.optimizer.averaged or {},
     )
 

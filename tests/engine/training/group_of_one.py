@@ -161,7 +161,7 @@ def _parted_as_whole(group: Group, folder: Path) -> None:
     kept = {name: whole(each).clone() for name, each in made.state().items()}
     run = RunDir(folder)
     run.checkpoints.mkdir()
-    contents = Contents(3, made.config, {}, {}, fresh_state(), made.dataset.tokenizer.to_dict())
+    contents = Contents(3, made.config, {}, {}, fresh_state(), made.dataset.tokenizer)
     made.begin_checkpoint(run, contents)
     assert made.writing is not None and not run.checkpoint(3).exists()
     assert made.end_checkpoint(run) == (contents, "") and made.writing is None

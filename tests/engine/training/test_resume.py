@@ -320,7 +320,7 @@ def test_a_checkpoint_that_cannot_be_written_is_one_clean_line(
     run = start("crowded", "train.max_steps=4")
     train(run)
     loaded = load_checkpoint(run.checkpoint(4))
-    contents = saving.Contents(5, loaded.config, loaded.weights, loaded.optimizer, {}, loaded.tokenizer.to_dict())
+    contents = saving.Contents(5, loaded.config, loaded.weights, loaded.optimizer, {}, loaded.tokenizer)
 
     def write_tensors(*args: object) -> None:
         raise OSError(number, os.strerror(number))

@@ -367,7 +367,7 @@ async def test_a_run_is_fine_tuned_with_what_may_change(bench: tuple[Workbench, 
     tokenizer = CharTokenizer("abc ")
     model = build_for(small, tokenizer.vocab_size, torch.Generator().manual_seed(1))
     weights = dict(model.named_parameters())
-    write_checkpoint(parent, Contents(3, small, weights, {}, fresh_state(), tokenizer.to_dict()))
+    write_checkpoint(parent, Contents(3, small, weights, {}, fresh_state(), tokenizer))
     async with app.run_test(size=(140, 40)) as pilot:
         form = await open_form(pilot)
         await go_to(pilot, form, "train.lora_r")
