@@ -59,7 +59,7 @@ def test_no_key_means_two_things_in_one_scope(scope: str) -> None:
     assert [key for key, count in keys.items() if count > 1] == []
 
 
-@pytest.mark.parametrize("scope", sorted({action.scope for action in ACTIONS}))
+@pytest.mark.parametrize("scope", ["of no action", *sorted({action.scope for action in ACTIONS})])
 def test_help_has_each_key_once_beside_what_it_does(scope: str) -> None:
     """All keys of an action, and no other's but of the one whose line it speaks for."""
     actions = of_scope(scope)

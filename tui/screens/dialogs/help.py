@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
@@ -81,7 +82,7 @@ def help_lines(
 
 def _lines(actions: Sequence[Action], works: Mapping[str, Action]) -> Iterator[tuple[str, str, bool]]:
     """Of each action with words of its own: all its keys, with those of the one it speaks for; and whether it works."""
-    for action, after in zip(actions, [*actions[1:], None], strict=True):
+    for action, after in zip_longest(actions, actions[1:]):  # of some owners there are none
         if action.key and action.about:
             said = [action, after] if after is not None and not after.about else [action]
             keys = [written(key) for each in said for key in works.get(each.id, each).keys]
