@@ -71,8 +71,6 @@ def flops_per_token(config: ModelConfig, vocab_size: int) -> int:
     6 a weight that multiplies (looked-up embeddings do not) plus 12 * n_layer * n_embd * block_size for attention's two
     products (PaLM, Chowdhery et al. 2022, appendix B); like it, causal masking is not subtracted.
     """
-    if config.kind == "bigram":
-        return 0
     multiplied = multiplied_weights(config, vocab_size)
     return 6 * multiplied + 12 * attention_shape(config)[0] * config.n_embd * config.block_size
 

@@ -19,10 +19,7 @@ Facts = Mapping[str, Any]
 """A run as `overview` tells of it."""
 Filter = Callable[[Facts], bool]
 
-TEXTS = {
-    "name": "name", "corpus": "corpus", "preset": "preset", "state": "state", "note": "note", "device": "device",
-    "parent": "parent", "problem": "problem",
-}  # fmt: skip
+TEXTS = {key: key for key in ("name", "corpus", "preset", "state", "note", "device", "parent", "problem")}
 """What can be asked of in words, and the fact that it is."""
 NUMBERS = {
     "step": "step", "steps": "steps", "val": "last_val_loss", "best": "best_val_loss", "bpb": "val_bits_per_byte",

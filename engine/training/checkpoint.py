@@ -92,14 +92,14 @@ def _read_sharded(path: Path, optimizer: bool) -> tuple[dict[str, Tensor], ...]:
 
 def choose_checkpoint(run: RunDir, which: str | int = "last") -> Path:
     """The path of `best`, `last` or a step. Raises CheckpointError that lists what there is."""
+    return _in_order(run, str(which))[0][0]
+
+
+def _in_order(run: RunDir, which: str) -> tuple[list[Path], list[str]]:
+    """The checkpoints that `which` may mean, the one it does mean first; and those whose loss cannot be known."""
     steps = run.checkpoint_steps()
     if not steps:
         raise CheckpointError(f"run {run.name} has no checkpoint yet; press c while it trains, or wait for the first")
-    return _in_order(run, steps, str(which))[0][0]
-
-
-def _in_order(run: RunDir, steps: list[int], which: str) -> tuple[list[Path], list[str]]:
-    """The checkpoints that `which` may mean, the one it does mean first; and those whose loss cannot be known."""
     if which == "last":
         return [run.checkpoint(step) for step in reversed(steps)], []
     if which == "best":
@@ -164,8 +164,7 @@ def load_model(
     Of the checkpoint's files all but the optimizer's are read. Raises CheckpointError when there is none, or the one
     asked for by its step is damaged.
     """
-    steps = run.checkpoint_steps()
-    paths, unknown = _in_order(run, steps, str(which)) if steps else ([choose_checkpoint(run, which)], [])
+    paths, unknown = _in_order(run, str(which))
     problems: list[str] = []
     for path in paths:
         try:
