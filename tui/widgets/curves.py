@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -248,16 +248,41 @@ def curve_cells(
     _mark_vals(cells, vals, area, best=alone)
     if not alone:
         _number_lines(cells, lines[1::2], train_looks, area)
-    beyond.mark(cells, data, "train" if alone else "bright")
+    edges = beyond.mark(cells, "train" if alone else "bright")
     for column in np.flatnonzero(bad).tolist():
         cells[0][column // 2] = ("×", "alarm bold")
-    _mark_cursor(cells, data, area)
     _mark_pointers(cells, data, area)
+    for edge in edges:  # now that all marks stand, under which no figure may lie
+        edge.say(data)
+    _mark_cursor(cells, data, area)
     return cells
 
 
-REACH = 10
+REACH = 12
 """Cells beside a mark in which its value is written, where there is nothing else."""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """The first or last row with its marks: `out` says in which columns, `values` what stands there, of which
+    `furthest` (max or min) chooses."""
+
+    row: list[Part]
+    values: Floats
+    out: npt.NDArray[np.bool_]
+    furthest: Callable[[list[float]], float]
+
+    def say(self, data: PlotData) -> None:
+        """The furthest value of neighbouring marks behind them, where nothing else stands."""
+        row = self.row
+        for group in _groups(self.out):
+            text = data.say(self.furthest([float(self.values[column]) for column in group])).strip()
+            text = f" {text[: text.index('.') + 2] if '.' in text and 'e' not in text else text} "
+            for at in range(group[-1] + 1, min(group[-1] + REACH, len(row) - len(text))):
+                if all(row[at + offset] == (" ", "") for offset in range(len(text))):
+                    for offset, character in enumerate(text):
+                        row[at + offset] = (character, "dim")
+                    break
 
 
 class Beyond:
@@ -280,35 +305,17 @@ class Beyond:
         np.maximum.at(self._highest, columns, values)
         np.minimum.at(self._lowest, columns, values)
 
-    def mark(self, cells: list[list[Part]], data: PlotData, look: str) -> None:
-        """Put the marks into the first and the last row."""
+    def mark(self, cells: list[list[Part]], look: str) -> list[Edge]:
+        """Put the marks into the first and the last row; these rows, whose figures are to be said."""
         width = self._area.width
         highest, lowest = self._highest.reshape(width, 2).max(axis=1), self._lowest.reshape(width, 2).min(axis=1)
-        self._edge(cells[0], "▲", highest, highest > self._top, data, look)
+        edges = [(Edge(cells[0], highest, highest > self._top, max), "▲")]
         if not self._log:
-            self._edge(cells[-1], "▼", -lowest, lowest < self._bottom, data, look, -1.0)
-
-    def _edge(
-        self,
-        row: list[Part],
-        sign: str,
-        furthest: Floats,
-        out: npt.NDArray[np.bool_],
-        data: PlotData,
-        look: str,
-        factor: float = 1.0,
-    ) -> None:
-        for group in _groups(out):
-            for column in group:
-                row[column] = (sign, look)
-        for group in _groups(out):
-            text = data.say(factor * max(float(furthest[column]) for column in group)).strip()
-            text = f" {text[: text.index('.') + 2] if '.' in text and 'e' not in text else text} "
-            for at in range(group[-1] + 1, min(group[-1] + REACH, len(row) - len(text))):
-                if all(row[at + offset] == (" ", "") for offset in range(len(text))):
-                    for offset, character in enumerate(text):
-                        row[at + offset] = (character, "dim")
-                    break
+            edges.append((Edge(cells[-1], lowest, lowest < self._bottom, min), "▼"))
+        for edge, sign in edges:
+            for column in np.flatnonzero(edge.out).tolist():
+                edge.row[column] = (sign, look)
+        return [edge for edge, _ in edges]
 
 
 def _groups(some: npt.NDArray[np.bool_]) -> list[list[int]]:

@@ -379,3 +379,15 @@ def test_what_went_wrong_is_broken_at_words_and_slashes() -> None:
             few == lines if len(lines) <= 2 else len(few) == 2 and few[-1].endswith("…") and cell_len(few[1]) <= width
         )
     assert problem_lines("", 20, 3) == problem_lines("  ", 20, 3) == []
+
+
+def test_no_mark_stands_in_a_figure_at_the_edge() -> None:
+    """A value beyond the range is said whole, or not: × and the letters of pages are there before it."""
+    loss = np.where(STEPS < 60, 9.5, LOSS)
+    for gap in range(60, 320, 7):
+        holed = np.where((gap <= STEPS) & (gap + 40 > STEPS), np.nan, loss)
+        data = PlotData.run(STEPS, holed, VAL_STEPS, VAL, pointers=(("A", gap), ("B", gap + 60)), total_steps=2000)
+        first = next(row for row in text(data) if "▲" in row).partition("│")[2]
+        assert "×" in first and "A" in first
+        assert all(re.fullmatch(r"\d\.\d", said) for said in re.findall(r"[\d.]+", first)), first
+        assert not re.search(r"[A-Z×▲]\d|\d[A-Z×▲]", first), first
