@@ -37,13 +37,6 @@ class LoRALinear(Linear):
         """(n_out, n_in): the frozen weights with the detour added."""
         return torch.addmm(self.weight, self.lora_b, self.lora_a, alpha=self.scale)
 
-    def merged(self) -> Linear:
-        """A plain layer that computes the same."""
-        _, rows, quiet = self.declared["weight"]
-        layer = Linear(self.in_features, rows, self.bias is not None, quiet=quiet)
-        layer.weight, layer.bias = nn.Parameter(self.merged_weight()), self.bias
-        return layer
-
 
 def apply_lora(model: GPT, r: int, alpha: float, generator: Generator | None = None) -> GPT:
     """Put a detour beside every one of the TARGETS of `model`, in place; from then on only the detours learn.
@@ -70,7 +63,10 @@ def apply_lora(model: GPT, r: int, alpha: float, generator: Generator | None = N
 def merge_lora(model: GPT) -> GPT:
     """Fold every detour into its matrix, in place; the model is a plain GPT again and all of it learns."""
     for name, layer in list(adapted_layers(model)):
-        model.set_submodule(name, layer.merged())
+        _, rows, quiet = layer.declared["weight"]
+        plain = Linear(layer.in_features, rows, layer.bias is not None, quiet=quiet)
+        plain.weight, plain.bias = nn.Parameter(layer.merged_weight()), layer.bias
+        model.set_submodule(name, plain)
     return model.requires_grad_(True)
 
 
