@@ -40,6 +40,7 @@ from engine.text.tally import (
 
 FORMAT = 1  # goes up when the same text would be told of otherwise
 BLOCK = 1 << 20  # bytes read at a time
+USUAL = 0.1  # of a text is kept for validation, as a run does that is not told otherwise
 TOP = 50  # characters and words that are named
 MOST_WORDS = 1 << 17  # distinct words that are counted at a time
 MOST_BYTES = 1 << 20  # of a kept file; each has some 10 KB
@@ -201,7 +202,7 @@ class _Compressed:
 
 def statistics(
     text: Text,
-    val_fraction: float = 0.1,
+    val_fraction: float = USUAL,
     progress: Progress | None = None,
     cancelled: Cancelled = lambda: False,
 ) -> Statistics | None:
@@ -287,11 +288,11 @@ def _is_control(character: str) -> bool:
     return character in _DIRECTIONS or (unicodedata.category(character) == "Cc" and character not in "\t\n\r")
 
 
-def known_statistics(text: Text, val_fraction: float = 0.1, cache: Path | None = None) -> Statistics | None:
-    """What was counted of this text and split before; None when nothing was, or what was kept is damaged."""
-    cut = text.split(val_fraction)
+def known_statistics(text: Text) -> Statistics | None:
+    """What was counted of this text before, for the usual split; None when nothing was, or that is damaged."""
+    cut = text.split(USUAL)
     try:
-        found = Statistics.model_validate_json(read_small(_place(text, cut, cache), MOST_BYTES, CorpusError))
+        found = Statistics.model_validate_json(read_small(_place(text, cut), MOST_BYTES, CorpusError))
     except (CorpusError, ValidationError):
         return None
     same = (found.format, found.sha256, found.boundary, found.cut) == (FORMAT, text.sha256, text.boundary, cut)
@@ -299,20 +300,16 @@ def known_statistics(text: Text, val_fraction: float = 0.1, cache: Path | None =
 
 
 def cached_statistics(
-    text: Text,
-    val_fraction: float = 0.1,
-    cache: Path | None = None,
-    progress: Progress | None = None,
-    cancelled: Cancelled = lambda: False,
+    text: Text, progress: Progress | None = None, cancelled: Cancelled = lambda: False
 ) -> Statistics | None:
     """`known_statistics`, or counted now and kept; None when `cancelled`. Raises CorpusError."""
-    found = known_statistics(text, val_fraction, cache)
-    if found is None and (found := statistics(text, val_fraction, progress, cancelled)) is not None:
+    found = known_statistics(text)
+    if found is None and (found := statistics(text, USUAL, progress, cancelled)) is not None:
         with contextlib.suppress(CorpusError):  # a cache that cannot be written costs the next look its time
-            write_cached(_place(text, found.cut, cache), found.model_dump_json().encode(), CorpusError)
+            write_cached(_place(text, found.cut), found.model_dump_json().encode(), CorpusError)
     return found
 
 
-def _place(text: Text, cut: int, cache: Path | None) -> Path:
+def _place(text: Text, cut: int) -> Path:
     key = hashlib.sha256(json.dumps([FORMAT, text.boundary, cut]).encode()).hexdigest()[:16]
-    return (cache_dir() if cache is None else cache) / "statistics" / f"{text.sha256[:32]}-{key}.json"
+    return cache_dir() / "statistics" / f"{text.sha256[:32]}-{key}.json"

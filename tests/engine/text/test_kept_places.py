@@ -38,7 +38,7 @@ def test_what_is_kept_is_found_by_a_hash_of_what_it_is_of(tmp_path: Path) -> Non
     cached_tokens(text, byte, 8, tmp_path / "cache")
     (folder,) = (tmp_path / "cache" / "tokens").iterdir()
     assert folder.name == f"{text.sha256[:16]}-{byte.fingerprint[:16]}-8"
-    place = statistics._place(text, 8, tmp_path / "cache")
+    place = statistics._place(text, 8)
     assert place.name == f"{text.sha256[:32]}-{sha([statistics.FORMAT, chr(10), 8])[:16]}.json"
     url = "https://there/t.txt"
     assert Partial(url).path.name == f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.part"

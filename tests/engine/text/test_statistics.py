@@ -205,28 +205,34 @@ def test_compression_is_that_of_the_programs(tmp_path: Path) -> None:
     assert found.zstd_bits_per_byte == pytest.approx(8 * size / len(content), rel=0.02)
 
 
-def test_statistics_are_kept_and_damage_costs_only_a_second_count(tmp_path: Path) -> None:
+def test_statistics_are_kept_and_damage_costs_only_a_second_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text, cache = text_of(tmp_path, "a line\n" * 50 + "another\n" * 9, "\n"), tmp_path / "cache"
-    assert known_statistics(text, cache=cache) is None
-    first = cached_statistics(text, cache=cache)
-    assert first is not None and first == known_statistics(text, cache=cache)
+    monkeypatch.setenv("TINYTUI_CACHE", str(cache))
+    assert known_statistics(text) is None
+    first = cached_statistics(text)
+    assert first is not None and first == known_statistics(text)
     (kept,) = (cache / "statistics").iterdir()
     whole = kept.read_bytes()
-    assert cached_statistics(text, cache=cache, cancelled=lambda: True) == first  # without a look at the text
-    assert known_statistics(text, 0.5, cache) is None
-    assert known_statistics(Text(text.path, text.n_bytes, text.sha256, None), cache=cache) is None
+    assert cached_statistics(text, cancelled=lambda: True) == first  # without a look at the text
+    monkeypatch.setattr(statistics, "USUAL", 0.5)
+    assert known_statistics(text) is None
+    monkeypatch.undo()
+    monkeypatch.setenv("TINYTUI_CACHE", str(cache))
+    assert known_statistics(Text(text.path, text.n_bytes, text.sha256, None)) is None
     version = f'"format":{FORMAT}'.encode()
     changed = ((version, b'"format":0'), (b'"lines":59', b'"lines":"59"'), (text.sha256.encode(), b"0" * 64))
     damaged = [whole.replace(*pair) for pair in changed]
     for data in (*damaged, b"", b"{}", whole[:-9], b"[" * 10**5, b"x" * (2 << 20)):
         assert data != whole
         kept.write_bytes(data)
-        assert known_statistics(text, cache=cache) is None
-        assert cached_statistics(text, cache=cache) == first
+        assert known_statistics(text) is None
+        assert cached_statistics(text) == first
         assert kept.read_bytes() == whole
     kept.unlink()
     kept.mkdir()  # a cache that cannot be written
-    assert cached_statistics(text, cache=cache) == first
+    assert cached_statistics(text) == first
 
 
 def test_it_says_how_far_it_is_and_ends_when_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +243,8 @@ def test_it_says_how_far_it_is_and_ends_when_told(tmp_path: Path, monkeypatch: p
     asked = iter(range(100))
     assert statistics.statistics(text, cancelled=lambda: next(asked) >= 7) is None
     assert next(asked) == 8
-    assert cached_statistics(text, cache=tmp_path / "cache", cancelled=lambda: True) is None
+    monkeypatch.setenv("TINYTUI_CACHE", str(tmp_path / "cache"))
+    assert cached_statistics(text, cancelled=lambda: True) is None
     assert not (tmp_path / "cache").exists()
     text.path.write_text("shorter")
     with pytest.raises(CorpusError, match="shorter"):
