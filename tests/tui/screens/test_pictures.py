@@ -11,6 +11,7 @@ import pytest
 from pilot_for_tests import still, until
 from runs_for_tests import write_run
 from textual.pilot import Pilot
+from textual.widgets import Input, TextArea
 
 from tui.app import Workbench
 from tui.screens.runs.preview import RunPreview
@@ -110,3 +111,22 @@ def test_dialogues(snap_compare: Snap, bench: Callable[..., Workbench], key: str
         await rest(pilot)
 
     assert snap_compare(bench(state="running", step=340), terminal_size=(100, 30), run_before=press)
+
+
+def reversed_cells(app: Workbench) -> bool:
+    strips = app.screen._compositor.render_strips()
+    return any(style is not None and style.reverse for strip in strips for _, style, _ in strip)
+
+
+async def test_where_one_types_is_seen_without_colour(
+    bench: Callable[..., Workbench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = bench()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        for key, kind in (("p", Input), ("2", TextArea)):
+            await pilot.press(key)
+            await until(pilot, lambda kind=kind: isinstance(app.focused, kind))  # type: ignore[misc]
+            await until(pilot, lambda: reversed_cells(app))
+            await pilot.press("escape")
