@@ -36,27 +36,28 @@ PHASES: dict[str, list[str]] = {
     "start": [],
     "loading torch": [],
     "tokenizing": ["data.tokenizer=bpe", "data.val_fraction=0.01"],
-    "training": ["train.max_steps=600"],
+    "training": [],
     "evaluating": ["data.val_fraction=0.5", "train.eval_every=20"],
     "sampling": ["train.sample_tokens=300", "train.checkpoint_every=10"],
     "checkpointing": ["train.checkpoint_every=1", "train.sample_tokens=0"],
 }
 SMALL = [
     *("model.n_layer=1", "model.n_embd=32", "model.n_head=2", "model.block_size=32", "model.embd_window=1"),
-    *("train.batch_size=4", "train.max_steps=40", "train.eval_every=10000", "train.sample_tokens=5"),
+    *("train.batch_size=4", "train.eval_every=10000", "train.sample_tokens=5"),
 ]
 
 
 class Held:
-    """`tinytui train` in a phase, at a terminal of a kind: `leader`, `shell`, or `tmux`."""
+    """`tinytui train` in a phase, at a terminal of a kind: `leader`, `shell`, or `tmux`; `times` as much to do."""
 
-    def __init__(self, place: Path, phase: str, kind: str = "leader", screen: bool = True) -> None:
+    def __init__(self, place: Path, phase: str, kind: str = "leader", screen: bool = True, times: int = 1) -> None:
         self.place, self.phase, self.kind, self.screen = place, phase, kind, screen
         place.mkdir(parents=True, exist_ok=True)
         self.run = place / "runs" / RUN
-        lines = {"tokenizing": 20_000, "evaluating": 4_000}.get(phase, 1_000)
+        lines = {"tokenizing": 20_000, "evaluating": 4_000}.get(phase, 1_000) * times
         (place / "t.txt").write_text("".join(TEXT.format(number) for number in range(lines)))
-        sets = [f"--set={change}" for change in [*SMALL, *PHASES[phase]]]
+        steps = f"train.max_steps={(600 if phase == 'training' else 40) * times}"
+        sets = [f"--set={change}" for change in [*SMALL, *PHASES[phase], steps]]
         words = ["train", "t.txt", "--name", RUN, *sets, *(["--tui"] if screen else [])]
         self.command = [sys.executable, "-m", "tui.cli", *words]
         self.env = {
@@ -156,9 +157,10 @@ class Held:
         said = self.status
         return said.get("phase") == self.phase and (self.phase != "training" or said.get("step", 0) > 20)
 
-    def wait_phase(self) -> None:
+    def wait_phase(self) -> bool:
+        """Until it is in its phase; False when it has ended, and was not seen there."""
         self._until(lambda: self.in_phase() or self.ended, 60, f"phase {self.phase}")
-        assert not self.ended, f"ended before its phase: {self.said()}"
+        return not self.ended
 
     def wait_sleep(self) -> None:
         """Until it sleeps. Where nobody could wake it the kernel lets a plain command go on; tmux wakes sleepers."""
@@ -279,7 +281,11 @@ class Held:
 
 @contextlib.contextmanager
 def held(place: Path, phase: str, kind: str = "leader", screen: bool = True) -> Iterator[Held]:
-    """A training that has come to `phase`."""
-    with Held(place, phase, kind, screen) as session:
-        session.wait_phase()
-        yield session
+    """A training that has come to `phase`; one that was over before it was looked at is begun again with more to do."""
+    for times in (1, 4, 16, 64):
+        with Held(place / str(times), phase, kind, screen, times) as session:
+            if session.wait_phase():
+                yield session
+                return
+            said = session.said()
+    raise AssertionError(f"ended before its phase: {said}")
