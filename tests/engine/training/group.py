@@ -65,7 +65,7 @@ class Zygote:
     def __exit__(self, *_: object) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(30)
+        self._process.wait(60)
 
     def begin(self, run: RunDir, size: int, short_of_memory: int = -1) -> Group:
         """short_of_memory: the rank that has no room for its fourth step."""

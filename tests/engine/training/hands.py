@@ -24,7 +24,7 @@ class Hands:
     def __init__(self, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
         self.size = size
         self._here = threading.local()
-        self._barrier = threading.Barrier(size, timeout=30.0)
+        self._barrier = threading.Barrier(size, timeout=120.0)
         self._said: list[Any] = [None] * size
         for name in ("broadcast", "broadcast_object_list", "all_gather", "all_gather_object", "all_to_all_single"):
             monkeypatch.setattr(dist, name, getattr(self, name))

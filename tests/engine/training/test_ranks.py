@@ -380,7 +380,7 @@ def test_a_rank_that_dies_ends_the_job_with_one_line_and_a_good_checkpoint(
     wait_for(run.checkpoint_steps)
     at = int(read_status(run)["step"])
     os.kill(group.pids[victim], signal.SIGKILL)
-    codes = group.wait(30.0)
+    codes = group.wait(90.0)
     assert codes[victim] == -signal.SIGKILL and all(code == 1 for rank, code in enumerate(codes) if rank != victim)
     last = run.checkpoint_steps()[-1]
     assert verify_checkpoint(run.checkpoint(last)).ok
