@@ -23,7 +23,7 @@ def state_dir() -> Path:
 
 
 def cache_dir() -> Path:
-    """Prepared texts and tokens and the like, all of which can be made again: $TINYTUI_CACHE, else tinytui in the user's cache."""
+    """Prepared texts and tokens and the like, which can be made again: $TINYTUI_CACHE, else in the user's cache."""
     named = os.environ.get("TINYTUI_CACHE")
     return Path(named).expanduser() if named else _under("XDG_CACHE_HOME", ".cache")
 
