@@ -47,7 +47,7 @@ class Pair:
     def __init__(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self.end = theirs
-        self.end.settimeout(20)
+        self.end.settimeout(60)
         self.stopping = threading.Event()
         self.client = _Client(ours, self.stopping)
 
@@ -95,7 +95,7 @@ def test_where_descriptors_run_out_clients_wait_and_are_served(run: RunDir, monk
     with server:
         assert server.path is not None
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-            client.settimeout(20)
+            client.settimeout(60)
             client.connect(server.path)
             client.sendall(b"nonsense\n")
             assert "error" in json.loads(client.recv(1 << 16).split(b"\n")[0])
@@ -108,7 +108,7 @@ def test_a_line_is_as_long_as_is_allowed(pair: Pair, over: int) -> None:
     sender = threading.Thread(target=lambda: pair.end.sendall(line + (b"" if over else b"\n")))
     sender.start()
     found = pair.client.read_line()
-    sender.join(20)
+    sender.join(60)
     assert found == (None if over else line)
     if over:
         assert json.loads(pair.end.recv(1 << 16)) == {"error": f"a command is at most {MAX_LINE} bytes"}
@@ -177,7 +177,7 @@ def test_what_waits_for_a_slow_reader_is_sent_within_a_time(pair: Pair, monkeypa
     reader.start()
     assert pair.client.drain() and not pair.client._unsent
     pair.client.close()
-    reader.join(20)
+    reader.join(60)
     lines = b"".join(read).split(b"\n")
     assert lines.pop() == b"" and all(json.loads(line) == {"piece": "x" * 1000} for line in lines)
 

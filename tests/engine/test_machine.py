@@ -37,14 +37,14 @@ def test_only_the_thread_that_asks_computes_alone() -> None:
         with one_thread():
             seen["alone"] = torch.get_num_threads()
             inside.set()
-            looked.wait(30)
+            looked.wait(60)
         seen["after"] = torch.get_num_threads()
         with pytest.raises(ZeroDivisionError), one_thread():
             raise ZeroDivisionError
         seen["after an error"] = torch.get_num_threads()
 
     def other() -> None:
-        inside.wait(30)
+        inside.wait(60)
         seen["other"] = torch.get_num_threads()  # one that computes for the first time meanwhile
         looked.set()
 

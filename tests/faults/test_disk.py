@@ -110,7 +110,7 @@ def test_a_stop_while_nothing_can_be_written(
                     while host.alive and len(shim.calls) < at + 20:
                         host.join(0.005)
                     host.stop()
-                    host.join(30)
+                    host.join(60)
                     assert not host.alive, "it did not end"
                     if len(shim.calls) > at:  # a run that beats its heart less often is over before
                         assert host.error is not None and "\n" not in host.error
@@ -219,7 +219,7 @@ def test_small_disks(
                 filler.unlink()
             if state_of(there) == "new":
                 host = go_on(there)
-            host.join(30)
+            host.join(60)
             assert host.error is None and not host.alive
             assert state_of(there) == "finished"
             assert Outcome.of(there) == expected
@@ -317,7 +317,7 @@ def test_a_trainer_that_waits_tells_all_who_can_still_be_told(tmp_path: Path) ->
     wait_for(lambda: not client.send("ping").get("waits"), host)
     wait_for(lambda: says(run, "paused") and not read_status(run)["message"], host)
     host.stop(checkpoint=False)
-    host.join(30)
+    host.join(60)
     assert not host.alive and host.error is None
     kinds = [json.loads(line)["kind"] for line in run.events.read_text().splitlines()]
     assert kinds.count("waited") == 1 and "paused" in kinds and kinds[-1] == "stopped", kinds

@@ -44,7 +44,7 @@ class Zygote:
     def __exit__(self, *_: object) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(30)
+        self._process.wait(60)
 
     def begin(self, job: dict[str, Any]) -> int:
         """Starts a child on the job; its pid."""

@@ -98,6 +98,6 @@ def test_what_has_no_matrices_answers_in_no_8_bits(tmp_path: Path, monkeypatch: 
     models, run = LoadedModels(), put(tmp_path / "run", ONE)
     job = PromptJob(Request(run, "best", "a", "a", SamplingSettings(), int8=True), models, lambda _: None)
     job.start()
-    job.join(30)
+    job.join(60)
     said = "int8 is for matrices on a CPU, and this model (kind bigram) has none; ctrl+o takes the 8 bits off"
     assert job.error == said

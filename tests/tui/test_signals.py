@@ -88,7 +88,7 @@ told = threading.Semaphore(0)
 with PROCESS.watching(lambda seen: told.release()):
     for name in {names.split()!r}:
         send(name)
-        assert told.acquire(timeout=30)
+        assert told.acquire(timeout=60)
     print(PROCESS.ending, PROCESS.exit_code, PROCESS.stopping, PROCESS.hurried)
 """
     )

@@ -121,7 +121,7 @@ def test_each_prompt_is_answered_with_the_weights_of_the_step(monkeypatch: pytes
 
     def each(model: Any, number: int, give_way: Any) -> Sample:
         begun.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
         return Sample({"number": number, "weights": flat(model).unique().tolist(), "gives way": give_way()})
 
     made = making(monkeypatch, each)
@@ -130,12 +130,12 @@ def test_each_prompt_is_answered_with_the_weights_of_the_step(monkeypatch: pytes
     for tensor in averaged.values():
         tensor.fill_(0.25)
     made.begin(7)
-    assert begun.wait(20) and made.busy and made.told() == []
+    assert begun.wait(60) and made.busy and made.told() == []
     for tensor in averaged.values():
         tensor.fill_(0.75)
     go_on.set()
     assert made._thread is not None
-    made._thread.join(20)
+    made._thread.join(60)
     expected = [(7, Sample({"number": number, "weights": [0.25], "gives way": False})) for number in range(3)]
     assert not made.busy and made.told() == expected and made.told() == []
 
@@ -154,7 +154,7 @@ def test_what_is_given_up_ends_with_the_prompt_it_is_at(monkeypatch: pytest.Monk
     for step in (7, 8):  # and is begun again
         begun.clear()
         made.begin(step)
-        assert begun.wait(20)
+        assert begun.wait(60)
         made.give_up()
         assert not made.busy and made.told() == [(step, Sample(None))]
 

@@ -231,7 +231,7 @@ async def test_a_training_that_has_not_begun_can_be_given_up(runs: Path, monkeyp
     gate, real = threading.Event(), start.start_run
 
     def slow(*args: Any, **kwargs: Any) -> RunDir:
-        gate.wait(30)
+        gate.wait(60)
         return real(*args, **kwargs)
 
     monkeypatch.setattr(start, "start_run", slow)

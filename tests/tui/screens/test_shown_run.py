@@ -52,7 +52,7 @@ class Gates:
             if follower._reader is not None:
                 return real(follower, ticket)
             self.begun.append(follower.run.name)
-            self.gate(follower.run.name).wait(30)
+            self.gate(follower.run.name).wait(60)
             try:
                 return real(follower, ticket)
             finally:

@@ -49,7 +49,7 @@ class Desk:
 
     def until(self, test: Callable[[], object], live: bool = False) -> None:
         """Look, as a screen would, until `test` holds."""
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while not test():
             assert time.monotonic() < end, f"it did not happen: {self.inspector.problem} {self.said}"
             self.inspector.look(live, tuple(self.run.checkpoint_steps()))

@@ -18,7 +18,7 @@ from tui.text import width_of
 
 
 def until(test: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not test():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.01)

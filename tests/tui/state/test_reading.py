@@ -28,7 +28,7 @@ def test_what_is_read_ahead_is_what_is_read(run: RunDir, monkeypatch: pytest.Mon
     monkeypatch.setattr(columns, "LONG", 1 << 10)
     monkeypatch.setattr(columns, "AT_ONCE", 1 << 15)
     ahead = Ahead(run.metrics)
-    ahead._thread.join(30)
+    ahead._thread.join(60)
     assert ahead._found.qsize() > 3, "some blocks, and that they end"
     monkeypatch.setattr(columns, "blocks_aside", None)  # nothing is read twice
     assert losses(Follower(run, ahead)) == usual != []
@@ -38,7 +38,7 @@ def test_of_a_file_that_was_replaced_nothing_read_ahead_stays(run: RunDir, monke
     monkeypatch.setattr(columns, "LONG", 1 << 10)
     monkeypatch.setattr(columns, "AT_ONCE", 1 << 15)
     ahead = Ahead(run.metrics)
-    ahead._thread.join(30)
+    ahead._thread.join(60)
     new = run.path / "new"
     new.write_bytes(run.metrics.read_bytes().replace(b'"loss":', b'"loss":1'))
     new.replace(run.metrics)
@@ -51,7 +51,7 @@ def test_a_short_file_and_none_are_not_read_ahead(run: RunDir, there: bool) -> N
     if not there:
         run.metrics.unlink()
     ahead = Ahead(run.metrics)
-    ahead._thread.join(30)
+    ahead._thread.join(60)
     assert ahead._found.qsize() == 1
     assert losses(Follower(run, ahead)) == usual
 

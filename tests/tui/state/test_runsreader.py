@@ -116,7 +116,7 @@ def test_other_work_has_its_turn_while_runs_are_read(tmp_path: Path, monkeypatch
         return found
 
     worker.ask("runs", look, lambda _: None, every=LOOK_EVERY)
-    assert done.wait(30)
+    assert done.wait(60)
     worker.end()
     assert order == ["looked", "opened", "looked", "looked"]
 
