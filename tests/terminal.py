@@ -183,6 +183,13 @@ class Terminal:
             self.pump(0.05) if self.open else time.sleep(0.05)
         return self.exit_code
 
+    def read_rest(self, seconds: float = 60.0) -> None:
+        """Read all that a program has left that ended."""
+        deadline = time.monotonic() + seconds
+        while self.open:  # until nobody has the other end any more
+            assert time.monotonic() < deadline, "the terminal does not end with its program"
+            self.pump(0.2)
+
     def end(self) -> None:
         """Make sure that nothing is left of it."""
         if self.exit_code is None:

@@ -79,7 +79,7 @@ def test_every_kind_of_terminal(campaign: Make, tmp_path: Path) -> None:
                 terminal.gone("train a new model", 20)
                 terminal.key("q")
                 assert terminal.wait_exit(30) == 0
-                terminal.pump(0.2)
+                terminal.read_rest()
                 left_as_it_was(terminal)
 
 
@@ -103,5 +103,5 @@ def test_resizes(campaign: Make, tmp_path: Path, way: str) -> None:
         terminal.wait("first model", 40)
         terminal.key("q")
         assert terminal.wait_exit(30) == 0
-        terminal.pump(0.2)
+        terminal.read_rest()
         left_as_it_was(terminal)
