@@ -123,7 +123,7 @@ def device_rows(device: Device, width: int, height: int) -> list[list[Part]]:
         add(7, _trend("|g|", device.grad_norm, f"{now.grad_norm:.2f}" if now.grad_norm is not None else MISSING, width))
         add(8, _trend("tok/s", device.tokens_per_s, fmt_count(now.tokens_per_s), width))
         add(14, [])
-    for rank, row in zip((1, 2), _losses(now), strict=True):
+    for rank, row in zip((1, 2), _losses(now, width), strict=True):
         add(rank, row)
     add(15, [])
     for rank, row in zip((9, 10, 12), _facts(device, width), strict=True):
@@ -197,7 +197,8 @@ def _split_words(memory: Mapping[str, int], width: int) -> list[list[Part]]:
         words = f"{SHORT.get(name, name):<8}{short_bytes(memory.get(name, 0)):>5}"
         cells.append([("▪ ", look), (words[:8], "dim"), (words[8:], "foreground"), (" " * gap, "")])
     rows = [cells] if wide else [cells[:2], cells[2:]]
-    return [[_label(""), *(part for cell in row for part in cell)][:-1] for row in rows]
+    lines = [[part for cell in row for part in cell][:-1] for row in rows]
+    return [[_label(""), *line] if LABEL + width_of(line) <= width else line for line in lines]
 
 
 def short_bytes(size: int) -> str:
@@ -211,34 +212,43 @@ def _trend(label: str, values: Any, said: str, width: int) -> list[Part]:
     return [_label(label), (drawn, "band"), (" " * (size - len(drawn)), ""), (f"{said:>9}", "bright")]
 
 
-def _losses(now: Latest) -> list[list[Part]]:
-    best = f"{fmt_loss(now.best_loss)} @{now.best_step:,}" if now.best_step is not None else MISSING
+def _fitting(width: int, *groups: list[Part]) -> list[Part]:
+    """The groups that fit `width` one after the other: rather none of a figure than a part of it."""
+    row: list[Part] = []
+    for group in groups:
+        if row and width_of(row) + width_of(group) > width:
+            break
+        row += group
+    return row
+
+
+def _losses(now: Latest, width: int) -> list[list[Part]]:
+    best = fmt_loss(now.best_loss) if now.best_step is not None else MISSING
+    at = f" @{now.best_step:,}" if now.best_step is not None else ""
     ppl = f"{np.exp(min(now.val_loss, 50.0)):.4g}" if now.val_loss is not None else MISSING
     bpb = f"{now.val_bpb:.3f}" if now.val_bpb is not None else MISSING
+    train, val = (f"{fmt_loss(loss):<{COLUMN}}" for loss in (now.loss, now.val_loss))
     return [
-        [_label("train"), (f"{fmt_loss(now.loss):<{COLUMN}}", "train"), ("best ", "dim"), (best, "good")],
-        [
-            _label("val"),
-            (f"{fmt_loss(now.val_loss):<{COLUMN}}", "val"),
-            ("ppl ", "dim"),
-            (f" {ppl:<7}", "bright"),
-            ("bpb ", "dim"),
-            (bpb, "bright"),
-        ],
+        _fitting(width, [_label("train"), (train, "train")], [("best ", "dim"), (best, "good")], [(at, "good")]),
+        _fitting(
+            width,
+            [_label("val"), (val, "val")],
+            [("ppl ", "dim"), (f" {ppl:<7}", "bright")],
+            [("bpb ", "dim"), (bpb, "bright")],
+        ),
     ]
 
 
 def _facts(device: Device, width: int) -> list[list[Part]]:
     now = device.now
     epochs = now.tokens / device.train_tokens if now.tokens and device.train_tokens else None
+    seen = f"{fmt_count(now.tokens)} tokens"
     first: list[Part] = [_label("model"), (f"{fmt_count(device.params)} params".ljust(COLUMN), "bright")]
-    first += [("seen ", "dim"), (f"{fmt_count(now.tokens)} tokens", "foreground")]
     if epochs is not None:
         said = f"{epochs:.2f} epochs" if epochs < 100 else f"{fmt_count(epochs)} epochs"
-        if width_of(first) + len(said) + 3 <= width:
-            first.append((f" · {said}", "foreground"))
-        else:
-            first[-1] = (said, "foreground")
+        both = f"{seen} · {said}"
+        seen = both if width_of(first) + len("seen ") + len(both) <= width else said
+    first = _fitting(width, first, [("seen ", "dim"), (seen, "foreground")])
     second: list[Part] = [_label("time"), (fmt_duration(now.train_s).ljust(COLUMN), "bright")]
     if device.eval_s is not None:
         second += [("eval ", "dim"), (f"{fmt_duration(device.eval_s):<8}", "foreground")]
