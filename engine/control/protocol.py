@@ -23,6 +23,9 @@ MAX_ALTERNATIVES = 1000
 MAX_TOP = 1024
 """Logits that may be asked for beside each token that is drawn, the largest: all of a small vocabulary."""
 
+HIGHEST_RATE = 10.0
+"""Of learning rates; what the settings allow too."""
+
 Command = dict[str, Any]
 
 
@@ -50,7 +53,7 @@ class _Stop(_Command):
 
 
 class _LearningRate(_Command):
-    value: Annotated[float, Field(gt=0)]
+    value: Annotated[float, Field(gt=0, le=HIGHEST_RATE)]
 
 
 class _Prompt(_Command):

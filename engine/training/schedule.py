@@ -12,9 +12,6 @@ SCHEDULE = ("learning_rate", "min_learning_rate", "schedule", "warmup_steps", "d
 EARLY_LEAST = 20
 """A first evaluation before this step would say nothing."""
 
-HIGHEST_RATE = 10.0
-"""What the settings allow too."""
-
 
 def lr_multiplier(step: int, train: TrainConfig) -> float:
     """Multiplier in [min/peak, 1] for the update that makes step `step` + 1 (so `step` counts from 0).
@@ -49,10 +46,3 @@ def first_evaluation(train: TrainConfig) -> int:
 def is_evaluated(step: int, train: TrainConfig) -> bool:
     """Whether there is an evaluation after `step`."""
     return step >= train.max_steps or step % train.eval_every == 0 or step == first_evaluation(train)
-
-
-def rate_problem(value: float) -> str:
-    """Why `value` cannot be a learning rate, in a few words; empty when it can."""
-    if not 0.0 < value <= HIGHEST_RATE:  # NaN neither
-        return f"it must be above 0 and at most {HIGHEST_RATE:g}"
-    return ""

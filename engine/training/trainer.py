@@ -20,7 +20,7 @@ from engine.training.crew import Crew
 from engine.training.evaluate import Evaluation, Interrupted
 from engine.training.live import LiveWeights
 from engine.training.memory import activations_by_part, memory_split
-from engine.training.schedule import is_evaluated, lr_multiplier, rate_problem
+from engine.training.schedule import is_evaluated, lr_multiplier
 from engine.training.shortage import in_room
 from engine.training.state import Saves, restore, settle, unsaved, until
 from engine.training.step import Result
@@ -367,15 +367,14 @@ class Trainer:
     def set_learning_rate(self, value: float) -> None:
         """From here on the schedule is scaled so that AdamW's rate is `value` at the next update.
 
-        The rate in force already changes nothing. What cannot be set leaves an alarm and the rate as it is.
+        The rate in force already changes nothing; where the schedule is at zero an alarm is all that comes of it.
         """
         if math.isclose(value, self.learning_rate, rel_tol=1e-12):
             return
         scheduled = lr_multiplier(self.step, self.config.train) * self.config.train.learning_rate
         scale = value / scheduled if scheduled > 0 else math.inf
-        problem = rate_problem(value) or ("" if math.isfinite(scale) else "the schedule is at zero here")
-        if problem:
-            message = f"learning rate {value:g} is not set: {problem}"
+        if not math.isfinite(scale):
+            message = f"learning rate {value:g} is not set: the schedule is at zero here"
             self.writer.event("alarm", self.step, alarm="learning_rate", message=message)
             return
         before, self.lr_scale = self.learning_rate, scale

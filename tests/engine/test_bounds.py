@@ -61,7 +61,6 @@ BOUNDS = {
         "FEWEST": [(16, "of 16 tokens at least")],
         "BEYOND": [(2.0, "twice the memory of the machine")],
         "EARLY_LEAST": [(20, "before its turn | from step 20 on")],
-        "HIGHEST_RATE": [(10.0, "set while training | 10 ")],
         "SCALE_START": [(65_536.0, "fp16 | 65,536 at first")],
         "SCALE_GROWTH_STEPS": [(2000, "after 2,000 good steps")],
         "SCALE_LEAST": [(1.0, ", 1 at least")],
@@ -103,6 +102,7 @@ BOUNDS = {
         "SEEDS": [(2**63, "a seed | 9,223,372,036,854,775,807 ")],
     },
     "control": {
+        "HIGHEST_RATE": [(10.0, "set while training | 10 ")],
         "MAX_QUEUED": [(1000, "wait for a run | 1,000 ")],
         "IDLE": [(30.0, "does not read | 30 s ")],
         "DRAIN": [(30.0, "does not read | 30 s ")],

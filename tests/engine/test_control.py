@@ -131,6 +131,8 @@ def test_commands_reach_the_trainer_in_order(run: RunDir, trainer: Trainer) -> N
         ({"do": "learning_rate", "value": float("nan")}, "value must be a number, not nan"),
         ({"do": "learning_rate", "value": float("inf")}, "value must be a number, not inf"),
         ({"do": "learning_rate", "value": 10**400}, "value must be a number, not 1000"),
+        ({"do": "learning_rate", "value": 1e300}, "value must be at most 10, not 1e"),
+        ({"do": "learning_rate", "value": 10.000001}, "value must be at most 10, not 10.000001"),
         ({"do": "learning_rate", "value": True}, "value must be a number, not True"),
         ({"do": "learning_rate", "value": "1e-3"}, "value must be a number, not '1e-3'"),
         ({"do": "prompt"}, "prompt: prompt is missing"),

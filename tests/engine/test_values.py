@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ENGINE = Path(__file__).parents[2] / "engine"
-CHANGING = {"Checkpoint", "Portion", "Watch", "_Share", "_Waiter"}
+CHANGING = {"Portion", "Watch", "_Share", "_Waiter"}
 """Dataclasses that are filled in bit by bit, by one owner."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +14,7 @@ from engine.config import TrainConfig
 from engine.plan.forecast import occasions
 from engine.training import state
 from engine.training.saving import fresh_state
-from engine.training.schedule import is_evaluated, lr_multiplier, rate_problem
+from engine.training.schedule import is_evaluated, lr_multiplier
 from engine.training.step import step_seed
 from engine.training.watch import Watch
 
@@ -150,13 +149,6 @@ def test_a_steps_dropout_is_the_same_in_every_version() -> None:
     """A run is gone on with by later versions: numbers of SplitMix64, the seed's steps 2**64 over the golden ratio."""
     seeds = [step_seed(seed, step) for seed, step in ((0, 0), (1, 0), (1337, 5), (2**63, 7))]
     assert seeds == [3119036373970289394, 5225608189600411232, 8413480198832612196, 9122085645752321999]
-
-
-def test_a_rate_is_above_nothing_and_at_most_ten() -> None:
-    for good in (5e-324, 1e-4, 1.0, 10.0):
-        assert rate_problem(good) == ""
-    for bad in (0.0, -1e-4, math.nextafter(10.0, 11.0), math.inf, -math.inf, math.nan):
-        assert rate_problem(bad) == "it must be above 0 and at most 10"
 
 
 def test_a_run_that_has_not_begun_has_done_nothing() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,6 @@ from typing import Any
 import pytest
 
 from engine.config import TrainConfig
-from engine.control import CommandQueue
-from engine.errors import RunError
 from engine.runs.layout import RunDir
 from engine.runs.reader import RunReader
 from engine.training.fork import fork_run
@@ -108,21 +105,6 @@ def test_the_status_has_the_rate_that_was_set(start: Callable[..., RunDir], monk
     assert said[1]["learning_rate"] == pytest.approx(scale * planned(11), rel=1e-12)
     assert said[1]["lr_scale"] == pytest.approx(scale, rel=1e-12)
     assert [event["step"] for event in events(run, "learning_rate")] == [10, 12]
-
-
-@pytest.mark.parametrize("value", [10.5, 1e300])
-def test_a_rate_that_cannot_be_set_leaves_one_line_and_the_rate(
-    value: float, start: Callable[..., RunDir], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = start("refused", *COSINE)
-    tell(monkeypatch, {9: value})
-    assert train(run).state == "finished"
-    assert rates(run) == pytest.approx([planned(s) for s in ALL], rel=1e-5)
-    (alarm,) = events(run, "alarm")
-    for never in (0.0, -1e-3, math.nan, math.inf):
-        with pytest.raises(RunError, match="value must be"):
-            CommandQueue().put({"do": "learning_rate", "value": never})
-    assert alarm["alarm"] == "learning_rate" and "must be above 0 and at most 10" in alarm["message"]
 
 
 def test_where_the_schedule_is_at_zero_no_rate_can_be_set(start: Callable[..., RunDir]) -> None:

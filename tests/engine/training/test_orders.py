@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,34 +47,21 @@ def test_an_order_is_carried_out_and_told_once(tmp_path: Path, do: str, paused: 
     assert states == {"paused": ["paused"], "unpaused": ["running"]}.get(event, [])
 
 
-@pytest.mark.parametrize(
-    ("value", "problem"),
-    [
-        (0.25, ""),
-        (10.0, ""),
-        (10.5, "it must be above 0 and at most 10"),
-        (0.0, "it must be above 0 and at most 10"),
-        (math.nan, "it must be above 0 and at most 10"),
-    ],
-)
-def test_a_rate_is_set_from_the_next_update_on(tmp_path: Path, value: float, problem: str) -> None:
+@pytest.mark.parametrize("value", [0.25, 10.0])
+def test_a_rate_is_set_from_the_next_update_on(tmp_path: Path, value: float) -> None:
     """Of a peak of 0.5 that is halved by now; the checkpoint of this step has the rate before."""
     one, told = telling(tmp_path, "train.learning_rate=0.5", "train.schedule=linear", "train.min_learning_rate=0")
     one.step, one.checkpoint_step, one.lr_scale = 5, 5, 2.0
     assert one.learning_rate == 0.5
     one.carry_out({"do": "learning_rate", "value": value})
-    if problem:
-        message = f"learning rate {value:g} is not set: {problem}"
-        assert told == [("alarm", 5, {"alarm": "learning_rate", "message": message})]
-        assert (one.lr_scale, one.checkpoint_step) == (2.0, 5)
-        return
     assert told[0] == ("learning_rate", 5, {"value": value, "before": 0.5, "scale": 4 * value})
     assert told[1][1]["learning_rate"] == one.learning_rate == value and one.checkpoint_step is None
     told.clear()
     one.carry_out({"do": "learning_rate", "value": value * (1 + 1e-13)})
     assert told == [], "it is in force already"
-    one.step = 10
+    one.step, one.checkpoint_step, scale = 10, 10, one.lr_scale
     one.carry_out({"do": "learning_rate", "value": 0.125})
+    assert (one.lr_scale, one.checkpoint_step) == (scale, 10)
     message = "learning rate 0.125 is not set: the schedule is at zero here"
     assert told == [("alarm", 10, {"alarm": "learning_rate", "message": message})]
 

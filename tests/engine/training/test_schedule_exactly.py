@@ -7,7 +7,7 @@ import math
 import pytest
 
 from engine.config import TrainConfig
-from engine.training.schedule import first_evaluation, is_evaluated, lr_multiplier, rate_problem
+from engine.training.schedule import first_evaluation, is_evaluated, lr_multiplier
 
 PEAK = {"learning_rate": 1.0, "min_learning_rate": 0.1, "max_steps": 100, "warmup_steps": 4}
 
@@ -66,19 +66,3 @@ def test_the_first_evaluation_comes_early_where_it_says_something(
     found = [step for step in range(1, max_steps + 2) if is_evaluated(step, train)]
     wanted = {*range(every, max_steps + 1, every), max_steps, max_steps + 1, *([first] if first <= max_steps else [])}
     assert found == sorted(wanted)
-
-
-@pytest.mark.parametrize(
-    ("value", "good"),
-    [
-        (10.0, True),
-        (math.nextafter(10, 11), False),
-        (1e-300, True),
-        (0.0, False),
-        (-1.0, False),
-        (math.nan, False),
-        (math.inf, False),
-    ],
-)
-def test_a_rate_that_can_be(value: float, good: bool) -> None:
-    assert rate_problem(value) == ("" if good else "it must be above 0 and at most 10")
