@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tui.state.conversation import Conversation
-from tui.state.drafts import read_draft, write_draft
+from tui.state.drafts import NAME, Kept, read_draft
 from tui.state.history import Prompted, PromptHistory
 from tui.state.prompting import LoadedModels
-from tui.state.worker import Ticket, Worker, nothing
+from tui.state.worker import Ticket, Worker
 
 if TYPE_CHECKING:
     from engine.runs.layout import RunDir
@@ -34,6 +33,7 @@ class Conversations:
         self.first_values: Callable[[], Mapping[str, float]] | None = None
         """How the sliders of a run stand that has no draft, where not as by default."""
         self._reads = reads
+        self._drafts = Kept(reads, NAME)
         self._all: dict[tuple[str, object], Conversation] = {}
 
     def of(self, run: RunDir, created: object = None) -> Conversation:
@@ -67,12 +67,8 @@ class Conversations:
             return
         for talk in list(self._all.values()):
             draft, run = talk.unsaved(), talk.run
-            if draft is None or run is None:
-                continue
-            if self._reads is None:
-                write_draft(run, draft)
-            else:
-                self._reads.ask(f"draft {run.path}", partial(_write, run, draft), nothing)
+            if draft is not None and run is not None:
+                self._drafts.write(run, draft)
 
     def end(self, seconds: float = 1.0) -> None:
         """Stop all prompts and see that they are in their runs' histories, however far they came; and the drafts."""
@@ -86,9 +82,5 @@ class Conversations:
         for job in jobs:
             job.join(max(0.0, until - time.monotonic()))
             job.keep()
-        self._reads = None
         self.save_drafts()
-
-
-def _write(run: RunDir, draft: Mapping[str, Any], _: object) -> None:
-    write_draft(run, draft)
+        self._drafts.end()

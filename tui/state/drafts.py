@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections import defaultdict
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from engine.runs.schema import DamagedError, Entry, Number, Text, Whole, load
+from tui.state.worker import Worker, nothing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +21,8 @@ if TYPE_CHECKING:
     from engine.runs.layout import RunDir
 
 MAX_BYTES = 16 << 20
+STALLED = 1.0
+"""Seconds that the end waits for a write under way."""
 NAME, LOOKED = "draft.json", "inspector.json"
 
 
@@ -79,3 +85,34 @@ def write_draft(run: RunDir, draft: Mapping[str, Any], name: str = NAME) -> None
             path.unlink(missing_ok=True)
     except (OSError, UserError):
         return
+
+
+class Kept:
+    """Has files of runs written by a worker, the newest of each last; and at the end what that has not come to."""
+
+    def __init__(self, worker: Worker | None, name: str) -> None:
+        self._worker, self._name = worker, name
+        self._newest: dict[RunDir, Mapping[str, Any]] = {}
+        self._written: dict[RunDir, Mapping[str, Any]] = {}
+        self._writing: defaultdict[RunDir, threading.Lock] = defaultdict(threading.Lock)
+
+    def write(self, run: RunDir, draft: Mapping[str, Any]) -> None:
+        """Have it written soon; at once where there is no worker."""
+        self._newest[run] = draft
+        if self._worker is None:
+            self._write(run, draft)
+        else:
+            self._worker.ask(f"keep {self._name} {run.path}", partial(self._write, run, draft), nothing)
+
+    def _write(self, run: RunDir, draft: Mapping[str, Any], _: object = None) -> None:
+        with self._writing[run]:
+            if self._newest[run] is draft:
+                write_draft(run, draft, self._name)
+                self._written[run] = draft
+
+    def end(self) -> None:
+        """Write what is still to be written; the worker has ended."""
+        for run, draft in self._newest.items():
+            if self._written.get(run) is not draft and self._writing[run].acquire(timeout=STALLED):
+                self._writing[run].release()
+                self._write(run, draft)

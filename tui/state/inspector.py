@@ -10,11 +10,10 @@ One run at a time holds what was computed; all of them keep what the person chos
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tui.state.drafts import LOOKED, read_looked, write_draft
+from tui.state.drafts import LOOKED, Kept, read_looked
 from tui.state.inspected import (
     LENGTH,
     LENGTHS,
@@ -32,7 +31,7 @@ from tui.state.inspected import (
     read_worst,
 )
 from tui.state.news import Notice
-from tui.state.worker import Ticket, Worker, nothing
+from tui.state.worker import Ticket, Worker
 
 if TYPE_CHECKING:
     from engine.inspect.losses import Passage, Worst
@@ -339,6 +338,7 @@ class Inspectors:
         reads: Worker | None = None,
     ) -> None:
         self._works, self._say, self._reads = works, say, reads
+        self._kept = Kept(reads, LOOKED)
         self._held = Held(corpora_dir)
         self._known: dict[Path, Inspector] = {}
         self._last: Inspector | None = None
@@ -359,15 +359,10 @@ class Inspectors:
     def save(self) -> None:
         """Have what changed since the last call written."""
         for each in self._known.values():
-            if self._reads is not None and (kept := each.unsaved()) is not None:
-                self._reads.ask(f"keep looked {each.run.path}", partial(_write, each.run, kept), nothing)
+            if (kept := each.unsaved()) is not None:
+                self._kept.write(each.run, kept)
 
     def end(self) -> None:
-        """Write what was changed in the last moment."""
-        for each in self._known.values():
-            if (kept := each.unsaved()) is not None:
-                write_draft(each.run, kept, LOOKED)
-
-
-def _write(run: RunDir, kept: Mapping[str, Any], _: Ticket) -> None:
-    write_draft(run, kept, LOOKED)
+        """Write what was changed in the last moment, and what nobody came to write."""
+        self.save()
+        self._kept.end()

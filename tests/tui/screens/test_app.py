@@ -311,8 +311,10 @@ async def test_history_is_recalled_with_its_settings(runs: Path) -> None:
     app = Workbench(runs, run=run)
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: app.session.view is not None)
-        await pilot.press("p", "up")
+        await pilot.press("p")
         pane = app.screen.query_one(PromptPane)
+        await until(pilot, lambda: pane.talk.history is not None and bool(pane.talk.history.entries))
+        await pilot.press("up")
         assert app.screen.query_one("#ask", PromptInput).text == "old one"
         assert app.screen.query_one("#answer", OutputText).answer == "old answer"
         settings = pane.settings()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pilot_for_tests import on_screen, until
+from pilot_for_tests import on_screen, still, until
 from runs_for_tests import write_run
 from textual.pilot import Pilot
 from textual.widgets import Input
@@ -289,7 +289,7 @@ def test_picture(snap_compare: Snap, bench: Workbench, size: tuple[int, int], th
             await counted(pilot)
         else:
             await corpora(pilot)
-        await pilot.pause()
+        await still(pilot)
 
     bench.theme = theme
     assert snap_compare(bench, terminal_size=size, run_before=show)

@@ -280,7 +280,9 @@ async def test_nothing_is_lost_by_leaving(kept: RunDir, runs: Path) -> None:
     app = Workbench(runs, run=kept)
     async with app.run_test(size=(120, 36)) as pilot:
         here = await go(pilot, app)
-        await pilot.press(*["right"] * 5, "a", "tab", "right")
+        await pilot.press(*["right"] * 5, "a")
+        await settle(pilot, app)
+        await pilot.press("tab", "right")
         await settle(pilot, app)
         app.action_go("train")
         await until(pilot, lambda: isinstance(app.screen, TrainScreen))
