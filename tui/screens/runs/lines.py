@@ -91,7 +91,7 @@ def _cells(text: object) -> int:
 
 def columns_for(width: int, sizes: Mapping[str, int] | None = None) -> list[tuple[str, int, bool, int]]:
     """The columns that fit `width`, each as wide as the longest of its texts (`sizes`, the most without) and its title
-    with the mark of the order; a column of notes where there are any. The run's name takes what is over."""
+    with the mark of the order; a column of notes where there are any. What is over goes to what is longer."""
     width -= MARK
     told = sizes or {}
     wanted = [
@@ -105,7 +105,13 @@ def columns_for(width: int, sizes: Mapping[str, int] | None = None) -> list[tupl
         left = width - sum(size + GAP for _, size, _, rank in kept if rank)
         if left >= min(name, NAME if most > 1 else LEAST) or most == 0:
             name = max(4, min(name, left))
-            return [(title, name if rank == 0 else size, right, rank) for title, size, right, rank in kept]
+            left -= name
+            columns = []
+            for title, size, right, rank in kept:
+                more = max(0, min(left, told.get(title, size) - size)) if rank else 0
+                left -= more
+                columns.append((title, size + more if rank else name, right, rank))
+            return columns
     return []
 
 
