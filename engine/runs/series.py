@@ -20,8 +20,8 @@ MAX_STEP = 2**53
 """From here on floats are no longer all the whole numbers."""
 ROOM = 4
 """Times the rows there are, when there is no more room."""
-NARROW = ("loss", "lr", "grad_norm", "tokens_per_s", "mem_bytes")
-"""What a record of training has that does not add up to ever greater numbers."""
+NARROW = ("tokens", "loss", "lr", "grad_norm", "tokens_per_s", "mem_bytes")
+"""All but `time_s`, of which a screen shows differences of neighbours."""
 
 
 class Table:
@@ -30,7 +30,8 @@ class Table:
     def __init__(self, keys: tuple[str, ...], narrow: Container[str] = ()) -> None:
         """keys: of the columns, after `step`; narrow: those that are kept as float32."""
         self.keys = keys[1:]
-        self._kinds = {key: np.dtype(np.float32 if key in narrow else np.float64) for key in self.keys}
+        wide_first = sorted(self.keys, key=lambda key: key in narrow)  # so that all are aligned
+        self._kinds = {key: np.dtype(np.float32 if key in narrow else np.float64) for key in wide_first}
         self._steps: Steps = np.empty(0, np.int64)
         self._columns: dict[str, Floats] = {key: np.empty(0, kind) for key, kind in self._kinds.items()}
         self.rows = 0

@@ -122,13 +122,14 @@ def test_what_a_screen_holds_shows_the_digits_that_were_written(loss: float, lr:
     assert series.add(dict(line)) is None
     for key in ("loss", "lr"):
         assert f"{float(getattr(series, key)[0]):.6g}" == f"{line[key]:.6g}"
-    assert (series.tokens[0], series.time_s[0]) == (tokens, 86400.123)
+    assert series.time_s[0] == 86400.123 and abs(series.tokens[0] - tokens) <= 1e-7 * tokens
 
 
 def test_what_a_screen_holds_of_a_record_takes_few_bytes() -> None:
-    rows = 4096
+    rows = 4097
     columns = {key: array("d", range(rows)) for key in TRAIN_KEYS}
-    for exact, most in ((True, 64), (False, 44)):
+    for exact, most in ((True, 64), (False, 40)):
         series = Series(exact)
         assert series.extend(columns, {})
         assert series.train.nbytes == most * rows
+        assert all(series.train.column(key).flags.aligned for key in TRAIN_KEYS[1:])
