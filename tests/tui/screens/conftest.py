@@ -12,6 +12,7 @@ from pilot_for_tests import still
 from runs_for_tests import write_run
 from textual.pilot import Pilot
 
+import tui.app
 from tui.app import Workbench
 
 
@@ -22,6 +23,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINYTUI_CORPORA", str(tmp_path / "corpora"))
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tui.app, "COVERED", 0.0)  # no picture hangs on how long ago the one before was
     random.seed(7)
 
 

@@ -203,7 +203,6 @@ def _subclasses(kind: type) -> set[type]:
 @pytest.mark.parametrize("name", ["help", "quit", "new run"])
 async def test_what_lies_behind_goes_on_being_drawn(runs: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     where, key, kind = OPENED[name]
-    monkeypatch.setattr(tui.app, "COVERED", 0.0)
     with workbench(runs, where) as (app, _):
         async with app.run_test(size=SIZE) as pilot:
             await go(pilot, app, where)
@@ -249,6 +248,7 @@ async def test_a_terminal_grows_under_a_dialogue(runs: Path) -> None:
 
 async def test_what_lies_behind_is_drawn_less_often(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now, drawn = [100.0], list[float]()
+    monkeypatch.setattr(tui.app, "COVERED", 2.0)
     monkeypatch.setattr(tui.app, "monotonic", lambda: now[0])
     with workbench(runs, "live") as (app, _):
         async with app.run_test(size=SIZE) as pilot:
