@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import pty
@@ -10,6 +11,7 @@ import select
 import signal
 import sys
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pyte
@@ -21,8 +23,9 @@ from rich.segment import Segment
 from rich.style import Style
 from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
 from textual.app import App, ComposeResult
+from textual.drivers.linux_driver import LinuxDriver
 from textual.events import CursorPosition
-from textual.geometry import Region
+from textual.geometry import Region, Size
 from textual.screen import ModalScreen, Screen
 from textual.strip import Strip
 from textual.widgets import Static
@@ -340,3 +343,24 @@ def test_a_real_terminal_is_waited_for() -> None:
         assert terminal.seen == "", "frames that are all alike"
     finally:
         terminal.end()
+
+
+async def test_of_two_sizes_at_once_the_last_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The size is read after the signals, not in their midst."""
+    monkeypatch.setattr(LinuxDriver, "start_application_mode", lambda driver: None)
+    sizes, told = [(80, 24), (100, 30)], list[Size]()
+    driver: Any = PacedDriver.__new__(PacedDriver)
+    driver._in_band_window_resize = False
+    driver._app = SimpleNamespace(post_message=lambda event: told.append(event.size))
+    driver._get_terminal_size = lambda: sizes[-1]
+    before = signal.getsignal(signal.SIGWINCH)
+    try:
+        driver.start_application_mode()
+        for _ in range(2):
+            signal.raise_signal(signal.SIGWINCH)
+        assert told == []
+        sizes.append((120, 40))
+        await asyncio.sleep(0)
+        assert told == [Size(120, 40)] * 2
+    finally:
+        signal.signal(signal.SIGWINCH, before)

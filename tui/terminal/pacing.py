@@ -19,14 +19,16 @@ comes back by itself. Without a `PacedDriver` (tests, the browser) `ready()` is 
 
 from __future__ import annotations
 
+import asyncio
 import queue
+import signal
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 from textual.drivers.linux_driver import LinuxDriver
-from textual.events import CursorPosition
+from textual.events import CursorPosition, Resize
 from textual.geometry import Offset, Size
 from textual.message import Message
 from textual.screen import Screen
@@ -120,6 +122,15 @@ class PacedDriver(LinuxDriver):
         if isinstance(self._app, Paced):
             self._app.pacer.attach(self.write, lambda: self.backlog)
             self._app.shown.forget()
+        loop = asyncio.get_running_loop()
+        signal.signal(signal.SIGWINCH, lambda *_: loop.call_soon_threadsafe(self._resized))
+
+    def _resized(self) -> None:
+        """Tell the app the size that there is now. Textual reads it in the signal's handler, where another signal may
+        come in between, and the older size is then told last."""
+        if not self._in_band_window_resize:
+            size = Size(*self._get_terminal_size())
+            self._app.post_message(Resize(size, size))
 
     @property
     def backlog(self) -> int:
