@@ -154,13 +154,14 @@ def _queue() -> bool:
 def _driver() -> bool:
     from textual.drivers.linux_driver import LinuxDriver
 
-    return _uses(LinuxDriver.__init__, "_file", "_writer_thread") and all(
+    return _uses(LinuxDriver.__init__, "_file", "_writer_thread", "_in_band_window_resize") and all(
         hasattr(LinuxDriver, name)
         for name in (
             "_enable_mouse_support",
             "_disable_mouse_support",
             "_sigtstp_application",
             "_sigcont_application",
+            "_get_terminal_size",
             "suspend_application_mode",
             "resume_application_mode",
         )
@@ -188,7 +189,7 @@ def _mouse() -> bool:
 PARTS: dict[str, Callable[[], bool]] = {
     "textual._compositor: ChopsUpdate.chops, .spans, .chop_ends, LayoutUpdate.strips, .region": _update_classes,
     "textual.drivers._writer_thread: WriterThread._queue": _queue,
-    "textual.drivers.linux_driver: LinuxDriver._file, ._writer_thread, mouse and stop handlers": _driver,
+    "textual.drivers.linux_driver: LinuxDriver._file, ._writer_thread, mouse, size and stop handlers": _driver,
     "textual.screen: Screen._compositor_refresh with _repaint_required, _set_dirty, _dirty_widgets": _layers,
     "textual.app: App._display with _running, _closed, _batch_count": _display,
     "textual.driver: Driver._app, ._mouse": _mouse,
