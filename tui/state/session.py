@@ -355,7 +355,8 @@ class Session:
 
         def kept(_: object) -> None:
             save_setting(name, value)
-            self._unsaved.pop(name, None)
+            if self._unsaved.get(name) is value:  # not a newer one
+                del self._unsaved[name]
 
         self.kept[name] = value
         if self.read_only:

@@ -24,6 +24,7 @@ import queue
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
@@ -123,7 +124,12 @@ class PacedDriver(LinuxDriver):
             self._app.pacer.attach(self.write, lambda: self.backlog)
             self._app.shown.forget()
         loop = asyncio.get_running_loop()
-        signal.signal(signal.SIGWINCH, lambda *_: loop.call_soon_threadsafe(self._resized))
+
+        def resized(*_: object) -> None:
+            with suppress(RuntimeError):  # the loop has just ended
+                loop.call_soon_threadsafe(self._resized)
+
+        signal.signal(signal.SIGWINCH, resized)
 
     def _resized(self) -> None:
         """Tell the app the size that there is now. Textual reads it in the signal's handler, where another signal may
