@@ -279,7 +279,7 @@ def every_screen(runs: Path, names: list[str], seconds: float) -> None:
             terminal.until(lambda text: "stopped" in text or "finished" in text)
             for key in place.go[-1:] if place.go[0] == "s" else place.go:
                 terminal.key(key)
-            terminal.pump(4.0)
+            terminal.pump(8.0)  # Inspect loads PyTorch first
             idle = flow(terminal, seconds)
         print(f"{name:10} {told(local):22} {told(slow):22} {bytes_a_second / 1e3:6.1f} {idle:9.0f}", flush=True)
 
